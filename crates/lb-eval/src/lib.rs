@@ -1,0 +1,1 @@
+//! Briefing episodes, conditions, metrics and reports.

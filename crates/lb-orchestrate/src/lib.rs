@@ -1,0 +1,1 @@
+//! Trajectories, briefings, worker sessions and the orchestrator loop.

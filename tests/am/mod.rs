@@ -1,0 +1,1 @@
+//! Tests of `lb-am` against a naive f64 reference.

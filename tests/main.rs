@@ -1,0 +1,5 @@
+//! One integration test binary; each module pins one stage of the data flow.
+mod support;
+
+mod am;
+mod model;
