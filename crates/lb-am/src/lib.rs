@@ -1,1 +1,54 @@
 //! Attention Matching: KV cache compaction on plain tensors.
+//!
+//! A cache and the queries of a task go in; a shorter cache comes out that answers those queries like the whole one.
+//! Positions that the task does not attend to are dropped, the rest is corrected by key biases and refitted values. This
+//! crate knows no model, tokenizer, file or network.
+//!
+//! ```
+//! use candle_core::{Device, Tensor};
+//! use lb_am::{Compaction, LayerKv, compact};
+//!
+//! let random = |dims| Tensor::randn(0f32, 1.0, dims, &Device::Cpu);
+//! // Two layers of 2 KV heads, 100 positions, head width 16.
+//! let layers = (0..2)
+//!     .map(|_| LayerKv::new(random((2, 100, 16))?, random((2, 100, 16))?, None))
+//!     .collect::<lb_am::Result<Vec<_>>>()?;
+//! // 3 task tokens and 4 query heads per KV head: 12 queries.
+//! let queries = vec![random((2, 12, 16))?, random((2, 12, 16))?];
+//!
+//! let compacted = compact(&layers, &queries, &Compaction::keep_ratio(0.1))?;
+//! assert_eq!(compacted.report.kept_len, 10);
+//! assert_eq!(compacted.layers[0].keys.dims(), [2, 10, 16]);
+//! assert_eq!(compacted.layers[0].bias.dims(), [2, 10]);
+//!
+//! let fit = compacted.report.beta.unwrap();
+//! assert!(fit.mass_error_after < fit.mass_error_before);
+//! # Ok::<(), lb_am::Error>(())
+//! ```
+//!
+//! The mathematics is in this crate's `README.md`.
+
+pub mod baselines;
+mod beta;
+mod cholesky;
+mod compact;
+mod compacted;
+mod config;
+mod error;
+mod layout;
+mod mask;
+mod nnls;
+mod scores;
+mod softmax;
+mod spans;
+mod values;
+
+pub use beta::BetaFit;
+pub use compact::{compact, compact_at};
+pub use compacted::{Compacted, CompactedLayer, Report, Timing};
+pub use config::{BetaMethod, Budget, Compaction, HeadAgg, MaskScope, Protected, ScoreAgg, ValuesMethod};
+pub use error::{Error, Result};
+pub use layout::LayerKv;
+pub use mask::{Limit, MaskInfo};
+pub use scores::{layer_position_scores, position_scores};
+pub use values::ValuesFit;

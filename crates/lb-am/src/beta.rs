@@ -1,0 +1,91 @@
+//! Key biases: the kept keys stand in for the mass of the dropped ones.
+
+use candle_core::{DType, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::config::BetaMethod;
+use crate::error::Result;
+use crate::nnls::projected_gradient;
+
+/// How the bias fit went, over all layers that were compacted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BetaFit {
+    /// Steps of projected gradient that were taken.
+    pub iterations: usize,
+    /// ‖Φ_kept 1 − Z‖ / ‖Z‖: the share of the attention mass that is missing with β = 0.
+    pub mass_error_before: f64,
+    /// ‖Φ_kept w − Z‖ / ‖Z‖ with the fitted w = exp β, before β is rounded to the cache dtype.
+    pub mass_error_after: f64,
+    /// Weights that ended at a bound.
+    pub clamped: usize,
+}
+
+/// Sums over layers behind a [`BetaFit`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct BetaSums {
+    before: f64,
+    after: f64,
+    mass: f64,
+    clamped: usize,
+    iterations: usize,
+}
+
+impl BetaSums {
+    pub(crate) fn report(self) -> BetaFit {
+        let relative = |error: f64| if self.mass > 0.0 { (error / self.mass).sqrt() } else { 0.0 };
+        BetaFit {
+            iterations: self.iterations,
+            mass_error_before: relative(self.before),
+            mass_error_after: relative(self.after),
+            clamped: self.clamped,
+        }
+    }
+}
+
+/// The correction β of one layer, `[H, t]` in f32; `None` for [`BetaMethod::Zero`].
+///
+/// Minimises ‖Φ_kept w − Z‖² over w = exp β within the bounds (AM, arXiv 2602.16284, section 3). Φ and Z are taken at
+/// one shift, and Z is the mass of the FULL cache.
+///
+/// # Shapes
+///
+/// `weights` Φ of the kept keys `[H, n, t]`, `mass` Z `[H, n, 1]`.
+///
+/// # Numerics
+///
+/// f32 with Φ ≤ 1 ≤ Z. A padding slot has a column of zeros and keeps β = 0.
+pub(crate) fn fit_beta(
+    weights: &Tensor,
+    mass: &Tensor,
+    method: BetaMethod,
+    sums: &mut BetaSums,
+) -> Result<Option<Tensor>> {
+    let BetaMethod::Nnls { iterations, bound } = method else { return Ok(None) };
+    let bounds = ((-bound).exp(), bound.exp());
+    let w = projected_gradient(weights, mass, bounds, iterations)?;
+    let ones = w.ones_like()?;
+    sums.before += squared_norm(&(weights.matmul(&ones)? - mass)?)?;
+    sums.after += squared_norm(&(weights.matmul(&w)? - mass)?)?;
+    sums.mass += squared_norm(mass)?;
+    sums.iterations = iterations;
+    let w = w.squeeze(2)?;
+    // Comparing with the bounds in f32, as clamp stored them.
+    let at_bound = |w: f32| w <= bounds.0 as f32 || w >= bounds.1 as f32;
+    sums.clamped += w.flatten_all()?.to_vec1::<f32>()?.into_iter().filter(|w| at_bound(*w)).count();
+    Ok(Some(w.log()?))
+}
+
+/// The bias that is stored: what the cache carried plus the correction, rounded to what the cache dtype can hold
+/// but kept in f32. Attention may add it in either dtype; the values are fitted against exactly this.
+pub(crate) fn stored_bias(carried: &Tensor, beta: Option<&Tensor>, dtype: DType) -> Result<Tensor> {
+    let total = match beta {
+        Some(beta) => (carried + beta)?,
+        None => carried.clone(),
+    };
+    Ok(total.to_dtype(dtype)?.to_dtype(DType::F32)?)
+}
+
+fn squared_norm(tensor: &Tensor) -> Result<f64> {
+    let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+    Ok(values.into_iter().map(|value| f64::from(value).powi(2)).sum())
+}

@@ -1,0 +1,91 @@
+//! The result of a compaction, and the report on how it came about.
+
+use std::time::Duration;
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::beta::BetaFit;
+use crate::error::Result;
+use crate::layout::LayerKv;
+use crate::mask::MaskInfo;
+use crate::values::ValuesFit;
+
+/// A compacted cache, layer by layer.
+#[derive(Clone, Debug)]
+pub struct Compacted {
+    /// One entry per layer that was passed in.
+    pub layers: Vec<CompactedLayer>,
+    /// What was kept and how well it fits.
+    pub report: Report,
+}
+
+/// What is left of the cache of one layer.
+#[derive(Clone, Debug)]
+pub struct CompactedLayer {
+    /// Kept keys `[kv_heads, kept_len, head_dim]`, bit-identical rows of the original in their original rotation.
+    pub keys: Tensor,
+    /// Values `[kv_heads, kept_len, head_dim]` in the cache dtype.
+    pub values: Tensor,
+    /// Bias `[kv_heads, kept_len]` in f32 to be added to each key's logit; −∞ marks padding.
+    pub bias: Tensor,
+    /// Original slots, ascending.
+    pub kept: Vec<u32>,
+}
+
+impl CompactedLayer {
+    /// Slots that are left.
+    pub fn kept_len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// This layer as the input of another compaction. The tensors are shared, not copied.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`LayerKv::new`], should the public fields have been changed.
+    pub fn to_layer(&self) -> Result<LayerKv> {
+        LayerKv::new(self.keys.clone(), self.values.clone(), Some(self.bias.clone()))
+    }
+}
+
+/// What a compaction did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Positions before, of the longest layer.
+    pub seq_len: usize,
+    /// Positions after, of the layer that kept the most.
+    pub kept_len: usize,
+    /// Kept / original positions over all layers.
+    pub keep_ratio: f64,
+    /// Position scores g over all layers and heads, pooled. With a mask per layer these were not used to select;
+    /// where layers differ in length, a position is averaged over the layers that reach it.
+    pub scores: Vec<f32>,
+    /// The same before pooling.
+    pub raw_scores: Vec<f32>,
+    /// The shared mask; with a mask per layer, that of the first layer that kept `kept_len`.
+    pub mask: MaskInfo,
+    /// Every layer's mask; empty with a shared one.
+    pub layer_masks: Vec<MaskInfo>,
+    /// The bias fit, where one was asked for.
+    pub beta: Option<BetaFit>,
+    /// The value fit, where one was asked for.
+    pub values: Option<ValuesFit>,
+    /// Where the time went.
+    pub timing: Timing,
+}
+
+/// Wall time of each step, over all layers. On a GPU, work is queued and lands on the step that first reads it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Attention of the queries over the full cache.
+    pub scores: Duration,
+    /// Pooling and selection.
+    pub mask: Duration,
+    /// Gathering the keys and fitting the biases.
+    pub beta: Duration,
+    /// Refitting the values.
+    pub values: Duration,
+    /// Everything, input checks included.
+    pub total: Duration,
+}

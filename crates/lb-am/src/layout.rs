@@ -1,0 +1,206 @@
+//! The cache of one layer, and the checks on everything that comes in.
+
+use candle_core::{D, DType, Tensor};
+
+use crate::error::{AtLayer, Error, Result};
+
+/// The cache of one layer: what attention reads.
+#[derive(Clone, Debug)]
+pub struct LayerKv {
+    /// Keys `[kv_heads, seq_len, head_dim]` after key norm and RoPE, each at its own position.
+    pub keys: Tensor,
+    /// Values, of the keys' shape and dtype.
+    pub values: Tensor,
+    /// Bias `[kv_heads, seq_len]` in f32 on each key's logit; `None` where nothing was ever compacted. −∞ marks
+    /// padding.
+    pub bias: Option<Tensor>,
+}
+
+impl LayerKv {
+    /// A checked layer. The tensors are shared, not copied.
+    ///
+    /// # Shapes
+    ///
+    /// `keys` and `values` are `[kv_heads, seq_len, head_dim]`, `bias` is `[kv_heads, seq_len]`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`], [`Error::Dtype`] (keys and values share one of f32, f16, bf16; the bias is f32) and
+    /// [`Error::Empty`] for a dimension of zero. Values are looked at later, by [`compact`](crate::compact).
+    pub fn new(keys: Tensor, values: Tensor, bias: Option<Tensor>) -> Result<Self> {
+        let layer = Self { keys, values, bias };
+        layer.check()?;
+        Ok(layer)
+    }
+
+    /// KV heads.
+    pub fn kv_heads(&self) -> usize {
+        self.dim(0)
+    }
+
+    /// Slots in the cache.
+    pub fn seq_len(&self) -> usize {
+        self.dim(1)
+    }
+
+    /// Width of a head.
+    pub fn head_dim(&self) -> usize {
+        self.dim(2)
+    }
+
+    /// The dtype of keys and values.
+    pub fn dtype(&self) -> DType {
+        self.keys.dtype()
+    }
+
+    // The fields are public, so the rank is only known once `check` has passed.
+    fn dim(&self, index: usize) -> usize {
+        self.keys.dims().get(index).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        let &[heads, slots, _] = self.keys.dims() else {
+            return Err(Error::Shape {
+                arg: "keys",
+                expected: "[kv_heads, seq_len, head_dim]".into(),
+                got: self.keys.dims().to_vec(),
+            });
+        };
+        same_dims("values", &self.values, self.keys.dims())?;
+        if self.keys.elem_count() == 0 {
+            return Err(Error::Empty { arg: "keys" });
+        }
+        let supported = [DType::F32, DType::F16, DType::BF16];
+        one_of("keys", self.keys.dtype(), &supported)?;
+        one_of("values", self.values.dtype(), &[self.keys.dtype()])?;
+        if let Some(bias) = &self.bias {
+            same_dims("bias", bias, &[heads, slots])?;
+            one_of("bias", bias.dtype(), &[DType::F32])?;
+        }
+        Ok(())
+    }
+
+    fn check_queries(&self, queries: &Tensor) -> Result<()> {
+        let fits = matches!(queries.dims(), &[heads, _, width]
+            if heads == self.kv_heads() && width == self.head_dim());
+        if !fits {
+            let expected = format!("[{}, n_queries, {}]", self.kv_heads(), self.head_dim());
+            return Err(Error::Shape { arg: "queries", expected, got: queries.dims().to_vec() });
+        }
+        if queries.elem_count() == 0 {
+            return Err(Error::Empty { arg: "queries" });
+        }
+        one_of("queries", queries.dtype(), &[DType::F32, self.dtype()])
+    }
+}
+
+/// Which slots of one layer are padding, per head; no list where there is none.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Padding {
+    heads: Vec<Vec<bool>>,
+}
+
+impl Padding {
+    /// Reads the bias of `layer`; a head of nothing but padding has no attention and is refused.
+    fn of(layer: &LayerKv, index: usize) -> Result<Self> {
+        let Some(bias) = &layer.bias else { return Ok(Self::default()) };
+        let rows = bias.to_vec2::<f32>()?;
+        if rows.iter().flatten().any(|b| b.is_nan() || *b == f32::INFINITY) {
+            return Err(Error::NonFinite { arg: "bias", layer: index });
+        }
+        let heads: Vec<Vec<bool>> =
+            rows.iter().map(|row| row.iter().map(|b| *b == f32::NEG_INFINITY).collect()).collect();
+        if heads.iter().any(|head| head.iter().all(|dead| *dead)) {
+            return Err(Error::Empty { arg: "a head whose slots are all padding" });
+        }
+        let any = heads.iter().flatten().any(|dead| *dead);
+        Ok(Self { heads: if any { heads } else { Vec::new() } })
+    }
+
+    /// Whether `slot` is padding in every head.
+    pub(crate) fn is_dead(&self, slot: usize) -> bool {
+        !self.heads.is_empty() && self.heads.iter().all(|head| head[slot])
+    }
+
+    /// Whether every head still has a slot that takes mass among `kept`.
+    pub(crate) fn leaves_life(&self, kept: &[u32]) -> bool {
+        self.heads.iter().all(|head| kept.iter().any(|slot| !head[*slot as usize]))
+    }
+}
+
+/// Checks all layers and queries; returns the padding of each layer.
+pub(crate) fn check_inputs(layers: &[LayerKv], queries: &[Tensor]) -> Result<Vec<Padding>> {
+    if layers.is_empty() {
+        return Err(Error::Empty { arg: "layers" });
+    }
+    if queries.len() != layers.len() {
+        let expected = format!("one tensor for each of {} layers", layers.len());
+        return Err(Error::Shape { arg: "queries", expected, got: vec![queries.len()] });
+    }
+    layers
+        .iter()
+        .zip(queries)
+        .enumerate()
+        .map(|(index, (layer, queries))| check_layer(layer, queries, index).at_layer(index))
+        .collect()
+}
+
+fn check_layer(layer: &LayerKv, queries: &Tensor, index: usize) -> Result<Padding> {
+    layer.check()?;
+    layer.check_queries(queries)?;
+    all_finite("keys", &layer.keys, index)?;
+    all_finite("values", &layer.values, index)?;
+    all_finite("queries", queries, index)?;
+    Padding::of(layer, index)
+}
+
+/// Fails where `tensor` holds NaN or an infinity.
+pub(crate) fn all_finite(arg: &'static str, tensor: &Tensor, layer: usize) -> Result<()> {
+    // 0 · x is 0 for a finite x and NaN otherwise, and a sum passes NaN on: two passes on any device.
+    let probe = tensor.affine(0.0, 0.0)?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?;
+    if probe.is_nan() { Err(Error::NonFinite { arg, layer }) } else { Ok(()) }
+}
+
+/// The length that all layers share.
+pub(crate) fn common_len(layers: &[LayerKv]) -> Result<usize> {
+    let first = layers.first().ok_or(Error::Empty { arg: "layers" })?.seq_len();
+    for (index, layer) in layers.iter().enumerate() {
+        if layer.seq_len() != first {
+            let expected =
+                format!("[{}, {first}, {}], as a shared mask needs", layer.kv_heads(), layer.head_dim());
+            let got = layer.keys.dims().to_vec();
+            return Err(Error::Shape { arg: "keys", expected, got }).at_layer(index);
+        }
+    }
+    Ok(first)
+}
+
+fn same_dims(arg: &'static str, tensor: &Tensor, expected: &[usize]) -> Result<()> {
+    if tensor.dims() == expected {
+        return Ok(());
+    }
+    Err(Error::Shape { arg, expected: format!("{expected:?}"), got: tensor.dims().to_vec() })
+}
+
+fn one_of(arg: &'static str, got: DType, expected: &[DType]) -> Result<()> {
+    if expected.contains(&got) {
+        return Ok(());
+    }
+    Err(Error::Dtype { arg, expected: expected.to_vec(), got })
+}
+
+/// The rows `kept` of `[kv_heads, seq_len, ...]`, copied bit for bit.
+pub(crate) fn gather(tensor: &Tensor, kept: &[u32]) -> Result<Tensor> {
+    let index = Tensor::new(kept, tensor.device())?;
+    Ok(tensor.contiguous()?.index_select(&index, 1)?)
+}
+
+/// The same tensor in f32, laid out for batched products.
+pub(crate) fn to_f32(tensor: &Tensor) -> Result<Tensor> {
+    Ok(tensor.to_dtype(DType::F32)?.contiguous()?)
+}
+
+/// Transposes the last two dimensions without moving data.
+pub(crate) fn transposed(tensor: &Tensor) -> Result<Tensor> {
+    Ok(tensor.transpose(D::Minus1, D::Minus2)?)
+}

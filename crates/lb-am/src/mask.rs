@@ -1,0 +1,129 @@
+//! Which positions stay: a threshold or a count, protected positions first, ties to the earlier position.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Budget, Protected};
+
+/// How a mask came about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MaskInfo {
+    /// The cut: median + τ · MAD under [`Budget::Mad`], otherwise the lowest score that was kept for its score
+    /// (`None` where none was).
+    pub threshold: Option<f64>,
+    /// Median of the pooled scores, padding left out.
+    pub median: f64,
+    /// Median absolute deviation of the pooled scores.
+    pub mad: f64,
+    /// Positions that are kept because they are protected.
+    pub n_protected: usize,
+    /// Which limit set the number of kept positions.
+    pub limit: Limit,
+}
+
+/// The limit that set how many positions stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Limit {
+    /// The MAD threshold.
+    Threshold,
+    /// `min_kept` of the MAD rule: fewer positions passed its threshold.
+    MinKept,
+    /// `max_ratio` of the MAD rule: more positions passed its threshold.
+    MaxRatio,
+    /// The ratio or the length that was asked for.
+    Count,
+    /// The protected positions, which alone reach or exceed the budget.
+    Protected,
+    /// The cache, which has no more positions to give.
+    SeqLen,
+    /// The selection was given by the caller.
+    Given,
+}
+
+/// Selects positions by their pooled scores.
+///
+/// Returns original slots, ascending. `is_dead` marks padding, which only stays where it is protected.
+pub(crate) fn select(
+    scores: &[f32],
+    is_dead: impl Fn(usize) -> bool,
+    budget: Budget,
+    protect: Protected,
+) -> (Vec<u32>, MaskInfo) {
+    let seq_len = scores.len();
+    let is_protected = |j: usize| protect.covers(j, seq_len);
+    let mut info = describe(scores, &is_dead);
+    info.n_protected = (0..seq_len).filter(|j| is_protected(*j)).count();
+
+    let mut ranked: Vec<usize> = (0..seq_len).filter(|j| !is_protected(*j) && !is_dead(*j)).collect();
+    ranked.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
+
+    let wanted = match budget {
+        Budget::Mad { tau, min_kept, max_ratio } => {
+            let threshold = info.median + tau * info.mad;
+            info.threshold = Some(threshold);
+            let passed = ranked.partition_point(|j| f64::from(scores[*j]) > threshold);
+            let count = info.n_protected + passed;
+            let most = share(max_ratio, seq_len).max(min_kept);
+            info.limit = match count {
+                _ if count < min_kept => Limit::MinKept,
+                _ if count > most => Limit::MaxRatio,
+                _ => Limit::Threshold,
+            };
+            count.clamp(min_kept, most)
+        }
+        Budget::KeepRatio(ratio) => share(ratio, seq_len),
+        Budget::KeptLen(len) => len,
+    };
+    let room = wanted.saturating_sub(info.n_protected);
+    if info.limit != Limit::Threshold {
+        if wanted <= info.n_protected {
+            info.limit = Limit::Protected;
+        } else if room > ranked.len() {
+            info.limit = Limit::SeqLen;
+        }
+    }
+    ranked.truncate(room);
+    if !matches!(budget, Budget::Mad { .. }) {
+        info.threshold = ranked.last().map(|j| f64::from(scores[*j]));
+    }
+    let mut kept: Vec<u32> = ranked.iter().map(|j| *j as u32).collect();
+    kept.extend((0..seq_len).filter(|j| is_protected(*j)).map(|j| j as u32));
+    kept.sort_unstable();
+    (kept, info)
+}
+
+/// The information about a selection that was given.
+pub(crate) fn given(scores: &[f32], is_dead: impl Fn(usize) -> bool) -> MaskInfo {
+    MaskInfo { limit: Limit::Given, ..describe(scores, &is_dead) }
+}
+
+fn describe(scores: &[f32], is_dead: &impl Fn(usize) -> bool) -> MaskInfo {
+    let live: Vec<f64> =
+        scores.iter().enumerate().filter(|(j, _)| !is_dead(*j)).map(|(_, score)| f64::from(*score)).collect();
+    let median = median(live.clone());
+    let mad = self::median(live.iter().map(|score| (score - median).abs()).collect());
+    MaskInfo { threshold: None, median, mad, n_protected: 0, limit: Limit::Count }
+}
+
+/// The middle value, or the mean of the two in the middle.
+fn median(mut values: Vec<f64>) -> f64 {
+    if values.is_empty() {
+        return 0.0;
+    }
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) }
+}
+
+/// ⌈ratio · `seq_len`⌉, where 0.1 of 30 is 3 although 0.1 · 30 is a little more in binary.
+fn share(ratio: f64, seq_len: usize) -> usize {
+    (ratio * seq_len as f64 - 1e-9).ceil() as usize
+}
+
+impl Protected {
+    /// Whether position `j` of `seq_len` is protected.
+    pub(crate) fn covers(self, j: usize, seq_len: usize) -> bool {
+        j < self.first || j >= seq_len.saturating_sub(self.last)
+    }
+}
