@@ -1,1 +1,45 @@
 //! Qwen3-class decoder on candle with an explicit, compactable KV cache.
+//!
+//! The usual model libraries hide their key/value cache and leave no place for a bias on a cached key. Both are
+//! what this crate is for: [`KvCache`] is a plain value that can be read layer by layer, forked without a copy,
+//! truncated, saved, loaded and replaced by a compacted one ([`KvCache::from_compacted`]), and the attention of
+//! [`Qwen3`] adds the cache's biases to its scores.
+//!
+//! ```text
+//! Checkpoint -> Worker { Tokenizer, ChatTemplate, Qwen3 }
+//! text -> tokens -> Qwen3::prefill -> KvCache -> Qwen3::prefill_capturing -> task queries and logits
+//! ```
+//!
+//! Positions are logical: the next token's position is [`KvCache::logical_len`], however few slots are left.
+
+mod attention;
+mod cache;
+mod checkpoint;
+mod config;
+pub mod device;
+#[cfg(feature = "embedded")]
+mod embedded;
+mod error;
+mod generate;
+mod layer;
+mod mlp;
+mod model;
+mod norm;
+mod rope;
+mod safefile;
+mod sample;
+mod template;
+mod tokenizer;
+mod weights;
+mod worker;
+
+pub use cache::KvCache;
+pub use checkpoint::Checkpoint;
+pub use config::ModelConfig;
+pub use error::{Error, Result};
+pub use generate::{Generation, StopReason};
+pub use model::{Captured, PrefillOptions, Qwen3};
+pub use sample::GenerateOptions;
+pub use template::{ChatTemplate, TemplateParts};
+pub use tokenizer::Tokenizer;
+pub use worker::Worker;

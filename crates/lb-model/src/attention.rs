@@ -1,0 +1,134 @@
+//! Grouped-query attention over the chunks of a cache, with key biases.
+//!
+//! The query heads of a group are stacked as rows behind their KV head (`[kv_heads, group_size * tokens, d]`), so
+//! keys and values are read where they lie and never repeated. Chunks of the cache are never joined either: the
+//! small score matrices are.
+
+use candle_core::{D, DType, Device, Tensor};
+use candle_nn::{Linear, Module};
+
+use crate::cache::{Chunk, LayerCache};
+use crate::norm::RmsNorm;
+use crate::rope::Rotation;
+use crate::weights::Weights;
+use crate::{ModelConfig, Result};
+
+#[derive(Debug)]
+pub(crate) struct Attention {
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    o_proj: Linear,
+    q_norm: RmsNorm,
+    k_norm: RmsNorm,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+}
+
+impl Attention {
+    pub(crate) fn load(weights: &mut Weights, prefix: &str, config: &ModelConfig) -> Result<Self> {
+        let (hidden, d) = (config.hidden_size, config.head_dim);
+        let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
+        let eps = config.rms_norm_eps;
+        Ok(Self {
+            q_proj: weights.linear(&format!("{prefix}.q_proj.weight"), hidden, heads * d)?,
+            k_proj: weights.linear(&format!("{prefix}.k_proj.weight"), hidden, kv_heads * d)?,
+            v_proj: weights.linear(&format!("{prefix}.v_proj.weight"), hidden, kv_heads * d)?,
+            o_proj: weights.linear(&format!("{prefix}.o_proj.weight"), heads * d, hidden)?,
+            q_norm: RmsNorm::load(weights, &format!("{prefix}.q_norm.weight"), d, eps)?,
+            k_norm: RmsNorm::load(weights, &format!("{prefix}.k_norm.weight"), d, eps)?,
+            heads,
+            kv_heads,
+            head_dim: d,
+        })
+    }
+
+    /// `x`: `[tokens, hidden]`. Appends to `cache`, then attends over all of it. Returns the output and the
+    /// queries as the scores saw them, `[kv_heads, group_size * tokens, head_dim]`, rows ordered (head, token).
+    pub(crate) fn forward(
+        &self,
+        x: &Tensor,
+        rotation: &Rotation,
+        cache: &mut LayerCache,
+    ) -> Result<(Tensor, Tensor)> {
+        let tokens = x.dim(0)?;
+        let q = self.q_norm.forward(&self.split(&self.q_proj.forward(x)?, self.heads)?)?;
+        let k = self.k_norm.forward(&self.split(&self.k_proj.forward(x)?, self.kv_heads)?)?;
+        let v = self.split(&self.v_proj.forward(x)?, self.kv_heads)?;
+        let (q, k) = (rotation.apply(&q)?, rotation.apply(&k)?);
+        cache.append(&k, &v)?;
+        let q = q.reshape((self.kv_heads, self.heads / self.kv_heads * tokens, self.head_dim))?;
+        let out = attend(&q, &cache.views(tokens)?, tokens)?;
+        let out = out.reshape((self.heads, tokens, self.head_dim))?.transpose(0, 1)?;
+        let out = out.reshape((tokens, self.heads * self.head_dim))?;
+        Ok((self.o_proj.forward(&out)?, q))
+    }
+
+    /// `[tokens, heads * d]` to `[1, heads, tokens, d]`, contiguous.
+    fn split(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
+        let tokens = x.dim(0)?;
+        let x = x.reshape((tokens, heads, self.head_dim))?.transpose(0, 1)?;
+        Ok(x.contiguous()?.unsqueeze(0)?)
+    }
+}
+
+/// `softmax(q Kᵀ/√d + bias + causal mask) V` over the concatenation of `chunks`, softmax in f32.
+///
+/// # Shapes
+/// `q`: `[kv_heads, group_size * tokens, d]`; the last `tokens` slots of the last chunk are the tokens themselves
+/// (the whole chunk when `tokens > 1`). Result: like `q`.
+fn attend(q: &Tensor, chunks: &[Chunk], tokens: usize) -> Result<Tensor> {
+    let scale = 1.0 / (q.dim(2)? as f64).sqrt();
+    let last = chunks.len() - 1;
+    let mut scores = Vec::with_capacity(chunks.len());
+    for (index, chunk) in chunks.iter().enumerate() {
+        let s = chunk_scores(q, chunk, scale)?;
+        scores.push(if index == last && tokens > 1 { mask_future(&s, tokens)? } else { s });
+    }
+    let scores = if last == 0 { scores.swap_remove(0) } else { Tensor::cat(&scores, D::Minus1)? };
+    let p = candle_nn::ops::softmax_last_dim(&scores)?.to_dtype(q.dtype())?;
+    let mut out: Option<Tensor> = None;
+    let mut from = 0;
+    for chunk in chunks {
+        let part = rows_for_matmul(p.narrow(D::Minus1, from, chunk.slots())?)?;
+        let part = part.matmul(&chunk.values.to_dtype(q.dtype())?.squeeze(0)?)?;
+        out = Some(match out {
+            None => part,
+            Some(sum) => (sum + part)?,
+        });
+        from += chunk.slots();
+    }
+    Ok(out.expect("attend is called with at least the tokens' own chunk"))
+}
+
+/// `q Kᵀ/√d + bias` for one chunk, `[kv_heads, rows, slots]`, f32.
+fn chunk_scores(q: &Tensor, chunk: &Chunk, scale: f64) -> Result<Tensor> {
+    let keys = chunk.keys.to_dtype(q.dtype())?.squeeze(0)?.t()?;
+    // In f32 the small side is scaled; in a narrow dtype scaling q would round it once more.
+    let s = if q.dtype() == DType::F32 {
+        (q * scale)?.matmul(&keys)?
+    } else {
+        (q.matmul(&keys)?.to_dtype(DType::F32)? * scale)?
+    };
+    match &chunk.bias {
+        None => Ok(s),
+        Some(bias) => Ok(s.broadcast_add(&bias.unsqueeze(1)?)?),
+    }
+}
+
+/// Hides later tokens from earlier ones: `s` is `[kv_heads, group_size * tokens, tokens]`, rows (head, token).
+fn mask_future(s: &Tensor, tokens: usize) -> Result<Tensor> {
+    let mask: Vec<f32> = (0..tokens)
+        .flat_map(|row| (0..tokens).map(move |column| if column > row { f32::NEG_INFINITY } else { 0.0 }))
+        .collect();
+    let mask = Tensor::from_vec(mask, (tokens, tokens), s.device())?;
+    let (kv_heads, rows, _) = s.dims3()?;
+    let s = s.reshape((kv_heads * rows / tokens, tokens, tokens))?.broadcast_add(&mask)?;
+    Ok(s.reshape((kv_heads, rows, tokens))?)
+}
+
+/// The CPU's matrix product takes strided rows, the GPU ones want them packed.
+fn rows_for_matmul(x: Tensor) -> Result<Tensor> {
+    if matches!(x.device(), Device::Cpu) { Ok(x) } else { Ok(x.contiguous()?) }
+}

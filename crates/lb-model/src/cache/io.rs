@@ -1,0 +1,221 @@
+//! A cache on disk: one safetensors file, keys, values and biases by layer, the rest in its metadata.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::chunk::{Chunk, Tail};
+use super::{Geometry, KvCache};
+use crate::config::read_json;
+use crate::safefile::SafeFile;
+use crate::{Error, ModelConfig, Result};
+
+const FORMAT: &str = "latent-briefing-kv-1";
+const META: &str = "latent_briefing";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    format: String,
+    logical_len: usize,
+    layers: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    rope_theta: f64,
+    limit: usize,
+    /// By layer.
+    chunks: Vec<Vec<ChunkHeader>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ChunkHeader {
+    slots: usize,
+    positions: usize,
+    exact: bool,
+    bias: bool,
+    /// The growing end; restored as such, so that later sums run in the same order.
+    tail: bool,
+}
+
+fn names(layer: usize, chunk: usize) -> [String; 3] {
+    ["keys", "values", "bias"].map(|part| format!("layers.{layer}.{chunk}.{part}"))
+}
+
+impl KvCache {
+    /// Writes the cache to `path`, biases and logical length included, through a temporary file beside it.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Tensor`].
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let (header, tensors) = self.to_parts()?;
+        let header = serde_json::to_string(&header)
+            .map_err(|source| Error::Json { path: path.to_path_buf(), source })?;
+        let metadata = HashMap::from([(META.to_string(), header)]);
+        let temporary = temporary_beside(path);
+        let written = safetensors::serialize_to_file(tensors, Some(metadata), &temporary)
+            .map_err(|e| match e {
+                safetensors::SafeTensorError::IoError(source) => {
+                    Error::Io { path: temporary.clone(), source }
+                }
+                other => Error::Corrupt { path: temporary.clone(), reason: other.to_string() },
+            })
+            .and_then(|()| {
+                fs::rename(&temporary, path).map_err(|source| Error::Io { path: path.to_path_buf(), source })
+            });
+        if written.is_err() {
+            // Best effort: the write's own error is the one to report.
+            let _ = fs::remove_file(&temporary);
+        }
+        written
+    }
+
+    fn to_parts(&self) -> Result<(Header, Vec<(String, Tensor)>)> {
+        let mut tensors = Vec::new();
+        let mut chunks = Vec::new();
+        for (index, layer) in self.layers.iter().enumerate() {
+            let tail_len = layer.tail.as_ref().map_or(0, Tail::len);
+            let tail = layer.tail.as_ref().filter(|_| tail_len > 0).map(|t| t.view(tail_len)).transpose()?;
+            let mut headers = Vec::new();
+            let frozen = layer.frozen.iter().map(|c| (c, false));
+            for (number, (chunk, is_tail)) in frozen.chain(tail.iter().map(|c| (c, true))).enumerate() {
+                let [keys, values, bias] = names(index, number);
+                tensors.push((keys, chunk.keys.contiguous()?));
+                tensors.push((values, chunk.values.contiguous()?));
+                if let Some(b) = &chunk.bias {
+                    tensors.push((bias, b.contiguous()?));
+                }
+                headers.push(ChunkHeader {
+                    slots: chunk.slots(),
+                    positions: chunk.positions,
+                    exact: chunk.exact,
+                    bias: chunk.bias.is_some(),
+                    tail: is_tail,
+                });
+            }
+            chunks.push(headers);
+        }
+        let Geometry { layers, kv_heads, head_dim, rope_theta, limit } = self.geometry;
+        let (format, logical_len) = (FORMAT.to_string(), self.logical_len);
+        Ok((Header { format, logical_len, layers, kv_heads, head_dim, rope_theta, limit, chunks }, tensors))
+    }
+
+    /// Reads a cache for a model of shape `config`. Decoding from it gives the same bits as from the one saved.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Corrupt`] (truncated, or not a cache), [`Error::Cache`] when it belongs to a model of
+    /// another shape, [`Error::TensorShape`], [`Error::NonFinite`] (a bias may be −∞, nothing else).
+    pub fn load(path: impl AsRef<Path>, config: &ModelConfig, device: &Device) -> Result<Self> {
+        let path = path.as_ref();
+        let mut file = SafeFile::open(path)?;
+        let corrupt = |reason: &str| Error::Corrupt { path: path.to_path_buf(), reason: reason.to_string() };
+        let json = file.metadata(META).ok_or_else(|| corrupt("not a saved cache"))?.to_string();
+        let header: Header = read_json(json.as_bytes(), path)?;
+        if header.format != FORMAT {
+            return Err(corrupt(&format!("the format {} is not {FORMAT}", header.format)));
+        }
+        let Header { layers, kv_heads, head_dim, rope_theta, limit, .. } = header;
+        let geometry = Geometry { layers, kv_heads, head_dim, rope_theta, limit };
+        let dtype = file.dtype(&names(0, 0)[0]).unwrap_or(DType::F32);
+        let mut cache = Self::new(config, dtype, device);
+        if geometry != cache.geometry {
+            let reason = format!("{} is for {geometry:?}, the model is {:?}", path.display(), cache.geometry);
+            return Err(Error::cache(reason));
+        }
+        check_header(&header).map_err(|reason| corrupt(&reason))?;
+        cache.logical_len = header.logical_len;
+        for (index, chunks) in header.chunks.iter().enumerate() {
+            for (number, chunk) in chunks.iter().enumerate() {
+                cache.load_chunk(&mut file, index, number, chunk)?;
+            }
+        }
+        Ok(cache)
+    }
+
+    fn load_chunk(
+        &mut self,
+        file: &mut SafeFile,
+        layer: usize,
+        number: usize,
+        chunk: &ChunkHeader,
+    ) -> Result<()> {
+        let [keys, values, bias] = names(layer, number);
+        let Geometry { kv_heads, head_dim, .. } = self.geometry;
+        let shape = [1, kv_heads, chunk.slots, head_dim];
+        let keys = checked(file, &keys, &shape, Some(self.dtype), &self.device)?;
+        let values = checked(file, &values, &shape, Some(self.dtype), &self.device)?;
+        if chunk.tail {
+            return self.layers[layer].append(&keys, &values);
+        }
+        let bias = if chunk.bias {
+            let bias = checked(file, &bias, &[kv_heads, chunk.slots], None, &self.device)?;
+            Some(bias)
+        } else {
+            None
+        };
+        let Self { layers, .. } = self;
+        layers[layer].push(Chunk { keys, values, bias, positions: chunk.positions, exact: chunk.exact })
+    }
+}
+
+/// A tensor of this shape; of `dtype` and finite, or else a bias: f32, finite or −∞.
+fn checked(
+    file: &mut SafeFile,
+    name: &str,
+    shape: &[usize],
+    dtype: Option<DType>,
+    device: &Device,
+) -> Result<Tensor> {
+    let path = file.path().to_path_buf();
+    let got = file.shape(name).unwrap_or_default().to_vec();
+    if file.shape(name).is_some() && got != shape {
+        return Err(Error::TensorShape { name: name.to_string(), file: path, expected: shape.to_vec(), got });
+    }
+    let tensor = if dtype.is_some() { file.load_finite(name, device)? } else { file.load(name, device)? };
+    let expected = dtype.unwrap_or(DType::F32);
+    if tensor.dtype() != expected {
+        return Err(Error::Corrupt {
+            path,
+            reason: format!("`{name}` is {:?}, not {expected:?}", tensor.dtype()),
+        });
+    }
+    if dtype.is_none() {
+        let bad = |b: &f32| b.is_nan() || *b == f32::INFINITY;
+        if tensor.flatten_all()?.to_vec1::<f32>()?.iter().any(bad) {
+            return Err(Error::NonFinite { tensor: name.to_string(), file: path });
+        }
+    }
+    Ok(tensor)
+}
+
+/// Every layer's chunks stand for all positions, and the tail comes last.
+fn check_header(header: &Header) -> std::result::Result<(), String> {
+    if header.chunks.len() != header.layers {
+        return Err(format!("{} layers of chunks for {} layers", header.chunks.len(), header.layers));
+    }
+    if header.logical_len > header.limit {
+        return Err(format!("{} positions are more than {}", header.logical_len, header.limit));
+    }
+    for (index, chunks) in header.chunks.iter().enumerate() {
+        let positions: usize = chunks.iter().map(|c| c.positions).sum();
+        if positions != header.logical_len {
+            return Err(format!("layer {index} stands for {positions} of {} positions", header.logical_len));
+        }
+        let last = chunks.len().saturating_sub(1);
+        for (number, c) in chunks.iter().enumerate() {
+            let plain = !c.tail || (c.exact && !c.bias && number == last);
+            if !plain || c.slots > c.positions || (c.exact && c.slots != c.positions) {
+                return Err(format!("chunk {number} of layer {index} contradicts itself"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn temporary_beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.tmp", std::process::id()));
+    path.with_file_name(name)
+}

@@ -1,0 +1,131 @@
+//! One layer of the cache: frozen chunks, then a writable tail.
+
+use candle_core::{DType, Tensor};
+
+use super::chunk::{Chunk, Tail, not_that_long};
+use crate::Result;
+
+/// Slots of a new tail when nothing was reserved.
+const FIRST_CAPACITY: usize = 64;
+
+/// Keys, values and biases of one layer.
+#[derive(Debug)]
+pub(crate) struct LayerCache {
+    pub(super) frozen: Vec<Chunk>,
+    pub(super) tail: Option<Tail>,
+    dtype: DType,
+}
+
+impl LayerCache {
+    pub(crate) fn new(dtype: DType) -> Self {
+        Self { frozen: Vec::new(), tail: None, dtype }
+    }
+
+    pub(crate) fn slots(&self) -> usize {
+        self.frozen.iter().map(Chunk::slots).sum::<usize>() + self.tail_len()
+    }
+
+    fn tail_len(&self) -> usize {
+        self.tail.as_ref().map_or(0, Tail::len)
+    }
+
+    /// Appends one forward pass's keys and values, `[1, kv_heads, tokens, head_dim]`.
+    pub(crate) fn append(&mut self, keys: &Tensor, values: &Tensor) -> Result<()> {
+        self.tail_for(keys, keys.dim(2)?)?.append(keys, values)
+    }
+
+    /// The tail, with room for `more` slots.
+    pub(crate) fn tail_for(&mut self, sample: &Tensor, more: usize) -> Result<&mut Tail> {
+        let tail = match self.tail.take() {
+            Some(mut tail) => match tail.reserve(more) {
+                Ok(()) => tail,
+                Err(error) => {
+                    self.tail = Some(tail);
+                    return Err(error);
+                }
+            },
+            None => Tail::new(sample, self.dtype, more.max(FIRST_CAPACITY))?,
+        };
+        Ok(self.tail.insert(tail))
+    }
+
+    /// Appends slots with a bias, or slots that stand for more positions than they are.
+    pub(crate) fn push(&mut self, chunk: Chunk) -> Result<()> {
+        self.freeze()?;
+        self.frozen.push(chunk);
+        Ok(())
+    }
+
+    /// Makes the tail, if any, a frozen chunk.
+    fn freeze(&mut self) -> Result<()> {
+        if let Some(chunk) = self.tail_chunk()? {
+            self.frozen.push(chunk);
+        }
+        self.tail = None;
+        Ok(())
+    }
+
+    fn tail_chunk(&self) -> Result<Option<Chunk>> {
+        self.tail.as_ref().filter(|t| t.len() > 0).map(|t| t.frozen(t.len())).transpose()
+    }
+
+    /// The same slots, shared; neither side's later writes reach the other.
+    pub(crate) fn fork(&self) -> Result<Self> {
+        let mut frozen = self.frozen.clone();
+        frozen.extend(self.tail_chunk()?);
+        Ok(Self { frozen, tail: None, dtype: self.dtype })
+    }
+
+    /// Views for one attention: with more than one new token, these are a chunk of their own (the last).
+    pub(crate) fn views(&self, new_tokens: usize) -> Result<Vec<Chunk>> {
+        let mut views: Vec<Chunk> = self.frozen.iter().filter(|c| c.slots() > 0).cloned().collect();
+        if let Some(tail) = self.tail.as_ref().filter(|t| t.len() > 0) {
+            let (all, old) = (tail.view(tail.len())?, tail.len().saturating_sub(new_tokens));
+            if new_tokens > 1 && old > 0 {
+                views.push(all.narrow(0, old)?);
+                views.push(all.narrow(old, tail.len() - old)?);
+            } else {
+                views.push(all);
+            }
+        }
+        Ok(views)
+    }
+
+    /// Whether the last `n` positions can be dropped.
+    pub(crate) fn can_drop(&self, n: usize) -> bool {
+        let mut left = n.saturating_sub(self.tail_len());
+        for chunk in self.frozen.iter().rev() {
+            if left == 0 {
+                return true;
+            }
+            if chunk.positions > left {
+                return chunk.exact;
+            }
+            left -= chunk.positions;
+        }
+        left == 0
+    }
+
+    /// Drops the last `n` positions.
+    pub(crate) fn drop_last(&mut self, n: usize) -> Result<()> {
+        let from_tail = n.min(self.tail_len());
+        if let Some(tail) = self.tail.as_mut() {
+            let len = tail.len() - from_tail;
+            if !tail.shrink(len) {
+                let kept = if len > 0 { Some(tail.frozen(len)?) } else { None };
+                self.frozen.extend(kept);
+                self.tail = None;
+            }
+        }
+        let mut left = n - from_tail;
+        while left > 0 {
+            let chunk = self.frozen.pop().ok_or_else(|| not_that_long(n))?;
+            if chunk.positions > left {
+                self.frozen.push(chunk.narrow(0, chunk.positions - left)?);
+                break;
+            }
+            left -= chunk.positions;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,346 @@
+//! The explicit KV cache.
+//!
+//! Each layer is a list of frozen chunks, shared between forks, and one tail that grows in place. Positions are
+//! logical and belong to the whole cache; slots are physical and may differ from layer to layer.
+
+mod chunk;
+mod io;
+mod layer;
+
+use candle_core::{DType, Device, Tensor};
+use lb_am::{Compacted, LayerKv};
+
+pub(crate) use chunk::Chunk;
+pub(crate) use layer::LayerCache;
+
+use crate::{Error, ModelConfig, Result};
+
+/// Keys and values of everything a model has read, layer by layer, with biases where it was compacted.
+///
+/// Keys are stored after key norm and rotation, each at its own position. [`fork`](Self::fork) copies nothing;
+/// whatever happens to one side afterwards is invisible to the other.
+#[derive(Debug)]
+pub struct KvCache {
+    layers: Vec<LayerCache>,
+    logical_len: usize,
+    geometry: Geometry,
+    dtype: DType,
+    device: Device,
+}
+
+/// What a cache must agree on with the model that reads it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Geometry {
+    pub(crate) layers: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) rope_theta: f64,
+    pub(crate) limit: usize,
+}
+
+impl Geometry {
+    fn of(config: &ModelConfig) -> Self {
+        Self {
+            layers: config.num_hidden_layers,
+            kv_heads: config.num_key_value_heads,
+            head_dim: config.head_dim,
+            rope_theta: config.rope_theta,
+            limit: config.max_position_embeddings,
+        }
+    }
+}
+
+impl KvCache {
+    /// An empty cache for a model of this shape. `dtype` is that of the stored keys and values and may be narrower
+    /// than the model's.
+    pub fn new(config: &ModelConfig, dtype: DType, device: &Device) -> Self {
+        let geometry = Geometry::of(config);
+        let layers = (0..geometry.layers).map(|_| LayerCache::new(dtype)).collect();
+        Self { layers, logical_len: 0, geometry, dtype, device: device.clone() }
+    }
+
+    /// A cache that starts with a compacted one; the next token's position is `logical_len`, the length of what was
+    /// compacted. Nothing is copied.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when layers, heads or widths are not the model's, [`Error::Cache`] when a layer keeps more
+    /// slots than `logical_len` or layers differ in dtype or device, [`Error::ContextOverflow`].
+    pub fn from_compacted(compacted: &Compacted, logical_len: usize, config: &ModelConfig) -> Result<Self> {
+        let first = compacted.layers.first().ok_or(Error::Empty { arg: "compacted" })?;
+        let mut cache = Self::new(config, first.keys.dtype(), first.keys.device());
+        let layers: Vec<LayerKv> = compacted
+            .layers
+            .iter()
+            .map(|l| LayerKv { keys: l.keys.clone(), values: l.values.clone(), bias: Some(l.bias.clone()) })
+            .collect();
+        cache.append_layers(&layers, logical_len)?;
+        Ok(cache)
+    }
+
+    /// The next token's position: how many tokens were read, whatever was dropped since.
+    pub fn logical_len(&self) -> usize {
+        self.logical_len
+    }
+
+    /// Same as [`logical_len`](Self::logical_len).
+    pub fn seq_len(&self) -> usize {
+        self.logical_len
+    }
+
+    /// Whether nothing was read yet.
+    pub fn is_empty(&self) -> bool {
+        self.logical_len == 0
+    }
+
+    /// Slots of one layer; 0 for a layer that does not exist.
+    pub fn slot_count(&self, layer: usize) -> usize {
+        self.layers.get(layer).map_or(0, LayerCache::slots)
+    }
+
+    /// Slots of the longest layer.
+    pub fn slots(&self) -> usize {
+        self.layers.iter().map(LayerCache::slots).max().unwrap_or(0)
+    }
+
+    /// Number of layers.
+    pub fn num_layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// dtype of keys and values.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Where the tensors are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Bytes of all filled slots, keys, values and biases, shared ones included; unused capacity is not counted.
+    pub fn bytes(&self) -> usize {
+        let per_slot = 2 * self.geometry.head_dim * self.dtype.size_in_bytes();
+        let slots: usize = self.layers.iter().map(LayerCache::slots).sum();
+        let biased: usize =
+            self.layers.iter().flat_map(|l| &l.frozen).filter(|c| c.bias.is_some()).map(Chunk::slots).sum();
+        self.geometry.kv_heads * (slots * per_slot + biased * DType::F32.size_in_bytes())
+    }
+
+    /// The same content without copying it.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if a view cannot be made.
+    pub fn fork(&self) -> Result<Self> {
+        let layers = self.layers.iter().map(LayerCache::fork).collect::<Result<_>>()?;
+        let (geometry, device) = (self.geometry.clone(), self.device.clone());
+        Ok(Self { layers, logical_len: self.logical_len, geometry, dtype: self.dtype, device })
+    }
+
+    /// Forgets the positions from `logical_len` on.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] when the cache is shorter, or when the cut falls inside a compacted part; nothing changes then.
+    pub fn truncate(&mut self, logical_len: usize) -> Result<()> {
+        let Some(drop) = self.logical_len.checked_sub(logical_len) else {
+            return Err(Error::cache(format!(
+                "cannot truncate {} positions to {logical_len}",
+                self.logical_len
+            )));
+        };
+        if let Some(layer) = self.layers.iter().position(|l| !l.can_drop(drop)) {
+            return Err(Error::cache(format!(
+                "position {logical_len} lies inside a compacted part of layer {layer}, which cannot be cut"
+            )));
+        }
+        for layer in &mut self.layers {
+            layer.drop_last(drop)?;
+        }
+        self.logical_len = logical_len;
+        Ok(())
+    }
+
+    /// One layer as a compaction takes it: `[kv_heads, slots, head_dim]`, bias where any part has one. The tensors
+    /// stay valid whatever happens to the cache; they are shared where one frozen chunk is the whole layer.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] for a layer that does not exist, [`Error::Empty`] for an empty one.
+    pub fn layer(&self, layer: usize) -> Result<LayerKv> {
+        self.layer_range(layer, 0, self.slot_count(layer))
+    }
+
+    /// All layers, see [`layer`](Self::layer).
+    ///
+    /// # Errors
+    /// Those of [`layer`](Self::layer).
+    pub fn layers(&self) -> Result<Vec<LayerKv>> {
+        (0..self.layers.len()).map(|i| self.layer(i)).collect()
+    }
+
+    /// The slots `from..to` of every layer, for instance a task's own keys and values behind a trajectory.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] when a layer has fewer than `to` slots, [`Error::Empty`] when `from >= to`.
+    pub fn layers_range(&self, from: usize, to: usize) -> Result<Vec<LayerKv>> {
+        (0..self.layers.len()).map(|i| self.layer_range(i, from, to)).collect()
+    }
+
+    fn layer_range(&self, layer: usize, from: usize, to: usize) -> Result<LayerKv> {
+        let slots = self.slot_count(layer);
+        if layer >= self.layers.len() || to > slots {
+            return Err(Error::cache(format!("layer {layer} has {slots} slots, slot {to} was asked for")));
+        }
+        if from >= to {
+            return Err(Error::Empty { arg: "cache range" });
+        }
+        let parts = overlapping(&self.layers[layer].views(0)?, from, to)?;
+        let shareable = parts.len() == 1 && self.layers[layer].tail.is_none();
+        let join = |tensors: Vec<Tensor>| -> Result<Tensor> {
+            let joined = if tensors.len() == 1 { tensors[0].clone() } else { Tensor::cat(&tensors, 2)? };
+            // A tail is written again after a truncation, so its slots are copied.
+            Ok(if shareable { joined.contiguous()? } else { joined.force_contiguous()? }.squeeze(0)?)
+        };
+        let keys = join(parts.iter().map(|c| c.keys.clone()).collect())?;
+        let values = join(parts.iter().map(|c| c.values.clone()).collect())?;
+        Ok(LayerKv::new(keys, values, self.join_bias(&parts)?)?)
+    }
+
+    fn join_bias(&self, parts: &[Chunk]) -> Result<Option<Tensor>> {
+        if parts.iter().all(|c| c.bias.is_none()) {
+            return Ok(None);
+        }
+        let zeros = |slots| Tensor::zeros((self.geometry.kv_heads, slots), DType::F32, &self.device);
+        let biases = parts
+            .iter()
+            .map(|c| c.bias.clone().map_or_else(|| zeros(c.slots()), Ok))
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        Ok(Some(Tensor::cat(&biases, 1)?.contiguous()?))
+    }
+
+    /// Appends slots computed elsewhere, one entry per layer, that stand for `n_positions` positions: a briefing, or
+    /// a task's own keys and values behind one. Layers may differ in length.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::Cache`] (dtype, device, more slots than positions), [`Error::ContextOverflow`],
+    /// [`Error::Empty`]. The cache is unchanged then.
+    pub fn append_layers(&mut self, layers: &[LayerKv], n_positions: usize) -> Result<()> {
+        self.check_append(layers, n_positions)?;
+        let chunks = layers.iter().map(|l| to_chunk(l, n_positions)).collect::<Result<Vec<_>>>()?;
+        let mut appended = self.fork()?;
+        for (layer, chunk) in appended.layers.iter_mut().zip(chunks) {
+            layer.push(chunk)?;
+        }
+        appended.logical_len += n_positions;
+        *self = appended;
+        Ok(())
+    }
+
+    fn check_append(&self, layers: &[LayerKv], n_positions: usize) -> Result<()> {
+        let Geometry { layers: count, kv_heads, head_dim, limit, .. } = self.geometry;
+        if layers.len() != count {
+            let expected = format!("{count} layers");
+            return Err(Error::Shape { arg: "layers", expected, got: vec![layers.len()] });
+        }
+        if n_positions == 0 {
+            return Err(Error::Empty { arg: "n_positions" });
+        }
+        let positions = self.logical_len + n_positions;
+        if positions > limit {
+            return Err(Error::ContextOverflow { positions, limit });
+        }
+        for (index, layer) in layers.iter().enumerate() {
+            LayerKv::new(layer.keys.clone(), layer.values.clone(), layer.bias.clone())?;
+            let dims = layer.keys.dims();
+            if dims[0] != kv_heads || dims[2] != head_dim {
+                let expected = format!("[{kv_heads}, slots, {head_dim}]");
+                return Err(Error::Shape { arg: "layers", expected, got: dims.to_vec() });
+            }
+            if dims[1] > n_positions {
+                let reason = format!("layer {index} has {} slots for {n_positions} positions", dims[1]);
+                return Err(Error::cache(reason));
+            }
+            if layer.keys.dtype() != self.dtype || !layer.keys.device().same_device(&self.device) {
+                let (got, on) = (layer.keys.dtype(), layer.keys.device().location());
+                let reason = format!("layer {index} is {got:?} on {on:?}, the cache {:?}", self.dtype);
+                return Err(Error::cache(reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes room for `tokens` more without growing step by step.
+    pub(crate) fn reserve(&mut self, tokens: usize) -> Result<()> {
+        let Geometry { kv_heads, head_dim, .. } = self.geometry;
+        let sample = Tensor::zeros((1, kv_heads, 0, head_dim), self.dtype, &self.device)?;
+        for layer in &mut self.layers {
+            layer.tail_for(&sample, tokens)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn layer_mut(&mut self, layer: usize) -> &mut LayerCache {
+        &mut self.layers[layer]
+    }
+
+    /// After every layer has appended `tokens` slots.
+    pub(crate) fn advance(&mut self, tokens: usize) {
+        self.logical_len += tokens;
+    }
+
+    /// Undoes what was appended since each layer had `slots` and the cache `logical_len`.
+    pub(crate) fn roll_back(&mut self, slots: &[usize], logical_len: usize) -> Result<()> {
+        for (layer, &before) in self.layers.iter_mut().zip(slots) {
+            layer.drop_last(layer.slots() - before)?;
+        }
+        self.logical_len = logical_len;
+        Ok(())
+    }
+
+    /// Slots of each layer, for [`roll_back`](Self::roll_back).
+    pub(crate) fn slot_counts(&self) -> Vec<usize> {
+        self.layers.iter().map(LayerCache::slots).collect()
+    }
+
+    /// Fails when this cache belongs to a model of another shape.
+    pub(crate) fn check_model(&self, config: &ModelConfig, device: &Device) -> Result<()> {
+        if self.geometry != Geometry::of(config) {
+            return Err(Error::cache(format!(
+                "made for {:?}, the model is {:?}",
+                self.geometry,
+                Geometry::of(config)
+            )));
+        }
+        if !self.device.same_device(device) {
+            return Err(Error::cache(format!(
+                "on {:?}, the model on {:?}",
+                self.device.location(),
+                device.location()
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn to_chunk(layer: &LayerKv, positions: usize) -> Result<Chunk> {
+    Ok(Chunk {
+        keys: layer.keys.contiguous()?.unsqueeze(0)?,
+        values: layer.values.contiguous()?.unsqueeze(0)?,
+        bias: layer.bias.as_ref().map(Tensor::contiguous).transpose()?,
+        positions,
+        exact: layer.seq_len() == positions,
+    })
+}
+
+/// The parts of `chunks` inside the slots `from..to`.
+fn overlapping(chunks: &[Chunk], from: usize, to: usize) -> Result<Vec<Chunk>> {
+    let mut parts = Vec::new();
+    let mut start = 0;
+    for chunk in chunks {
+        let end = start + chunk.slots();
+        let (a, b) = (from.max(start), to.min(end));
+        if a < b {
+            parts.push(chunk.narrow(a - start, b - a)?);
+        }
+        start = end;
+    }
+    Ok(parts)
+}

@@ -1,0 +1,156 @@
+//! Where a model's files come from, and how they become a [`Worker`].
+
+use std::borrow::Cow;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device};
+use serde_json::{Map, Value};
+
+use crate::config::{eos_ids, read_json};
+use crate::safefile::SafeFile;
+use crate::weights::Weights;
+use crate::{ChatTemplate, Error, ModelConfig, Qwen3, Result, Tokenizer, Worker};
+
+/// The files of one model in the Hugging Face layout: `config.json`, `model.safetensors` (or shards with
+/// `model.safetensors.index.json`), `tokenizer.json`, and the chat template in `chat_template.jinja` or
+/// `tokenizer_config.json`. `generation_config.json` is optional.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    source: Source,
+    name: String,
+}
+
+/// Files by name.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    Dir(PathBuf),
+    #[cfg(feature = "embedded")]
+    Embedded(&'static [(&'static str, &'static [u8])]),
+}
+
+impl Source {
+    /// The path of a file, as errors name it.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        match self {
+            Self::Dir(dir) => dir.join(name),
+            #[cfg(feature = "embedded")]
+            Self::Embedded(_) => Path::new("embedded").join(name),
+        }
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Dir(dir) => dir.join(name).is_file(),
+            #[cfg(feature = "embedded")]
+            Self::Embedded(files) => files.iter().any(|(n, _)| *n == name),
+        }
+    }
+
+    /// The content of a file, `None` where there is no such file.
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>> {
+        match self {
+            Self::Dir(dir) => {
+                let path = dir.join(name);
+                match fs::read(&path) {
+                    Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                    Err(source) => Err(Error::Io { path, source }),
+                }
+            }
+            #[cfg(feature = "embedded")]
+            Self::Embedded(files) => {
+                Ok(files.iter().find(|(n, _)| *n == name).map(|(_, bytes)| Cow::Borrowed(*bytes)))
+            }
+        }
+    }
+
+    fn require(&self, name: &str) -> Result<Cow<'static, [u8]>> {
+        let missing = || Error::Io { path: self.path(name), source: std::io::ErrorKind::NotFound.into() };
+        self.read(name)?.ok_or_else(missing)
+    }
+
+    pub(crate) fn safetensors(&self, name: &str) -> Result<SafeFile> {
+        match self {
+            Self::Dir(dir) => SafeFile::open(&dir.join(name)),
+            #[cfg(feature = "embedded")]
+            Self::Embedded(files) => {
+                let path = self.path(name);
+                match files.iter().find(|(n, _)| *n == name) {
+                    Some((_, bytes)) => SafeFile::from_static(bytes, &path),
+                    None => Err(Error::Io { path, source: std::io::ErrorKind::NotFound.into() }),
+                }
+            }
+        }
+    }
+
+    fn json(&self, name: &str) -> Result<Option<Map<String, Value>>> {
+        self.read(name)?.map(|json| read_json(&json, &self.path(name))).transpose()
+    }
+}
+
+impl Checkpoint {
+    /// The folder `path`, or the folder of the file `path`. Nothing but its existence is checked here.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when there is no such folder.
+    pub fn dir(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let io = |source| Error::Io { path: path.to_path_buf(), source };
+        let full = fs::canonicalize(path).map_err(io)?;
+        let dir = match full.parent() {
+            Some(parent) if full.is_file() => parent.to_path_buf(),
+            _ => full,
+        };
+        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { source: Source::Dir(dir), name })
+    }
+
+    /// The small trained worker inside the binary.
+    #[cfg(feature = "embedded")]
+    pub fn embedded() -> Self {
+        Self { source: Source::Embedded(crate::embedded::FILES), name: "embedded".to_string() }
+    }
+
+    /// Reads, checks and converts everything. `dtype` is that of weights and cache; `None` means f32 on the CPU
+    /// (whose matrix products know no bf16) and the checkpoint's own dtype on a GPU.
+    ///
+    /// # Errors
+    /// One typed error per way a checkpoint can be wrong: see [`Error`]. A missing file is [`Error::Io`].
+    pub fn load(&self, device: &Device, dtype: Option<DType>) -> Result<Worker> {
+        let source = &self.source;
+        let mut config = ModelConfig::parse(&source.require("config.json")?, &source.path("config.json"))?;
+        let generation = source.json("generation_config.json")?.unwrap_or_default();
+        let tokenizer_config = source.json("tokenizer_config.json")?.unwrap_or_default();
+        let tokenizer = Tokenizer::parse(&source.require("tokenizer.json")?, &source.path("tokenizer.json"))?;
+        let mut eos = eos_ids(generation.get("eos_token_id"), &source.path("generation_config.json"))?;
+        eos.extend(named_token(&tokenizer_config, "eos_token").and_then(|token| tokenizer.token_id(&token)));
+        config.eos_token_ids.extend(eos);
+        config.eos_token_ids.sort_unstable();
+        config.eos_token_ids.dedup();
+        let tokenizer = tokenizer.for_model(&config)?;
+        let template = self.template(&tokenizer_config)?;
+        let model = Qwen3::load(config, Weights::open(source, dtype, device)?, device)?;
+        Ok(Worker::assemble(model, tokenizer, template, self.name.clone()))
+    }
+
+    fn template(&self, tokenizer_config: &Map<String, Value>) -> Result<ChatTemplate> {
+        if let Some(bytes) = self.source.read("chat_template.jinja")? {
+            let jinja = String::from_utf8(bytes.into_owned()).map_err(|e| Error::template(&e))?;
+            return ChatTemplate::new(jinja);
+        }
+        match tokenizer_config.get("chat_template").and_then(Value::as_str) {
+            Some(jinja) => ChatTemplate::new(jinja),
+            None => Err(Error::MissingField {
+                path: self.source.path("tokenizer_config.json"),
+                field: "chat_template".to_string(),
+            }),
+        }
+    }
+}
+
+/// A token written as a string, or as an object with its `content`.
+fn named_token(config: &Map<String, Value>, field: &str) -> Option<String> {
+    let value = config.get(field)?;
+    value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_string)
+}

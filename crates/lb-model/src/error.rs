@@ -1,0 +1,194 @@
+//! What can go wrong between a checkpoint on disk and a generated token.
+
+use std::path::PathBuf;
+
+/// Result of everything in this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failure, with what is needed to act on it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A JSON file is malformed, or a field has the wrong type.
+    #[error("{}: not valid JSON for this use: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and reason.
+        source: serde_json::Error,
+    },
+    /// A required field is missing from a JSON file.
+    #[error("{}: the field `{field}` is missing", path.display())]
+    MissingField {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: String,
+    },
+    /// The checkpoint asks for something this crate does not implement.
+    #[error("unsupported `{field}` = {value}: {reason}")]
+    UnsupportedConfig {
+        /// The field in config.json or tokenizer.json.
+        field: String,
+        /// Its value, as JSON.
+        value: String,
+        /// What is supported instead.
+        reason: String,
+    },
+    /// A setting is out of its range.
+    #[error("invalid `{field}` = {value}: {reason}")]
+    Config {
+        /// The setting.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// The accepted range.
+        reason: String,
+    },
+    /// A safetensors file is truncated or inconsistent.
+    #[error("{}: corrupt safetensors file: {reason}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The model needs a tensor that no file holds.
+    #[error("{}: the tensor `{name}` is missing", file.display())]
+    MissingTensor {
+        /// The tensor.
+        name: String,
+        /// The file, or the folder of the shards, that was searched.
+        file: PathBuf,
+    },
+    /// The files hold tensors that the model has no place for.
+    #[error("{}: {} tensor(s) the model has no place for, the first is `{}`", file.display(), names.len(), names[0])]
+    UnexpectedTensors {
+        /// The tensors, sorted, at least one.
+        names: Vec<String>,
+        /// The file, or the folder of the shards.
+        file: PathBuf,
+    },
+    /// A tensor has the wrong shape.
+    #[error("{}: the tensor `{name}` has shape {got:?}, expected {expected:?}", file.display())]
+    TensorShape {
+        /// The tensor.
+        name: String,
+        /// The file that holds it.
+        file: PathBuf,
+        /// What the configuration implies.
+        expected: Vec<usize>,
+        /// What the file says.
+        got: Vec<usize>,
+    },
+    /// A tensor is stored in a dtype that this crate does not read.
+    #[error("{}: the tensor `{name}` has dtype {got}, expected BF16, F16 or F32", file.display())]
+    TensorDtype {
+        /// The tensor.
+        name: String,
+        /// The file that holds it.
+        file: PathBuf,
+        /// The dtype as written in the file.
+        got: String,
+    },
+    /// A tensor holds NaN or an infinity.
+    #[error("{}: `{tensor}` holds a value that is not finite", file.display())]
+    NonFinite {
+        /// The tensor, `logits` for a forward pass.
+        tensor: String,
+        /// The file that holds it; empty for a computed tensor.
+        file: PathBuf,
+    },
+    /// The tokenizer and the model do not belong together.
+    #[error("the token `{token}` has id {id}, the model has {vocab_size} embeddings")]
+    TokenizerMismatch {
+        /// The token.
+        token: String,
+        /// Its id in the tokenizer.
+        id: u32,
+        /// Rows of the model's embedding.
+        vocab_size: usize,
+    },
+    /// The tokenizer file could not be read or used.
+    #[error("tokenizer: {reason}")]
+    Tokenizer {
+        /// What the tokenizer library said.
+        reason: String,
+    },
+    /// The chat template could not be parsed, rendered or split.
+    #[error("chat template: {reason}")]
+    Template {
+        /// What went wrong.
+        reason: String,
+    },
+    /// A token id beyond the vocabulary.
+    #[error("token {id} is beyond the vocabulary of {vocab_size}")]
+    TokenRange {
+        /// The id.
+        id: u32,
+        /// The size of the vocabulary.
+        vocab_size: usize,
+    },
+    /// More positions than the model was made for. The cache is as it was before the call.
+    #[error("{positions} positions are more than the model's {limit}")]
+    ContextOverflow {
+        /// Positions after the call, had it been carried out.
+        positions: usize,
+        /// `max_position_embeddings`.
+        limit: usize,
+    },
+    /// An argument has the wrong shape.
+    #[error("`{arg}` has shape {got:?}, expected {expected}")]
+    Shape {
+        /// The argument.
+        arg: &'static str,
+        /// What was expected, in words.
+        expected: String,
+        /// What came.
+        got: Vec<usize>,
+    },
+    /// An argument that must not be empty is.
+    #[error("`{arg}` is empty")]
+    Empty {
+        /// The argument.
+        arg: &'static str,
+    },
+    /// The cache cannot do what is asked of it.
+    #[error("cache: {reason}")]
+    Cache {
+        /// What does not fit.
+        reason: String,
+    },
+    /// The device cannot be used.
+    #[error("device {device}: {reason}")]
+    Device {
+        /// The device asked for.
+        device: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A failure in the compaction crate.
+    #[error(transparent)]
+    Am(#[from] lb_am::Error),
+    /// A failure in a tensor operation.
+    #[error("tensor operation: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl Error {
+    pub(crate) fn cache(reason: impl Into<String>) -> Self {
+        Self::Cache { reason: reason.into() }
+    }
+
+    pub(crate) fn template(source: &impl std::fmt::Display) -> Self {
+        Self::Template { reason: source.to_string() }
+    }
+}

@@ -1,0 +1,141 @@
+//! Token by token, until something says stop.
+
+use std::time::{Duration, Instant};
+
+use candle_core::Tensor;
+
+use crate::sample::Sampler;
+use crate::{Error, GenerateOptions, KvCache, PrefillOptions, Result, Worker};
+
+/// Why a generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// One of the model's end tokens or of the extra stop tokens came.
+    Eos,
+    /// `max_new_tokens` were made.
+    MaxTokens,
+    /// The callback said so.
+    Callback,
+    /// The model has no position left.
+    ContextFull,
+}
+
+/// What was generated.
+#[derive(Debug, Clone)]
+pub struct Generation {
+    /// The tokens, without the one that ended it.
+    pub tokens: Vec<u32>,
+    /// Their text.
+    pub text: String,
+    /// Why it ended.
+    pub stopped: StopReason,
+    /// Wall time for the prompt; zero when its logits were given.
+    pub prefill: Duration,
+    /// Wall time for the tokens.
+    pub decode: Duration,
+}
+
+impl Worker {
+    /// Reads `prompt` behind what `cache` holds and generates. `on_token` hears each token with the text that it
+    /// completes (empty inside a character of several tokens) and stops the generation by returning false.
+    ///
+    /// Afterwards `cache` holds the prompt and every generated token but the last, which no later token has needed;
+    /// when an end token stopped the generation, it holds all of them.
+    ///
+    /// # Errors
+    /// Those of [`Qwen3::prefill`](crate::Qwen3::prefill), [`Error::Config`] for options out of range,
+    /// [`Error::NonFinite`] for logits that are no numbers. The tokens read until then stay in the cache.
+    pub fn generate(
+        &self,
+        cache: &mut KvCache,
+        prompt: &[u32],
+        options: &GenerateOptions,
+        on_token: &mut dyn FnMut(u32, &str) -> bool,
+    ) -> Result<Generation> {
+        options.validate()?;
+        let begin = Instant::now();
+        let logits = self.model().prefill(prompt, cache, &PrefillOptions::default(), &mut |_, _| {})?;
+        let prefill = begin.elapsed();
+        Ok(Generation { prefill, ..self.generate_from_logits(cache, &logits, options, on_token)? })
+    }
+
+    /// Like [`generate`](Self::generate) for a cache whose prompt is already read, from its last token's logits
+    /// (`[vocab]`, f32).
+    ///
+    /// # Errors
+    /// Those of [`generate`](Self::generate), [`Error::Shape`] for other logits.
+    pub fn generate_from_logits(
+        &self,
+        cache: &mut KvCache,
+        logits: &Tensor,
+        options: &GenerateOptions,
+        on_token: &mut dyn FnMut(u32, &str) -> bool,
+    ) -> Result<Generation> {
+        let begin = Instant::now();
+        let vocab = self.config().vocab_size;
+        if logits.dims() != [vocab] {
+            return Err(Error::Shape {
+                arg: "logits",
+                expected: format!("[{vocab}]"),
+                got: logits.dims().to_vec(),
+            });
+        }
+        let mut sampler = Sampler::new(options)?;
+        let mut text = TextStream::default();
+        let mut tokens = Vec::new();
+        let mut logits = logits.clone();
+        let stopped = loop {
+            let token = sampler.sample(&logits)?;
+            if self.tokenizer().eos_ids().contains(&token) || options.stop_tokens.contains(&token) {
+                break StopReason::Eos;
+            }
+            tokens.push(token);
+            if !on_token(token, text.push(&self.tokenizer().token_bytes(token))) {
+                break StopReason::Callback;
+            }
+            if tokens.len() == options.max_new_tokens {
+                break StopReason::MaxTokens;
+            }
+            if cache.logical_len() == self.config().max_position_embeddings {
+                break StopReason::ContextFull;
+            }
+            logits = self.model().forward(&[token], cache)?;
+        };
+        let text = self.tokenizer().decode(&tokens)?;
+        Ok(Generation { tokens, text, stopped, prefill: Duration::ZERO, decode: begin.elapsed() })
+    }
+}
+
+/// Bytes in, complete characters out.
+#[derive(Default)]
+struct TextStream {
+    pending: Vec<u8>,
+    delta: String,
+}
+
+impl TextStream {
+    /// The text that `bytes` complete. An unfinished character waits; bytes that can never be one are U+FFFD.
+    fn push(&mut self, bytes: &[u8]) -> &str {
+        self.pending.extend(bytes);
+        self.delta.clear();
+        let mut rest = Vec::new();
+        let mut consumed = 0;
+        for chunk in self.pending.utf8_chunks() {
+            self.delta.push_str(chunk.valid());
+            consumed += chunk.valid().len() + chunk.invalid().len();
+            if chunk.invalid().is_empty() {
+                continue;
+            }
+            let unfinished = consumed == self.pending.len()
+                && std::str::from_utf8(chunk.invalid()).is_err_and(|e| e.error_len().is_none());
+            if unfinished {
+                rest = chunk.invalid().to_vec();
+            } else {
+                self.delta.push(char::REPLACEMENT_CHARACTER);
+            }
+        }
+        self.pending = rest;
+        &self.delta
+    }
+}

@@ -1,0 +1,52 @@
+//! One decoder layer: attention and MLP, each behind its norm, each added to the residual stream.
+
+use candle_core::Tensor;
+
+use crate::attention::Attention;
+use crate::cache::LayerCache;
+use crate::mlp::Mlp;
+use crate::norm::RmsNorm;
+use crate::rope::Rotation;
+use crate::weights::Weights;
+use crate::{ModelConfig, Result};
+
+#[derive(Debug)]
+pub(crate) struct DecoderLayer {
+    attention_norm: RmsNorm,
+    attention: Attention,
+    mlp_norm: RmsNorm,
+    mlp: Mlp,
+}
+
+impl DecoderLayer {
+    pub(crate) fn load(weights: &mut Weights, index: usize, config: &ModelConfig) -> Result<Self> {
+        let prefix = format!("model.layers.{index}");
+        let (width, eps) = (config.hidden_size, config.rms_norm_eps);
+        Ok(Self {
+            attention_norm: RmsNorm::load(weights, &format!("{prefix}.input_layernorm.weight"), width, eps)?,
+            attention: Attention::load(weights, &format!("{prefix}.self_attn"), config)?,
+            mlp_norm: RmsNorm::load(
+                weights,
+                &format!("{prefix}.post_attention_layernorm.weight"),
+                width,
+                eps,
+            )?,
+            mlp: Mlp::load(weights, &format!("{prefix}.mlp"), config)?,
+        })
+    }
+
+    /// `x`: `[tokens, hidden]`. Appends the tokens' keys and values to `cache`. Returns the new residual stream
+    /// and the queries, `[kv_heads, group_size * tokens, head_dim]`.
+    pub(crate) fn forward(
+        &self,
+        x: &Tensor,
+        rotation: &Rotation,
+        cache: &mut LayerCache,
+    ) -> Result<(Tensor, Tensor)> {
+        let (attended, queries) =
+            self.attention.forward(&self.attention_norm.forward(x)?, rotation, cache)?;
+        let x = (x + attended)?;
+        let x = (&x + self.mlp.forward(&self.mlp_norm.forward(&x)?)?)?;
+        Ok((x, queries))
+    }
+}

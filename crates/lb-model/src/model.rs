@@ -1,0 +1,248 @@
+//! The decoder.
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::{Linear, Module};
+
+use crate::config::check;
+use crate::layer::DecoderLayer;
+use crate::norm::RmsNorm;
+use crate::rope::Rope;
+use crate::weights::Weights;
+use crate::{Error, KvCache, ModelConfig, Result};
+
+/// A Qwen3 decoder. It holds no cache: every call names the [`KvCache`] it reads and extends.
+#[derive(Debug)]
+pub struct Qwen3 {
+    config: ModelConfig,
+    embedding: Tensor,
+    layers: Vec<DecoderLayer>,
+    norm: RmsNorm,
+    head: Linear,
+    rope: Rope,
+    device: Device,
+    dtype: DType,
+}
+
+/// How a long input is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrefillOptions {
+    /// Tokens per forward pass, at least 1. Bounds the memory of the score matrices.
+    pub chunk: usize,
+}
+
+impl Default for PrefillOptions {
+    fn default() -> Self {
+        Self { chunk: 512 }
+    }
+}
+
+/// What a capturing prefill hands out.
+#[derive(Debug, Clone)]
+pub struct Captured {
+    /// Per layer `[kv_heads, group_size * tokens, head_dim]` in the model's dtype, after query norm and rotation:
+    /// bit for bit what the scores were made of. Rows are ordered (head of the group, token).
+    pub queries: Vec<Tensor>,
+    /// Logits of the last token, `[vocab]`, f32.
+    pub logits: Tensor,
+}
+
+/// Which tokens' logits are wanted.
+#[derive(Clone, Copy)]
+enum Rows {
+    Last,
+    All,
+}
+
+impl Qwen3 {
+    pub(crate) fn load(config: ModelConfig, mut weights: Weights, device: &Device) -> Result<Self> {
+        let (vocab, hidden) = (config.vocab_size, config.hidden_size);
+        let embedding = weights.take("model.embed_tokens.weight", &[vocab, hidden])?;
+        let layers = (0..config.num_hidden_layers)
+            .map(|index| DecoderLayer::load(&mut weights, index, &config))
+            .collect::<Result<Vec<_>>>()?;
+        let norm = RmsNorm::load(&mut weights, "model.norm.weight", hidden, config.rms_norm_eps)?;
+        let head = if config.tie_word_embeddings {
+            Linear::new(embedding.clone(), None)
+        } else {
+            weights.linear("lm_head.weight", hidden, vocab)?
+        };
+        let dtype = weights.dtype();
+        weights.finish(config.tie_word_embeddings)?;
+        let rope = Rope::new(&config, device);
+        Ok(Self { config, embedding, layers, norm, head, rope, device: device.clone(), dtype })
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// dtype of weights and of the caches it makes.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// An empty cache in the model's dtype.
+    pub fn new_cache(&self) -> KvCache {
+        KvCache::new(&self.config, self.dtype, &self.device)
+    }
+
+    /// Reads `tokens` behind what `cache` holds and appends their keys and values.
+    ///
+    /// # Shapes
+    /// Logits of the last token, `[vocab]`, f32.
+    ///
+    /// # Errors
+    /// [`Error::Empty`], [`Error::TokenRange`], [`Error::ContextOverflow`], [`Error::Cache`] for another model's
+    /// cache, [`Error::Tensor`]. The cache is as before then.
+    pub fn forward(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Tensor> {
+        Ok(self.run(tokens, cache, Rows::Last, None)?.squeeze(0)?)
+    }
+
+    /// Like [`forward`](Self::forward), with the logits of all tokens.
+    ///
+    /// # Shapes
+    /// `[tokens, vocab]`, f32.
+    ///
+    /// # Errors
+    /// Those of [`forward`](Self::forward).
+    pub fn forward_all(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Tensor> {
+        self.run(tokens, cache, Rows::All, None)
+    }
+
+    /// Reads a long input chunk by chunk; `progress` hears tokens done and in all after each.
+    ///
+    /// # Shapes
+    /// Logits of the last token, `[vocab]`, f32.
+    ///
+    /// # Errors
+    /// Those of [`forward`](Self::forward), and [`Error::Config`] for a chunk of 0. The cache is as before then,
+    /// however many chunks had been read.
+    pub fn prefill(
+        &self,
+        tokens: &[u32],
+        cache: &mut KvCache,
+        options: &PrefillOptions,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Tensor> {
+        self.prefill_chunks(tokens, cache, *options, progress, &mut None)
+    }
+
+    /// Like [`prefill`](Self::prefill), and hands out the queries of `tokens`, as a compaction for them needs.
+    ///
+    /// # Errors
+    /// Those of [`prefill`](Self::prefill).
+    pub fn prefill_capturing(
+        &self,
+        tokens: &[u32],
+        cache: &mut KvCache,
+        options: &PrefillOptions,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Captured> {
+        let mut parts = Some(vec![Vec::new(); self.layers.len()]);
+        let logits = self.prefill_chunks(tokens, cache, *options, progress, &mut parts)?;
+        let queries =
+            parts.unwrap_or_default().iter().map(|p| self.join_queries(p)).collect::<Result<_>>()?;
+        Ok(Captured { queries, logits })
+    }
+
+    fn prefill_chunks(
+        &self,
+        tokens: &[u32],
+        cache: &mut KvCache,
+        options: PrefillOptions,
+        progress: &mut dyn FnMut(usize, usize),
+        captured: &mut Option<Vec<Vec<Tensor>>>,
+    ) -> Result<Tensor> {
+        check(options.chunk > 0, "chunk", options.chunk, "at least 1")?;
+        self.check_input(tokens, cache)?;
+        cache.reserve(tokens.len())?;
+        let (start, slots) = (cache.logical_len(), cache.slot_counts());
+        let mut logits = None;
+        let mut done = 0;
+        for chunk in tokens.chunks(options.chunk) {
+            match self.run(chunk, cache, Rows::Last, captured.as_mut()) {
+                Ok(rows) => logits = Some(rows),
+                Err(error) => {
+                    cache.roll_back(&slots, start)?;
+                    return Err(error);
+                }
+            }
+            done += chunk.len();
+            progress(done, tokens.len());
+        }
+        Ok(logits.ok_or(Error::Empty { arg: "tokens" })?.squeeze(0)?)
+    }
+
+    /// Joins one layer's chunks of `[kv_heads, group_size * tokens, d]` so that rows are again (head, token).
+    fn join_queries(&self, parts: &[Tensor]) -> Result<Tensor> {
+        if let [only] = parts {
+            return Ok(only.clone());
+        }
+        let (kv_heads, group, d) =
+            (self.config.num_key_value_heads, self.config.group_size(), self.config.head_dim);
+        let split = parts
+            .iter()
+            .map(|q| q.reshape((kv_heads, group, (), d)))
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&split, 2)?.reshape((kv_heads, (), d))?)
+    }
+
+    fn check_input(&self, tokens: &[u32], cache: &KvCache) -> Result<()> {
+        let (vocab_size, limit) = (self.config.vocab_size, self.config.max_position_embeddings);
+        if tokens.is_empty() {
+            return Err(Error::Empty { arg: "tokens" });
+        }
+        if let Some(&id) = tokens.iter().find(|&&id| id as usize >= vocab_size) {
+            return Err(Error::TokenRange { id, vocab_size });
+        }
+        cache.check_model(&self.config, &self.device)?;
+        let positions = cache.logical_len() + tokens.len();
+        if positions > limit { Err(Error::ContextOverflow { positions, limit }) } else { Ok(()) }
+    }
+
+    fn run(
+        &self,
+        tokens: &[u32],
+        cache: &mut KvCache,
+        rows: Rows,
+        captured: Option<&mut Vec<Vec<Tensor>>>,
+    ) -> Result<Tensor> {
+        self.check_input(tokens, cache)?;
+        let (start, slots) = (cache.logical_len(), cache.slot_counts());
+        let result = self.run_layers(tokens, cache, rows, captured);
+        match result {
+            Ok(_) => cache.advance(tokens.len()),
+            Err(_) => cache.roll_back(&slots, start)?,
+        }
+        result
+    }
+
+    fn run_layers(
+        &self,
+        tokens: &[u32],
+        cache: &mut KvCache,
+        rows: Rows,
+        mut captured: Option<&mut Vec<Vec<Tensor>>>,
+    ) -> Result<Tensor> {
+        let rotation = self.rope.at(cache.logical_len(), tokens.len())?;
+        let mut x = self.embedding.index_select(&Tensor::new(tokens, &self.device)?, 0)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let (next, queries) = layer.forward(&x, &rotation, cache.layer_mut(index))?;
+            x = next;
+            if let Some(parts) = captured.as_mut() {
+                parts[index].push(queries);
+            }
+        }
+        let x = match rows {
+            Rows::Last => x.narrow(0, tokens.len() - 1, 1)?,
+            Rows::All => x,
+        };
+        Ok(self.head.forward(&self.norm.forward(&x)?)?.to_dtype(DType::F32)?)
+    }
+}

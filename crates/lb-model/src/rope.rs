@@ -1,0 +1,82 @@
+//! Rotary position embedding, the one place that rotates anything.
+
+use std::sync::Mutex;
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::{ModelConfig, Result};
+
+/// Tables of cos and sin, grown to the positions that are needed.
+#[derive(Debug)]
+pub(crate) struct Rope {
+    inv_freq: Vec<f32>,
+    limit: usize,
+    device: Device,
+    tables: Mutex<Option<Tables>>,
+}
+
+#[derive(Debug, Clone)]
+struct Tables {
+    /// `[positions, head_dim / 2]`, f32.
+    cos: Tensor,
+    sin: Tensor,
+}
+
+/// cos and sin at the positions of one forward pass, `[tokens, head_dim / 2]`, f32.
+#[derive(Debug, Clone)]
+pub(crate) struct Rotation {
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl Rope {
+    pub(crate) fn new(config: &ModelConfig, device: &Device) -> Self {
+        let theta = config.rope_theta as f32;
+        let dim = config.head_dim as f32;
+        // In f32 like transformers, so that angles at far positions round the same way as in training.
+        let inv_freq = (0..config.head_dim / 2).map(|i| 1.0 / theta.powf(2.0 * i as f32 / dim)).collect();
+        Self {
+            inv_freq,
+            limit: config.max_position_embeddings,
+            device: device.clone(),
+            tables: Mutex::new(None),
+        }
+    }
+
+    /// The rotation of `count` tokens from logical position `start` on.
+    pub(crate) fn at(&self, start: usize, count: usize) -> Result<Rotation> {
+        let tables = self.up_to(start + count)?;
+        Ok(Rotation { cos: tables.cos.narrow(0, start, count)?, sin: tables.sin.narrow(0, start, count)? })
+    }
+
+    fn up_to(&self, positions: usize) -> Result<Tables> {
+        let mut guard = self.tables.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(tables) = guard.as_ref().filter(|t| t.cos.dims()[0] >= positions) {
+            return Ok(tables.clone());
+        }
+        let rows = positions.next_power_of_two().clamp(512, self.limit.max(positions).max(512));
+        let half = self.inv_freq.len();
+        let (mut cos, mut sin) = (Vec::with_capacity(rows * half), Vec::with_capacity(rows * half));
+        for position in 0..rows {
+            for inv_freq in &self.inv_freq {
+                let angle = f64::from(position as f32 * inv_freq);
+                cos.push(angle.cos() as f32);
+                sin.push(angle.sin() as f32);
+            }
+        }
+        let table = |data: Vec<f32>| Tensor::from_vec(data, (rows, half), &self.device);
+        let tables = Tables { cos: table(cos)?, sin: table(sin)? };
+        *guard = Some(tables.clone());
+        Ok(tables)
+    }
+}
+
+impl Rotation {
+    /// Rotates each head of `x` (`[1, heads, tokens, head_dim]`) by its token's position, in f32, halves paired
+    /// as in transformers (`rotate_half`).
+    pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        let dtype = x.dtype();
+        let x = x.to_dtype(DType::F32)?.contiguous()?;
+        Ok(candle_nn::rotary_emb::rope(&x, &self.cos, &self.sin)?.to_dtype(dtype)?)
+    }
+}

@@ -1,0 +1,80 @@
+//! A model with its tokenizer and chat template.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::{DType, Device};
+
+use crate::{ChatTemplate, Checkpoint, ModelConfig, Qwen3, Result, Tokenizer};
+
+/// Everything that is needed to turn text into text. Cloning shares the weights.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    model: Qwen3,
+    tokenizer: Tokenizer,
+    template: ChatTemplate,
+    name: String,
+}
+
+impl Worker {
+    /// The built-in worker on the CPU.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::load`].
+    #[cfg(feature = "embedded")]
+    pub fn embedded() -> Result<Self> {
+        Checkpoint::embedded().load(&Device::Cpu, None)
+    }
+
+    /// A checkpoint folder, or any file in it, on the device of [`device::auto`](crate::device::auto).
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::load`].
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        Checkpoint::dir(path)?.load(&crate::device::auto()?, None)
+    }
+
+    pub(crate) fn assemble(model: Qwen3, tokenizer: Tokenizer, template: ChatTemplate, name: String) -> Self {
+        Self { inner: Arc::new(Inner { model, tokenizer, template, name }) }
+    }
+
+    /// The decoder.
+    pub fn model(&self) -> &Qwen3 {
+        &self.inner.model
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.inner.tokenizer
+    }
+
+    /// The chat template.
+    pub fn template(&self) -> &ChatTemplate {
+        &self.inner.template
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &ModelConfig {
+        self.inner.model.config()
+    }
+
+    /// The checkpoint's folder name, or `embedded`.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Where the model runs.
+    pub fn device(&self) -> &Device {
+        self.inner.model.device()
+    }
+
+    /// dtype of weights and cache.
+    pub fn dtype(&self) -> DType {
+        self.inner.model.dtype()
+    }
+}
