@@ -1,1 +1,5 @@
 //! Briefing episodes, conditions, metrics and reports.
+pub mod episodes;
+mod error;
+
+pub use error::{Error, Result};

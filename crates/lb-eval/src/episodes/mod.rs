@@ -1,0 +1,205 @@
+//! Briefing episodes: the log of an orchestrator at work, and questions that only the log answers.
+//!
+//! An episode is a [`World`](world) of facts told in a random order as findings, guesses, rejected branches,
+//! corrections and tool output. The same generator writes the training data of the built-in worker
+//! ([`Split::Train`]) and the evaluation items ([`Split::HeldOut`]): names and sentence patterns of the held-out
+//! split never occur in training.
+
+mod items;
+mod lexicon;
+mod narrate;
+mod questions;
+mod wording;
+mod world;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+pub use items::LongBenchItem;
+pub use lexicon::split_of;
+pub use world::Relation;
+
+use crate::{Error, Result};
+
+/// Which names and sentence patterns an episode draws from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// What the built-in worker was trained on.
+    Train,
+    /// Names and patterns that training never shows.
+    HeldOut,
+}
+
+/// How many traps an episode holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Difficulty {
+    /// Few guesses and corrections; names differ from their first syllable on.
+    Easy,
+    /// Many guesses and repeated corrections, names that share a syllable, hops through corrected facts.
+    Hard,
+}
+
+/// What a question asks of the trajectory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// One fact, stated once.
+    OneHop,
+    /// Two facts, joined by an item or a person that the question does not name.
+    TwoHop,
+    /// One fact that was first stated wrongly; the last correction counts.
+    Corrected,
+    /// How many items share a status.
+    Count,
+    /// Which of two or three items is rated higher, lower or highest.
+    Comparison,
+}
+
+impl Kind {
+    /// Every kind, in the order of reports.
+    pub const ALL: [Kind; 5] = [Kind::OneHop, Kind::TwoHop, Kind::Corrected, Kind::Count, Kind::Comparison];
+
+    /// The name used in reports and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::OneHop => "one-hop",
+            Kind::TwoHop => "two-hop",
+            Kind::Corrected => "corrected",
+            Kind::Count => "count",
+            Kind::Comparison => "comparison",
+        }
+    }
+}
+
+/// Where a line of the log comes from; the same tags as the worker's trajectory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// A confirmed finding (a worker's reply).
+    Finding,
+    /// The orchestrator's own thoughts: guesses, rejected branches, plans.
+    Reasoning,
+    /// Output of a tool.
+    Tool,
+}
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// Where it comes from.
+    pub source: Source,
+    /// The sentence, without its tag.
+    pub text: String,
+}
+
+/// A question with its one right answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// What it asks of the trajectory.
+    pub kind: Kind,
+    /// Of the episode it belongs to.
+    pub difficulty: Difficulty,
+    /// The question.
+    pub text: String,
+    /// The whole answer; exact match decides.
+    pub answer: String,
+    /// Which relation the answer comes from.
+    pub relation: Relation,
+    /// Four choices, the answer among them, for the LongBench v2 form.
+    pub choices: Vec<String>,
+}
+
+/// A log and the questions about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Episode {
+    /// The seed it was drawn from.
+    pub seed: u64,
+    /// Names and patterns.
+    pub split: Split,
+    /// Traps.
+    pub difficulty: Difficulty,
+    /// The log, oldest line first.
+    pub lines: Vec<Line>,
+    /// Questions about it.
+    pub questions: Vec<Question>,
+}
+
+/// What to draw.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EpisodeConfig {
+    /// Names and patterns.
+    pub split: Split,
+    /// `None` draws easy and hard in equal parts.
+    pub difficulty: Option<Difficulty>,
+    /// Length of the log in words, drawn uniformly; 10 to 20,000.
+    pub words: (usize, usize),
+    /// Questions an episode, 1 to 1,000 (fewer where the facts allow no more).
+    pub questions: usize,
+}
+
+impl EpisodeConfig {
+    /// Held-out episodes of `words` words with `questions` questions each.
+    pub fn held_out(words: (usize, usize), questions: usize) -> Self {
+        Self { split: Split::HeldOut, difficulty: None, words, questions }
+    }
+
+    /// # Errors
+    /// [`Error::Config`] names the field that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        let (low, high) = self.words;
+        if low < 10 || high > 20_000 || low > high {
+            return Err(Error::config("words", format!("{low}..{high}"), "want 10 <= low <= high <= 20000"));
+        }
+        if !(1..=1000).contains(&self.questions) {
+            return Err(Error::config("questions", self.questions, "want 1 to 1000"));
+        }
+        Ok(())
+    }
+}
+
+/// Words a fact takes, tags and noise around it counted in; measured over both splits.
+const WORDS_PER_FACT: f64 = 14.0;
+
+impl Episode {
+    /// The episode of a seed: the same seed and configuration give the same episode.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where the configuration is out of range.
+    pub fn generate(seed: u64, config: &EpisodeConfig) -> Result<Self> {
+        config.validate()?;
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        // Each split has its own stream, so that equal seeds share nothing.
+        rng.set_stream(match config.split {
+            Split::Train => 1,
+            Split::HeldOut => 2,
+        });
+        loop {
+            let words = rng.random_range(config.words.0..=config.words.1);
+            let difficulty = config.difficulty.unwrap_or(if rng.random_bool(0.5) {
+                Difficulty::Easy
+            } else {
+                Difficulty::Hard
+            });
+            let n_facts = ((words as f64 / WORDS_PER_FACT) as usize).max(2);
+            let mut world = world::World::draw(n_facts, config.split, difficulty, &mut rng);
+            let lines = narrate::narrate(&mut world, &mut rng);
+            let questions = questions::draw(&mut world, config.questions, &mut rng);
+            if !questions.is_empty() {
+                return Ok(Self { seed, split: config.split, difficulty, lines, questions });
+            }
+        }
+    }
+
+    /// Length of the log in words.
+    pub fn words(&self) -> usize {
+        self.lines.iter().map(|l| l.text.split_whitespace().count() + 1).sum()
+    }
+}
+
+/// `pattern` with each `{key}` replaced.
+fn fill(pattern: &str, pairs: &[(&str, &str)]) -> String {
+    pairs.iter().fold(pattern.to_owned(), |text, (key, value)| text.replace(&format!("{{{key}}}"), value))
+}

@@ -1,0 +1,123 @@
+"""Batches: briefing episodes from the project's own generator, and random-token recall."""
+
+import json
+import random
+import subprocess
+
+import torch
+
+# The prompt of the worker, as `lb-orchestrate` writes it: head, log lines, task, end of the template.
+HEAD = "<|im_start|>user\nNotes so far:\n"
+TASK = "Task: {question}"
+TAIL = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+
+
+def line_text(line):
+    return f"{line['source']}: {line['text']}\n"
+
+
+class Episodes:
+    """An endless stream of episodes of one length, from `lb-episodes`."""
+
+    def __init__(self, binary, split, words, questions, seed, tok, difficulty=None):
+        self.command = [binary, "--split", split, "--questions", str(questions), "--min-words", str(words[0]),
+                        "--max-words", str(words[1])]
+        if difficulty:
+            self.command += ["--difficulty", difficulty]
+        self.seed, self.tok, self.buffer = seed, tok, []
+        self.head = tok.encode(HEAD).ids
+        self.tail = tok.encode(TAIL).ids
+        self.end = tok.token_to_id("<|im_end|>")
+
+    def refill(self, count=64):
+        command = self.command + ["--seed", str(self.seed), "--count", str(count)]
+        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        self.seed += count
+        for row in out.splitlines():
+            self.buffer.append(self.encode(json.loads(row)))
+
+    def encode(self, episode):
+        ids = lambda texts: [e.ids for e in self.tok.encode_batch(texts)]
+        lines = ids([line_text(line) for line in episode["lines"]])
+        questions = episode["questions"]
+        asked = ids([TASK.format(question=q["text"]) for q in questions])
+        answers = ids([q["answer"] for q in questions])
+        return {
+            "lines": lines,
+            "qa": [(a + self.tail, b + [self.end], q["kind"]) for a, b, q in zip(asked, answers, questions)],
+        }
+
+    def next(self):
+        if not self.buffer:
+            self.refill()
+        return self.buffer.pop()
+
+
+class Batch:
+    """A row is [log, padding | question 1, question 2, ..., padding]; `log` is the width of the left part.
+
+    A question sees the log and itself only, and stands right behind the log, exactly as when it is asked alone.
+    `owner` [rows, right part] numbers the question that a token belongs to (-1 = padding).
+    """
+
+    def __init__(self, rows, stretch=0, rng=random):
+        n = len(rows)
+        self.log = max(sum(map(len, row["log"])) for row in rows)
+        right = max(sum(len(tokens) for tokens, _, _ in row["qa"]) for row in rows)
+        total = self.log + right
+        self.owner = torch.full((n, right), -1)
+        self.tokens = torch.zeros((n, total), dtype=torch.long)
+        self.positions = torch.zeros((n, total), dtype=torch.long)
+        self.targets = torch.full((n, total), -100)
+        self.log_lengths = torch.tensor([sum(map(len, row["log"])) for row in rows])
+        self.answer_of = torch.full((n, total), -1, dtype=torch.long)
+        self.kinds, self.real = [], 0
+        for r, row in enumerate(rows):
+            self.place(r, row, stretch, rng)
+
+    def place(self, r, row, stretch, rng):
+        at, position = 0, 0
+        for line in row["log"]:
+            # Gaps between lines show long distances to short logs (positional skip-wise training).
+            position += rng.randint(0, stretch) if stretch and at else 0
+            self.put(r, at, position, line)
+            at, position = at + len(line), position + len(line)
+        for start, answer in row.get("asked_in_log", []):
+            self.expect(r, start, answer, "recall")
+        start = self.log
+        for i, (tokens, answer, kind) in enumerate(row["qa"]):
+            self.put(r, start, position, tokens)
+            self.owner[r, start - self.log:start - self.log + len(tokens)] = i
+            start += len(tokens)
+            self.expect(r, start - len(answer), answer, kind)
+
+    def put(self, r, at, position, tokens):
+        self.tokens[r, at:at + len(tokens)] = torch.tensor(tokens)
+        self.positions[r, at:at + len(tokens)] = torch.arange(position, position + len(tokens))
+        self.real += len(tokens)
+
+    def expect(self, r, start, answer, kind):
+        self.targets[r, start - 1:start - 1 + len(answer)] = torch.tensor(answer)
+        self.answer_of[r, start - 1:start - 1 + len(answer)] = len(self.kinds)
+        self.kinds.append(kind)
+
+
+def episode_row(stream, max_questions):
+    episode = stream.next()
+    qa = [(asked + answer, answer, kind) for asked, answer, kind in episode["qa"][:max_questions]]
+    return {"log": [stream.head] + episode["lines"], "qa": qa}
+
+
+def recall_row(vocab, pairs, key_len, rng):
+    """Random (key, value) pairs, then each asked three times in shuffled order, loss on the values."""
+    keys = set()
+    while len(keys) < pairs:
+        keys.add(tuple(rng.randrange(vocab) for _ in range(key_len)))
+    table = [(list(k), rng.randrange(vocab)) for k in sorted(keys)]
+    rng.shuffle(table)
+    log, asked = [k + [v] for k, v in table], []
+    for _ in range(3):
+        for k, v in rng.sample(table, len(table)):
+            log.append(k + [v])
+            asked.append((len(log) * (key_len + 1) - 1, [v]))
+    return {"log": log, "qa": [], "asked_in_log": asked}

@@ -1,0 +1,276 @@
+"""Trains the built-in worker: a small Qwen3ForCausalLM that answers questions about an orchestrator's log.
+
+    cargo build --release -p lb-eval --bin lb-episodes
+    python tools/train-worker/train.py --out runs/worker --minutes 60
+
+Resumes from OUT/last.pt. Writes OUT/log.jsonl (learning curve) and OUT/worker/ (Hugging Face layout, bf16).
+See README.md beside this file.
+"""
+
+import argparse
+import copy
+import json
+import random
+import subprocess
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+import attention
+import tokenizer as bpe
+from data import Batch, Episodes, episode_row, line_text, recall_row
+
+LEVELS = [30, 60, 120, 240, 480, 900, 1500, 2400]  # words of log
+EVAL = [("512-2048 tokens", (330, 1250)), ("2048-4096 tokens", (1350, 2500))]
+EVAL_SEED = 900_000_000
+
+
+def arguments():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--out", type=Path, default=Path("runs/worker"))
+    p.add_argument("--episodes", default="target/release/lb-episodes", help="the generator's binary")
+    p.add_argument("--minutes", type=float, default=60, help="whole training, earlier runs counted in")
+    p.add_argument("--tokens", type=int, default=7000, help="tokens a batch")
+    p.add_argument("--lr", type=float, default=3e-3)
+    p.add_argument("--decay-from", type=float, default=0.3, help="share of the time after which the rate falls to 0")
+    p.add_argument("--layers", type=int, default=6)
+    p.add_argument("--hidden", type=int, default=192)
+    p.add_argument("--intermediate", type=int, default=384)
+    p.add_argument("--heads", type=int, default=6)
+    p.add_argument("--kv-heads", type=int, default=3)
+    p.add_argument("--vocab", type=int, default=1536)
+    p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--device", default="cpu")
+    p.add_argument("--start-level", type=int, default=0)
+    p.add_argument("--eval-minutes", type=float, default=8)
+    p.add_argument("--questions", type=int, default=28, help="questions per log in training")
+    return p.parse_args()
+
+
+def load_tokenizer(args):
+    path = args.out / "worker" / "tokenizer.json"
+    if not path.exists():
+        texts = []
+        command = [args.episodes, "--split", "train", "--seed", "500000000", "--count", "3000", "--max-words", "400",
+                   "--questions", "20"]
+        for row in subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines():
+            episode = json.loads(row)
+            texts += [line_text(line) for line in episode["lines"]]
+            texts += [f"Task: {q['text']}" for q in episode["questions"]] + [q["answer"] for q in episode["questions"]]
+        bpe.save(bpe.build(texts, args.vocab), args.out / "worker")
+    return Tokenizer.from_file(str(path))
+
+
+def new_model(args, tok):
+    config = Qwen3Config(
+        vocab_size=tok.get_vocab_size(), hidden_size=args.hidden, intermediate_size=args.intermediate,
+        num_hidden_layers=args.layers, num_attention_heads=args.heads, num_key_value_heads=args.kv_heads, head_dim=64,
+        max_position_embeddings=8192, rope_theta=10000.0, tie_word_embeddings=True, attention_dropout=0.0,
+        eos_token_id=tok.token_to_id("<|im_end|>"), bos_token_id=None, pad_token_id=tok.token_to_id("<|endoftext|>"),
+            )
+    config._attn_implementation = "briefing"
+    model = Qwen3ForCausalLM(config)
+    for name, weight in model.named_parameters():
+        # Gains of 1 bound the attention logits by about sqrt(head_dim); they cannot sharpen in time.
+        if name.endswith(("q_norm.weight", "k_norm.weight")):
+            torch.nn.init.constant_(weight, 1.5)
+    return model
+
+
+def optimisers(model, lr):
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    norms = [p for n, p in model.named_parameters() if p.ndim == 1]
+    embed = [p for n, p in model.named_parameters() if "embed" in n]
+    muon = torch.optim.Muon(matrices, lr=lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    adam = torch.optim.AdamW([{"params": embed, "lr": lr}, {"params": norms, "lr": 3 * lr}], betas=(0.9, 0.98), weight_decay=0.0)
+    for optimiser in (muon, adam):
+        for group in optimiser.param_groups:
+            group["peak"] = group["lr"]
+    return muon, adam
+
+
+def forward(model, batch, device):
+    tokens, positions, targets = (t.to(device) for t in (batch.tokens, batch.positions, batch.targets))
+    # A four-dimensional mask is passed through; our attention knows the layout and reads none.
+    no_mask = torch.zeros((1, 1, 1, 1), device=device)
+    with torch.autocast(device, dtype=torch.bfloat16):
+        attention.layout(batch, device)
+        hidden = model.model(input_ids=tokens, position_ids=positions, attention_mask=no_mask, use_cache=False)[0]
+        chosen = targets != -100
+        logits = model.lm_head(hidden[chosen])
+    return logits.float(), targets[chosen], batch.answer_of[batch.targets != -100]
+
+
+def exact(logits, targets, answer_of, kinds):
+    """(kind, right) per answer: right where every token of it is the most likely one, which is what greedy decoding writes."""
+    wrong = torch.zeros(len(kinds), dtype=torch.bool)
+    wrong[answer_of[(logits.argmax(-1) != targets).cpu()]] = True
+    return [(kind, not bool(w)) for kind, w in zip(kinds, wrong)]
+
+
+@torch.no_grad()
+def evaluate(model, args, tok, n=24, per=10):
+    report = {}
+    model.eval()
+    for split in ("held-out", "train"):
+        for name, words in EVAL[: 2 if split == "held-out" else 1]:
+            stream = Episodes(args.episodes, split, words, per, EVAL_SEED, tok)
+            score = defaultdict(list)
+            for _ in range(n):
+                batch = Batch([episode_row(stream, per)])
+                for kind, right in exact(*forward(model, batch, args.device), batch.kinds):
+                    score[kind].append(right)
+            report[f"{split} {name}"] = {k: round(sum(v) / len(v), 3) for k, v in sorted(score.items())}
+    model.train()
+    return report
+
+
+class Curriculum:
+    """Which length comes next: the newest level most of the time, any earlier one else."""
+
+    def __init__(self, args, tok, level, rng):
+        self.args, self.tok, self.level, self.rng = args, tok, level, rng
+        self.streams, self.pools, self.recent = {}, {}, []
+        self.recall, self.recall_recent = 0.0, []
+
+    def stream(self, level):
+        if level not in self.streams:
+            words = (max(10, LEVELS[level] * 2 // 3), LEVELS[level])
+            seed = 1_000_000_000 * (level + 1) + self.rng.randrange(10**8)
+            self.streams[level] = Episodes(self.args.episodes, "train", words, self.args.questions, seed, self.tok)
+        return self.streams[level]
+
+    def batch(self):
+        rng = self.rng
+        if rng.random() < (0.9 if self.recall < 0.9 else 0.1):
+            self.now = "recall"
+            key_len = 1 if self.recall < 0.9 else rng.choice([1, 2])
+            pairs = rng.choice([8, 16, 32, 64])
+            rows = [recall_row(self.tok.get_vocab_size() - 26, pairs, key_len, rng)
+                    for _ in range(max(1, self.args.tokens // (pairs * 4 * (key_len + 1))))]
+            return Batch(rows)
+        level = self.level if rng.random() < 0.6 else rng.randrange(self.level + 1)
+        self.now = level
+        room = 4300 - LEVELS[level] * 1.7
+        lines = LEVELS[level] / 10
+        stretch = int(2 * room / lines * rng.random()) if rng.random() < 0.4 and room > 0 else 0
+        return Batch(self.rows(level), stretch, rng)
+
+    def rows(self, level):
+        """A batch of rows of like length: drawn from a sorted pool, so that little is padding."""
+        pool = self.pools.setdefault(level, [])
+        size = lambda row: (sum(map(len, row["log"])), sum(len(q[0]) for q in row["qa"]))
+        if not pool:
+            stream = self.stream(level)
+            pool += sorted((episode_row(stream, self.args.questions) for _ in range(128 if level < 4 else 24)), key=lambda r: sum(size(r)))
+        start = self.rng.randrange(max(1, len(pool) - 8))
+        rows, log, right = [], 0, 0
+        while start < len(pool):
+            row = pool[start]
+            log, right = max(log, size(row)[0]), max(right, size(row)[1])
+            if rows and (log + right) * (len(rows) + 1) > self.args.tokens:
+                break
+            rows.append(pool.pop(start))
+        return rows
+
+    def record(self, results):
+        if self.now == "recall":
+            self.recall_recent = (self.recall_recent + [sum(r for _, r in results) / len(results)])[-20:]
+            self.recall = max(self.recall, min(sum(self.recall_recent) / 20, 1.0))
+        elif self.now == self.level:
+            easy = [r for k, r in results if k in ("one-hop", "corrected")]
+            if easy:
+                self.recent = (self.recent + [sum(easy) / len(easy)])[-12:]
+            if len(self.recent) == 12 and sum(self.recent) / 12 > 0.85 and self.level + 1 < len(LEVELS):
+                self.level, self.recent = self.level + 1, []
+                return True
+        return False
+
+
+def export(model, tok, args, name="worker"):
+    folder = args.out / name
+    half = copy.deepcopy(model).to(torch.bfloat16).cpu()
+    half.save_pretrained(folder, safe_serialization=True)
+    bpe.save(tok, folder)
+
+
+def main():
+    args = arguments()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    args.out.mkdir(parents=True, exist_ok=True)
+    tok = load_tokenizer(args)
+    model = new_model(args, tok).to(args.device)
+    muon, adam = optimisers(model, args.lr)
+    state = {"seconds": 0.0, "step": 0, "seen": 0, "level": args.start_level, "recall": 0.0}
+    last = args.out / "last.pt"
+    if last.exists():
+        saved = torch.load(last, map_location=args.device, weights_only=False)
+        model.load_state_dict(saved["model"])
+        muon.load_state_dict(saved["muon"])
+        adam.load_state_dict(saved["adam"])
+        for optimiser, peaks in ((muon, [args.lr]), (adam, [args.lr, 3 * args.lr])):
+            for group, peak in zip(optimiser.param_groups, peaks):
+                group["peak"] = peak
+        state.update(saved["state"])
+    rng = random.Random(args.seed * 1_000_003 + state["step"])
+    course = Curriculum(args, tok, max(state["level"], args.start_level), rng)
+    course.recall = state["recall"]
+    log = open(args.out / "log.jsonl", "a", buffering=1)
+    started, before = time.time(), state["seconds"]
+    next_eval = before + 60 * args.eval_minutes
+    sums = defaultdict(list)
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
+    weight = {"count": 3.0, "comparison": 1.5, "two-hop": 1.3, "corrected": 1.2}
+    while True:
+        elapsed = before + time.time() - started
+        share = elapsed / (60 * args.minutes)
+        if share >= 1:
+            break
+        batch = course.batch()
+        logits, targets, answer_of = forward(model, batch, args.device)
+        losses = F.cross_entropy(logits, targets, reduction="none")
+        w = torch.tensor([weight.get(k, 1.0) for k in batch.kinds])[answer_of].to(losses.device)
+        loss = (losses * w).sum() / w.sum()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        warm = min(1.0, (state["step"] + 1) / 100)
+        rate = warm * min(1.0, max(0.02, (1 - share) / (1 - args.decay_from)))
+        for optimiser in (muon, adam):
+            for group in optimiser.param_groups:
+                group["lr"] = group["peak"] * rate
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        state["step"] += 1
+        state["seen"] += batch.real
+        results = exact(logits.detach(), targets, answer_of, batch.kinds)
+        risen = course.record(results)
+        for kind, right in results:
+            sums[kind].append(right)
+        sums["loss"].append(loss.item())
+        state.update(seconds=elapsed, level=course.level, recall=course.recall)
+        if state["step"] % 50 == 0 or risen:
+            row = {"minutes": round(elapsed / 60, 2), "step": state["step"], "tokens": state["seen"], "words": LEVELS[course.level],
+                   **{k: round(sum(v) / len(v), 3) for k, v in sorted(sums.items())}}
+            log.write(json.dumps(row) + "\n")
+            sums.clear()
+        if elapsed >= next_eval:
+            next_eval += 60 * args.eval_minutes
+            log.write(json.dumps({"minutes": round(elapsed / 60, 2), "eval": evaluate(model, args, tok)}) + "\n")
+            temporary = last.with_suffix(".tmp")
+            torch.save({"model": model.state_dict(), "muon": muon.state_dict(), "adam": adam.state_dict(), "state": state}, temporary)
+            temporary.rename(last)
+            export(model, tok, args)
+    log.write(json.dumps({"minutes": round(elapsed / 60, 2), "final": evaluate(model, args, tok, n=80)}) + "\n")
+    torch.save({"model": model.state_dict(), "muon": muon.state_dict(), "adam": adam.state_dict(), "state": state}, last)
+    export(model, tok, args)
+
+
+if __name__ == "__main__":
+    main()
