@@ -70,7 +70,7 @@ impl Tail {
         }
         let mut grown = Self::new(&self.keys, self.keys.dtype(), needed.max(2 * capacity))?;
         if self.len > 0 {
-            let old = self.frozen(self.len)?;
+            let old = self.view(self.len);
             grown.append(&old.keys, &old.values)?;
         }
         *self = grown;
@@ -88,13 +88,14 @@ impl Tail {
     }
 
     /// The first `len` slots as a view for the length of one operation: later writes may change them.
-    pub(crate) fn view(&self, len: usize) -> Result<Chunk> {
-        let (keys, values) = (self.keys.narrow(2, 0, len)?, self.values.narrow(2, 0, len)?);
-        Ok(Chunk { keys, values, bias: None, positions: len, exact: true })
+    pub(crate) fn view(&self, len: usize) -> Chunk {
+        debug_assert!(len <= self.len);
+        let part = |buffer: &Tensor| buffer.narrow(2, 0, len).expect("the filled part of a buffer");
+        Chunk { keys: part(&self.keys), values: part(&self.values), bias: None, positions: len, exact: true }
     }
 
     /// The first `len` slots as a view that stays valid: they are never written again.
-    pub(crate) fn frozen(&self, len: usize) -> Result<Chunk> {
+    pub(crate) fn frozen(&self, len: usize) -> Chunk {
         self.shared.fetch_max(len, Ordering::Relaxed);
         self.view(len)
     }

@@ -77,7 +77,7 @@ impl KvCache {
         let mut chunks = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
             let tail_len = layer.tail.as_ref().map_or(0, Tail::len);
-            let tail = layer.tail.as_ref().filter(|_| tail_len > 0).map(|t| t.view(tail_len)).transpose()?;
+            let tail = layer.tail.as_ref().filter(|_| tail_len > 0).map(|t| t.view(tail_len));
             let mut headers = Vec::new();
             let frozen = layer.frozen.iter().map(|c| (c, false));
             for (number, (chunk, is_tail)) in frozen.chain(tail.iter().map(|c| (c, true))).enumerate() {
@@ -155,8 +155,9 @@ impl KvCache {
         } else {
             None
         };
-        let Self { layers, .. } = self;
-        layers[layer].push(Chunk { keys, values, bias, positions: chunk.positions, exact: chunk.exact })
+        let (positions, exact) = (chunk.positions, chunk.exact);
+        self.layers[layer].push(Chunk { keys, values, bias, positions, exact });
+        Ok(())
     }
 }
 

@@ -50,37 +50,28 @@ impl LayerCache {
     }
 
     /// Appends slots with a bias, or slots that stand for more positions than they are.
-    pub(crate) fn push(&mut self, chunk: Chunk) -> Result<()> {
-        self.freeze()?;
-        self.frozen.push(chunk);
-        Ok(())
-    }
-
-    /// Makes the tail, if any, a frozen chunk.
-    fn freeze(&mut self) -> Result<()> {
-        if let Some(chunk) = self.tail_chunk()? {
-            self.frozen.push(chunk);
-        }
+    pub(crate) fn push(&mut self, chunk: Chunk) {
+        self.frozen.extend(self.tail_chunk());
         self.tail = None;
-        Ok(())
+        self.frozen.push(chunk);
     }
 
-    fn tail_chunk(&self) -> Result<Option<Chunk>> {
-        self.tail.as_ref().filter(|t| t.len() > 0).map(|t| t.frozen(t.len())).transpose()
+    fn tail_chunk(&self) -> Option<Chunk> {
+        self.tail.as_ref().filter(|t| t.len() > 0).map(|t| t.frozen(t.len()))
     }
 
     /// The same slots, shared; neither side's later writes reach the other.
-    pub(crate) fn fork(&self) -> Result<Self> {
+    pub(crate) fn fork(&self) -> Self {
         let mut frozen = self.frozen.clone();
-        frozen.extend(self.tail_chunk()?);
-        Ok(Self { frozen, tail: None, dtype: self.dtype })
+        frozen.extend(self.tail_chunk());
+        Self { frozen, tail: None, dtype: self.dtype }
     }
 
     /// Views for one attention: with more than one new token, these are a chunk of their own (the last).
     pub(crate) fn views(&self, new_tokens: usize) -> Result<Vec<Chunk>> {
         let mut views: Vec<Chunk> = self.frozen.iter().filter(|c| c.slots() > 0).cloned().collect();
         if let Some(tail) = self.tail.as_ref().filter(|t| t.len() > 0) {
-            let (all, old) = (tail.view(tail.len())?, tail.len().saturating_sub(new_tokens));
+            let (all, old) = (tail.view(tail.len()), tail.len().saturating_sub(new_tokens));
             if new_tokens > 1 && old > 0 {
                 views.push(all.narrow(0, old)?);
                 views.push(all.narrow(old, tail.len() - old)?);
@@ -112,7 +103,7 @@ impl LayerCache {
         if let Some(tail) = self.tail.as_mut() {
             let len = tail.len() - from_tail;
             if !tail.shrink(len) {
-                let kept = if len > 0 { Some(tail.frozen(len)?) } else { None };
+                let kept = if len > 0 { Some(tail.frozen(len)) } else { None };
                 self.frozen.extend(kept);
                 self.tail = None;
             }

@@ -127,13 +127,11 @@ impl KvCache {
     }
 
     /// The same content without copying it.
-    ///
-    /// # Errors
-    /// [`Error::Tensor`] if a view cannot be made.
-    pub fn fork(&self) -> Result<Self> {
-        let layers = self.layers.iter().map(LayerCache::fork).collect::<Result<_>>()?;
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let layers = self.layers.iter().map(LayerCache::fork).collect();
         let (geometry, device) = (self.geometry.clone(), self.device.clone());
-        Ok(Self { layers, logical_len: self.logical_len, geometry, dtype: self.dtype, device })
+        Self { layers, logical_len: self.logical_len, geometry, dtype: self.dtype, device }
     }
 
     /// Forgets the positions from `logical_len` on.
@@ -225,12 +223,10 @@ impl KvCache {
     pub fn append_layers(&mut self, layers: &[LayerKv], n_positions: usize) -> Result<()> {
         self.check_append(layers, n_positions)?;
         let chunks = layers.iter().map(|l| to_chunk(l, n_positions)).collect::<Result<Vec<_>>>()?;
-        let mut appended = self.fork()?;
-        for (layer, chunk) in appended.layers.iter_mut().zip(chunks) {
-            layer.push(chunk)?;
+        for (layer, chunk) in self.layers.iter_mut().zip(chunks) {
+            layer.push(chunk);
         }
-        appended.logical_len += n_positions;
-        *self = appended;
+        self.logical_len += n_positions;
         Ok(())
     }
 
