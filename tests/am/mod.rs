@@ -1,1 +1,71 @@
 //! Tests of `lb-am` against a naive f64 reference.
+
+mod baselines;
+mod beta;
+mod config;
+mod dtypes;
+mod edges;
+mod errors;
+mod mask;
+mod padding;
+mod properties;
+mod recompaction;
+mod scores;
+mod values;
+
+use candle_core::Tensor;
+use lb_am::{Compacted, Compaction, LayerKv, Protected, compact};
+
+use crate::support::caches::Case;
+use crate::support::oracle::{Head, heads, rows2, rows3};
+
+/// f32 attention and f32 products against f64, on entries of order one.
+const F32_TOLERANCE: f64 = 2e-5;
+/// Nothing is protected.
+const BARE: Protected = Protected { first: 0, last: 0 };
+
+fn run(case: &Case, config: &Compaction) -> Compacted {
+    compact(&case.layers, &case.queries, config).unwrap()
+}
+
+fn bits(tensor: &Tensor) -> Vec<u32> {
+    let wide = tensor.to_dtype(candle_core::DType::F32).unwrap();
+    wide.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
+}
+
+fn assert_close(got: &[f64], want: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), want.len());
+    for (j, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((got - want).abs() <= tolerance, "entry {j}: {got} against {want}");
+    }
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|v| f64::from(*v)).collect()
+}
+
+/// All heads of all layers.
+fn all_heads(case: &Case) -> Vec<Head> {
+    case.layers.iter().zip(&case.queries).flat_map(|(layer, queries)| heads(layer, queries)).collect()
+}
+
+/// Each head of the full cache beside the same head of the briefing, read by the task's queries.
+fn pairs(case: &Case, compacted: &Compacted) -> Vec<(Head, Head, Vec<u32>)> {
+    let mut pairs = Vec::new();
+    for ((layer, queries), small) in case.layers.iter().zip(&case.queries).zip(&compacted.layers) {
+        let (values, bias) = (rows3(&small.values), rows2(&small.bias));
+        for (h, head) in heads(layer, queries).into_iter().enumerate() {
+            let briefed = head.briefed(&small.kept, &bias[h], &values[h]);
+            pairs.push((head, briefed, small.kept.clone()));
+        }
+    }
+    pairs
+}
+
+/// Keys of `layer` at `kept` are the rows of `keys`, bit for bit.
+fn assert_keys_gathered(layer: &LayerKv, keys: &Tensor, kept: &[u32]) {
+    for (row, slot) in kept.iter().enumerate() {
+        let original = layer.keys.narrow(1, *slot as usize, 1).unwrap();
+        assert_eq!(bits(&keys.narrow(1, row, 1).unwrap()), bits(&original), "slot {slot}");
+    }
+}

@@ -53,7 +53,7 @@ impl BetaSums {
 ///
 /// # Numerics
 ///
-/// f32 with Φ ≤ 1 ≤ Z. A padding slot has a column of zeros and keeps β = 0.
+/// f32 with Φ ≤ 1 ≤ Z. A padding slot has a column of zeros: its β is finite and its stored bias stays −∞.
 pub(crate) fn fit_beta(
     weights: &Tensor,
     mass: &Tensor,
@@ -69,9 +69,7 @@ pub(crate) fn fit_beta(
     sums.mass += squared_norm(mass)?;
     sums.iterations = iterations;
     let w = w.squeeze(2)?;
-    // Comparing with the bounds in f32, as clamp stored them.
-    let at_bound = |w: f32| w <= bounds.0 as f32 || w >= bounds.1 as f32;
-    sums.clamped += w.flatten_all()?.to_vec1::<f32>()?.into_iter().filter(|w| at_bound(*w)).count();
+    sums.clamped += clamped(&w, &weights.sum(1)?, bounds)?;
     Ok(Some(w.log()?))
 }
 
@@ -83,6 +81,14 @@ pub(crate) fn stored_bias(carried: &Tensor, beta: Option<&Tensor>, dtype: DType)
         None => carried.clone(),
     };
     Ok(total.to_dtype(dtype)?.to_dtype(DType::F32)?)
+}
+
+/// Weights at a bound, of keys that take any mass (padding takes none).
+fn clamped(w: &Tensor, mass: &Tensor, bounds: (f64, f64)) -> Result<usize> {
+    // Comparing with the bounds in f32, as clamp stored them.
+    let at_bound = |w: f32| w <= bounds.0 as f32 || w >= bounds.1 as f32;
+    let flat = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
+    Ok(flat(w)?.into_iter().zip(flat(mass)?).filter(|(w, mass)| *mass > 0.0 && at_bound(*w)).count())
 }
 
 fn squared_norm(tensor: &Tensor) -> Result<f64> {

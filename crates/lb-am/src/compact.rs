@@ -106,8 +106,8 @@ fn check_kept(layers: &[LayerKv], kept: &[Vec<u32>]) -> Result<()> {
         let list = &kept[index % kept.len()];
         let Some(last) = list.last() else { return Err(Error::Empty { arg: "kept" }).at_layer(index) };
         let bad = list.windows(2).find(|pair| pair[0] >= pair[1]);
-        if let Some(pair) = bad {
-            let value = format!("[.., {}, {}, ..]", pair[0], pair[1]);
+        if let Some([before, after]) = bad {
+            let value = format!("[.., {before}, {after}, ..]");
             let reason = "slots must be strictly ascending";
             return Err(Error::Config { field: "kept", value, reason }).at_layer(index);
         }
