@@ -115,7 +115,7 @@ def exact(logits, targets, answer_of, kinds):
 
 
 @torch.no_grad()
-def evaluate(model, args, tok, n=24, per=10):
+def evaluate(model, args, tok, n=10, per=10):
     report = {}
     model.eval()
     for split in ("held-out", "train"):
@@ -137,7 +137,7 @@ class Curriculum:
     def __init__(self, args, tok, level, rng):
         self.args, self.tok, self.level, self.rng = args, tok, level, rng
         self.streams, self.pools, self.recent = {}, {}, []
-        self.recall, self.recall_recent = 0.0, []
+        self.recall, self.recall_recent, self.pairs = 0.0, [], 0
 
     def stream(self, level):
         if level not in self.streams:
@@ -151,7 +151,8 @@ class Curriculum:
         if rng.random() < (0.9 if self.recall < 0.9 else 0.1):
             self.now = "recall"
             key_len = 1 if self.recall < 0.9 else rng.choice([1, 2])
-            pairs = rng.choice([8, 16, 32, 64])
+            # Few pairs first: the jump from guessing to recall comes sooner there.
+            pairs = rng.choice([4, 6, 8] if self.pairs == 0 else [8, 12, 16] if self.pairs == 1 else [8, 16, 32, 64])
             rows = [recall_row(self.tok.get_vocab_size() - 26, pairs, key_len, rng)
                     for _ in range(max(1, self.args.tokens // (pairs * 4 * (key_len + 1))))]
             return Batch(rows)
@@ -182,7 +183,11 @@ class Curriculum:
     def record(self, results):
         if self.now == "recall":
             self.recall_recent = (self.recall_recent + [sum(r for _, r in results) / len(results)])[-20:]
-            self.recall = max(self.recall, min(sum(self.recall_recent) / 20, 1.0))
+            mean = sum(self.recall_recent) / 20
+            if self.pairs < 2 and mean > 0.85:
+                self.pairs, self.recall_recent = self.pairs + 1, []
+            elif self.pairs == 2:
+                self.recall = max(self.recall, mean)
         elif self.now == self.level:
             easy = [r for k, r in results if k in ("one-hop", "corrected")]
             if easy:
@@ -208,7 +213,7 @@ def main():
     tok = load_tokenizer(args)
     model = new_model(args, tok).to(args.device)
     muon, adam = optimisers(model, args.lr)
-    state = {"seconds": 0.0, "step": 0, "seen": 0, "level": args.start_level, "recall": 0.0}
+    state = {"seconds": 0.0, "step": 0, "seen": 0, "level": args.start_level, "recall": 0.0, "pairs": 0}
     last = args.out / "last.pt"
     if last.exists():
         saved = torch.load(last, map_location=args.device, weights_only=False)
@@ -221,7 +226,7 @@ def main():
         state.update(saved["state"])
     rng = random.Random(args.seed * 1_000_003 + state["step"])
     course = Curriculum(args, tok, max(state["level"], args.start_level), rng)
-    course.recall = state["recall"]
+    course.recall, course.pairs = state["recall"], state["pairs"]
     log = open(args.out / "log.jsonl", "a", buffering=1)
     started, before = time.time(), state["seconds"]
     next_eval = before + 60 * args.eval_minutes
@@ -254,9 +259,9 @@ def main():
         for kind, right in results:
             sums[kind].append(right)
         sums["loss"].append(loss.item())
-        state.update(seconds=elapsed, level=course.level, recall=course.recall)
+        state.update(seconds=elapsed, level=course.level, recall=course.recall, pairs=course.pairs)
         if state["step"] % 50 == 0 or risen:
-            row = {"minutes": round(elapsed / 60, 2), "step": state["step"], "tokens": state["seen"], "words": LEVELS[course.level],
+            row = {"minutes": round(elapsed / 60, 2), "step": state["step"], "tokens": state["seen"], "words": LEVELS[course.level], "pairs": course.pairs,
                    **{k: round(sum(v) / len(v), 3) for k, v in sorted(sums.items())}}
             log.write(json.dumps(row) + "\n")
             sums.clear()

@@ -14,6 +14,17 @@ pub enum Error {
         /// What is wanted.
         reason: &'static str,
     },
+    /// The worker or its session failed.
+    #[error(transparent)]
+    Worker(#[from] lb_orchestrate::Error),
+    /// A file could not be written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 impl Error {

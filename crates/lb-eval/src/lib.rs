@@ -1,5 +1,13 @@
 //! Briefing episodes, conditions, metrics and reports.
+//!
+//! [`episodes`] makes logs and questions, [`trial`] answers them through every handoff, [`summary`] and [`report`]
+//! turn the rows into tables, each accuracy with its interval.
+
 pub mod episodes;
 mod error;
+pub mod report;
+pub mod stats;
+pub mod summary;
+pub mod trial;
 
 pub use error::{Error, Result};

@@ -1,0 +1,125 @@
+//! A trajectory's cache, cut for one task.
+
+use std::time::Duration;
+
+use candle_core::Tensor;
+use lb_am::{LayerKv, Report};
+use lb_model::{KvCache, Worker};
+use serde::{Deserialize, Serialize};
+
+use crate::Task;
+
+/// What becomes of the task's own keys and values, which the pass that scores the trajectory computes anyway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskState {
+    /// Drop them; the task is read again over the briefing alone. The strict test of a briefing, and what every
+    /// comparison of methods must use.
+    #[default]
+    Recompute,
+    /// Keep them, with the logits of the first answer token. Free, but they were computed against the full cache.
+    Reuse,
+}
+
+/// Where the time of a briefing went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BriefTiming {
+    /// The pass of the task over the full cache that yields its queries.
+    pub queries: Duration,
+    /// Scores, mask, biases and values.
+    pub compaction: Duration,
+}
+
+impl BriefTiming {
+    /// Both together.
+    pub fn total(&self) -> Duration {
+        self.queries + self.compaction
+    }
+}
+
+/// The task's state that [`TaskState::Reuse`] keeps.
+#[derive(Clone, Debug)]
+pub(crate) struct ReusedTask {
+    pub(crate) layers: Vec<LayerKv>,
+    pub(crate) logits: Tensor,
+}
+
+/// One position of the trajectory, as [`Briefing::explain`] shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// Its text.
+    pub piece: String,
+    /// Its pooled score, the mean attention weight that the task gives it or its neighbourhood.
+    pub score: f32,
+    /// True where it is in the briefing.
+    pub kept: bool,
+}
+
+/// A compacted cache with the report on how it came about. Independent of the session that made it.
+#[derive(Debug)]
+pub struct Briefing {
+    pub(crate) cache: KvCache,
+    pub(crate) task: Task,
+    pub(crate) task_len: usize,
+    pub(crate) kept: Vec<u32>,
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) reused: Option<ReusedTask>,
+    pub(crate) report: Report,
+    pub(crate) timing: BriefTiming,
+}
+
+impl Briefing {
+    /// The compacted cache; decoding from a fork of it leaves the briefing as it is.
+    pub fn cache(&self) -> &KvCache {
+        &self.cache
+    }
+
+    /// The task it was made for.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// Positions of the trajectory, template head counted in.
+    pub fn seq_len(&self) -> usize {
+        self.report.seq_len
+    }
+
+    /// Positions that stay; with a mask per layer, those of the longest layer.
+    pub fn kept_len(&self) -> usize {
+        self.report.kept_len
+    }
+
+    /// Kept / original positions, over all layers.
+    pub fn keep_ratio(&self) -> f64 {
+        self.report.keep_ratio
+    }
+
+    /// Whether it carries the task's own state.
+    pub fn task_state(&self) -> TaskState {
+        if self.reused.is_some() { TaskState::Reuse } else { TaskState::Recompute }
+    }
+
+    /// What each step of the compaction did.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Where the time went.
+    pub fn timing(&self) -> BriefTiming {
+        self.timing
+    }
+
+    /// Every position of the trajectory with its score; with a mask per layer, `kept` is that of the longest layer.
+    /// The pieces, joined, are the trajectory's text.
+    pub fn explain(&self, worker: &Worker) -> Vec<Position> {
+        let mut kept = vec![false; self.tokens.len()];
+        for &slot in &self.kept {
+            if let Some(mark) = kept.get_mut(slot as usize) {
+                *mark = true;
+            }
+        }
+        let pieces = worker.tokenizer().pieces(&self.tokens);
+        let scored = pieces.into_iter().zip(&self.report.scores).zip(kept);
+        scored.map(|((piece, &score), kept)| Position { piece, score, kept }).collect()
+    }
+}

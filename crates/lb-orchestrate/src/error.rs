@@ -1,0 +1,58 @@
+//! What can go wrong between a trajectory and an answer.
+
+/// Errors of `lb-orchestrate`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An argument that must hold text or positions holds none.
+    #[error("{arg} is empty")]
+    Empty {
+        /// The argument.
+        arg: &'static str,
+    },
+    /// A parameter is out of range.
+    #[error("{field} = {value}: {reason}")]
+    Config {
+        /// The parameter.
+        field: &'static str,
+        /// What it was.
+        value: String,
+        /// What is wanted.
+        reason: &'static str,
+    },
+    /// A briefing that reuses its task's own keys and values was asked another task.
+    #[error("this briefing was made for the task {made_for:?} and reuses its state; it cannot answer {asked:?}")]
+    TaskMismatch {
+        /// The task that the briefing was made for.
+        made_for: String,
+        /// The task that was asked.
+        asked: String,
+    },
+    /// The orchestrator took more steps than it was allowed.
+    #[error("the orchestrator took {steps} steps without finishing")]
+    StepLimit {
+        /// The limit.
+        steps: usize,
+    },
+    /// The orchestrator itself failed.
+    #[error("the orchestrator failed: {0}")]
+    Orchestrator(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The worker model failed, or the input does not fit it.
+    #[error(transparent)]
+    Model(#[from] lb_model::Error),
+    /// Compaction failed.
+    #[error(transparent)]
+    Compaction(#[from] lb_am::Error),
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl Error {
+    pub(crate) fn config(field: &'static str, value: impl std::fmt::Display, reason: &'static str) -> Self {
+        Self::Config { field, value: value.to_string(), reason }
+    }
+}
+
+/// Results of `lb-orchestrate`.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,189 @@
+//! The ways a trajectory can reach a worker, behind one call.
+
+use std::time::{Duration, Instant};
+
+use candle_core::Tensor;
+use lb_am::{Compaction, LayerKv, Protected, baselines};
+use lb_model::KvCache;
+
+use crate::briefing::{Briefing, TaskState};
+use crate::ledger::CallTokens;
+use crate::session::{Answer, WorkerSession};
+use crate::{Error, Result, Task};
+
+/// How large a selection is. Protected positions (the template's head) count towards it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum SelectionSize {
+    /// A share of the positions, in (0, 1].
+    KeepRatio(f64),
+    /// A number of positions, at least 1.
+    KeptLen(usize),
+}
+
+impl SelectionSize {
+    fn resolve(self, seq_len: usize) -> Result<usize> {
+        match self {
+            Self::KeepRatio(r) if r > 0.0 && r <= 1.0 => Ok((r * seq_len as f64).ceil() as usize),
+            Self::KeepRatio(r) => Err(Error::config("keep_ratio", r, "want a ratio in (0, 1]")),
+            Self::KeptLen(0) => Err(Error::config("kept_len", 0, "want at least 1")),
+            Self::KeptLen(t) => Ok(t.min(seq_len)),
+        }
+    }
+}
+
+/// How the worker gets to know the trajectory.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Handoff {
+    /// Not at all: the task alone.
+    None,
+    /// The whole cache, as it is.
+    FullKv,
+    /// The whole trajectory as text, read anew.
+    TextReplay,
+    /// The cache of the most recent positions, unchanged.
+    Recent(SelectionSize),
+    /// The cache of positions drawn by lot, unchanged.
+    Random {
+        /// How many.
+        size: SelectionSize,
+        /// Same seed, same positions.
+        seed: u64,
+    },
+    /// A briefing: the cache, compacted for the task.
+    LatentBriefing {
+        /// How it is compacted.
+        compaction: Compaction,
+        /// What becomes of the task's own state.
+        task_state: TaskState,
+    },
+}
+
+impl Handoff {
+    /// A briefing whose task is read again over it.
+    pub fn briefing(compaction: Compaction) -> Self {
+        Self::LatentBriefing { compaction, task_state: TaskState::Recompute }
+    }
+
+    /// The name used in reports and JSON.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::FullKv => "full-kv",
+            Self::TextReplay => "text-replay",
+            Self::Recent(_) => "recent",
+            Self::Random { .. } => "random",
+            Self::LatentBriefing { .. } => "latent-briefing",
+        }
+    }
+}
+
+/// An answer with what the handoff did for it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The answer.
+    pub answer: Answer,
+    /// Positions of the trajectory that the worker could attend to, template head counted in.
+    pub kept_len: usize,
+    /// The same over all positions of the trajectory; 0 for [`Handoff::None`].
+    pub keep_ratio: f64,
+    /// Time to make the selection or the briefing; zero where there is none.
+    pub brief: Duration,
+    /// The briefing, where one was made.
+    pub briefing: Option<Briefing>,
+}
+
+impl WorkerSession {
+    /// Answers `task` through the given handoff.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] for an empty task, or an empty trajectory where the handoff needs one; [`Error::Config`],
+    /// [`Error::Compaction`] for sizes out of range; [`Error::Model`].
+    pub fn answer_via(&mut self, handoff: &Handoff, task: impl Into<Task>) -> Result<Outcome> {
+        let task = task.into();
+        let tokens = self.prompt.task(&self.worker, &task)?;
+        match handoff {
+            Handoff::None => {
+                let head = self.prompt.head.clone();
+                self.replay(&head, &tokens, 0)
+            }
+            Handoff::TextReplay => {
+                let all = self.tokens.clone();
+                self.replay(&all, &tokens, all.len())
+            }
+            Handoff::FullKv => {
+                let cache = self.cache.fork();
+                self.over_cache(cache, &tokens, Duration::ZERO)
+            }
+            Handoff::Recent(size) => {
+                self.over_selection(*size, &tokens, &|len, kept, protect| {
+                    baselines::recent_positions(len, kept, protect)
+                })
+            }
+            Handoff::Random { size, seed } => {
+                self.over_selection(*size, &tokens, &|len, kept, protect| {
+                    baselines::random_positions(len, kept, protect, *seed)
+                })
+            }
+            Handoff::LatentBriefing { compaction, task_state } => {
+                self.over_briefing(task, compaction, *task_state)
+            }
+        }
+    }
+
+    /// Reads `before` and the task as text, behind nothing.
+    fn replay(&mut self, before: &[u32], task: &[u32], kept_len: usize) -> Result<Outcome> {
+        let text = [before, task].concat();
+        let cache = self.worker.model().new_cache();
+        let answer = self.answer_over(cache, &text, CallTokens::default(), &mut |_| true)?;
+        let keep_ratio = if kept_len == 0 { 0.0 } else { 1.0 };
+        Ok(Outcome { answer, kept_len, keep_ratio, brief: Duration::ZERO, briefing: None })
+    }
+
+    fn over_cache(&mut self, cache: KvCache, task: &[u32], brief: Duration) -> Result<Outcome> {
+        let kept_len = cache.slots();
+        let keep_ratio = kept_len as f64 / self.tokens.len() as f64;
+        let cost = CallTokens { reused: kept_len, ..CallTokens::default() };
+        let answer = self.answer_over(cache, task, cost, &mut |_| true)?;
+        Ok(Outcome { answer, kept_len, keep_ratio, brief, briefing: None })
+    }
+
+    fn over_selection(
+        &mut self,
+        size: SelectionSize,
+        task: &[u32],
+        select: &dyn Fn(usize, usize, Protected) -> Vec<u32>,
+    ) -> Result<Outcome> {
+        let start = Instant::now();
+        let seq_len = self.tokens.len();
+        let protect = self.protecting_head(&Compaction::default()).protect;
+        let kept = select(seq_len, size.resolve(seq_len)?, protect);
+        let cache = self.only(&kept)?;
+        self.over_cache(cache, task, start.elapsed())
+    }
+
+    /// A cache of the given slots alone, keys and values unchanged, at their own positions.
+    fn only(&self, kept: &[u32]) -> Result<KvCache> {
+        let index = Tensor::new(kept, self.cache.device())?;
+        let pick = |layer: LayerKv| -> Result<LayerKv> {
+            let bias = layer.bias.map(|b| b.index_select(&index, 1)).transpose()?;
+            Ok(LayerKv::new(layer.keys.index_select(&index, 1)?, layer.values.index_select(&index, 1)?, bias)?)
+        };
+        let layers = self.cache.layers()?.into_iter().map(pick).collect::<Result<Vec<_>>>()?;
+        let mut cache = self.worker.model().new_cache();
+        cache.append_layers(&layers, self.tokens.len())?;
+        Ok(cache)
+    }
+
+    fn over_briefing(&mut self, task: Task, compaction: &Compaction, state: TaskState) -> Result<Outcome> {
+        let briefing = self.brief_with(&task, compaction, state)?;
+        let answer = self.answer(&briefing, task)?;
+        Ok(Outcome {
+            answer,
+            kept_len: briefing.kept_len(),
+            keep_ratio: briefing.keep_ratio(),
+            brief: briefing.timing().total(),
+            briefing: Some(briefing),
+        })
+    }
+}

@@ -1,0 +1,116 @@
+//! How a trajectory and a task become the worker's tokens.
+//!
+//! `[template head, preamble] [segment]* [slice, task, template tail]`. Each bracket is encoded on its own, so the
+//! cached tokens of a trajectory never depend on what follows. Only the template parts may contain control tokens.
+
+use lb_model::Worker;
+
+use crate::{Error, Result, Segment};
+
+/// The wording around trajectory and task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PromptFormat {
+    /// System message; trusted text. Default: none.
+    pub system: Option<String>,
+    /// Stands between the template's head and the first segment.
+    pub preamble: String,
+    /// Stands before the question.
+    pub task_prefix: String,
+    /// Lets a thinking model think. Default: false.
+    pub enable_thinking: bool,
+}
+
+impl Default for PromptFormat {
+    /// The wording that the built-in worker was trained with.
+    fn default() -> Self {
+        Self {
+            system: None,
+            preamble: "Notes so far:\n".to_owned(),
+            task_prefix: "Task: ".to_owned(),
+            enable_thinking: false,
+        }
+    }
+}
+
+/// What a worker is asked, with the part of a document that it needs for it, if any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Text that this call alone sees, before the question.
+    pub slice: Option<String>,
+    /// The question.
+    pub question: String,
+}
+
+impl Task {
+    /// A question about a slice of a document.
+    pub fn about(slice: impl Into<String>, question: impl Into<String>) -> Self {
+        Self { slice: Some(slice.into()), question: question.into() }
+    }
+}
+
+impl From<&str> for Task {
+    fn from(question: &str) -> Self {
+        Self { slice: None, question: question.to_owned() }
+    }
+}
+
+impl From<String> for Task {
+    fn from(question: String) -> Self {
+        Self { slice: None, question }
+    }
+}
+
+impl From<&Task> for Task {
+    fn from(task: &Task) -> Self {
+        task.clone()
+    }
+}
+
+/// A format bound to a worker's tokenizer and template.
+#[derive(Clone, Debug)]
+pub(crate) struct Prompt {
+    format: PromptFormat,
+    pub(crate) head: Vec<u32>,
+    tail: Vec<u32>,
+}
+
+impl Prompt {
+    pub(crate) fn new(worker: &Worker, format: PromptFormat) -> Result<Self> {
+        let parts = worker.template().split(format.system.as_deref(), format.enable_thinking)?;
+        let tokenizer = worker.tokenizer();
+        let mut head = tokenizer.encode_template(&parts.head)?;
+        head.extend(tokenizer.encode_text(&format.preamble)?);
+        let tail = tokenizer.encode_template(&parts.tail)?;
+        Ok(Self { format, head, tail })
+    }
+
+    pub(crate) fn segment(&self, worker: &Worker, segment: &Segment, cap: Option<usize>) -> Result<Vec<u32>> {
+        if segment.text.trim().is_empty() {
+            return Err(Error::Empty { arg: "segment text" });
+        }
+        let tokenizer = worker.tokenizer();
+        let tag = segment.source.tag();
+        let tokens = tokenizer.encode_text(&format!("{tag}: {}\n", segment.text))?;
+        let Some(cap) = cap else { return Ok(tokens) };
+        let text = tokenizer.encode_text(&segment.text)?;
+        if text.len() <= cap {
+            return Ok(tokens);
+        }
+        // The text is cut at a token; tag and line end stay.
+        let mut cut = tokenizer.encode_text(&format!("{tag}: "))?;
+        cut.extend(&text[..cap]);
+        cut.extend(tokenizer.encode_text("\n")?);
+        Ok(cut)
+    }
+
+    pub(crate) fn task(&self, worker: &Worker, task: &Task) -> Result<Vec<u32>> {
+        if task.question.trim().is_empty() {
+            return Err(Error::Empty { arg: "task" });
+        }
+        let slice = task.slice.as_deref().map(|s| format!("{}\n", s.trim_end())).unwrap_or_default();
+        let text = format!("{slice}{}{}", self.format.task_prefix, task.question);
+        let mut tokens = worker.tokenizer().encode_text(&text)?;
+        tokens.extend(&self.tail);
+        Ok(tokens)
+    }
+}

@@ -1,0 +1,313 @@
+//! A worker with an orchestrator's trajectory in its cache.
+
+use std::time::{Duration, Instant};
+
+use lb_am::{Compacted, Compaction, Protected};
+use lb_model::{GenerateOptions, Generation, KvCache, PrefillOptions, Worker};
+
+use crate::briefing::{BriefTiming, Briefing, ReusedTask, TaskState};
+use crate::ledger::{CallTokens, TokenLedger};
+use crate::prompt::Prompt;
+use crate::{BoundaryPolicy, Error, PromptFormat, Result, Segment, Task, Trajectory};
+
+/// How a session behaves; see [`WorkerSession::with`].
+#[derive(Clone, Debug, Default)]
+pub struct SessionConfig {
+    /// Which segments enter the cache.
+    pub policy: BoundaryPolicy,
+    /// The wording around them.
+    pub format: PromptFormat,
+    /// How answers are generated. Default: greedy.
+    pub generate: GenerateOptions,
+    /// How long inputs are read.
+    pub prefill: PrefillOptions,
+}
+
+/// What a worker answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The text, trimmed.
+    pub text: String,
+    /// What it cost.
+    pub tokens: CallTokens,
+    /// From the call to the last token: reading the task and generating, without the briefing.
+    pub elapsed: Duration,
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A worker, the trajectory, and the full KV cache of what the policy lets in.
+///
+/// The cache grows by the new tokens only. A briefing is cut from it before each call and never changes it.
+#[derive(Debug)]
+pub struct WorkerSession {
+    pub(crate) worker: Worker,
+    pub(crate) prompt: Prompt,
+    pub(crate) config: SessionConfig,
+    pub(crate) cache: KvCache,
+    /// The tokens behind `cache`, template head first.
+    pub(crate) tokens: Vec<u32>,
+    trajectory: Trajectory,
+    ledger: TokenLedger,
+}
+
+impl WorkerSession {
+    /// A session with an empty trajectory.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a policy out of range, [`Error::Model`] where the chat template cannot be used or the
+    /// template's head does not fit the model.
+    pub fn with(worker: &Worker, config: SessionConfig) -> Result<Self> {
+        if config.policy.max_segment_tokens == Some(0) {
+            return Err(Error::config("max_segment_tokens", 0, "want at least 1"));
+        }
+        config.generate.validate()?;
+        let prompt = Prompt::new(worker, config.format.clone())?;
+        let mut session = Self {
+            cache: worker.model().new_cache(),
+            worker: worker.clone(),
+            tokens: Vec::new(),
+            trajectory: Trajectory::new(),
+            ledger: TokenLedger::default(),
+            prompt,
+            config,
+        };
+        let head = session.prompt.head.clone();
+        session.read(&head, &mut |_, _| {})?;
+        Ok(session)
+    }
+
+    /// The worker.
+    pub fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    /// Everything that was appended, also what the policy kept out of the cache.
+    pub fn trajectory(&self) -> &Trajectory {
+        &self.trajectory
+    }
+
+    /// What the calls cost so far.
+    pub fn ledger(&self) -> &TokenLedger {
+        &self.ledger
+    }
+
+    /// The full cache of the trajectory.
+    pub fn cache(&self) -> &KvCache {
+        &self.cache
+    }
+
+    /// Positions in the full cache, template head counted in.
+    pub fn seq_len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Appends a segment; returns how many tokens entered the cache (0 where the policy keeps it out).
+    ///
+    /// # Errors
+    /// [`Error::Empty`] for a segment without text; [`Error::Model`] where the trajectory would pass the model's
+    /// position limit. Trajectory and cache are unchanged then.
+    pub fn extend(&mut self, segment: Segment) -> Result<usize> {
+        self.extend_with(segment, &mut |_, _| {})
+    }
+
+    /// Like [`extend`](Self::extend); `progress` hears tokens read and tokens to read.
+    ///
+    /// # Errors
+    /// Those of [`extend`](Self::extend).
+    pub fn extend_with(&mut self, segment: Segment, progress: &mut dyn FnMut(usize, usize)) -> Result<usize> {
+        let cap = self.config.policy.max_segment_tokens;
+        let tokens = self.prompt.segment(&self.worker, &segment, cap)?;
+        let entering = if self.config.policy.admits(segment.source) { tokens } else { Vec::new() };
+        if !entering.is_empty() {
+            self.read(&entering, progress)?;
+        }
+        self.trajectory.push(segment);
+        Ok(entering.len())
+    }
+
+    /// Appends many segments; their tokens are read in as few passes as the chunk size allows.
+    ///
+    /// # Errors
+    /// Those of [`extend`](Self::extend); nothing is appended then.
+    pub fn extend_all(
+        &mut self,
+        segments: impl IntoIterator<Item = Segment>,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<usize> {
+        let segments: Vec<Segment> = segments.into_iter().collect();
+        let mut entering = Vec::new();
+        for segment in &segments {
+            let tokens = self.prompt.segment(&self.worker, segment, self.config.policy.max_segment_tokens)?;
+            if self.config.policy.admits(segment.source) {
+                entering.extend(tokens);
+            }
+        }
+        if !entering.is_empty() {
+            self.read(&entering, progress)?;
+        }
+        segments.into_iter().for_each(|s| self.trajectory.push(s));
+        Ok(entering.len())
+    }
+
+    fn read(&mut self, tokens: &[u32], progress: &mut dyn FnMut(usize, usize)) -> Result<()> {
+        self.worker.model().prefill(tokens, &mut self.cache, &self.config.prefill, progress)?;
+        self.tokens.extend(tokens);
+        self.ledger.extend(tokens.len());
+        Ok(())
+    }
+
+    /// Cuts a briefing for `task`, to be answered with [`TaskState::Recompute`].
+    ///
+    /// # Errors
+    /// [`Error::Empty`] for an empty task or trajectory, [`Error::Compaction`] for a configuration out of range,
+    /// [`Error::Model`] where the task does not fit behind the trajectory. The session is unchanged.
+    pub fn brief(&self, task: impl Into<Task>, compaction: &Compaction) -> Result<Briefing> {
+        self.brief_with(task, compaction, TaskState::Recompute)
+    }
+
+    /// Like [`brief`](Self::brief), with a choice of what becomes of the task's own state.
+    ///
+    /// # Errors
+    /// Those of [`brief`](Self::brief).
+    pub fn brief_with(
+        &self,
+        task: impl Into<Task>,
+        compaction: &Compaction,
+        state: TaskState,
+    ) -> Result<Briefing> {
+        compaction.validate()?;
+        let task = task.into();
+        let task_tokens = self.prompt.task(&self.worker, &task)?;
+        if self.tokens.len() <= self.prompt.head.len() {
+            return Err(Error::Empty { arg: "trajectory" });
+        }
+        let start = Instant::now();
+        let seq_len = self.tokens.len();
+        let mut fork = self.cache.fork();
+        let model = self.worker.model();
+        let captured =
+            model.prefill_capturing(&task_tokens, &mut fork, &self.config.prefill, &mut |_, _| {})?;
+        let queries = start.elapsed();
+        let layers = self.cache.layers()?;
+        let compacted = lb_am::compact(&layers, &captured.queries, &self.protecting_head(compaction))?;
+        let cache = KvCache::from_compacted(&compacted, seq_len, self.worker.config())?;
+        let reused = match state {
+            TaskState::Recompute => None,
+            TaskState::Reuse => {
+                let layers = fork.layers_range(seq_len, seq_len + task_tokens.len())?;
+                Some(ReusedTask { layers, logits: captured.logits })
+            }
+        };
+        Ok(Briefing {
+            cache,
+            task,
+            task_len: task_tokens.len(),
+            kept: longest(&compacted),
+            tokens: self.tokens.clone(),
+            reused,
+            report: compacted.report,
+            timing: BriefTiming { queries, compaction: start.elapsed() - queries },
+        })
+    }
+
+    /// The template's head is no part of the memory: it is always kept.
+    pub(crate) fn protecting_head(&self, compaction: &Compaction) -> Compaction {
+        let protect = Protected {
+            first: compaction.protect.first.max(self.prompt.head.len()),
+            last: compaction.protect.last,
+        };
+        compaction.clone().with_protect(protect)
+    }
+
+    /// Answers `task` over a briefing.
+    ///
+    /// # Errors
+    /// [`Error::TaskMismatch`] where the briefing reuses the state of another task; [`Error::Model`].
+    pub fn answer(&mut self, briefing: &Briefing, task: impl Into<Task>) -> Result<Answer> {
+        self.answer_streaming(briefing, task, &mut |_| true)
+    }
+
+    /// Like [`answer`](Self::answer); `on_text` hears the text as it comes and stops the answer by returning false.
+    ///
+    /// # Errors
+    /// Those of [`answer`](Self::answer).
+    pub fn answer_streaming(
+        &mut self,
+        briefing: &Briefing,
+        task: impl Into<Task>,
+        on_text: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Answer> {
+        let task = task.into();
+        let kept = briefing.cache.slots();
+        let Some(reused) = &briefing.reused else {
+            let tokens = self.prompt.task(&self.worker, &task)?;
+            // The pass that yielded the queries belongs to this call.
+            let cost = CallTokens { prefilled: briefing.task_len, reused: kept, ..CallTokens::default() };
+            return self.answer_over(briefing.cache.fork(), &tokens, cost, on_text);
+        };
+        if task != briefing.task {
+            let (made_for, asked) = (briefing.task.question.clone(), task.question);
+            return Err(Error::TaskMismatch { made_for, asked });
+        }
+        let start = Instant::now();
+        let mut cache = briefing.cache.fork();
+        cache.append_layers(&reused.layers, briefing.task_len)?;
+        let attended = cache.slots();
+        let generation = self.worker.generate_from_logits(
+            &mut cache,
+            &reused.logits,
+            &self.config.generate,
+            &mut |_, text| on_text(text),
+        )?;
+        let cost = CallTokens { attended, prefilled: briefing.task_len, reused: kept, generated: 0 };
+        Ok(self.finish(generation, cost, start))
+    }
+
+    /// Reads `task` behind `cache` and generates.
+    pub(crate) fn answer_over(
+        &mut self,
+        mut cache: KvCache,
+        task: &[u32],
+        cost: CallTokens,
+        on_text: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Answer> {
+        let start = Instant::now();
+        let attended = cache.slots() + task.len();
+        let generation =
+            self.worker.generate(&mut cache, task, &self.config.generate, &mut |_, text| on_text(text))?;
+        let cost = CallTokens { attended, prefilled: cost.prefilled + task.len(), ..cost };
+        Ok(self.finish(generation, cost, start))
+    }
+
+    fn finish(&mut self, generation: Generation, cost: CallTokens, start: Instant) -> Answer {
+        let tokens = CallTokens { generated: generation.tokens.len(), ..cost };
+        self.ledger.record(tokens);
+        Answer { text: generation.text.trim().to_owned(), tokens, elapsed: start.elapsed() }
+    }
+}
+
+/// The slots that the longest layer keeps.
+fn longest(compacted: &Compacted) -> Vec<u32> {
+    let layers = compacted.layers.iter();
+    layers.map(|l| &l.kept).max_by_key(|kept| kept.len()).cloned().unwrap_or_default()
+}
+
+/// Opens sessions on a worker.
+pub trait OpenSession {
+    /// A session with an empty trajectory and the defaults.
+    ///
+    /// # Errors
+    /// Those of [`WorkerSession::with`].
+    fn session(&self) -> Result<WorkerSession>;
+}
+
+impl OpenSession for Worker {
+    fn session(&self) -> Result<WorkerSession> {
+        WorkerSession::with(self, SessionConfig::default())
+    }
+}

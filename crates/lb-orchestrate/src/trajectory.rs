@@ -1,0 +1,134 @@
+//! What the orchestrator has found out so far: an append-only list of tagged segments.
+
+use serde::{Deserialize, Serialize};
+
+/// Where a segment comes from. The worker sees it as a tag in front of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// A worker's reply, or something else that was confirmed.
+    Finding,
+    /// The orchestrator's own thoughts: plans, guesses, rejected branches.
+    Reasoning,
+    /// Output of a tool.
+    Tool,
+    /// A piece of work that was produced on the way: code, a table, a draft.
+    Artifact,
+}
+
+impl Source {
+    /// Every source.
+    pub const ALL: [Source; 4] = [Source::Finding, Source::Reasoning, Source::Tool, Source::Artifact];
+
+    /// The tag that the worker sees.
+    pub fn tag(self) -> &'static str {
+        match self {
+            Source::Finding => "finding",
+            Source::Reasoning => "reasoning",
+            Source::Tool => "tool",
+            Source::Artifact => "artifact",
+        }
+    }
+}
+
+/// One entry of a trajectory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Where it comes from.
+    pub source: Source,
+    /// Its text; any text is safe, control tokens in it stay text.
+    pub text: String,
+}
+
+impl Segment {
+    /// A segment of the given source.
+    pub fn new(source: Source, text: impl Into<String>) -> Self {
+        Self { source, text: text.into() }
+    }
+
+    /// A confirmed finding or a worker's reply.
+    pub fn finding(text: impl Into<String>) -> Self {
+        Self::new(Source::Finding, text)
+    }
+
+    /// A thought of the orchestrator.
+    pub fn reasoning(text: impl Into<String>) -> Self {
+        Self::new(Source::Reasoning, text)
+    }
+
+    /// Output of a tool.
+    pub fn tool(text: impl Into<String>) -> Self {
+        Self::new(Source::Tool, text)
+    }
+
+    /// A piece of work.
+    pub fn artifact(text: impl Into<String>) -> Self {
+        Self::new(Source::Artifact, text)
+    }
+}
+
+/// An append-only list of segments.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trajectory {
+    segments: Vec<Segment>,
+}
+
+impl Trajectory {
+    /// An empty trajectory.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a segment at the end.
+    pub fn push(&mut self, segment: Segment) {
+        self.segments.push(segment);
+    }
+
+    /// All segments, oldest first.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Number of segments.
+    pub fn len(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// True without segments.
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+}
+
+impl FromIterator<Segment> for Trajectory {
+    fn from_iter<I: IntoIterator<Item = Segment>>(segments: I) -> Self {
+        Self { segments: segments.into_iter().collect() }
+    }
+}
+
+/// Which segments of a trajectory enter the worker's cache. What stays outside is kept in the trajectory only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundaryPolicy {
+    /// Sources that enter. Default: all.
+    pub admit: Vec<Source>,
+    /// Longest text of one segment, in tokens; the rest of it is left out. At least 1. Default: no limit.
+    pub max_segment_tokens: Option<usize>,
+}
+
+impl Default for BoundaryPolicy {
+    fn default() -> Self {
+        Self { admit: Source::ALL.to_vec(), max_segment_tokens: None }
+    }
+}
+
+impl BoundaryPolicy {
+    /// Only confirmed findings and artifacts: no thoughts, no tool output.
+    pub fn confirmed() -> Self {
+        Self { admit: vec![Source::Finding, Source::Artifact], max_segment_tokens: None }
+    }
+
+    /// True where segments of this source enter the cache.
+    pub fn admits(&self, source: Source) -> bool {
+        self.admit.contains(&source)
+    }
+}
