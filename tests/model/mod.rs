@@ -1,1 +1,10 @@
 //! Tests of `lb-model`.
+
+mod cache;
+mod capture;
+mod checkpoint;
+mod compacted;
+mod generate;
+mod golden;
+mod io;
+mod text;

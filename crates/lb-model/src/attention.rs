@@ -132,3 +132,60 @@ fn mask_future(s: &Tensor, tokens: usize) -> Result<Tensor> {
 fn rows_for_matmul(x: Tensor) -> Result<Tensor> {
     if matches!(x.device(), Device::Cpu) { Ok(x) } else { Ok(x.contiguous()?) }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Tensor};
+
+    use super::{Attention, attend};
+    use crate::ModelConfig;
+    use crate::cache::{Chunk, LayerCache};
+    use crate::checkpoint::Source;
+    use crate::rope::Rope;
+    use crate::weights::Weights;
+
+    use candle_nn::Module;
+    use std::path::Path;
+
+    /// Bit for bit: the output is made from exactly the queries that are handed out, with a trajectory cached.
+    #[test]
+    fn the_queries_handed_out_are_those_used() -> crate::Result<()> {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tiny_tied");
+        let source = Source::Dir(dir);
+        let json = source.read("config.json")?.unwrap();
+        let config = ModelConfig::parse(&json, &source.path("config.json"))?;
+        let mut weights = Weights::open(&source, None, &Device::Cpu)?;
+        let attention = Attention::load(&mut weights, "model.layers.1.self_attn", &config)?;
+        let rope = Rope::new(&config, &Device::Cpu);
+        let random = |rows: usize| Tensor::randn(0f32, 1.0, (rows, 48), &Device::Cpu);
+        let mut cache = LayerCache::new(DType::F32);
+        attention.forward(&random(70)?, &rope.at(0, 70)?, &mut cache)?;
+        let (output, q) = attention.forward(&random(5)?, &rope.at(70, 5)?, &mut cache)?;
+        let again = |q: &Tensor| -> crate::Result<Vec<Vec<f32>>> {
+            let heads = attend(q, &cache.views(5)?, 5)?.reshape((4, 5, 16))?.transpose(0, 1)?;
+            Ok(attention.o_proj.forward(&heads.reshape((5, 64))?)?.to_vec2()?)
+        };
+        assert_eq!(again(&q)?, output.to_vec2::<f32>()?);
+        assert_ne!(again(&(&q * 1.001)?)?, output.to_vec2::<f32>()?);
+        Ok(())
+    }
+
+    /// Joined or in chunks, with and without biases, attention is the same.
+    #[test]
+    fn chunks_attend_like_their_concatenation() -> crate::Result<()> {
+        let random = |dims: &[usize]| Tensor::randn(0f32, 1.0, dims, &Device::Cpu);
+        let (q, keys, values) = (random(&[2, 6, 8])?, random(&[1, 2, 20, 8])?, random(&[1, 2, 20, 8])?);
+        let bias = random(&[2, 20])?;
+        let whole = Chunk { keys, values, bias: Some(bias), positions: 20, exact: true };
+        let parts = [whole.narrow(0, 1)?, whole.narrow(1, 12)?, whole.narrow(13, 4)?, whole.narrow(17, 3)?];
+        let joined = attend(&q, std::slice::from_ref(&whole), 1)?;
+        let chunked = attend(&q, &parts, 1)?;
+        assert!((joined - chunked)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-6);
+        let zero = Tensor::zeros((2, 20), DType::F32, &Device::Cpu)?;
+        let zero = Chunk { bias: Some(zero), ..whole.clone() };
+        let none = Chunk { bias: None, ..whole };
+        let difference = (attend(&q, &[zero], 1)? - attend(&q, &[none], 1)?)?;
+        assert!(difference.abs()?.max_all()?.to_scalar::<f32>()? == 0.0);
+        Ok(())
+    }
+}

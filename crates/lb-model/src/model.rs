@@ -246,3 +246,30 @@ impl Qwen3 {
         Ok(self.head.forward(&self.norm.forward(&x)?)?.to_dtype(DType::F32)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Tensor};
+
+    use crate::cache::Chunk;
+    use crate::{Error, Worker};
+
+    fn worker() -> Worker {
+        Worker::load(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/tiny_tied")).unwrap()
+    }
+
+    /// The second layer fails behind a first one that has already appended: both are as before.
+    #[test]
+    fn a_layer_that_fails_leaves_no_half_written_cache() {
+        let worker = worker();
+        let mut cache = worker.model().new_cache();
+        worker.model().forward(&[1, 2, 3], &mut cache).unwrap();
+        let misfit = Tensor::zeros((1, 2, 4, 10), DType::F32, &Device::Cpu).unwrap();
+        let chunk = Chunk { keys: misfit.clone(), values: misfit, bias: None, positions: 4, exact: true };
+        cache.layer_mut(1).push(chunk);
+        let before = cache.slot_counts();
+        let error = worker.model().forward(&[4, 5], &mut cache).unwrap_err();
+        assert!(matches!(error, Error::Tensor(_)), "{error}");
+        assert_eq!((cache.slot_counts(), cache.logical_len()), (before, 3));
+    }
+}

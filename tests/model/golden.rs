@@ -1,0 +1,63 @@
+//! Against transformers: logits at every position and 64 greedy tokens (`tools/golden/make_golden.py`).
+
+use candle_core::Device;
+
+use crate::support::checkpoints::{GROUPED, TIED, golden, golden_json, ids, prompt, worker};
+use crate::support::compare::{F32, assert_close, flat};
+use crate::support::naive_model::NaiveModel;
+
+fn golden_logits(name: &str) -> Vec<Vec<f64>> {
+    let file = golden(&format!("{name}.safetensors"));
+    let logits = candle_core::safetensors::load(file, &Device::Cpu).unwrap().remove("logits").unwrap();
+    (0..logits.dim(0).unwrap()).map(|i| flat(&logits.get(i).unwrap())).collect()
+}
+
+fn matches_transformers(name: &str) {
+    let (worker, expected) = (worker(name), golden_json(name));
+    let tokens = ids(&expected["tokens"]);
+    let mut cache = worker.model().new_cache();
+    let logits = worker.model().forward_all(&tokens, &mut cache).unwrap();
+    let positions = ids(&expected["logit_positions"]);
+    assert!(positions.len() > 10);
+    for (row, position) in golden_logits(name).iter().zip(positions) {
+        assert_close(&flat(&logits.get(position as usize).unwrap()), row, F32);
+    }
+    let mut next = logits.get(tokens.len() - 1).unwrap();
+    for (step, expected) in ids(&expected["greedy"]).into_iter().enumerate() {
+        let token = next.argmax(0).unwrap().to_scalar::<u32>().unwrap();
+        assert_eq!(token, expected, "greedy step {step}");
+        next = worker.model().forward(&[token], &mut cache).unwrap();
+    }
+    assert_eq!(cache.logical_len(), tokens.len() + 64);
+}
+
+#[test]
+fn tied_head_matches_transformers() {
+    matches_transformers(TIED);
+}
+
+#[test]
+fn grouped_heads_in_bf16_shards_match_transformers() {
+    matches_transformers(GROUPED);
+}
+
+/// The oracle of the other tests is itself held against transformers.
+#[test]
+fn naive_reference_matches_transformers() {
+    for name in [TIED, GROUPED] {
+        let model = NaiveModel::load(&golden(name));
+        let mut cache = model.empty_cache();
+        for (token, row) in prompt(name).into_iter().zip(golden_logits(name)) {
+            assert_close(&model.step(token, &mut cache).logits, &row, F32);
+        }
+    }
+}
+
+#[test]
+fn tokens_match_transformers() {
+    for name in [TIED, GROUPED] {
+        let (worker, expected) = (worker(name), golden_json(name));
+        let text = expected["text"].as_str().unwrap();
+        assert_eq!(worker.tokenizer().encode_text(text).unwrap(), ids(&expected["text_tokens"]));
+    }
+}

@@ -1,0 +1,79 @@
+//! The golden checkpoints, and broken copies of them.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use lb_model::{Checkpoint, Error, Worker};
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub(crate) const TIED: &str = "tiny_tied";
+pub(crate) const GROUPED: &str = "tiny_grouped";
+
+pub(crate) fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+pub(crate) fn golden_json(name: &str) -> Value {
+    serde_json::from_slice(&fs::read(golden(&format!("{name}.json"))).unwrap()).unwrap()
+}
+
+pub(crate) fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|v| u32::try_from(v.as_u64().unwrap()).unwrap()).collect()
+}
+
+/// The golden prompt of `name`.
+pub(crate) fn prompt(name: &str) -> Vec<u32> {
+    ids(&golden_json(name)["tokens"])
+}
+
+pub(crate) fn worker(name: &str) -> Worker {
+    Worker::load(golden(name)).unwrap()
+}
+
+/// A copy of a checkpoint that a test may spoil.
+pub(crate) struct Copy(TempDir);
+
+impl Copy {
+    pub(crate) fn of(name: &str) -> Self {
+        let dir = TempDir::new().unwrap();
+        for file in fs::read_dir(golden(name)).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
+        }
+        Self(dir)
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn edit_json(&self, file: &str, edit: impl FnOnce(&mut Value)) {
+        let path = self.file(file);
+        let mut value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        edit(&mut value);
+        fs::write(path, value.to_string()).unwrap();
+    }
+
+    pub(crate) fn edit_tensors(&self, edit: impl FnOnce(&mut HashMap<String, Tensor>)) {
+        let path = self.file("model.safetensors");
+        let mut tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+        edit(&mut tensors);
+        candle_core::safetensors::save(&tensors, path).unwrap();
+    }
+
+    pub(crate) fn load(&self) -> Worker {
+        self.try_load().unwrap()
+    }
+
+    pub(crate) fn try_load(&self) -> Result<Worker, Error> {
+        Checkpoint::dir(self.0.path())?.load(&Device::Cpu, None)
+    }
+
+    /// The error of loading; panics when loading works.
+    pub(crate) fn error(&self) -> Error {
+        self.try_load().expect_err("a spoilt checkpoint must not load")
+    }
+}
