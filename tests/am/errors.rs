@@ -132,8 +132,8 @@ fn nan_and_infinity_are_named() {
                 // A bias of −∞ is padding.
                 _ if bad == f32::NEG_INFINITY => continue,
                 _ => {
-                    case.layers[1].bias =
-                        case.with_bias(|_, j| if j == 3 { bad } else { 0.0 }).layers[1].bias.clone()
+                    let biased = case.with_bias(|_, j| if j == 3 { bad } else { 0.0 });
+                    case.layers[1].bias = biased.layers[1].bias.clone();
                 }
             }
             assert!(
