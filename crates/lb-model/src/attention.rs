@@ -44,12 +44,13 @@ impl Attention {
         })
     }
 
-    /// `x`: `[tokens, hidden]`. Appends to `cache`, then attends over all of it. Returns the output and the
+    /// `x`: `[tokens, hidden]`; `mask`: [`causal_mask`]. Appends to `cache`, then attends over all of it. Returns the output and the
     /// queries as the scores saw them, `[kv_heads, group_size * tokens, head_dim]`, rows ordered (head, token).
     pub(crate) fn forward(
         &self,
         x: &Tensor,
         rotation: &Rotation,
+        mask: Option<&Tensor>,
         cache: &mut LayerCache,
     ) -> Result<(Tensor, Tensor)> {
         let tokens = x.dim(0)?;
@@ -59,7 +60,7 @@ impl Attention {
         let (q, k) = (rotation.apply(&q)?, rotation.apply(&k)?);
         cache.append(&k, &v)?;
         let q = q.reshape((self.kv_heads, self.heads / self.kv_heads * tokens, self.head_dim))?;
-        let out = attend(&q, &cache.views(tokens)?, tokens)?;
+        let out = attend(&q, &cache.views(tokens)?, mask)?;
         let out = out.reshape((self.heads, tokens, self.head_dim))?.transpose(0, 1)?;
         let out = out.reshape((tokens, self.heads * self.head_dim))?;
         Ok((self.o_proj.forward(&out)?, q))
@@ -76,15 +77,18 @@ impl Attention {
 /// `softmax(q Kᵀ/√d + bias + causal mask) V` over the concatenation of `chunks`, softmax in f32.
 ///
 /// # Shapes
-/// `q`: `[kv_heads, group_size * tokens, d]`; the last `tokens` slots of the last chunk are the tokens themselves
-/// (the whole chunk when `tokens > 1`). Result: like `q`.
-fn attend(q: &Tensor, chunks: &[Chunk], tokens: usize) -> Result<Tensor> {
+/// `q`: `[kv_heads, group_size * tokens, d]`. With a mask (`[tokens, tokens]`) the last chunk is the tokens
+/// themselves; without, there is one token and it sees everything. Result: like `q`.
+fn attend(q: &Tensor, chunks: &[Chunk], mask: Option<&Tensor>) -> Result<Tensor> {
     let scale = 1.0 / (q.dim(2)? as f64).sqrt();
     let last = chunks.len() - 1;
     let mut scores = Vec::with_capacity(chunks.len());
     for (index, chunk) in chunks.iter().enumerate() {
         let s = chunk_scores(q, chunk, scale)?;
-        scores.push(if index == last && tokens > 1 { mask_future(&s, tokens)? } else { s });
+        scores.push(match mask {
+            Some(mask) if index == last => masked(&s, mask)?,
+            _ => s,
+        });
     }
     let scores = if last == 0 { scores.swap_remove(0) } else { Tensor::cat(&scores, D::Minus1)? };
     let p = candle_nn::ops::softmax_last_dim(&scores)?.to_dtype(q.dtype())?;
@@ -117,14 +121,21 @@ fn chunk_scores(q: &Tensor, chunk: &Chunk, scale: f64) -> Result<Tensor> {
     }
 }
 
-/// Hides later tokens from earlier ones: `s` is `[kv_heads, group_size * tokens, tokens]`, rows (head, token).
-fn mask_future(s: &Tensor, tokens: usize) -> Result<Tensor> {
+/// What hides later tokens from earlier ones, `[tokens, tokens]`, f32, added to scores; `None` for a single token.
+pub(crate) fn causal_mask(tokens: usize, device: &Device) -> Result<Option<Tensor>> {
+    if tokens == 1 {
+        return Ok(None);
+    }
     let mask: Vec<f32> = (0..tokens)
         .flat_map(|row| (0..tokens).map(move |column| if column > row { f32::NEG_INFINITY } else { 0.0 }))
         .collect();
-    let mask = Tensor::from_vec(mask, (tokens, tokens), s.device())?;
-    let (kv_heads, rows, _) = s.dims3()?;
-    let s = s.reshape((kv_heads * rows / tokens, tokens, tokens))?.broadcast_add(&mask)?;
+    Ok(Some(Tensor::from_vec(mask, (tokens, tokens), device)?))
+}
+
+/// `s`: `[kv_heads, group_size * tokens, tokens]`, rows (head, token).
+fn masked(s: &Tensor, mask: &Tensor) -> Result<Tensor> {
+    let (kv_heads, rows, tokens) = s.dims3()?;
+    let s = s.reshape((kv_heads * rows / tokens, tokens, tokens))?.broadcast_add(mask)?;
     Ok(s.reshape((kv_heads, rows, tokens))?)
 }
 
@@ -137,9 +148,9 @@ fn rows_for_matmul(x: Tensor) -> Result<Tensor> {
 mod tests {
     use candle_core::{DType, Device, Tensor};
 
-    use super::{Attention, attend};
+    use super::{Attention, attend, causal_mask};
     use crate::ModelConfig;
-    use crate::cache::{Chunk, LayerCache};
+    use crate::cache::{Chunk, LayerCache, SlotKind};
     use crate::checkpoint::Source;
     use crate::rope::Rope;
     use crate::weights::Weights;
@@ -157,12 +168,15 @@ mod tests {
         let mut weights = Weights::open(&source, None, &Device::Cpu)?;
         let attention = Attention::load(&mut weights, "model.layers.1.self_attn", &config)?;
         let rope = Rope::new(&config, &Device::Cpu);
+        let mask = |tokens| causal_mask(tokens, &Device::Cpu);
         let random = |rows: usize| Tensor::randn(0f32, 1.0, (rows, 48), &Device::Cpu);
-        let mut cache = LayerCache::new(DType::F32);
-        attention.forward(&random(70)?, &rope.at(0, 70)?, &mut cache)?;
-        let (output, q) = attention.forward(&random(5)?, &rope.at(70, 5)?, &mut cache)?;
+        let mut cache =
+            LayerCache::new(SlotKind { heads: 2, dim: 16, dtype: DType::F32, device: Device::Cpu });
+        attention.forward(&random(70)?, &rope.at(0, 70)?, mask(70)?.as_ref(), &mut cache)?;
+        let (output, q) = attention.forward(&random(5)?, &rope.at(70, 5)?, mask(5)?.as_ref(), &mut cache)?;
         let again = |q: &Tensor| -> crate::Result<Vec<Vec<f32>>> {
-            let heads = attend(q, &cache.views(5)?, 5)?.reshape((4, 5, 16))?.transpose(0, 1)?;
+            let heads =
+                attend(q, &cache.views(5)?, mask(5)?.as_ref())?.reshape((4, 5, 16))?.transpose(0, 1)?;
             Ok(attention.o_proj.forward(&heads.reshape((5, 64))?)?.to_vec2()?)
         };
         assert_eq!(again(&q)?, output.to_vec2::<f32>()?);
@@ -178,13 +192,13 @@ mod tests {
         let bias = random(&[2, 20])?;
         let whole = Chunk { keys, values, bias: Some(bias), positions: 20, exact: true };
         let parts = [whole.narrow(0, 1)?, whole.narrow(1, 12)?, whole.narrow(13, 4)?, whole.narrow(17, 3)?];
-        let joined = attend(&q, std::slice::from_ref(&whole), 1)?;
-        let chunked = attend(&q, &parts, 1)?;
+        let joined = attend(&q, std::slice::from_ref(&whole), None)?;
+        let chunked = attend(&q, &parts, None)?;
         assert!((joined - chunked)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-6);
         let zero = Tensor::zeros((2, 20), DType::F32, &Device::Cpu)?;
         let zero = Chunk { bias: Some(zero), ..whole.clone() };
         let none = Chunk { bias: None, ..whole };
-        let difference = (attend(&q, &[zero], 1)? - attend(&q, &[none], 1)?)?;
+        let difference = (attend(&q, &[zero], None)? - attend(&q, &[none], None)?)?;
         assert!(difference.abs()?.max_all()?.to_scalar::<f32>()? == 0.0);
         Ok(())
     }

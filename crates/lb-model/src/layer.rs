@@ -35,16 +35,17 @@ impl DecoderLayer {
         })
     }
 
-    /// `x`: `[tokens, hidden]`. Appends the tokens' keys and values to `cache`. Returns the new residual stream
+    /// `x`: `[tokens, hidden]`; `mask`: [`causal_mask`](crate::attention::causal_mask). Appends the tokens' keys and values to `cache`. Returns the new residual stream
     /// and the queries, `[kv_heads, group_size * tokens, head_dim]`.
     pub(crate) fn forward(
         &self,
         x: &Tensor,
         rotation: &Rotation,
+        mask: Option<&Tensor>,
         cache: &mut LayerCache,
     ) -> Result<(Tensor, Tensor)> {
         let (attended, queries) =
-            self.attention.forward(&self.attention_norm.forward(x)?, rotation, cache)?;
+            self.attention.forward(&self.attention_norm.forward(x)?, rotation, mask, cache)?;
         let x = (x + attended)?;
         let x = (&x + self.mlp.forward(&self.mlp_norm.forward(&x)?)?)?;
         Ok((x, queries))

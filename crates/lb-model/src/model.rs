@@ -3,12 +3,16 @@
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Linear, Module};
 
+use crate::attention::causal_mask;
 use crate::config::check;
 use crate::layer::DecoderLayer;
 use crate::norm::RmsNorm;
 use crate::rope::Rope;
 use crate::weights::Weights;
 use crate::{Error, KvCache, ModelConfig, Result};
+
+/// Slots reserved behind a prefill, so that an answer does not move the whole cache to a larger buffer.
+const HEADROOM: usize = 256;
 
 /// A Qwen3 decoder. It holds no cache: every call names the [`KvCache`] it reads and extends.
 #[derive(Debug)]
@@ -161,7 +165,7 @@ impl Qwen3 {
     ) -> Result<Tensor> {
         check(options.chunk > 0, "chunk", options.chunk, "at least 1")?;
         self.check_input(tokens, cache)?;
-        cache.reserve(tokens.len())?;
+        cache.reserve(tokens.len() + HEADROOM)?;
         let (start, slots) = (cache.logical_len(), cache.slot_counts());
         let mut logits = None;
         let mut done = 0;
@@ -231,9 +235,10 @@ impl Qwen3 {
         mut captured: Option<&mut Vec<Vec<Tensor>>>,
     ) -> Result<Tensor> {
         let rotation = self.rope.at(cache.logical_len(), tokens.len())?;
+        let mask = causal_mask(tokens.len(), &self.device)?;
         let mut x = self.embedding.index_select(&Tensor::new(tokens, &self.device)?, 0)?;
         for (index, layer) in self.layers.iter().enumerate() {
-            let (next, queries) = layer.forward(&x, &rotation, cache.layer_mut(index))?;
+            let (next, queries) = layer.forward(&x, &rotation, mask.as_ref(), cache.layer_mut(index))?;
             x = next;
             if let Some(parts) = captured.as_mut() {
                 parts[index].push(queries);

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::{Error, Result};
 
@@ -38,6 +38,15 @@ impl Chunk {
     }
 }
 
+/// What the slots of a layer are made of.
+#[derive(Debug, Clone)]
+pub(crate) struct SlotKind {
+    pub(crate) heads: usize,
+    pub(crate) dim: usize,
+    pub(crate) dtype: DType,
+    pub(crate) device: Device,
+}
+
 /// Slots at the end of a layer that grow in place.
 ///
 /// A fork sees the first slots of the buffer as a frozen view, so those below `shared` are never written again.
@@ -51,10 +60,9 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// An empty tail like `sample` (`[1, kv_heads, _, head_dim]`) with room for `capacity` slots.
-    pub(crate) fn new(sample: &Tensor, dtype: DType, capacity: usize) -> Result<Self> {
-        let (_, heads, _, dim) = sample.dims4()?;
-        let buffer = || Tensor::zeros((1, heads, capacity, dim), dtype, sample.device());
+    /// An empty tail with room for `capacity` slots.
+    pub(crate) fn new(kind: &SlotKind, capacity: usize) -> Result<Self> {
+        let buffer = || Tensor::zeros((1, kind.heads, capacity, kind.dim), kind.dtype, &kind.device);
         Ok(Self { keys: buffer()?, values: buffer()?, len: 0, shared: AtomicUsize::new(0) })
     }
 
@@ -63,27 +71,25 @@ impl Tail {
     }
 
     /// Makes room for `more` slots; a full buffer at least doubles.
-    pub(crate) fn reserve(&mut self, more: usize) -> Result<()> {
+    pub(crate) fn reserve(&mut self, kind: &SlotKind, more: usize) -> Result<()> {
         let (needed, capacity) = (self.len + more, self.keys.dim(2)?);
         if needed <= capacity {
             return Ok(());
         }
-        let mut grown = Self::new(&self.keys, self.keys.dtype(), needed.max(2 * capacity))?;
+        let mut grown = Self::new(kind, needed.max(2 * capacity))?;
         if self.len > 0 {
             let old = self.view(self.len);
-            grown.append(&old.keys, &old.values)?;
+            grown.write(&old.keys, &old.values)?;
         }
         *self = grown;
         Ok(())
     }
 
-    /// Writes keys and values (`[1, kv_heads, tokens, head_dim]`) behind what is there.
-    pub(crate) fn append(&mut self, keys: &Tensor, values: &Tensor) -> Result<()> {
-        let tokens = keys.dim(2)?;
-        self.reserve(tokens)?;
+    /// Writes keys and values (`[1, kv_heads, tokens, head_dim]`) behind what is there, where room was reserved.
+    pub(crate) fn write(&mut self, keys: &Tensor, values: &Tensor) -> Result<()> {
         self.keys.slice_set(&keys.to_dtype(self.keys.dtype())?.contiguous()?, 2, self.len)?;
         self.values.slice_set(&values.to_dtype(self.values.dtype())?.contiguous()?, 2, self.len)?;
-        self.len += tokens;
+        self.len += keys.dim(2)?;
         Ok(())
     }
 

@@ -1,8 +1,8 @@
 //! One layer of the cache: frozen chunks, then a writable tail.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
-use super::chunk::{Chunk, Tail, not_that_long};
+use super::chunk::{Chunk, SlotKind, Tail, not_that_long};
 use crate::Result;
 
 /// Slots of a new tail when nothing was reserved.
@@ -13,12 +13,12 @@ const FIRST_CAPACITY: usize = 64;
 pub(crate) struct LayerCache {
     pub(super) frozen: Vec<Chunk>,
     pub(super) tail: Option<Tail>,
-    dtype: DType,
+    kind: SlotKind,
 }
 
 impl LayerCache {
-    pub(crate) fn new(dtype: DType) -> Self {
-        Self { frozen: Vec::new(), tail: None, dtype }
+    pub(crate) fn new(kind: SlotKind) -> Self {
+        Self { frozen: Vec::new(), tail: None, kind }
     }
 
     pub(crate) fn slots(&self) -> usize {
@@ -31,20 +31,20 @@ impl LayerCache {
 
     /// Appends one forward pass's keys and values, `[1, kv_heads, tokens, head_dim]`.
     pub(crate) fn append(&mut self, keys: &Tensor, values: &Tensor) -> Result<()> {
-        self.tail_for(keys, keys.dim(2)?)?.append(keys, values)
+        self.tail_for(keys.dim(2)?)?.write(keys, values)
     }
 
     /// The tail, with room for `more` slots.
-    pub(crate) fn tail_for(&mut self, sample: &Tensor, more: usize) -> Result<&mut Tail> {
+    pub(crate) fn tail_for(&mut self, more: usize) -> Result<&mut Tail> {
         let tail = match self.tail.take() {
-            Some(mut tail) => match tail.reserve(more) {
+            Some(mut tail) => match tail.reserve(&self.kind, more) {
                 Ok(()) => tail,
                 Err(error) => {
                     self.tail = Some(tail);
                     return Err(error);
                 }
             },
-            None => Tail::new(sample, self.dtype, more.max(FIRST_CAPACITY))?,
+            None => Tail::new(&self.kind, more.max(FIRST_CAPACITY))?,
         };
         Ok(self.tail.insert(tail))
     }
@@ -64,7 +64,7 @@ impl LayerCache {
     pub(crate) fn fork(&self) -> Self {
         let mut frozen = self.frozen.clone();
         frozen.extend(self.tail_chunk());
-        Self { frozen, tail: None, dtype: self.dtype }
+        Self { frozen, tail: None, kind: self.kind.clone() }
     }
 
     /// Views for one attention: with more than one new token, these are a chunk of their own (the last).

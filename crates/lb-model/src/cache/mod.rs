@@ -10,7 +10,7 @@ mod layer;
 use candle_core::{DType, Device, Tensor};
 use lb_am::{Compacted, LayerKv};
 
-pub(crate) use chunk::Chunk;
+pub(crate) use chunk::{Chunk, SlotKind};
 pub(crate) use layer::LayerCache;
 
 use crate::{Error, ModelConfig, Result};
@@ -55,7 +55,9 @@ impl KvCache {
     /// than the model's.
     pub fn new(config: &ModelConfig, dtype: DType, device: &Device) -> Self {
         let geometry = Geometry::of(config);
-        let layers = (0..geometry.layers).map(|_| LayerCache::new(dtype)).collect();
+        let (heads, dim) = (geometry.kv_heads, geometry.head_dim);
+        let kind = SlotKind { heads, dim, dtype, device: device.clone() };
+        let layers = (0..geometry.layers).map(|_| LayerCache::new(kind.clone())).collect();
         Self { layers, logical_len: 0, geometry, dtype, device: device.clone() }
     }
 
@@ -158,7 +160,8 @@ impl KvCache {
     }
 
     /// One layer as a compaction takes it: `[kv_heads, slots, head_dim]`, bias where any part has one. The tensors
-    /// stay valid whatever happens to the cache; they are shared where one frozen chunk is the whole layer.
+    /// stay as they are whatever happens to the cache. They are contiguous, and shared where the layer is one run
+    /// of slots that fills its buffer.
     ///
     /// # Errors
     /// [`Error::Cache`] for a layer that does not exist, [`Error::Empty`] for an empty one.
@@ -190,12 +193,11 @@ impl KvCache {
         if from >= to {
             return Err(Error::Empty { arg: "cache range" });
         }
-        let parts = overlapping(&self.layers[layer].views(0)?, from, to)?;
-        let shareable = parts.len() == 1 && self.layers[layer].tail.is_none();
+        // Forked, so that what is handed out is never written again.
+        let parts = overlapping(&self.layers[layer].fork().frozen, from, to)?;
         let join = |tensors: Vec<Tensor>| -> Result<Tensor> {
-            let joined = if tensors.len() == 1 { tensors[0].clone() } else { Tensor::cat(&tensors, 2)? };
-            // A tail is written again after a truncation, so its slots are copied.
-            Ok(if shareable { joined.contiguous()? } else { joined.force_contiguous()? }.squeeze(0)?)
+            let joined = if let [only] = &tensors[..] { only.clone() } else { Tensor::cat(&tensors, 2)? };
+            Ok(joined.squeeze(0)?.contiguous()?)
         };
         let keys = join(parts.iter().map(|c| c.keys.clone()).collect())?;
         let values = join(parts.iter().map(|c| c.values.clone()).collect())?;
@@ -265,10 +267,8 @@ impl KvCache {
 
     /// Makes room for `tokens` more without growing step by step.
     pub(crate) fn reserve(&mut self, tokens: usize) -> Result<()> {
-        let Geometry { kv_heads, head_dim, .. } = self.geometry;
-        let sample = Tensor::zeros((1, kv_heads, 0, head_dim), self.dtype, &self.device)?;
         for layer in &mut self.layers {
-            layer.tail_for(&sample, tokens)?;
+            layer.tail_for(tokens)?;
         }
         Ok(())
     }
