@@ -115,7 +115,7 @@ def exact(logits, targets, answer_of, kinds):
 
 
 @torch.no_grad()
-def evaluate(model, args, tok, n=10, per=10):
+def evaluate(model, args, tok, n=8, per=10):
     report = {}
     model.eval()
     for split in ("held-out", "train"):
@@ -151,10 +151,12 @@ class Curriculum:
         if rng.random() < (0.9 if self.recall < 0.9 else 0.1):
             self.now = "recall"
             key_len = 1 if self.recall < 0.9 else rng.choice([1, 2])
+            # Until recall is there, more steps count for more than larger batches.
+            tokens = self.args.tokens if self.recall >= 0.9 else self.args.tokens * 4 // 7
             # Few pairs first: the jump from guessing to recall comes sooner there.
             pairs = rng.choice([4, 6, 8] if self.pairs == 0 else [8, 12, 16] if self.pairs == 1 else [8, 16, 32, 64])
             rows = [recall_row(self.tok.get_vocab_size() - 26, pairs, key_len, rng)
-                    for _ in range(max(1, self.args.tokens // (pairs * 4 * (key_len + 1))))]
+                    for _ in range(max(1, tokens // (pairs * 4 * (key_len + 1))))]
             return Batch(rows)
         level = self.level if rng.random() < 0.6 else rng.randrange(self.level + 1)
         self.now = level
@@ -229,7 +231,7 @@ def main():
     course.recall, course.pairs = state["recall"], state["pairs"]
     log = open(args.out / "log.jsonl", "a", buffering=1)
     started, before = time.time(), state["seconds"]
-    next_eval = before + 60 * args.eval_minutes
+    next_eval = before + 60 * min(3, args.eval_minutes)
     sums = defaultdict(list)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     weight = {"count": 3.0, "comparison": 1.5, "two-hop": 1.3, "corrected": 1.2}
@@ -266,12 +268,12 @@ def main():
             log.write(json.dumps(row) + "\n")
             sums.clear()
         if elapsed >= next_eval:
-            next_eval += 60 * args.eval_minutes
-            log.write(json.dumps({"minutes": round(elapsed / 60, 2), "eval": evaluate(model, args, tok)}) + "\n")
+            next_eval = elapsed + 60 * args.eval_minutes
             temporary = last.with_suffix(".tmp")
             torch.save({"model": model.state_dict(), "muon": muon.state_dict(), "adam": adam.state_dict(), "state": state}, temporary)
             temporary.rename(last)
             export(model, tok, args)
+            log.write(json.dumps({"minutes": round(elapsed / 60, 2), "eval": evaluate(model, args, tok)}) + "\n")
     log.write(json.dumps({"minutes": round(elapsed / 60, 2), "final": evaluate(model, args, tok, n=80)}) + "\n")
     torch.save({"model": model.state_dict(), "muon": muon.state_dict(), "adam": adam.state_dict(), "state": state}, last)
     export(model, tok, args)

@@ -99,7 +99,10 @@ fn free_name(rng: &mut ChaCha8Rng) -> String {
     capitalise(&name)
 }
 
-/// A fresh name of `split` that is not in `taken`; it is added there.
+/// Draws of a near-duplicate before any name will do: a split may hold only a few names with one head.
+const NEAR_DRAWS: usize = 20;
+
+/// A fresh name of `split` that is not in `taken`; it is added there. A near-duplicate shares the head of `near`.
 pub(super) fn fresh_name(
     kind: NameKind,
     split: Split,
@@ -107,21 +110,19 @@ pub(super) fn fresh_name(
     taken: &mut std::collections::HashSet<String>,
     rng: &mut ChaCha8Rng,
 ) -> String {
-    loop {
-        let mut name = draw(kind, rng);
-        // A near-duplicate keeps the head of a name that is already in the episode.
-        if let Some(near) = near
-            && let Some(head) = ITEM_HEADS.iter().filter(|h| near.starts_with(**h)).max_by_key(|h| h.len())
-        {
-            name = format!("{head}{}", pick(ITEM_TAILS, rng));
-            if taken.iter().filter(|t| t.starts_with(head)).count() > 4 {
-                name = draw(kind, rng);
-            }
-        }
+    let head = near.and_then(|near| {
+        ITEM_HEADS.iter().filter(|h| near.starts_with(**h)).max_by_key(|h| h.len())
+    });
+    for attempt in 0.. {
+        let name = match head {
+            Some(head) if attempt < NEAR_DRAWS => format!("{head}{}", pick(ITEM_TAILS, rng)),
+            _ => draw(kind, rng),
+        };
         if split_of(&name) == split && taken.insert(name.clone()) {
             return name;
         }
     }
+    unreachable!("free letter sequences do not run out")
 }
 
 /// A uniformly drawn entry of a table that is never empty.
