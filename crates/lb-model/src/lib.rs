@@ -10,6 +10,24 @@
 //! text -> tokens -> Qwen3::prefill -> KvCache -> Qwen3::prefill_capturing -> task queries and logits
 //! ```
 //!
+//! ```
+//! # #[cfg(feature = "embedded")] {
+//! use lb_model::{GenerateOptions, Worker};
+//!
+//! let worker = Worker::embedded()?;
+//! let parts = worker.template().split(None, false)?;
+//! let mut prompt = worker.tokenizer().encode_template(&parts.head)?;
+//! prompt.extend(worker.tokenizer().encode_text("Who keeps the Oslo ledger?")?); // control tokens stay plain text
+//! prompt.extend(worker.tokenizer().encode_template(&parts.tail)?);
+//!
+//! let mut cache = worker.model().new_cache();
+//! let answer = worker.generate(&mut cache, &prompt, &GenerateOptions::greedy(8), &mut |_, _| true)?;
+//! assert!(answer.tokens.len() <= 8);
+//! assert!(cache.logical_len() >= prompt.len());
+//! # }
+//! # Ok::<(), lb_model::Error>(())
+//! ```
+//!
 //! Positions are logical: the next token's position is [`KvCache::logical_len`], however few slots are left.
 
 mod attention;
