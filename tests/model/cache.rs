@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device};
 use lb_am::LayerKv;
-use lb_model::{Error, KvCache, PrefillOptions};
+use lb_model::{Error, KvCache, PrefillOptions, Qwen3};
 
 use crate::support::checkpoints::{Copy, GROUPED, TIED, golden, prompt, worker};
 use crate::support::compare::{F32, assert_close, assert_same, distance, flat};
@@ -163,6 +163,12 @@ fn truncate_goes_back_in_time() {
     assert!(matches!(second.layers(), Err(Error::Empty { .. })));
 }
 
+fn cache_of_prefix(model: &Qwen3, tokens: &[u32]) -> KvCache {
+    let mut cache = model.new_cache();
+    model.forward(tokens, &mut cache).unwrap();
+    cache
+}
+
 #[test]
 fn a_range_of_slots_put_behind_another_cache_decodes_the_same() {
     let worker = worker(TIED);
@@ -177,6 +183,13 @@ fn a_range_of_slots_put_behind_another_cache_decodes_the_same() {
     assert_same_layers(&cache.layers().unwrap(), &rebuilt.layers().unwrap());
     let (a, b) = (model.forward(&tokens[60..], &mut cache), model.forward(&tokens[60..], &mut rebuilt));
     assert_close(&flat(&a.unwrap()), &flat(&b.unwrap()), F32);
+    // Behind tokens that the cache read itself.
+    let mut mixed = model.new_cache();
+    model.forward(&tokens[..20], &mut mixed).unwrap();
+    mixed.append_layers(&cache.layers_range(20, 60).unwrap(), 40).unwrap();
+    assert_eq!((mixed.logical_len(), mixed.slots()), (60, 60));
+    let expected = model.forward(&tokens[60..], &mut cache_of_prefix(model, &tokens[..60])).unwrap();
+    assert_close(&flat(&model.forward(&tokens[60..], &mut mixed).unwrap()), &flat(&expected), F32);
     // 3 layers, 2 heads, keys and values of 16 f32 at 90 positions.
     assert_eq!(cache.bytes(), 3 * 2 * 2 * 16 * 4 * 90);
     assert!(matches!(cache.layers_range(80, 91), Err(Error::Cache { .. })));
