@@ -1,5 +1,16 @@
-//! Share memory between agents as a compacted KV cache.
+#![doc = include_str!("../README.md")]
+
 pub use lb_am as am;
 pub use lb_eval as eval;
 pub use lb_model as model;
 pub use lb_orchestrate as orchestrate;
+
+/// Everything the README uses.
+pub mod prelude {
+    pub use lb_am::{Budget, Compaction, MaskScope};
+    pub use lb_model::{Checkpoint, GenerateOptions, Worker};
+    pub use lb_orchestrate::{
+        Answer, BoundaryPolicy, Briefing, Handoff, OpenSession, Segment, SelectionSize, SessionConfig, Source,
+        Task, TaskState, TokenLedger, Trajectory, WorkerSession,
+    };
+}

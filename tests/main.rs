@@ -2,4 +2,6 @@
 mod support;
 
 mod am;
+mod eval;
 mod model;
+mod orchestrate;

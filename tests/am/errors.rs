@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use lb_am::{
     Compaction, Error, LayerKv, MaskScope, compact, compact_at, layer_position_scores, position_scores,
 };
-use lb_am::{HeadAgg, ScoreAgg};
+use lb_am::{BetaMethod, HeadAgg, ScoreAgg, ValuesMethod};
 
 use crate::support::caches::{Case, SMALL, random};
 
@@ -162,6 +162,25 @@ fn logits_that_overflow_are_an_error() {
     case.layers[0].keys = huge(&case.layers[0].keys);
     case.queries[0] = huge(&case.queries[0]);
     assert!(matches!(error(&case), Error::NonFinite { arg: "logits", layer: 0 }));
+}
+
+/// One query reads a large value that is dropped, the other does not, and the kept keys hardly tell them apart; so
+/// least squares need values beyond what f16 can hold.
+#[test]
+fn fitted_values_that_overflow_the_cache_are_an_error() {
+    let keys = Tensor::new(&[[[0f32, 0.4], [0.0, 0.0], [20.0, 0.0]]], &Device::Cpu).unwrap();
+    let values = Tensor::new(&[[[1f32, 1.0], [1.0, 1.0], [6e4, 6e4]]], &Device::Cpu).unwrap();
+    let queries = Tensor::new(&[[[1f32, 1.0], [-1.0, -1.0]]], &Device::Cpu).unwrap();
+    let run = |dtype: DType, values_method: ValuesMethod| {
+        let cast = |tensor: &Tensor| tensor.to_dtype(dtype).unwrap();
+        let layer = LayerKv::new(cast(&keys), cast(&values), None).unwrap();
+        let config = Compaction::default().with_beta(BetaMethod::Zero).with_values(values_method);
+        compact_at(&[layer], std::slice::from_ref(&queries), &[vec![0, 1]], &config)
+    };
+    let error = run(DType::F16, ValuesMethod::LeastSquares).unwrap_err();
+    assert!(matches!(error, Error::NonFinite { arg: "fitted values", layer: 0 }), "{error:?}");
+    run(DType::F32, ValuesMethod::LeastSquares).unwrap();
+    run(DType::F16, ValuesMethod::default()).unwrap();
 }
 
 #[test]

@@ -30,6 +30,8 @@ fn padding_behind_the_cache_changes_nothing() {
         };
         assert!(close(&a.values, &b.values) && close(&a.bias, &b.bias));
     }
+    assert!((a.report.mask.median - b.report.mask.median).abs() < 1e-6);
+    assert!((a.report.mask.mad - b.report.mask.mad).abs() < 1e-6);
     assert!(b.report.raw_scores[40..].iter().all(|score| *score == 0.0));
 }
 

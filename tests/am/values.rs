@@ -25,7 +25,7 @@ fn both_forms_agree_with_the_oracle() {
     let case = random(SMALL, 1.5, 31);
     // 6 queries: 24 kept slots take the dual form, 6 and 5 the primal one.
     for kept in [24, 7, 6, 5] {
-        for (lambda, importance) in [(1.0, 0.0), (1.0, 1.0), (0.1, 2.0), (30.0, 1.0), (1.0, 6.0)] {
+        for (lambda, importance) in [(1.0, 0.0), (1.0, 1.0), (0.1, 2.0), (30.0, 1.0), (0.01, 0.0)] {
             let config = Compaction::kept_len(kept).with_values(ValuesMethod::Ridge { lambda, importance });
             let compacted = run(&case, &config);
             for (layer, small) in case.layers.iter().zip(&compacted.layers) {
@@ -36,6 +36,17 @@ fn both_forms_agree_with_the_oracle() {
             assert!((fit.lambda - lambda).abs() < 1e-12 && fit.jitter.abs() < f64::EPSILON);
         }
     }
+}
+
+/// A steep exponent on scores without pooling reaches both ends of the range of ω.
+#[test]
+fn importance_stays_within_its_range() {
+    let case = random(SMALL, 3.0, 38);
+    let values = ValuesMethod::Ridge { lambda: 1.0, importance: 8.0 };
+    let compacted = run(&case, &Compaction::kept_len(30).with_values(values).with_pooling(1));
+    let omega = oracle::importance(&wide(&compacted.report.scores), &compacted.layers[0].kept, 8.0);
+    assert!(omega.contains(&0.01) && omega.contains(&100.0), "{omega:?}");
+    assert_ridge(&case, &compacted, 1.0, 8.0, F32_TOLERANCE);
 }
 
 #[test]

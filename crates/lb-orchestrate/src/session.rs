@@ -106,6 +106,11 @@ impl WorkerSession {
         self.tokens.len()
     }
 
+    /// The tokens behind the full cache, template head first.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
     /// Appends a segment; returns how many tokens entered the cache (0 where the policy keeps it out).
     ///
     /// # Errors

@@ -63,7 +63,7 @@ pub(super) fn statement(relation: Relation) -> Wording {
                 "{e} is listed as {v}", "scan of {e}: {v}", "the status of {e} is {v}", "{e}: {v}",
                 "{v} is the status of {e}"
             ],
-            ["{e} has status {v}", "the scan lists {e} as {v}", "as status of {e} we have {v}"]
+            ["{e} has status {v}", "the scan shows {e}: {v}", "as status of {e} we have {v}"]
         ),
         Relation::Rating => wording!(
             [
@@ -116,7 +116,7 @@ pub(super) fn question(relation: Relation) -> Wording {
                 "Name the code of {e}.", "With which code does {e} open?", "{e}: what is the code?",
                 "Tell me which code {e} has."
             ],
-            ["Tell me the code of {e}.", "Which code belongs to {e}?", "Which code does {e} carry?"]
+            ["Tell me the code of {e}.", "Which code belongs to {e}?", "Which code is it that {e} carries?"]
         ),
         Relation::Status => wording!(
             ["What is the status of {e}?", "How is {e} listed?", "Name the status of {e}.", "Which status does {e} have?"],
@@ -245,7 +245,7 @@ pub(super) const FINDING: Wording = wording!(
         "{s}", "{s}", "{s}", "part {n}: {s}", "it turns out that {s}", "confirmed: {s}", "note: {s}",
         "part {n} says that {s}", "we now know that {s}", "part {n} shows that {s}"
     ],
-    ["{s}", "part {n} notes that {s}", "now confirmed: {s}", "part {n} confirmed that {s}"]
+    ["{s}", "part {n} says: {s}", "now confirmed: {s}", "part {n} confirmed that {s}"]
 );
 
 /// A guess; what it states never counts.
@@ -292,3 +292,44 @@ pub(super) const REASONING_NOISE: Wording = wording!(
     ],
     ["next, back to part {n}", "there is nothing new in part {n}", "look for {e} in part {n} next"]
 );
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn all() -> Vec<Wording> {
+        use Relation::{Base, Code, Keeper, Link, Place, Rating, Status};
+        let relations = [Keeper, Place, Code, Status, Rating, Link, Base];
+        let mut all: Vec<Wording> = relations.iter().flat_map(|&r| [statement(r), question(r)]).collect();
+        all.extend([KEEPER_BASE, linked(Code), linked(Place), linked(Keeper), kept(Code), kept(Place)]);
+        all.extend([COUNT, HIGHER, LOWER, HIGHEST, HYPOTHESIS, REJECTED, CORRECTION]);
+        all.extend([TOOL_NOISE, REASONING_NOISE]);
+        all
+    }
+
+    #[test]
+    fn no_pattern_is_in_both_splits() {
+        let train: HashSet<&str> = all().iter().flat_map(|w| w.train).copied().collect();
+        for wording in all() {
+            for pattern in wording.held_out {
+                assert!(!train.contains(pattern), "{pattern}");
+            }
+        }
+        // A bare statement is no pattern of its own.
+        let framed = |side: &'static [&str]| side.iter().filter(|p| **p != "{s}").collect::<HashSet<_>>();
+        assert!(framed(FINDING.train).is_disjoint(&framed(FINDING.held_out)));
+    }
+
+    #[test]
+    fn held_out_patterns_use_words_of_training() {
+        let words = |side: fn(&Wording) -> &'static [&'static str]| -> HashSet<String> {
+            let patterns: Vec<&str> = all().iter().chain([&FINDING]).flat_map(side).copied().collect();
+            let text = patterns.join(" ").to_lowercase();
+            text.split(|c: char| !c.is_alphabetic()).map(str::to_owned).collect()
+        };
+        let unknown: Vec<String> = words(|w| w.held_out).difference(&words(|w| w.train)).cloned().collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+}

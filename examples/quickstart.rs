@@ -1,0 +1,132 @@
+//! A local worker answers questions about an orchestrator's trajectory that reached it as a compacted KV cache.
+//!
+//! `cargo run --release --example quickstart` needs no argument and no network.
+
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
+use latent_briefing::eval::report::{kinds_table, table, write_file};
+use latent_briefing::eval::summary::{HandoffSummary, summarise};
+use latent_briefing::eval::trial::{Condition, Trial};
+use latent_briefing::orchestrate::explain;
+use latent_briefing::prelude::*;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Answer questions about an orchestrator's trajectory through six handoffs and compare them.
+#[derive(Parser)]
+struct Args {
+    /// A checkpoint folder in the Hugging Face layout instead of the built-in worker.
+    #[arg(long)]
+    model: Option<PathBuf>,
+    /// Keep what scores above median + TAU x MAD (0 to 1e6; higher keeps less).
+    #[arg(long, conflicts_with = "keep_ratio")]
+    tau: Option<f64>,
+    /// Keep this share of the positions, in (0, 1].
+    #[arg(long, default_value_t = 0.1)]
+    keep_ratio: f64,
+    /// Held-out episodes to answer, five questions each.
+    #[arg(long, default_value_t = 24)]
+    episodes: u64,
+    /// Seed of the first episode and of the random positions.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Write the heat map of the first briefing as a self-contained page.
+    #[arg(long)]
+    html: Option<PathBuf>,
+    /// Write the figures as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let compaction = args.tau.map_or(Compaction::keep_ratio(args.keep_ratio), Compaction::mad);
+    compaction.validate()?;
+    let worker = match &args.model {
+        Some(folder) => Worker::load(folder)?,
+        None => Worker::embedded()?,
+    };
+    // 512 to 2,048 tokens of the built-in worker.
+    let config = EpisodeConfig::held_out((330, 1250), 5);
+    let first = Episode::generate(args.seed, &config)?;
+    show_one(&worker, &first, &compaction, args.html.as_deref())?;
+
+    let trial =
+        Trial::new(&worker, compaction.clone(), Condition::main_table(compaction, args.seed));
+    let bar = ProgressBar::new(args.episodes)
+        .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} episodes, {eta} left")?);
+    let mut rows = Vec::new();
+    for i in 0..args.episodes {
+        rows.extend(trial.run(&Episode::generate(args.seed + i, &config)?, &mut |_, _| {})?);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let summaries = summarise(&rows);
+    anstream::println!("{}\n\n{}\n\n{}", table(&summaries), kinds_table(&summaries), meaning(&summaries));
+    if let Some(path) = &args.json {
+        let json = serde_json::json!({
+            "episodes": args.episodes, "seed": args.seed, "model": worker.name(), "handoffs": summaries,
+        });
+        write_file(path, format!("{json:#}\n").as_bytes())?;
+        println!("figures: {}", path.display());
+    }
+    Ok(())
+}
+
+/// One episode as a person would want to see it: the task, what was kept, the answer.
+fn show_one(worker: &Worker, episode: &Episode, compaction: &Compaction, html: Option<&Path>) -> Result<()> {
+    let mut session = worker.session()?;
+    session.extend_all(episode.lines.iter().map(Segment::from), &mut |_, _| {})?;
+    let question = &episode.questions[0];
+    let briefing = session.brief(question.text.as_str(), compaction)?;
+    let answer = session.answer(&briefing, question.text.as_str())?;
+    let bold = anstyle::Style::new().bold();
+    anstream::println!(
+        "An orchestrator wrote {} lines of notes: {} tokens in the worker's KV cache.\n\n{bold}Task{bold:#}      {}\n\
+         {bold}Briefing{bold:#}  {} of {} positions, coloured by the attention the task pays them:\n\n{}\n\n\
+         {bold}Answer{bold:#}    {answer}  (right: {}; made in {:.0} ms, answered in {:.0} ms)\n",
+        episode.lines.len(),
+        session.seq_len(),
+        question.text,
+        briefing.kept_len(),
+        briefing.seq_len(),
+        explain::excerpt(&briefing.explain(worker)),
+        question.answer,
+        briefing.timing().total().as_secs_f64() * 1e3,
+        answer.elapsed.as_secs_f64() * 1e3,
+    );
+    if let Some(path) = html {
+        write_file(path, explain::heat_map(&briefing, worker, &answer.text)?.as_bytes())?;
+        println!("heat map: {}\n", path.display());
+    }
+    Ok(())
+}
+
+/// What the numbers mean, in two sentences.
+fn meaning(summaries: &[HandoffSummary]) -> String {
+    let find = |name: &str| summaries.iter().find(|s| s.name == name);
+    let (Some(briefing), Some(full), Some(recent), Some(random)) =
+        (find("latent-briefing"), find("full-kv"), find("recent"), find("random"))
+    else {
+        return String::new();
+    };
+    let against = briefing.against_full.unwrap_or_default().map(|d| 100.0 * d);
+    format!(
+        "The worker answered {:.1} % of the questions from a briefing of {:.1} % of the positions, against {:.1} % from \
+         the full cache (difference {:+.1} points, 95 % interval {:+.1} to {:+.1}), with {:.0} % fewer worker tokens than \
+         replaying the notes as text. Cut to the same size without looking at the task, the cache answers {:.1} % (most \
+         recent positions) and {:.1} % (random positions).",
+        100.0 * briefing.accuracy,
+        100.0 * briefing.keep_ratio,
+        100.0 * full.accuracy,
+        against[0],
+        against[1],
+        against[2],
+        100.0 * briefing.saved.unwrap_or_default(),
+        100.0 * recent.accuracy,
+        100.0 * random.accuracy,
+    )
+}

@@ -1,0 +1,4 @@
+//! Tests of `lb-eval`.
+
+mod episodes;
+mod trial;

@@ -1,0 +1,42 @@
+//! Tests of `lb-orchestrate` on the built-in worker.
+
+mod explain;
+mod handoff;
+mod orchestrator;
+mod session;
+
+use latent_briefing::prelude::*;
+
+use crate::support::embedded;
+
+/// A session with a few lines of notes.
+fn notes() -> WorkerSession {
+    let mut session = embedded().session().unwrap();
+    for segment in lines() {
+        session.extend(segment).unwrap();
+    }
+    session
+}
+
+fn lines() -> Vec<Segment> {
+    vec![
+        Segment::finding("The Velmar ledger is kept by Anara."),
+        Segment::tool("Grep the Oslund relay: no match in part 2."),
+        Segment::finding("The code of the Oslund relay is 4821."),
+        Segment::reasoning("Perhaps the Velmar ledger is kept by Tolio."),
+        Segment::finding("Correction: the code of the Oslund relay is 5521, not 4821."),
+        Segment::finding("The Torwick vault is stored in Coldhaven."),
+        Segment::artifact("Table 1: two items, one code."),
+        Segment::finding("Anara works in Redmoor."),
+    ]
+}
+
+/// Keys, values and biases of every layer as plain numbers.
+fn contents(cache: &latent_briefing::model::KvCache) -> Vec<Vec<f32>> {
+    let flat = |t: &candle_core::Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let layers = cache.layers().unwrap();
+    layers
+        .iter()
+        .flat_map(|l| [flat(&l.keys), flat(&l.values), l.bias.as_ref().map(flat).unwrap_or_default()])
+        .collect()
+}
