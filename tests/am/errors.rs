@@ -1,10 +1,10 @@
 //! Bad input is refused with an error that names it.
 
 use candle_core::{DType, Device, Tensor};
+use lb_am::{BetaMethod, HeadAgg, ScoreAgg, ValuesMethod};
 use lb_am::{
     Compaction, Error, LayerKv, MaskScope, compact, compact_at, layer_position_scores, position_scores,
 };
-use lb_am::{BetaMethod, HeadAgg, ScoreAgg, ValuesMethod};
 
 use crate::support::caches::{Case, SMALL, random};
 
