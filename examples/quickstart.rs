@@ -54,8 +54,7 @@ fn main() -> Result<()> {
     let first = Episode::generate(args.seed, &config)?;
     show_one(&worker, &first, &compaction, args.html.as_deref())?;
 
-    let trial =
-        Trial::new(&worker, compaction.clone(), Condition::main_table(compaction, args.seed));
+    let trial = Trial::new(&worker, compaction.clone(), Condition::main_table(compaction, args.seed));
     let bar = ProgressBar::new(args.episodes)
         .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} episodes, {eta} left")?);
     let mut rows = Vec::new();

@@ -34,7 +34,10 @@ fn no_held_out_name_occurs_in_training() {
 fn every_kind_and_difficulty_comes_up() {
     let episodes: Vec<Episode> = (0..40).map(|s| draw(s, Split::HeldOut, (300, 900), 5)).collect();
     for kind in Kind::ALL {
-        assert!(episodes.iter().flat_map(|e| &e.questions).filter(|q| q.kind == kind).count() >= 10, "{kind:?}");
+        assert!(
+            episodes.iter().flat_map(|e| &e.questions).filter(|q| q.kind == kind).count() >= 10,
+            "{kind:?}"
+        );
     }
     for difficulty in [Difficulty::Easy, Difficulty::Hard] {
         assert!(episodes.iter().filter(|e| e.difficulty == difficulty).count() >= 10);
@@ -95,7 +98,8 @@ fn counts_are_the_counts_of_the_log() {
             let statuses = ["sealed", "open", "damaged", "missing", "copied"];
             let asked = statuses.iter().find(|s| mentions(&question.text, s)).unwrap();
             // Status lines are the tool lines that neither grep, scan nor open a part.
-            let status_lines = episode.lines.iter().filter(|l| l.source == Source::Tool && mentions(&l.text, asked));
+            let status_lines =
+                episode.lines.iter().filter(|l| l.source == Source::Tool && mentions(&l.text, asked));
             let told = status_lines.filter(|l| !l.text.to_lowercase().starts_with("open part")).count();
             assert_eq!(told.to_string(), question.answer, "seed {seed}: {}", question.text);
             seen += 1;
@@ -126,8 +130,18 @@ fn items_have_the_fields_of_longbench_v2() {
     for (item, question) in items.iter().zip(&episode.questions) {
         let json = serde_json::to_value(item).unwrap();
         for field in [
-            "_id", "domain", "sub_domain", "difficulty", "length", "question", "choice_A", "choice_B", "choice_C",
-            "choice_D", "answer", "context",
+            "_id",
+            "domain",
+            "sub_domain",
+            "difficulty",
+            "length",
+            "question",
+            "choice_A",
+            "choice_B",
+            "choice_C",
+            "choice_D",
+            "answer",
+            "context",
         ] {
             assert!(json[field].is_string(), "{field}");
         }
@@ -140,9 +154,12 @@ fn items_have_the_fields_of_longbench_v2() {
 
 #[test]
 fn lengths_out_of_range_are_named() {
-    for (words, questions, field) in
-        [((5, 100), 3, "words"), ((200, 100), 3, "words"), ((40, 50_000), 3, "words"), ((40, 100), 0, "questions")]
-    {
+    for (words, questions, field) in [
+        ((5, 100), 3, "words"),
+        ((200, 100), 3, "words"),
+        ((40, 50_000), 3, "words"),
+        ((40, 100), 0, "questions"),
+    ] {
         let config = EpisodeConfig { split: Split::Train, difficulty: None, words, questions };
         match Episode::generate(1, &config) {
             Err(Error::Config { field: named, .. }) => assert_eq!(named, field),

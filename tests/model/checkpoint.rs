@@ -207,7 +207,7 @@ fn shards_are_checked() {
     assert_error!(copy.error(), Error::Corrupt { .. }, "../elsewhere.safetensors");
     let copy = Copy::of(GROUPED);
     copy.edit_json(index, |i| {
-        i["weight_map"]["model.extra.weight"] = "model-00001-of-00003.safetensors".into()
+        i["weight_map"]["model.extra.weight"] = "model-00001-of-00003.safetensors".into();
     });
     assert_error!(copy.error(), Error::MissingTensor { .. }, "model.extra.weight", "model-00001-of-00003");
 }

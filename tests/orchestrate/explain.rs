@@ -25,8 +25,12 @@ fn position(piece: &str, score: f32, kept: bool) -> Position {
 
 #[test]
 fn an_excerpt_marks_what_was_dropped() {
-    let positions =
-        [position("a", 0.1, true), position("b", 0.0, false), position("c", 0.2, true), position("d", 0.0, false)];
+    let positions = [
+        position("a", 0.1, true),
+        position("b", 0.0, false),
+        position("c", 0.2, true),
+        position("d", 0.0, false),
+    ];
     let plain = anstream::adapter::strip_str(&explain::excerpt(&positions)).to_string();
     assert_eq!(plain, "a … c …");
     let whole = anstream::adapter::strip_str(&explain::paint(&positions)).to_string();

@@ -29,8 +29,8 @@ fn a_document_walk_logs_findings_and_dead_ends_and_asks_at_the_end() {
     let done = run(&mut walk, &mut session, &briefing(), 100, &mut |_| seen += 1).unwrap();
     assert_eq!(done.steps, seen);
     let sources: Vec<Source> = session.trajectory().segments().iter().map(|s| s.source).collect();
-    use Source::{Finding, Reasoning, Tool};
-    assert_eq!(sources, [Tool, Finding, Reasoning, Tool, Finding]);
+    let expected = [Source::Tool, Source::Finding, Source::Reasoning, Source::Tool, Source::Finding];
+    assert_eq!(sources, expected);
     assert!(session.trajectory().segments()[1].text.starts_with("The Velmar ledger is kept by "));
     assert_eq!(done.briefed.len(), 2);
     assert_eq!(done.answer.lines().count(), 2);

@@ -127,7 +127,8 @@ fn a_policy_keeps_sources_out_and_caps_segments() {
     assert_eq!(session.extend(Segment::tool("grep: no match")).unwrap(), 0);
     assert_eq!(session.seq_len(), head);
     assert_eq!(session.trajectory().len(), 1);
-    let entered = session.extend(Segment::finding("one two three four five six seven eight nine ten")).unwrap();
+    let entered =
+        session.extend(Segment::finding("one two three four five six seven eight nine ten")).unwrap();
     let around = embedded().tokenizer().encode_text("finding: ").unwrap().len() + 1;
     assert_eq!(entered, 5 + around);
 }

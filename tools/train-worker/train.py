@@ -154,8 +154,10 @@ class Curriculum:
             # Until recall is there, more steps count for more than larger batches.
             tokens = self.args.tokens if self.recall >= 0.9 else self.args.tokens * 4 // 7
             # Few pairs first: the jump from guessing to recall comes sooner there.
-            pairs = rng.choice([4, 6, 8] if self.pairs == 0 else [8, 12, 16] if self.pairs == 1 else [8, 16, 32, 64])
-            rows = [recall_row(self.tok.get_vocab_size() - 26, pairs, key_len, rng)
+            pairs = rng.choice([4, 6, 8, 12] if self.pairs == 0 else [8, 12, 16] if self.pairs == 1 else [8, 16, 32, 64])
+            # Likewise few different tokens: copying learned on 128 of them carries over to all.
+            vocab = 128 if self.pairs == 0 else self.tok.get_vocab_size() - 26
+            rows = [recall_row(vocab, pairs, key_len, rng)
                     for _ in range(max(1, tokens // (pairs * 4 * (key_len + 1))))]
             return Batch(rows)
         level = self.level if rng.random() < 0.6 else rng.randrange(self.level + 1)

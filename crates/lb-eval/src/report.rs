@@ -13,7 +13,14 @@ use crate::{Error, Result};
 /// The main table, one line per handoff.
 pub fn table(summaries: &[HandoffSummary]) -> String {
     let mut table = new_table(&[
-        "handoff", "accuracy", "95 % interval", "worker tokens", "saved", "keep ratio", "brief ms", "answer ms",
+        "handoff",
+        "accuracy",
+        "95 % interval",
+        "worker tokens",
+        "saved",
+        "keep ratio",
+        "brief ms",
+        "answer ms",
     ]);
     for s in summaries {
         table.add_row(vec![
@@ -54,7 +61,9 @@ fn find(summary: &HandoffSummary, kind: Kind) -> Option<Accuracy> {
 
 fn new_table<T: ToString>(header: &[T]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header.iter().map(ToString::to_string).collect::<Vec<_>>());
+    table
+        .load_style(UTF8_HORIZONTAL_ONLY)
+        .set_header(header.iter().map(ToString::to_string).collect::<Vec<_>>());
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }

@@ -91,7 +91,9 @@ fn mean(rows: &[&Row], figure: impl Fn(&Row) -> f64) -> f64 {
 
 fn paired(rows: &[&Row], full: &[&Row]) -> Option<[f64; 3]> {
     let key = |r: &Row| (r.episode, r.question);
-    let pairs: Vec<(bool, bool)> =
-        rows.iter().filter_map(|r| full.iter().find(|f| key(f) == key(r)).map(|f| (r.right, f.right))).collect();
+    let pairs: Vec<(bool, bool)> = rows
+        .iter()
+        .filter_map(|r| full.iter().find(|f| key(f) == key(r)).map(|f| (r.right, f.right)))
+        .collect();
     (!pairs.is_empty()).then(|| paired_difference(&pairs))
 }

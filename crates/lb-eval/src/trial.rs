@@ -133,9 +133,10 @@ impl<'a> Trial<'a> {
         let mut rows = Vec::with_capacity(episode.questions.len() * self.conditions.len());
         for (number, question) in episode.questions.iter().enumerate() {
             let same_size = self.conditions.iter().any(|c| !matches!(c, Condition::Fixed(_)));
-            let kept_len = match same_size {
-                true => session.brief(question.text.as_str(), &self.compaction)?.kept_len(),
-                false => 0,
+            let kept_len = if same_size {
+                session.brief(question.text.as_str(), &self.compaction)?.kept_len()
+            } else {
+                0
             };
             for condition in &self.conditions {
                 let handoff = condition.handoff(kept_len, episode.seed.wrapping_mul(1009) + number as u64);

@@ -21,7 +21,9 @@ pub enum Error {
         reason: &'static str,
     },
     /// A briefing that reuses its task's own keys and values was asked another task.
-    #[error("this briefing was made for the task {made_for:?} and reuses its state; it cannot answer {asked:?}")]
+    #[error(
+        "this briefing was made for the task {made_for:?} and reuses its state; it cannot answer {asked:?}"
+    )]
     TaskMismatch {
         /// The task that the briefing was made for.
         made_for: String,

@@ -115,16 +115,12 @@ impl WorkerSession {
                 let cache = self.cache.fork();
                 self.over_cache(cache, &tokens, Duration::ZERO)
             }
-            Handoff::Recent(size) => {
-                self.over_selection(*size, &tokens, &|len, kept, protect| {
-                    baselines::recent_positions(len, kept, protect)
-                })
-            }
-            Handoff::Random { size, seed } => {
-                self.over_selection(*size, &tokens, &|len, kept, protect| {
-                    baselines::random_positions(len, kept, protect, *seed)
-                })
-            }
+            Handoff::Recent(size) => self.over_selection(*size, &tokens, &|len, kept, protect| {
+                baselines::recent_positions(len, kept, protect)
+            }),
+            Handoff::Random { size, seed } => self.over_selection(*size, &tokens, &|len, kept, protect| {
+                baselines::random_positions(len, kept, protect, *seed)
+            }),
             Handoff::LatentBriefing { compaction, task_state } => {
                 self.over_briefing(task, compaction, *task_state)
             }
@@ -167,7 +163,11 @@ impl WorkerSession {
         let index = Tensor::new(kept, self.cache.device())?;
         let pick = |layer: LayerKv| -> Result<LayerKv> {
             let bias = layer.bias.map(|b| b.index_select(&index, 1)).transpose()?;
-            Ok(LayerKv::new(layer.keys.index_select(&index, 1)?, layer.values.index_select(&index, 1)?, bias)?)
+            Ok(LayerKv::new(
+                layer.keys.index_select(&index, 1)?,
+                layer.values.index_select(&index, 1)?,
+                bias,
+            )?)
         };
         let layers = self.cache.layers()?.into_iter().map(pick).collect::<Result<Vec<_>>>()?;
         let mut cache = self.worker.model().new_cache();

@@ -84,7 +84,8 @@ impl Prompt {
         Ok(Self { format, head, tail })
     }
 
-    pub(crate) fn segment(&self, worker: &Worker, segment: &Segment, cap: Option<usize>) -> Result<Vec<u32>> {
+    /// A line of the trajectory; its text is cut to `cap` tokens.
+    pub(crate) fn segment(worker: &Worker, segment: &Segment, cap: Option<usize>) -> Result<Vec<u32>> {
         if segment.text.trim().is_empty() {
             return Err(Error::Empty { arg: "segment text" });
         }

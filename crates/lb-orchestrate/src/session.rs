@@ -126,7 +126,7 @@ impl WorkerSession {
     /// Those of [`extend`](Self::extend).
     pub fn extend_with(&mut self, segment: Segment, progress: &mut dyn FnMut(usize, usize)) -> Result<usize> {
         let cap = self.config.policy.max_segment_tokens;
-        let tokens = self.prompt.segment(&self.worker, &segment, cap)?;
+        let tokens = Prompt::segment(&self.worker, &segment, cap)?;
         let entering = if self.config.policy.admits(segment.source) { tokens } else { Vec::new() };
         if !entering.is_empty() {
             self.read(&entering, progress)?;
@@ -147,7 +147,7 @@ impl WorkerSession {
         let segments: Vec<Segment> = segments.into_iter().collect();
         let mut entering = Vec::new();
         for segment in &segments {
-            let tokens = self.prompt.segment(&self.worker, segment, self.config.policy.max_segment_tokens)?;
+            let tokens = Prompt::segment(&self.worker, segment, self.config.policy.max_segment_tokens)?;
             if self.config.policy.admits(segment.source) {
                 entering.extend(tokens);
             }
@@ -155,7 +155,9 @@ impl WorkerSession {
         if !entering.is_empty() {
             self.read(&entering, progress)?;
         }
-        segments.into_iter().for_each(|s| self.trajectory.push(s));
+        for segment in segments {
+            self.trajectory.push(segment);
+        }
         Ok(entering.len())
     }
 
@@ -198,6 +200,7 @@ impl WorkerSession {
         let captured =
             model.prefill_capturing(&task_tokens, &mut fork, &self.config.prefill, &mut |_, _| {})?;
         let queries = start.elapsed();
+        let start = Instant::now();
         let layers = self.cache.layers()?;
         let compacted = lb_am::compact(&layers, &captured.queries, &self.protecting_head(compaction))?;
         let cache = KvCache::from_compacted(&compacted, seq_len, self.worker.config())?;
@@ -216,7 +219,7 @@ impl WorkerSession {
             tokens: self.tokens.clone(),
             reused,
             report: compacted.report,
-            timing: BriefTiming { queries, compaction: start.elapsed() - queries },
+            timing: BriefTiming { queries, compaction: start.elapsed() },
         })
     }
 
@@ -270,7 +273,7 @@ impl WorkerSession {
             &mut |_, text| on_text(text),
         )?;
         let cost = CallTokens { attended, prefilled: briefing.task_len, reused: kept, generated: 0 };
-        Ok(self.finish(generation, cost, start))
+        Ok(self.finish(&generation, cost, start))
     }
 
     /// Reads `task` behind `cache` and generates.
@@ -286,10 +289,10 @@ impl WorkerSession {
         let generation =
             self.worker.generate(&mut cache, task, &self.config.generate, &mut |_, text| on_text(text))?;
         let cost = CallTokens { attended, prefilled: cost.prefilled + task.len(), ..cost };
-        Ok(self.finish(generation, cost, start))
+        Ok(self.finish(&generation, cost, start))
     }
 
-    fn finish(&mut self, generation: Generation, cost: CallTokens, start: Instant) -> Answer {
+    fn finish(&mut self, generation: &Generation, cost: CallTokens, start: Instant) -> Answer {
         let tokens = CallTokens { generated: generation.tokens.len(), ..cost };
         self.ledger.record(tokens);
         Answer { text: generation.text.trim().to_owned(), tokens, elapsed: start.elapsed() }

@@ -33,23 +33,22 @@ const PERSON_TAILS: &[&str] = &[
 const PLACE_HEADS: &[&str] = &[
     "Nor", "Es", "Wal", "Har", "Ash", "Birch", "Cold", "Deer", "East", "Fox", "Green", "High", "Iron",
     "King", "Long", "Mill", "New", "Oak", "Pine", "Red", "Silver", "Thorn", "Under", "Vine", "West", "White",
-    "Wolf", "Stone", "Black", "Blue", "Clear", "Dry", "Elm", "Fern", "Gold", "Hazel", "Lake", "Maple", "Rose",
-    "Sand",
+    "Wolf", "Stone", "Black", "Blue", "Clear", "Dry", "Elm", "Fern", "Gold", "Hazel", "Lake", "Maple",
+    "Rose", "Sand",
 ];
 const PLACE_TAILS: &[&str] = &[
     "haven", "field", "gate", "ford", "burn", "fall", "land", "moor", "port", "reach", "ridge", "shore",
     "vale", "wood", "worth", "bay", "bridge", "brook", "cliff", "glen", "heath", "hill", "marsh", "mouth",
     "cove", "croft", "dale", "ton", "side", "well",
 ];
-const CONSONANTS: &[&str] = &[
-    "b", "c", "d", "f", "g", "h", "j", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "st", "tr",
-];
+const CONSONANTS: &[&str] =
+    &["b", "c", "d", "f", "g", "h", "j", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "st", "tr"];
 const VOWELS: &[&str] = &["a", "e", "i", "o", "u", "ua", "ei"];
 
 /// Kinds of item; common words, shared by both splits.
 pub(super) const NOUNS: &[&str] = &[
-    "ledger", "relay", "vault", "beacon", "archive", "engine", "chart", "valve", "letter", "sensor", "mirror",
-    "tower", "pump", "file", "crate", "signal", "map", "lens", "drum", "panel",
+    "ledger", "relay", "vault", "beacon", "archive", "engine", "chart", "valve", "letter", "sensor",
+    "mirror", "tower", "pump", "file", "crate", "signal", "map", "lens", "drum", "panel",
 ];
 
 /// One name in ten is a free letter sequence.
@@ -110,9 +109,8 @@ pub(super) fn fresh_name(
     taken: &mut std::collections::HashSet<String>,
     rng: &mut ChaCha8Rng,
 ) -> String {
-    let head = near.and_then(|near| {
-        ITEM_HEADS.iter().filter(|h| near.starts_with(**h)).max_by_key(|h| h.len())
-    });
+    let head =
+        near.and_then(|near| ITEM_HEADS.iter().filter(|h| near.starts_with(**h)).max_by_key(|h| h.len()));
     for attempt in 0.. {
         let name = match head {
             Some(head) if attempt < NEAR_DRAWS => format!("{head}{}", pick(ITEM_TAILS, rng)),

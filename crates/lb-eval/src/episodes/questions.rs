@@ -176,7 +176,8 @@ fn choices(world: &mut World, question: &Question, rng: &mut ChaCha8Rng) -> Vec<
     let mut picked: Vec<String> = others.choose_multiple(rng, 3).cloned().collect();
     while picked.len() < 3 {
         let relation = if question.kind == Kind::Comparison { Relation::Link } else { question.relation };
-        let fresh = world.fresh_value("", relation, rng).unwrap_or_else(|| format!("none of {}", picked.len()));
+        let fresh =
+            world.fresh_value("", relation, rng).unwrap_or_else(|| format!("none of {}", picked.len()));
         let fresh = fresh.trim_start_matches("the ").to_owned();
         if fresh != question.answer && !picked.contains(&fresh) {
             picked.push(fresh);

@@ -184,7 +184,9 @@ impl World {
         };
         for i in 0..self.facts.len() {
             let (subject, relation) = (self.facts[i].subject.clone(), self.facts[i].relation);
-            if !matches!(relation, Relation::Keeper | Relation::Place | Relation::Code) || !rng.random_bool(share) {
+            if !matches!(relation, Relation::Keeper | Relation::Place | Relation::Code)
+                || !rng.random_bool(share)
+            {
                 continue;
             }
             let rounds = 1 + usize::from(rng.random_bool(twice));

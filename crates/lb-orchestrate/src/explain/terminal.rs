@@ -55,8 +55,10 @@ fn push(out: &mut String, style: Style, piece: &str) {
             out.push('\n');
         }
         if !part.is_empty() {
-            let safe: String =
-                part.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect();
+            let safe: String = part
+                .chars()
+                .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+                .collect();
             // Writing to a string cannot fail.
             let _ = write!(out, "{style}{safe}{style:#}");
         }
