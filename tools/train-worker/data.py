@@ -108,16 +108,29 @@ def episode_row(stream, max_questions):
     return {"log": [stream.head] + episode["lines"], "qa": qa}
 
 
-def recall_row(vocab, pairs, key_len, rng):
-    """Random (key, value) pairs, then each asked three times in shuffled order, loss on the values."""
+def recall_row(vocab, pairs, key_len, rng, gap=0):
+    """Random (key, value) pairs, then each asked three times in shuffled order, loss on the values. Up to `gap` random
+    tokens stand between entries."""
+    token = lambda: rng.randrange(vocab)
     keys = set()
     while len(keys) < pairs:
-        keys.add(tuple(rng.randrange(vocab) for _ in range(key_len)))
-    table = [(list(k), rng.randrange(vocab)) for k in sorted(keys)]
+        keys.add(tuple(token() for _ in range(key_len)))
+    table = [(list(k), token()) for k in sorted(keys)]
     rng.shuffle(table)
-    log, asked = [k + [v] for k, v in table], []
+    log, asked, at = [], [], 0
+
+    def put(tokens):
+        nonlocal at
+        log.append(tokens)
+        at += len(tokens)
+        if gap and (filler := [token() for _ in range(rng.randint(0, gap))]):
+            log.append(filler)
+            at += len(filler)
+
+    for k, v in table:
+        put(k + [v])
     for _ in range(3):
         for k, v in rng.sample(table, len(table)):
-            log.append(k + [v])
-            asked.append((len(log) * (key_len + 1) - 1, [v]))
+            asked.append((at + key_len, [v]))
+            put(k + [v])
     return {"log": log, "qa": [], "asked_in_log": asked}

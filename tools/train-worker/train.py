@@ -10,6 +10,7 @@ See README.md beside this file.
 import argparse
 import copy
 import json
+import os
 import random
 import subprocess
 import time
@@ -17,6 +18,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 from transformers import Qwen3Config, Qwen3ForCausalLM
@@ -28,6 +30,8 @@ from data import Batch, Episodes, episode_row, line_text, recall_row
 LEVELS = [30, 60, 120, 240, 480, 900, 1500, 2400]  # words of log
 EVAL = [("512-2048 tokens", (330, 1250)), ("2048-4096 tokens", (1350, 2500))]
 EVAL_SEED = 900_000_000
+# Accuracy of one-token recall at which episodes take over; more is slow to come and not needed.
+RECALLED = 0.8
 
 
 def arguments():
@@ -38,9 +42,9 @@ def arguments():
     p.add_argument("--tokens", type=int, default=7000, help="tokens a batch")
     p.add_argument("--lr", type=float, default=3e-3)
     p.add_argument("--decay-from", type=float, default=0.3, help="share of the time after which the rate falls to 0")
-    p.add_argument("--layers", type=int, default=6)
+    p.add_argument("--layers", type=int, default=4)
     p.add_argument("--hidden", type=int, default=192)
-    p.add_argument("--intermediate", type=int, default=384)
+    p.add_argument("--intermediate", type=int, default=480)
     p.add_argument("--heads", type=int, default=6)
     p.add_argument("--kv-heads", type=int, default=3)
     p.add_argument("--vocab", type=int, default=1536)
@@ -85,10 +89,12 @@ def new_model(args, tok):
 
 def optimisers(model, lr):
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
-    norms = [p for n, p in model.named_parameters() if p.ndim == 1]
+    sharp = [p for n, p in model.named_parameters() if n.endswith(("q_norm.weight", "k_norm.weight"))]
+    norms = [p for n, p in model.named_parameters() if p.ndim == 1 and not n.endswith(("q_norm.weight", "k_norm.weight"))]
     embed = [p for n, p in model.named_parameters() if "embed" in n]
     muon = torch.optim.Muon(matrices, lr=lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
-    adam = torch.optim.AdamW([{"params": embed, "lr": lr}, {"params": norms, "lr": 3 * lr}], betas=(0.9, 0.98), weight_decay=0.0)
+    groups = [{"params": embed, "lr": lr}, {"params": norms, "lr": lr}, {"params": sharp, "lr": 3 * lr}]
+    adam = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
     for optimiser in (muon, adam):
         for group in optimiser.param_groups:
             group["peak"] = group["lr"]
@@ -134,8 +140,9 @@ def evaluate(model, args, tok, n=8, per=10):
 class Curriculum:
     """Which length comes next: the newest level most of the time, any earlier one else."""
 
-    def __init__(self, args, tok, level, rng):
-        self.args, self.tok, self.level, self.rng = args, tok, level, rng
+    def __init__(self, args, tok, level, plan, rng):
+        # `plan` chooses what kind of batch comes next and is the same for all processes; `rng` fills it.
+        self.args, self.tok, self.level, self.plan, self.rng = args, tok, level, plan, rng
         self.streams, self.pools, self.recent = {}, {}, []
         self.recall, self.recall_recent, self.pairs = 0.0, [], 0
 
@@ -147,20 +154,21 @@ class Curriculum:
         return self.streams[level]
 
     def batch(self):
-        rng = self.rng
-        if rng.random() < (0.9 if self.recall < 0.9 else 0.1):
+        plan, rng = self.plan, self.rng
+        if plan.random() < (0.9 if self.recall < RECALLED else 0.15):
             self.now = "recall"
-            key_len = 1 if self.recall < 0.9 else rng.choice([1, 2])
+            later = self.recall >= RECALLED
+            key_len, gap = (plan.choice([1, 2, 2]), plan.choice([0, 2])) if later else (1, 0)
             # Until recall is there, more steps count for more than larger batches.
-            tokens = self.args.tokens if self.recall >= 0.9 else self.args.tokens * 4 // 7
+            tokens = self.args.tokens if later else self.args.tokens * 4 // 7
             # Few pairs first: the jump from guessing to recall comes sooner there.
-            pairs = rng.choice([4, 6, 8, 12] if self.pairs == 0 else [8, 12, 16] if self.pairs == 1 else [8, 16, 32, 64])
+            pairs = plan.choice([4, 6, 8, 12] if self.pairs == 0 else [8, 12, 16] if self.pairs == 1 else [8, 16, 32, 64])
             # Likewise few different tokens: copying learned on 128 of them carries over to all.
             vocab = 128 if self.pairs == 0 else self.tok.get_vocab_size() - 26
-            rows = [recall_row(vocab, pairs, key_len, rng)
-                    for _ in range(max(1, tokens // (pairs * 4 * (key_len + 1))))]
+            rows = [recall_row(vocab, pairs, key_len, rng, gap)
+                    for _ in range(max(1, tokens // (pairs * 4 * (key_len + 1 + gap // 2))))]
             return Batch(rows)
-        level = self.level if rng.random() < 0.6 else rng.randrange(self.level + 1)
+        level = self.level if plan.random() < 0.6 else plan.randrange(self.level + 1)
         self.now = level
         room = 4300 - LEVELS[level] * 1.7
         lines = LEVELS[level] / 10
@@ -213,6 +221,10 @@ def main():
     args = arguments()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if world > 1:
+        dist.init_process_group("gloo")
+        args.tokens //= world
     args.out.mkdir(parents=True, exist_ok=True)
     tok = load_tokenizer(args)
     model = new_model(args, tok).to(args.device)
@@ -224,12 +236,13 @@ def main():
         model.load_state_dict(saved["model"])
         muon.load_state_dict(saved["muon"])
         adam.load_state_dict(saved["adam"])
-        for optimiser, peaks in ((muon, [args.lr]), (adam, [args.lr, 3 * args.lr])):
+        for optimiser, peaks in ((muon, [args.lr]), (adam, [args.lr, args.lr, 3 * args.lr])):
             for group, peak in zip(optimiser.param_groups, peaks):
                 group["peak"] = peak
         state.update(saved["state"])
-    rng = random.Random(args.seed * 1_000_003 + state["step"])
-    course = Curriculum(args, tok, max(state["level"], args.start_level), rng)
+    plan = random.Random(args.seed * 1_000_003 + state["step"])
+    rng = random.Random(args.seed * 1_000_003 + state["step"] + 7919 * (rank + 1))
+    course = Curriculum(args, tok, max(state["level"], args.start_level), plan, rng)
     course.recall, course.pairs = state["recall"], state["pairs"]
     log = open(args.out / "log.jsonl", "a", buffering=1)
     started, before = time.time(), state["seconds"]
@@ -239,6 +252,13 @@ def main():
     weight = {"count": 3.0, "comparison": 1.5, "two-hop": 1.3, "corrected": 1.2}
     while True:
         elapsed = before + time.time() - started
+        if world > 1:
+            # The first process decides how far we are; the others follow.
+            told = torch.tensor([elapsed, course.level, course.recall, course.pairs], dtype=torch.float64)
+            dist.broadcast(told, 0)
+            if rank:
+                elapsed, course.recall = told[0].item(), told[2].item()
+                course.level, course.pairs = int(told[1]), int(told[3])
         share = elapsed / (60 * args.minutes)
         if share >= 1:
             break
@@ -248,6 +268,13 @@ def main():
         w = torch.tensor([weight.get(k, 1.0) for k in batch.kinds])[answer_of].to(losses.device)
         loss = (losses * w).sum() / w.sum()
         loss.backward()
+        if world > 1:
+            flat = torch.cat([p.grad.view(-1) for p in model.parameters()])
+            dist.all_reduce(flat)
+            at = 0
+            for p in model.parameters():
+                p.grad.copy_(flat[at:at + p.numel()].view_as(p) / world)
+                at += p.numel()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         warm = min(1.0, (state["step"] + 1) / 100)
         rate = warm * min(1.0, max(0.02, (1 - share) / (1 - args.decay_from)))
@@ -257,13 +284,16 @@ def main():
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         state["step"] += 1
-        state["seen"] += batch.real
+        state["seen"] += batch.real * world
         results = exact(logits.detach(), targets, answer_of, batch.kinds)
         risen = course.record(results)
         for kind, right in results:
             sums[kind].append(right)
         sums["loss"].append(loss.item())
         state.update(seconds=elapsed, level=course.level, recall=course.recall, pairs=course.pairs)
+        if rank:
+            sums.clear()
+            continue
         if state["step"] % 50 == 0 or risen:
             row = {"minutes": round(elapsed / 60, 2), "step": state["step"], "tokens": state["seen"], "words": LEVELS[course.level], "pairs": course.pairs,
                    **{k: round(sum(v) / len(v), 3) for k, v in sorted(sums.items())}}
@@ -276,6 +306,8 @@ def main():
             temporary.rename(last)
             export(model, tok, args)
             log.write(json.dumps({"minutes": round(elapsed / 60, 2), "eval": evaluate(model, args, tok)}) + "\n")
+    if rank:
+        return
     log.write(json.dumps({"minutes": round(elapsed / 60, 2), "final": evaluate(model, args, tok, n=80)}) + "\n")
     torch.save({"model": model.state_dict(), "muon": muon.state_dict(), "adam": adam.state_dict(), "state": state}, last)
     export(model, tok, args)
