@@ -1,9 +1,11 @@
 //! Against transformers: logits at every position and 64 greedy tokens (`tools/golden/make_golden.py`).
 
 use candle_core::Device;
+use latent_briefing::model::Worker;
 
 use crate::support::checkpoints::{GROUPED, TIED, golden, golden_json, ids, prompt, worker};
 use crate::support::compare::{F32, assert_close, flat};
+use crate::support::embedded;
 use crate::support::naive_model::NaiveModel;
 
 fn golden_logits(name: &str) -> Vec<Vec<f64>> {
@@ -12,8 +14,8 @@ fn golden_logits(name: &str) -> Vec<Vec<f64>> {
     (0..logits.dim(0).unwrap()).map(|i| flat(&logits.get(i).unwrap())).collect()
 }
 
-fn matches_transformers(name: &str) {
-    let (worker, expected) = (worker(name), golden_json(name));
+fn matches_transformers(worker: &Worker, name: &str) {
+    let expected = golden_json(name);
     let tokens = ids(&expected["tokens"]);
     let mut cache = worker.model().new_cache();
     let logits = worker.model().forward_all(&tokens, &mut cache).unwrap();
@@ -33,12 +35,26 @@ fn matches_transformers(name: &str) {
 
 #[test]
 fn tied_head_matches_transformers() {
-    matches_transformers(TIED);
+    matches_transformers(&worker(TIED), TIED);
 }
 
 #[test]
 fn grouped_heads_in_bf16_shards_match_transformers() {
-    matches_transformers(GROUPED);
+    matches_transformers(&worker(GROUPED), GROUPED);
+}
+
+#[test]
+fn the_built_in_worker_matches_transformers() {
+    matches_transformers(embedded(), "default_worker");
+    let expected = golden_json("default_worker");
+    let text = expected["text"].as_str().unwrap();
+    assert_eq!(embedded().tokenizer().encode_text(text).unwrap(), ids(&expected["text_tokens"]));
+    for case in expected["templates"].as_array().unwrap() {
+        let thinking = case["enable_thinking"].as_bool().unwrap();
+        let parts = embedded().template().split(case["system"].as_str(), thinking).unwrap();
+        let question = expected["question"].as_str().unwrap();
+        assert_eq!(format!("{}{question}{}", parts.head, parts.tail), case["text"].as_str().unwrap());
+    }
 }
 
 /// The oracle of the other tests is itself held against transformers.

@@ -134,3 +134,23 @@ def recall_row(vocab, pairs, key_len, rng, gap=0):
             asked.append((at + key_len, [v]))
             put(k + [v])
     return {"log": log, "qa": [], "asked_in_log": asked}
+
+
+def bound_row(vocab, marker, pairs, key_len, gap, rng):
+    """Recall at a distance: a key, up to `gap` random tokens, a marker, the value; then each key again, with other tokens
+    in between, loss on the value. What a question does: name a subject, and much later the answer is due."""
+    token = lambda: rng.randrange(vocab)
+    entry = lambda key, value: [*key, *(token() for _ in range(rng.randint(0, gap))), marker, value]
+    keys = set()
+    while len(keys) < pairs:
+        keys.add(tuple(token() for _ in range(key_len)))
+    table = [(k, token()) for k in sorted(keys)]
+    rng.shuffle(table)
+    log = [entry(k, v) for k, v in table]
+    at, asked = sum(map(len, log)), []
+    for _ in range(3):
+        for k, v in rng.sample(table, len(table)):
+            log.append(entry(k, v))
+            at += len(log[-1])
+            asked.append((at - 1, [v]))
+    return {"log": log, "qa": [], "asked_in_log": asked}

@@ -42,7 +42,7 @@ def build(texts, vocab_size):
 
 
 def save(tok, folder):
-    """tokenizer.json and tokenizer_config.json in the Hugging Face layout."""
+    """tokenizer.json, tokenizer_config.json and chat_template.jinja, as transformers 5 lays them out."""
     folder.mkdir(parents=True, exist_ok=True)
     tok.save(str(folder / "tokenizer.json"))
     config = {
@@ -57,6 +57,6 @@ def save(tok, folder):
         "errors": "replace",
         "model_max_length": 8192,
         "split_special_tokens": False,
-        "chat_template": TEMPLATE.read_text(),
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+    (folder / "chat_template.jinja").write_text(TEMPLATE.read_text())

@@ -25,13 +25,15 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 import attention
 import tokenizer as bpe
-from data import Batch, Episodes, episode_row, line_text, recall_row
+from data import Batch, Episodes, bound_row, episode_row, line_text, recall_row
 
 LEVELS = [30, 60, 120, 240, 480, 900, 1500, 2400]  # words of log
 EVAL = [("512-2048 tokens", (330, 1250)), ("2048-4096 tokens", (1350, 2500))]
 EVAL_SEED = 900_000_000
 # Accuracy of one-token recall at which episodes take over; more is slow to come and not needed.
 RECALLED = 0.8
+# Recall at a distance, stage by stage: pairs, tokens a key, tokens between key and value.
+BOUND = [([4, 8], [1], 2), ([8, 16], [1], 4), ([8, 16], [1, 2], 4), ([8, 16, 32], [1, 2], 8)]
 
 
 def arguments():
@@ -51,7 +53,7 @@ def arguments():
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--device", default="cpu")
-    p.add_argument("--start-level", type=int, default=0)
+    p.add_argument("--start-level", type=int, help="length to start or go on with, an index into LEVELS")
     p.add_argument("--eval-minutes", type=float, default=8)
     p.add_argument("--questions", type=int, default=28, help="questions per log in training")
     return p.parse_args()
@@ -145,6 +147,7 @@ class Curriculum:
         self.args, self.tok, self.level, self.plan, self.rng = args, tok, level, plan, rng
         self.streams, self.pools, self.recent = {}, {}, []
         self.recall, self.recall_recent, self.pairs = 0.0, [], 0
+        self.bound, self.bound_recent, self.marker = 0, [], tok.token_to_id(":")
 
     def stream(self, level):
         if level not in self.streams:
@@ -155,7 +158,14 @@ class Curriculum:
 
     def batch(self):
         plan, rng = self.plan, self.rng
-        if plan.random() < (0.9 if self.recall < RECALLED else 0.15):
+        if self.recall >= RECALLED and plan.random() < (0.6 if self.bound < len(BOUND) else 0.15):
+            self.now = "bound"
+            pairs, key_len, gap = BOUND[min(self.bound, len(BOUND) - 1)]
+            pairs, key_len = plan.choice(pairs), plan.choice(key_len)
+            row = lambda: bound_row(self.tok.get_vocab_size() - 26, self.marker, pairs, key_len, gap, rng)
+            width = pairs * 4 * (key_len + 2 + gap // 2)
+            return Batch([row() for _ in range(max(1, self.args.tokens * 4 // 7 // width))])
+        if plan.random() < (0.9 if self.recall < RECALLED else 0.05):
             self.now = "recall"
             later = self.recall >= RECALLED
             key_len, gap = (plan.choice([1, 2, 2]), plan.choice([0, 2])) if later else (1, 0)
@@ -200,6 +210,11 @@ class Curriculum:
                 self.pairs, self.recall_recent = self.pairs + 1, []
             elif self.pairs == 2:
                 self.recall = max(self.recall, mean)
+        elif self.now == "bound":
+            self.bound_recent = (self.bound_recent + [sum(r for _, r in results) / len(results)])[-15:]
+            if self.bound < len(BOUND) and sum(self.bound_recent) / 15 > 0.8:
+                self.bound, self.bound_recent = self.bound + 1, []
+                return True
         elif self.now == self.level:
             easy = [r for k, r in results if k in ("one-hop", "corrected")]
             if easy:
@@ -229,7 +244,7 @@ def main():
     tok = load_tokenizer(args)
     model = new_model(args, tok).to(args.device)
     muon, adam = optimisers(model, args.lr)
-    state = {"seconds": 0.0, "step": 0, "seen": 0, "level": args.start_level, "recall": 0.0, "pairs": 0}
+    state = {"seconds": 0.0, "step": 0, "seen": 0, "level": 0, "recall": 0.0, "pairs": 0, "bound": 0}
     last = args.out / "last.pt"
     if last.exists():
         saved = torch.load(last, map_location=args.device, weights_only=False)
@@ -242,8 +257,8 @@ def main():
         state.update(saved["state"])
     plan = random.Random(args.seed * 1_000_003 + state["step"])
     rng = random.Random(args.seed * 1_000_003 + state["step"] + 7919 * (rank + 1))
-    course = Curriculum(args, tok, max(state["level"], args.start_level), plan, rng)
-    course.recall, course.pairs = state["recall"], state["pairs"]
+    course = Curriculum(args, tok, state["level"] if args.start_level is None else args.start_level, plan, rng)
+    course.recall, course.pairs, course.bound = state["recall"], state["pairs"], state["bound"]
     log = open(args.out / "log.jsonl", "a", buffering=1)
     started, before = time.time(), state["seconds"]
     next_eval = before + 60 * min(3, args.eval_minutes)
@@ -254,11 +269,11 @@ def main():
         elapsed = before + time.time() - started
         if world > 1:
             # The first process decides how far we are; the others follow.
-            told = torch.tensor([elapsed, course.level, course.recall, course.pairs], dtype=torch.float64)
+            told = torch.tensor([elapsed, course.level, course.recall, course.pairs, course.bound], dtype=torch.float64)
             dist.broadcast(told, 0)
             if rank:
                 elapsed, course.recall = told[0].item(), told[2].item()
-                course.level, course.pairs = int(told[1]), int(told[3])
+                course.level, course.pairs, course.bound = int(told[1]), int(told[3]), int(told[4])
         share = elapsed / (60 * args.minutes)
         if share >= 1:
             break
@@ -288,14 +303,14 @@ def main():
         results = exact(logits.detach(), targets, answer_of, batch.kinds)
         risen = course.record(results)
         for kind, right in results:
-            sums[kind].append(right)
+            sums["bound" if course.now == "bound" else kind].append(right)
         sums["loss"].append(loss.item())
-        state.update(seconds=elapsed, level=course.level, recall=course.recall, pairs=course.pairs)
+        state.update(seconds=elapsed, level=course.level, recall=course.recall, pairs=course.pairs, bound=course.bound)
         if rank:
             sums.clear()
             continue
         if state["step"] % 50 == 0 or risen:
-            row = {"minutes": round(elapsed / 60, 2), "step": state["step"], "tokens": state["seen"], "words": LEVELS[course.level], "pairs": course.pairs,
+            row = {"minutes": round(elapsed / 60, 2), "step": state["step"], "tokens": state["seen"], "words": LEVELS[course.level], "pairs": course.pairs, "stage": course.bound,
                    **{k: round(sum(v) / len(v), 3) for k, v in sorted(sums.items())}}
             log.write(json.dumps(row) + "\n")
             sums.clear()
@@ -308,9 +323,9 @@ def main():
             log.write(json.dumps({"minutes": round(elapsed / 60, 2), "eval": evaluate(model, args, tok)}) + "\n")
     if rank:
         return
-    log.write(json.dumps({"minutes": round(elapsed / 60, 2), "final": evaluate(model, args, tok, n=80)}) + "\n")
     torch.save({"model": model.state_dict(), "muon": muon.state_dict(), "adam": adam.state_dict(), "state": state}, last)
     export(model, tok, args)
+    log.write(json.dumps({"minutes": round(elapsed / 60, 2), "final": evaluate(model, args, tok, n=40)}) + "\n")
 
 
 if __name__ == "__main__":
