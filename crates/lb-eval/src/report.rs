@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::style::LineStyle;
 use comfy_table::{CellAlignment, Table};
 
 use crate::episodes::Kind;
@@ -62,7 +63,7 @@ fn find(summary: &HandoffSummary, kind: Kind) -> Option<Accuracy> {
 fn new_table<T: ToString>(header: &[T]) -> Table {
     let mut table = Table::new();
     table
-        .load_style(UTF8_HORIZONTAL_ONLY)
+        .load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
         .set_header(header.iter().map(ToString::to_string).collect::<Vec<_>>());
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);

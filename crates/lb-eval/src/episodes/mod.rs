@@ -1,6 +1,6 @@
 //! Briefing episodes: the log of an orchestrator at work, and questions that only the log answers.
 //!
-//! An episode is a [`World`](world) of facts told in a random order as findings, guesses, rejected branches,
+//! An episode is a small world of facts, told in a random order as findings, guesses, rejected branches,
 //! corrections and tool output. The same generator writes the training data of the built-in worker
 //! ([`Split::Train`]) and the evaluation items ([`Split::HeldOut`]): names and sentence patterns of the held-out
 //! split never occur in training.

@@ -20,7 +20,7 @@ pub enum Relation {
     Place,
     /// Item -> four digits.
     Code,
-    /// Item -> one of [`STATUSES`].
+    /// Item -> sealed, open, damaged, missing or copied.
     Status,
     /// Item -> a digit from 1 to 9.
     Rating,
