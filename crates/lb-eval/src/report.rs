@@ -4,8 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::style::LineStyle;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, LineStyle, Table};
 
 use crate::episodes::Kind;
 use crate::summary::{Accuracy, HandoffSummary};
