@@ -43,7 +43,8 @@ fn every_kind_and_difficulty_comes_up() {
         assert!(episodes.iter().filter(|e| e.difficulty == difficulty).count() >= 10);
     }
     for source in [Source::Finding, Source::Reasoning, Source::Tool] {
-        assert!(episodes.iter().all(|e| e.lines.iter().any(|l| l.source == source)), "{source:?}");
+        let telling = episodes.iter().filter(|e| e.lines.iter().any(|l| l.source == source)).count();
+        assert!(telling >= 36, "{source:?} in {telling} of 40");
     }
 }
 
@@ -181,7 +182,7 @@ proptest! {
             let texts: HashSet<&String> = a.questions.iter().map(|q| &q.text).collect();
             prop_assert_eq!(texts.len(), a.questions.len());
             let told = a.words() as f64;
-            prop_assert!(words < 300 || (told / words as f64 - 1.0).abs() < 0.5, "{} words for {}", told, words);
+            prop_assert!(words < 300 || (told / words as f64 - 1.0).abs() < 0.25, "{} words for {}", told, words);
         }
     }
 }

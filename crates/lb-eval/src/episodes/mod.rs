@@ -160,8 +160,11 @@ impl EpisodeConfig {
     }
 }
 
-/// Words a fact takes, tags and noise around it counted in; measured over both splits.
-const WORDS_PER_FACT: f64 = 14.0;
+/// Words a fact takes, tags and noise around it counted in: where the search for the right number of facts starts.
+const WORDS_PER_FACT: f64 = 16.0;
+/// How far a log may miss the length that was drawn.
+const LENGTH_TOLERANCE: f64 = 0.1;
+const LENGTH_ATTEMPTS: usize = 8;
 
 impl Episode {
     /// The episode of a seed: the same seed and configuration give the same episode.
@@ -183,9 +186,7 @@ impl Episode {
             } else {
                 Difficulty::Hard
             });
-            let n_facts = ((words as f64 / WORDS_PER_FACT) as usize).max(2);
-            let mut world = world::World::draw(n_facts, config.split, difficulty, &mut rng);
-            let lines = narrate::narrate(&mut world, &mut rng);
+            let (mut world, lines) = fit(words, config.split, difficulty, &mut rng);
             let questions = questions::draw(&mut world, config.questions, &mut rng);
             if !questions.is_empty() {
                 return Ok(Self { seed, split: config.split, difficulty, lines, questions });
@@ -195,8 +196,43 @@ impl Episode {
 
     /// Length of the log in words.
     pub fn words(&self) -> usize {
-        self.lines.iter().map(|l| l.text.split_whitespace().count() + 1).sum()
+        count_words(&self.lines)
     }
+}
+
+fn count_words(lines: &[Line]) -> usize {
+    lines.iter().map(|l| l.text.split_whitespace().count() + 1).sum()
+}
+
+/// A world whose log is about `words` long. How many words a fact takes depends on the relations and traps drawn, so
+/// the same stream of chance is told again with another number of facts until the length fits.
+fn fit(
+    words: usize,
+    split: Split,
+    difficulty: Difficulty,
+    rng: &mut ChaCha8Rng,
+) -> (world::World, Vec<Line>) {
+    let mut n_facts = ((words as f64 / WORDS_PER_FACT) as usize).max(2);
+    let mut best: Option<(f64, world::World, Vec<Line>, ChaCha8Rng)> = None;
+    for _ in 0..LENGTH_ATTEMPTS {
+        let mut stream = rng.clone();
+        let mut world = world::World::draw(n_facts, split, difficulty, &mut stream);
+        let lines = narrate::narrate(&mut world, &mut stream);
+        let ratio = count_words(&lines) as f64 / words as f64;
+        let miss = (ratio - 1.0).abs();
+        if best.as_ref().is_none_or(|(least, ..)| miss < *least) {
+            best = Some((miss, world, lines, stream));
+        }
+        // Half a step at a time, since another number of facts may draw other relations.
+        let next = ((n_facts as f64 * (1.0 + 1.0 / ratio) / 2.0).round() as usize).max(2);
+        if miss <= LENGTH_TOLERANCE || next == n_facts {
+            break;
+        }
+        n_facts = next;
+    }
+    let (_, world, lines, stream) = best.expect("there is at least one attempt");
+    *rng = stream;
+    (world, lines)
 }
 
 /// `pattern` with each `{key}` replaced.
