@@ -3,6 +3,7 @@
 //! `cargo run --release --example quickstart` needs no argument and no network.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -22,10 +23,10 @@ struct Args {
     #[arg(long)]
     model: Option<PathBuf>,
     /// Keep what scores above median + TAU x MAD (0 to 1e6; higher keeps less).
-    #[arg(long, conflicts_with = "keep_ratio")]
+    #[arg(long, conflicts_with = "keep_ratio", allow_negative_numbers = true)]
     tau: Option<f64>,
     /// Keep this share of the positions, in (0, 1].
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     keep_ratio: f64,
     /// Held-out episodes to answer, five questions each.
     #[arg(long, default_value_t = 16)]
@@ -41,8 +42,17 @@ struct Args {
     json: Option<PathBuf>,
 }
 
-fn main() -> Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("quickstart: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
     let compaction = args.tau.map_or(Compaction::keep_ratio(args.keep_ratio), Compaction::mad);
     compaction.validate()?;
     let worker = match &args.model {
