@@ -5,7 +5,7 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
 use latent_briefing::prelude::*;
 
-/// Lengths of the log in words; a word is about 1.6 tokens.
+/// Lengths of the log in words; a word is about one and a half tokens.
 const WORDS: [usize; 3] = [300, 600, 1200];
 
 fn calls(c: &mut Criterion) {

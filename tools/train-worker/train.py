@@ -241,7 +241,11 @@ def main():
         dist.init_process_group("gloo")
         args.tokens //= world
     args.out.mkdir(parents=True, exist_ok=True)
+    if world > 1 and rank:
+        dist.barrier()  # the first process writes the tokenizer, the others read it
     tok = load_tokenizer(args)
+    if world > 1 and not rank:
+        dist.barrier()
     model = new_model(args, tok).to(args.device)
     muon, adam = optimisers(model, args.lr)
     state = {"seconds": 0.0, "step": 0, "seen": 0, "level": 0, "recall": 0.0, "pairs": 0, "bound": 0}

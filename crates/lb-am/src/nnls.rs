@@ -92,9 +92,13 @@ mod tests {
 
     #[test]
     fn the_step_is_safe_and_every_iteration_descends() {
-        let a = Tensor::randn(0f32, 3.0, (2, 6, 20), &Device::Cpu).unwrap().exp().unwrap();
+        let angles = (Tensor::arange(0f32, 240.0, &Device::Cpu).unwrap() * 12.9898).unwrap();
+        let a = (angles.sin().unwrap() * 3.0).unwrap().exp().unwrap().reshape((2, 6, 20)).unwrap();
         let a = a.broadcast_div(&a.max_keepdim(2).unwrap()).unwrap();
-        let y = (a.sum_keepdim(2).unwrap() * 3.0).unwrap();
+        // Rows that want much and rows that want less than the bounds allow: no shared weight fits, and the objective
+        // stays far above rounding.
+        let wanted = Tensor::new(&[[[5f32], [0.02], [5.0], [0.02], [5.0], [0.02]]], &Device::Cpu).unwrap();
+        let y = a.sum_keepdim(2).unwrap().broadcast_mul(&wanted).unwrap();
         let bound: Vec<f32> = lipschitz(&a).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         for (head, bound) in bound.iter().enumerate() {
             // The trace bounds the eigenvalue from above, the Rayleigh quotient of a row from below.

@@ -1,5 +1,7 @@
 //! From rows to the figures of a table.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::episodes::Kind;
@@ -91,9 +93,8 @@ fn mean(rows: &[&Row], figure: impl Fn(&Row) -> f64) -> f64 {
 
 fn paired(rows: &[&Row], full: &[&Row]) -> Option<[f64; 3]> {
     let key = |r: &Row| (r.episode, r.question);
-    let pairs: Vec<(bool, bool)> = rows
-        .iter()
-        .filter_map(|r| full.iter().find(|f| key(f) == key(r)).map(|f| (r.right, f.right)))
-        .collect();
+    let right_over_full: HashMap<_, bool> = full.iter().map(|r| (key(r), r.right)).collect();
+    let pairs: Vec<(bool, bool)> =
+        rows.iter().filter_map(|r| right_over_full.get(&key(r)).map(|&f| (r.right, f))).collect();
     (!pairs.is_empty()).then(|| paired_difference(&pairs))
 }

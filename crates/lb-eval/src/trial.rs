@@ -124,7 +124,7 @@ impl<'a> Trial<'a> {
         Ok(session)
     }
 
-    /// Every question of `episode` under every condition. `shown` sees the first briefing and its answer.
+    /// Every question of `episode` under every condition. `shown` sees each briefing and its answer.
     ///
     /// # Errors
     /// [`crate::Error::Worker`] where the log does not fit the model or a condition is out of range.
