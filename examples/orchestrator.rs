@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release --example orchestrator`
 
+use std::process::ExitCode;
+
 use latent_briefing::orchestrate::{DocumentWalk, Probe, Step, run};
 use latent_briefing::prelude::*;
 
@@ -18,7 +20,17 @@ fn probe(keyword: &str, question: &str, note: &str) -> Probe {
     Probe { keyword: keyword.into(), question: question.into(), note: note.into() }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> ExitCode {
+    match walk() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("orchestrator: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn walk() -> Result<(), Box<dyn std::error::Error>> {
     let probes = [
         probe("Velmar ledger", "Who keeps the Velmar ledger?", "The Velmar ledger is kept by {}."),
         probe("Anara works", "Where does Anara work?", "Anara works in {}."),

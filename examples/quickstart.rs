@@ -60,7 +60,7 @@ fn run(args: &Args) -> Result<()> {
         None => Worker::embedded()?,
     };
     // 512 to 2,048 tokens of the built-in worker.
-    let config = EpisodeConfig::held_out((330, 1250), 5);
+    let config = EpisodeConfig::held_out((285, 1080), 5);
     let first = Episode::generate(args.seed, &config)?;
     show_one(&worker, &first, &compaction, args.html.as_deref())?;
 

@@ -4,6 +4,7 @@
 //! `cargo run --release --example worker_accuracy -- --episodes 500`
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -28,12 +29,21 @@ struct Args {
     seed: u64,
     /// Shortest and longest log in words, once per length class; the defaults are about 512 to 2,048 and 2,048 to 4,096
     /// tokens of the built-in worker.
-    #[arg(long, num_args = 2, default_values_t = [330, 1250, 1350, 2500])]
+    #[arg(long, num_args = 2, default_values_t = [285, 1080, 1100, 2150])]
     words: Vec<usize>,
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("worker_accuracy: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let worker = match &args.model {
         Some(folder) => Worker::load(folder)?,
         None => Worker::embedded()?,

@@ -7,7 +7,7 @@ use latent_briefing::eval::episodes::{Difficulty, Episode, EpisodeConfig, Kind, 
 use proptest::prelude::*;
 
 fn draw(seed: u64, split: Split, words: (usize, usize), questions: usize) -> Episode {
-    Episode::generate(seed, &EpisodeConfig { split, difficulty: None, words, questions }).unwrap()
+    Episode::generate(seed, &EpisodeConfig { split, difficulty: None, words, questions, plain: false }).unwrap()
 }
 
 /// Capitalised words that do not start a sentence or stand alone as a label: the names.
@@ -154,6 +154,19 @@ fn items_have_the_fields_of_longbench_v2() {
 }
 
 #[test]
+fn plain_episodes_state_facts_one_way_and_ask_one_hop() {
+    for seed in 0..40 {
+        let config = EpisodeConfig { plain: true, ..EpisodeConfig::held_out((60, 200), 30) };
+        let episode = Episode::generate(seed, &config).unwrap();
+        assert!(episode.questions.iter().all(|q| q.kind == Kind::OneHop));
+        assert!(episode.lines.iter().all(|l| l.source != Source::Reasoning));
+        // Sentences of one relation differ in names and values alone.
+        let keepers = episode.lines.iter().filter(|l| l.text.contains("kept") || l.text.contains("keeper"));
+        assert!(keepers.map(|l| &l.text).all(|text| text.contains(": kept by ")));
+    }
+}
+
+#[test]
 fn lengths_out_of_range_are_named() {
     for (words, questions, field) in [
         ((5, 100), 3, "words"),
@@ -161,7 +174,7 @@ fn lengths_out_of_range_are_named() {
         ((40, 50_000), 3, "words"),
         ((40, 100), 0, "questions"),
     ] {
-        let config = EpisodeConfig { split: Split::Train, difficulty: None, words, questions };
+        let config = EpisodeConfig { split: Split::Train, difficulty: None, words, questions, plain: false };
         match Episode::generate(1, &config) {
             Err(Error::Config { field: named, .. }) => assert_eq!(named, field),
             other => panic!("{other:?}"),

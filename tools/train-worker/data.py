@@ -19,11 +19,11 @@ def line_text(line):
 class Episodes:
     """An endless stream of episodes of one length, from `lb-episodes`."""
 
-    def __init__(self, binary, split, words, questions, seed, tok, difficulty=None):
+    def __init__(self, binary, split, words, questions, seed, tok, plain=False):
         self.command = [binary, "--split", split, "--questions", str(questions), "--min-words", str(words[0]),
                         "--max-words", str(words[1])]
-        if difficulty:
-            self.command += ["--difficulty", difficulty]
+        if plain:
+            self.command.append("--plain")
         self.seed, self.tok, self.buffer = seed, tok, []
         self.head = tok.encode(HEAD).ids
         self.tail = tok.encode(TAIL).ids

@@ -49,6 +49,9 @@ struct Args {
     /// Easy or hard; both in equal parts without it.
     #[arg(long, value_enum)]
     difficulty: Option<DifficultyArg>,
+    /// One sentence pattern a relation, one-hop questions only, no traps: first lessons in training.
+    #[arg(long)]
+    plain: bool,
     /// What to write.
     #[arg(long, value_enum, default_value = "episodes")]
     format: Format,
@@ -66,6 +69,7 @@ fn write(args: &Args, out: &mut impl Write) -> Result<(), Box<dyn std::error::Er
         }),
         words: (args.min_words, args.max_words),
         questions: args.questions,
+        plain: args.plain,
     };
     for i in 0..args.count {
         let episode = Episode::generate(args.seed.wrapping_add(i), &config)?;

@@ -138,12 +138,15 @@ pub struct EpisodeConfig {
     pub words: (usize, usize),
     /// Questions an episode, 1 to 1,000 (fewer where the facts allow no more).
     pub questions: usize,
+    /// First lessons for a worker in training: one sentence pattern a relation, one-hop questions only, no
+    /// guesses, corrections or noise.
+    pub plain: bool,
 }
 
 impl EpisodeConfig {
     /// Held-out episodes of `words` words with `questions` questions each.
     pub fn held_out(words: (usize, usize), questions: usize) -> Self {
-        Self { split: Split::HeldOut, difficulty: None, words, questions }
+        Self { split: Split::HeldOut, difficulty: None, words, questions, plain: false }
     }
 
     /// # Errors
@@ -158,6 +161,14 @@ impl EpisodeConfig {
         }
         Ok(())
     }
+}
+
+/// How an episode is told.
+#[derive(Clone, Copy, Debug)]
+struct Style {
+    split: Split,
+    difficulty: Difficulty,
+    plain: bool,
 }
 
 /// Words a fact takes, tags and noise around it counted in: where the search for the right number of facts starts.
@@ -186,7 +197,8 @@ impl Episode {
             } else {
                 Difficulty::Hard
             });
-            let (mut world, lines) = fit(words, config.split, difficulty, &mut rng);
+            let style = Style { split: config.split, difficulty, plain: config.plain };
+            let (mut world, lines) = fit(words, style, &mut rng);
             let questions = questions::draw(&mut world, config.questions, &mut rng);
             if !questions.is_empty() {
                 return Ok(Self { seed, split: config.split, difficulty, lines, questions });
@@ -206,17 +218,12 @@ fn count_words(lines: &[Line]) -> usize {
 
 /// A world whose log is about `words` long. How many words a fact takes depends on the relations and traps drawn, so
 /// the same stream of chance is told again with another number of facts until the length fits.
-fn fit(
-    words: usize,
-    split: Split,
-    difficulty: Difficulty,
-    rng: &mut ChaCha8Rng,
-) -> (world::World, Vec<Line>) {
+fn fit(words: usize, style: Style, rng: &mut ChaCha8Rng) -> (world::World, Vec<Line>) {
     let mut n_facts = ((words as f64 / WORDS_PER_FACT) as usize).max(2);
     let mut best: Option<(f64, world::World, Vec<Line>, ChaCha8Rng)> = None;
     for _ in 0..LENGTH_ATTEMPTS {
         let mut stream = rng.clone();
-        let mut world = world::World::draw(n_facts, split, difficulty, &mut stream);
+        let mut world = world::World::draw(n_facts, style, &mut stream);
         let lines = narrate::narrate(&mut world, &mut stream);
         let ratio = count_words(&lines) as f64 / words as f64;
         let miss = (ratio - 1.0).abs();

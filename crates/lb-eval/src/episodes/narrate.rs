@@ -3,7 +3,7 @@
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::lexicon::{capitalise, pick};
+use super::lexicon::capitalise;
 use super::wording::{self, Wording};
 use super::world::{Fact, Relation, World};
 use super::{Difficulty, Line, Source, fill};
@@ -12,7 +12,8 @@ use super::{Difficulty, Line, Source, fill};
 pub(super) fn narrate(world: &mut World, rng: &mut ChaCha8Rng) -> Vec<Line> {
     // Every line gets a time between 0 and 1; a correction comes after what it corrects.
     let mut timed: Vec<(f64, Line)> = Vec::new();
-    let (guesses, noise) = match world.difficulty {
+    let (guesses, noise) = match world.style.difficulty {
+        _ if world.style.plain => (0.0, 0.0),
         Difficulty::Easy => (0.08, 0.25),
         Difficulty::Hard => (0.2, 0.3),
     };
@@ -36,14 +37,18 @@ fn asks_one_value(relation: Relation) -> bool {
 }
 
 fn state(fact: &Fact, value: &str, world: &World, rng: &mut ChaCha8Rng) -> String {
-    let pattern = pick(wording::statement(fact.relation).of(world.split), rng);
-    fill(pattern, &[("e", &fact.subject), ("v", value)])
+    let pattern = wording::statement(fact.relation, world.style, rng);
+    fill(&with_part(&pattern, rng), &[("e", &fact.subject), ("v", value)])
+}
+
+/// `pattern` with its part number.
+fn with_part(pattern: &str, rng: &mut ChaCha8Rng) -> String {
+    fill(pattern, &[("n", &rng.random_range(1..=9).to_string())])
 }
 
 fn sentence(wording: Wording, statement: &str, old: &str, world: &World, rng: &mut ChaCha8Rng) -> String {
-    let part = rng.random_range(1..=9).to_string();
-    let pattern = pick(wording.of(world.split), rng);
-    capitalise(&format!("{}.", fill(pattern, &[("s", statement), ("n", &part), ("old", old)])))
+    let pattern = with_part(&wording::pattern(wording, world.style, rng), rng);
+    capitalise(&format!("{}.", fill(&pattern, &[("s", statement), ("old", old)])))
 }
 
 fn tell(fact: &Fact, world: &World, timed: &mut Vec<(f64, Line)>, rng: &mut ChaCha8Rng) {
@@ -80,8 +85,7 @@ fn noise_line(fact: &Fact, world: &World, rng: &mut ChaCha8Rng) -> Line {
     } else {
         (Source::Reasoning, wording::REASONING_NOISE)
     };
-    let part = rng.random_range(1..=9).to_string();
-    let pattern = pick(wording.of(world.split), rng);
-    let text = capitalise(&format!("{}.", fill(pattern, &[("e", &fact.subject), ("n", &part)])));
+    let pattern = with_part(&wording::pattern(wording, world.style, rng), rng);
+    let text = capitalise(&format!("{}.", fill(&pattern, &[("e", &fact.subject)])));
     Line { source, text }
 }

@@ -6,17 +6,15 @@ use rand_chacha::ChaCha8Rng;
 
 use super::wording::{self, Wording};
 use super::world::{Fact, Relation, STATUSES, World};
-use super::{Difficulty, Kind, Question, fill, lexicon::pick};
+use super::{Difficulty, Kind, Question, fill};
 
 /// At most `wanted` questions, kinds in turn, no question twice.
 pub(super) fn draw(world: &mut World, wanted: usize, rng: &mut ChaCha8Rng) -> Vec<Question> {
-    let mut pools: Vec<Vec<Question>> = vec![
-        lookups(world, false, rng),
-        two_hop(world, rng),
-        lookups(world, true, rng),
-        counts(world, rng),
-        comparisons(world, rng),
-    ];
+    let mut pools: Vec<Vec<Question>> = vec![lookups(world, false, rng)];
+    if !world.style.plain {
+        let traps = [two_hop(world, rng), lookups(world, true, rng), counts(world, rng), comparisons(world, rng)];
+        pools.extend(traps);
+    }
     for pool in &mut pools {
         pool.shuffle(rng);
     }
@@ -41,11 +39,11 @@ pub(super) fn draw(world: &mut World, wanted: usize, rng: &mut ChaCha8Rng) -> Ve
 
 fn make(kind: Kind, text: String, answer: &str, relation: Relation, world: &World) -> Question {
     let answer = answer.trim_start_matches("the ").to_owned();
-    Question { kind, difficulty: world.difficulty, text, answer, relation, choices: Vec::new() }
+    Question { kind, difficulty: world.style.difficulty, text, answer, relation, choices: Vec::new() }
 }
 
 fn ask(wording: Wording, world: &World, pairs: &[(&str, &str)], rng: &mut ChaCha8Rng) -> String {
-    super::lexicon::capitalise(&fill(pick(wording.of(world.split), rng), pairs))
+    super::lexicon::capitalise(&fill(&wording::pattern(wording, world.style, rng), pairs))
 }
 
 fn lookups(world: &World, corrected: bool, rng: &mut ChaCha8Rng) -> Vec<Question> {
@@ -55,7 +53,8 @@ fn lookups(world: &World, corrected: bool, rng: &mut ChaCha8Rng) -> Vec<Question
         // A status is guessed one time in five; it is asked for seldom.
         .filter(|f| f.relation != Relation::Status || f.subject.len() % 3 == 0)
         .map(|f| {
-            let text = ask(wording::question(f.relation), world, &[("e", &f.subject)], rng);
+            let pattern = wording::question(f.relation, world.style, rng);
+            let text = super::lexicon::capitalise(&fill(&pattern, &[("e", &f.subject)]));
             make(kind, text, &f.value, f.relation, world)
         })
         .collect()
@@ -63,7 +62,7 @@ fn lookups(world: &World, corrected: bool, rng: &mut ChaCha8Rng) -> Vec<Question
 
 /// In easy episodes both steps of a two-hop question were right the first time.
 fn clean(world: &World, facts: &[&Fact]) -> bool {
-    world.difficulty == Difficulty::Hard || facts.iter().all(|f| f.superseded.is_empty())
+    world.style.difficulty == Difficulty::Hard || facts.iter().all(|f| f.superseded.is_empty())
 }
 
 fn two_hop(world: &World, rng: &mut ChaCha8Rng) -> Vec<Question> {
@@ -128,7 +127,7 @@ fn counts(world: &World, rng: &mut ChaCha8Rng) -> Vec<Question> {
 fn comparisons(world: &World, rng: &mut ChaCha8Rng) -> Vec<Question> {
     let mut rated: Vec<&Fact> = world.facts.iter().filter(|f| f.relation == Relation::Rating).collect();
     rated.shuffle(rng);
-    let three = world.difficulty == Difficulty::Hard && rng.random_bool(0.5);
+    let three = world.style.difficulty == Difficulty::Hard && rng.random_bool(0.5);
     let mut found = Vec::new();
     for group in rated.chunks(if three { 3 } else { 2 }) {
         let mut ordered = group.to_vec();

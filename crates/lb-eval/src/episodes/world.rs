@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::lexicon::{NOUNS, NameKind, fresh_name, pick};
-use super::{Difficulty, Split};
+use super::{Difficulty, Style};
 
 /// What a fact says about its subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -48,8 +48,7 @@ pub(super) struct Fact {
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) facts: Vec<Fact>,
-    pub(super) split: Split,
-    pub(super) difficulty: Difficulty,
+    pub(super) style: Style,
     items: Vec<String>,
     keepers: Vec<String>,
     taken: HashSet<String>,
@@ -57,11 +56,10 @@ pub(super) struct World {
 
 impl World {
     /// About `n_facts` facts over a random choice of relations.
-    pub(super) fn draw(n_facts: usize, split: Split, difficulty: Difficulty, rng: &mut ChaCha8Rng) -> Self {
+    pub(super) fn draw(n_facts: usize, style: Style, rng: &mut ChaCha8Rng) -> Self {
         let mut world = World {
             facts: Vec::with_capacity(n_facts),
-            split,
-            difficulty,
+            style,
             items: Vec::new(),
             keepers: Vec::new(),
             taken: HashSet::new(),
@@ -76,7 +74,9 @@ impl World {
             let relation = open.choose(rng).copied().unwrap_or(Relation::Keeper);
             misses += usize::from(!world.add(relation, rng));
         }
-        world.correct_some(rng);
+        if !style.plain {
+            world.correct_some(rng);
+        }
         world.facts.shuffle(rng);
         world
     }
@@ -128,11 +128,11 @@ impl World {
 
     fn new_item(&mut self, rng: &mut ChaCha8Rng) -> String {
         // Hard episodes hold names that share their first syllable.
-        let near = (self.difficulty == Difficulty::Hard && rng.random_bool(0.3))
+        let near = (self.style.difficulty == Difficulty::Hard && rng.random_bool(0.3))
             .then(|| self.items.choose(rng).cloned())
             .flatten();
         let near = near.as_deref().map(|n| n.trim_start_matches("the "));
-        let name = fresh_name(NameKind::Item, self.split, near, &mut self.taken, rng);
+        let name = fresh_name(NameKind::Item, self.style.split, near, &mut self.taken, rng);
         let item = format!("the {name} {}", pick(NOUNS, rng));
         self.items.push(item.clone());
         item
@@ -144,7 +144,7 @@ impl World {
         {
             return keeper.clone();
         }
-        fresh_name(NameKind::Person, self.split, None, &mut self.taken, rng)
+        fresh_name(NameKind::Person, self.style.split, None, &mut self.taken, rng)
     }
 
     /// A value that `subject` does not have yet; also used for guesses and for values corrected later.
@@ -161,11 +161,11 @@ impl World {
                 {
                     keeper.clone()
                 } else {
-                    fresh_name(NameKind::Person, self.split, None, &mut self.taken, rng)
+                    fresh_name(NameKind::Person, self.style.split, None, &mut self.taken, rng)
                 }
             }
             Relation::Place | Relation::Base => {
-                fresh_name(NameKind::Place, self.split, None, &mut self.taken, rng)
+                fresh_name(NameKind::Place, self.style.split, None, &mut self.taken, rng)
             }
             Relation::Code => format!("{}", rng.random_range(1000..10_000)),
             Relation::Status => pick(STATUSES, rng).to_owned(),
@@ -178,7 +178,7 @@ impl World {
     }
 
     fn correct_some(&mut self, rng: &mut ChaCha8Rng) {
-        let (share, twice) = match self.difficulty {
+        let (share, twice) = match self.style.difficulty {
             Difficulty::Easy => (0.12, 0.0),
             Difficulty::Hard => (0.25, 0.3),
         };

@@ -1,17 +1,24 @@
 //! Every sentence pattern of the episodes, training and held-out apart.
 //!
-//! `{e}` is the subject, `{v}` the value, `{n}` a part number, `{s}` a statement, `{old}` a value that was
-//! corrected, `{a}`, `{b}`, `{c}` items to compare. No pattern stands in both columns (a test checks it), and
-//! the words of the held-out column all occur in training: a pattern is new, its vocabulary is not.
+//! `{e}` is the subject, `{v}` the value, `{r}` what the relation is called, `{w}` who or what, `{n}` a part number,
+//! `{s}` a statement, `{old}` a value that was corrected, `{a}`, `{b}`, `{c}` items to compare. `[one|another]` is a
+//! choice. What training draws is never a held-out pattern (it is drawn again, and a test expands them all), and the
+//! words of the held-out column all occur in training: a pattern is new, its vocabulary is not.
 
+mod joined;
+mod lines;
 mod questions;
 mod statements;
 
-use super::Split;
-use super::world::Relation;
+use rand::Rng;
+use rand::seq::IndexedRandom;
+use rand_chacha::ChaCha8Rng;
 
-pub(super) use questions::question;
-pub(super) use statements::statement;
+pub(super) use joined::{COUNT, HIGHER, HIGHEST, KEEPER_BASE, LOWER, kept, linked};
+pub(super) use lines::{CORRECTION, FINDING, HYPOTHESIS, REASONING_NOISE, REJECTED, TOOL_NOISE};
+
+use super::world::Relation;
+use super::{Split, Style};
 
 /// One family of patterns.
 #[derive(Clone, Copy, Debug)]
@@ -20,233 +27,78 @@ pub(super) struct Wording {
     pub(super) held_out: &'static [&'static str],
 }
 
-impl Wording {
-    pub(super) fn of(&self, split: Split) -> &'static [&'static str] {
-        match split {
-            Split::Train => self.train,
-            Split::HeldOut => self.held_out,
-        }
-    }
-}
-
 macro_rules! wording {
     ([$($t:expr),* $(,)?], [$($h:expr),* $(,)?]) => { Wording { train: &[$($t),*], held_out: &[$($h),*] } };
 }
 use wording;
 
-/// Two hops: the item's keeper's base.
-pub(super) const KEEPER_BASE: Wording = wording!(
-    [
-        "Where does the keeper of {e} work?",
-        "Where is the keeper of {e} based?",
-        "In which place does the keeper of {e} work?",
-        "Name the base of the keeper of {e}.",
-        "Where does the person who keeps {e} work?",
-        "Tell me where the keeper of {e} works."
-    ],
-    [
-        "Where is the office of the keeper of {e}?",
-        "Tell me the base of the keeper of {e}.",
-        "Where is the person who keeps {e} based?"
-    ]
-);
+/// A pattern of `family` in this style, its choices made.
+pub(super) fn pattern(family: Wording, style: Style, rng: &mut ChaCha8Rng) -> String {
+    draw(family, &[], |frame| frame.to_owned(), style, rng)
+}
 
-/// Two hops: an attribute of the item that another item points to.
-pub(super) fn linked(relation: Relation) -> Wording {
-    match relation {
-        Relation::Code => wording!(
-            [
-                "What is the code of the item that {e} points to?",
-                "Which code opens the item that {e} refers to?",
-                "Name the code of the item that {e} is linked to.",
-                "{e} points to an item: what is its code?"
-            ],
-            [
-                "Tell me the code of the item that {e} points to.",
-                "Which code opens the item that {e} is linked to?"
-            ]
-        ),
-        Relation::Place => wording!(
-            [
-                "Where is the item that {e} points to?",
-                "What is the location of the item that {e} refers to?",
-                "Where is the item stored that {e} is linked to?",
-                "{e} points to an item: where is it?"
-            ],
-            ["Tell me the location of the item that {e} points to.", "Where is the item that {e} refers to?"]
-        ),
-        _ => wording!(
-            [
-                "Who keeps the item that {e} points to?",
-                "Who is the keeper of the item that {e} refers to?",
-                "Name the keeper of the item that {e} is linked to.",
-                "{e} points to an item: who keeps it?"
-            ],
-            [
-                "Tell me the keeper of the item that {e} points to.",
-                "Who keeps the item that {e} is linked to?"
-            ]
-        ),
+/// A pattern that states a fact.
+pub(super) fn statement(relation: Relation, style: Style, rng: &mut ChaCha8Rng) -> String {
+    let name = |frame: &str| frame.replace("{r}", statements::noun(relation));
+    draw(statements::statement(relation), statements::FRAMES, name, style, rng)
+}
+
+/// A pattern that asks for a fact.
+pub(super) fn question(relation: Relation, style: Style, rng: &mut ChaCha8Rng) -> String {
+    let who = if relation == Relation::Keeper { "who" } else { "what" };
+    let name = |frame: &str| frame.replace("{r}", statements::noun(relation)).replace("{w}", who);
+    draw(questions::question(relation), questions::FRAMES, name, style, rng)
+}
+
+/// Training draws a relation's own patterns and the frames of all relations alike, plain episodes the first pattern.
+fn draw(
+    family: Wording,
+    frames: &[&'static str],
+    name: impl Fn(&str) -> String,
+    style: Style,
+    rng: &mut ChaCha8Rng,
+) -> String {
+    let first = |patterns: &[&str]| resolve(patterns.first().copied().unwrap_or_default(), |_| 0);
+    if style.split == Split::HeldOut {
+        return if style.plain { first(family.held_out) } else { (*chosen(family.held_out, rng)).to_owned() };
+    }
+    if style.plain {
+        return first(family.train);
+    }
+    loop {
+        let framed = !frames.is_empty() && rng.random_bool(0.5);
+        let pattern = if framed { name(chosen(frames, rng)) } else { (*chosen(family.train, rng)).to_owned() };
+        let pattern = resolve(&pattern, |choices| rng.random_range(0..choices));
+        // A bare statement is no pattern of its own.
+        if pattern == "{s}" || !family.held_out.contains(&pattern.as_str()) {
+            return pattern;
+        }
     }
 }
 
-/// Two hops backwards: an attribute of the one item that a person keeps.
-pub(super) fn kept(relation: Relation) -> Wording {
-    match relation {
-        Relation::Code => wording!(
-            [
-                "What is the code of the item kept by {e}?",
-                "Which code opens the item that {e} keeps?",
-                "Name the code of the item in the care of {e}."
-            ],
-            ["Tell me the code of the item that {e} keeps.", "Which code opens the item kept by {e}?"]
-        ),
-        _ => wording!(
-            [
-                "Where is the item kept by {e}?",
-                "What is the location of the item that {e} keeps?",
-                "Where is the item in the care of {e} stored?"
-            ],
-            ["Tell me the location of the item that {e} keeps.", "Where is the item that {e} keeps?"]
-        ),
-    }
+fn chosen<'a>(table: &'a [&'static str], rng: &mut ChaCha8Rng) -> &'a &'static str {
+    table.choose(rng).unwrap_or(&"")
 }
 
-/// How many items have a status.
-pub(super) const COUNT: Wording = wording!(
-    [
-        "How many items are {v}?",
-        "How many of the items are {v}?",
-        "Count the items that are {v}.",
-        "What is the number of items that are {v}?",
-        "How many items are listed as {v}?",
-        "Name the number of {v} items."
-    ],
-    ["Tell me how many items are {v}.", "How many {v} items are listed?", "What is the number of {v} items?"]
-);
-
-/// Which of two items is rated higher.
-pub(super) const HIGHER: Wording = wording!(
-    [
-        "Which is rated higher, {a} or {b}?",
-        "Which has the higher rating, {a} or {b}?",
-        "Of {a} and {b}, which is rated higher?",
-        "Name the one that is rated higher, {a} or {b}."
-    ],
-    ["Which of {a} and {b} is rated higher?", "Of {a} and {b}, which has the higher rating?"]
-);
-
-/// Which of two items is rated lower.
-pub(super) const LOWER: Wording = wording!(
-    [
-        "Which is rated lower, {a} or {b}?",
-        "Which has the lower rating, {a} or {b}?",
-        "Of {a} and {b}, which is rated lower?",
-        "Name the one that is rated lower, {a} or {b}."
-    ],
-    ["Which of {a} and {b} is rated lower?", "Of {a} and {b}, which has the lower rating?"]
-);
-
-/// Which of three items is rated highest.
-pub(super) const HIGHEST: Wording = wording!(
-    [
-        "Which is rated highest, {a}, {b} or {c}?",
-        "Which has the highest rating, {a}, {b} or {c}?",
-        "Of {a}, {b} and {c}, which is rated highest?"
-    ],
-    ["Which of {a}, {b} and {c} is rated highest?", "Of {a}, {b} and {c}, which has the highest rating?"]
-);
-
-/// What stands before a confirmed finding.
-pub(super) const FINDING: Wording = wording!(
-    [
-        "{s}",
-        "{s}",
-        "{s}",
-        "part {n}: {s}",
-        "it turns out that {s}",
-        "confirmed: {s}",
-        "note: {s}",
-        "part {n} says that {s}",
-        "we now know that {s}",
-        "part {n} shows that {s}"
-    ],
-    ["{s}", "part {n} says: {s}", "now confirmed: {s}", "part {n} confirmed that {s}"]
-);
-
-/// A guess; what it states never counts.
-pub(super) const HYPOTHESIS: Wording = wording!(
-    [
-        "perhaps {s}",
-        "hypothesis: {s}",
-        "maybe {s}",
-        "it could be that {s}",
-        "a guess: {s}",
-        "not confirmed: {s}",
-        "the hypothesis is that {s}"
-    ],
-    ["a hypothesis: {s}", "perhaps it could be that {s}", "maybe, not confirmed: {s}"]
-);
-
-/// A branch that was given up; what it states never counts.
-pub(super) const REJECTED: Wording = wording!(
-    [
-        "rejected: {s}",
-        "ruled out: {s}",
-        "it is not true that {s}",
-        "wrong branch: {s}",
-        "we ruled out that {s}",
-        "dead end: {s}",
-        "it proved wrong that {s}"
-    ],
-    ["not true: {s}", "we rejected that {s}", "proved wrong: {s}"]
-);
-
-/// A correction; the last one counts.
-pub(super) const CORRECTION: Wording = wording!(
-    [
-        "correction: {s}",
-        "correction: {s}, not {old}",
-        "update: {s}",
-        "later: {s}, not {old}",
-        "on a second look {s}",
-        "the note was wrong: {s}",
-        "update: {s}, not {old}",
-        "corrected: {s}"
-    ],
-    [
-        "later correction: {s}",
-        "second look: {s}, not {old}",
-        "update, corrected: {s}",
-        "on a second look {s}, not {old}"
-    ]
-);
-
-/// Tool output that finds nothing.
-pub(super) const TOOL_NOISE: Wording = wording!(
-    [
-        "grep {e}: no match in part {n}",
-        "read part {n}: nothing new",
-        "open part {n}: done",
-        "scan of part {n}: no new items",
-        "read part {n}: done, {n} lines"
-    ],
-    ["grep {e} in part {n}: nothing", "scan of part {n}: done", "open part {n}: {n} lines, nothing new"]
-);
-
-/// The orchestrator thinking aloud.
-pub(super) const REASONING_NOISE: Wording = wording!(
-    [
-        "next comes part {n}",
-        "part {n} was a dead end",
-        "{e} is only named in part {n}",
-        "back to part {n}",
-        "part {n} has nothing new on {e}",
-        "look at part {n} next",
-        "there is no more on {e}"
-    ],
-    ["next, back to part {n}", "there is nothing new in part {n}", "look for {e} in part {n} next"]
-);
+/// `pattern` with each `[one|another]` replaced by the alternative that `choose` picks among so many.
+fn resolve(pattern: &str, mut choose: impl FnMut(usize) -> usize) -> String {
+    let mut text = String::with_capacity(pattern.len());
+    let mut rest = pattern;
+    while let Some((before, (choice, after))) =
+        rest.split_once('[').and_then(|(before, tail)| Some((before, tail.split_once(']')?)))
+    {
+        let alternatives: Vec<&str> = choice.split('|').collect();
+        text.push_str(before);
+        text.push_str(alternatives[choose(alternatives.len())]);
+        rest = after;
+    }
+    text.push_str(rest);
+    // An empty alternative leaves a gap.
+    while text.contains("  ") {
+        text = text.replace("  ", " ");
+    }
+    text.trim_end().to_owned()
+}
 
 #[cfg(test)]
 mod tests {
@@ -254,37 +106,82 @@ mod tests {
 
     use super::*;
 
+    const RELATIONS: [Relation; 7] = [
+        Relation::Keeper,
+        Relation::Place,
+        Relation::Code,
+        Relation::Status,
+        Relation::Rating,
+        Relation::Link,
+        Relation::Base,
+    ];
+
     fn all() -> Vec<Wording> {
-        use Relation::{Base, Code, Keeper, Link, Place, Rating, Status};
-        let relations = [Keeper, Place, Code, Status, Rating, Link, Base];
-        let mut all: Vec<Wording> = relations.iter().flat_map(|&r| [statement(r), question(r)]).collect();
+        use Relation::{Code, Keeper, Place};
+        let mut all: Vec<Wording> =
+            RELATIONS.iter().flat_map(|&r| [statements::statement(r), questions::question(r)]).collect();
         all.extend([KEEPER_BASE, linked(Code), linked(Place), linked(Keeper), kept(Code), kept(Place)]);
-        all.extend([COUNT, HIGHER, LOWER, HIGHEST, HYPOTHESIS, REJECTED, CORRECTION]);
+        all.extend([COUNT, HIGHER, LOWER, HIGHEST, FINDING, HYPOTHESIS, REJECTED, CORRECTION]);
         all.extend([TOOL_NOISE, REASONING_NOISE]);
         all
     }
 
+    /// Every way to make the choices of a pattern.
+    fn expansions(pattern: &str) -> Vec<String> {
+        let Some((before, tail)) = pattern.split_once('[') else { return vec![pattern.to_owned()] };
+        let (choice, after) = tail.split_once(']').unwrap();
+        choice.split('|').flat_map(|c| expansions(&format!("{before}{c}{after}"))).collect()
+    }
+
     #[test]
-    fn no_pattern_is_in_both_splits() {
-        let train: HashSet<&str> = all().iter().flat_map(|w| w.train).copied().collect();
-        for wording in all() {
-            for pattern in wording.held_out {
-                assert!(!train.contains(pattern), "{pattern}");
+    fn training_never_draws_a_held_out_pattern() {
+        use rand::SeedableRng;
+        let style = Style { split: Split::Train, difficulty: super::super::Difficulty::Easy, plain: false };
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        // Drawn often enough to meet every frame of every relation many times over.
+        let seen: HashSet<String> = (0..4000)
+            .flat_map(|_| RELATIONS)
+            .flat_map(|r| [statement(r, style, &mut rng), question(r, style, &mut rng)])
+            .collect();
+        assert!(seen.len() > 700, "{}", seen.len());
+        for relation in RELATIONS {
+            for family in [statements::statement(relation), questions::question(relation)] {
+                for pattern in family.held_out {
+                    assert!(!seen.contains(*pattern), "{relation:?}: {pattern}");
+                }
             }
         }
-        // A bare statement is no pattern of its own.
-        let framed = |side: &'static [&str]| side.iter().filter(|p| **p != "{s}").collect::<HashSet<_>>();
-        assert!(framed(FINDING.train).is_disjoint(&framed(FINDING.held_out)));
+    }
+
+    #[test]
+    fn families_without_frames_share_no_pattern_between_the_splits() {
+        for family in all() {
+            let train: HashSet<String> = family.train.iter().flat_map(|p| expansions(p)).collect();
+            for pattern in family.held_out.iter().filter(|p| **p != "{s}") {
+                // A bare statement is no pattern of its own; a relation's own patterns are kept apart when drawn.
+                assert!(!train.contains(*pattern) || pattern.contains("{v}"), "{pattern}");
+            }
+        }
     }
 
     #[test]
     fn held_out_patterns_use_words_of_training() {
-        let words = |side: fn(&Wording) -> &'static [&'static str]| -> HashSet<String> {
-            let patterns: Vec<&str> = all().iter().chain([&FINDING]).flat_map(side).copied().collect();
+        let words = |patterns: Vec<String>| -> HashSet<String> {
             let text = patterns.join(" ").to_lowercase();
             text.split(|c: char| !c.is_alphabetic()).map(str::to_owned).collect()
         };
-        let unknown: Vec<String> = words(|w| w.held_out).difference(&words(|w| w.train)).cloned().collect();
+        let frames = statements::FRAMES.iter().chain(questions::FRAMES).flat_map(|p| expansions(p));
+        let named = RELATIONS.map(|r| statements::noun(r).to_owned());
+        let train = all().iter().flat_map(|w| w.train).flat_map(|p| expansions(p)).chain(frames).chain(named).collect();
+        let held_out = all().iter().flat_map(|w| w.held_out).map(|p| (*p).to_owned()).collect();
+        let unknown: Vec<String> = words(held_out).difference(&words(train)).cloned().collect();
         assert!(unknown.is_empty(), "{unknown:?}");
+    }
+
+    #[test]
+    fn choices_resolve_and_leave_no_gap() {
+        assert_eq!(resolve("{v} is [named|given] as [the|] {r}", |n| n - 1), "{v} is given as {r}");
+        assert_eq!(resolve("{s}[, not {old}|]", |_| 0), "{s}, not {old}");
+        assert_eq!(resolve("{s}[, not {old}|]", |_| 1), "{s}");
     }
 }
