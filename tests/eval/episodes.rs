@@ -7,7 +7,11 @@ use latent_briefing::eval::episodes::{Difficulty, Episode, EpisodeConfig, Kind, 
 use proptest::prelude::*;
 
 fn draw(seed: u64, split: Split, words: (usize, usize), questions: usize) -> Episode {
-    Episode::generate(seed, &EpisodeConfig { split, difficulty: None, words, questions, plain: false }).unwrap()
+    Episode::generate(
+        seed,
+        &EpisodeConfig { split, difficulty: None, words, questions, plain: false, focus: None },
+    )
+    .unwrap()
 }
 
 /// Capitalised words that do not start a sentence or stand alone as a label: the names.
@@ -174,7 +178,14 @@ fn lengths_out_of_range_are_named() {
         ((40, 50_000), 3, "words"),
         ((40, 100), 0, "questions"),
     ] {
-        let config = EpisodeConfig { split: Split::Train, difficulty: None, words, questions, plain: false };
+        let config = EpisodeConfig {
+            split: Split::Train,
+            difficulty: None,
+            words,
+            questions,
+            plain: false,
+            focus: None,
+        };
         match Episode::generate(1, &config) {
             Err(Error::Config { field: named, .. }) => assert_eq!(named, field),
             other => panic!("{other:?}"),

@@ -24,7 +24,7 @@ with torch.no_grad():
     for r, row in enumerate(rows):
         log = sum(row["log"], [])
         start = batch.log
-        for tokens, _, _ in row["qa"]:
+        for tokens, *_ in row["qa"]:
             alone = model(input_ids=torch.tensor([log + tokens])).logits[0, len(log):]
             worst = max(worst, (ours[r, start:start + len(tokens)] - alone).abs().max().item())
             start += len(tokens)

@@ -19,11 +19,13 @@ def line_text(line):
 class Episodes:
     """An endless stream of episodes of one length, from `lb-episodes`."""
 
-    def __init__(self, binary, split, words, questions, seed, tok, plain=False):
+    def __init__(self, binary, split, words, questions, seed, tok, plain=False, focus=None):
         self.command = [binary, "--split", split, "--questions", str(questions), "--min-words", str(words[0]),
                         "--max-words", str(words[1])]
         if plain:
             self.command.append("--plain")
+        if focus:
+            self.command += ["--focus", focus]
         self.seed, self.tok, self.buffer = seed, tok, []
         self.head = tok.encode(HEAD).ids
         self.tail = tok.encode(TAIL).ids
@@ -44,8 +46,21 @@ class Episodes:
         answers = ids([q["answer"] for q in questions])
         return {
             "lines": lines,
-            "qa": [(a + self.tail, b + [self.end], q["kind"]) for a, b, q in zip(asked, answers, questions)],
+            "qa": [(a + self.tail, b + [self.end], q["kind"], self.hints(q, len(a + self.tail)))
+                   for a, b, q in zip(asked, answers, questions)],
         }
+
+    def hints(self, question, length):
+        """(position in the prompt, token) for the steps of a question: the entity in between where the answer is due,
+        its second token one position earlier; a rating where its item has just been named."""
+        found = []
+        for step in question.get("steps", []):
+            ids = self.tok.encode(step["value"]).ids
+            if step["upto"] == question["text"]:
+                found += [(length - 1, ids[0]), (length - 2, ids[1])] if len(ids) > 1 else [(length - 1, ids[0])]
+            else:
+                found.append((len(self.tok.encode(TASK.format(question=step["upto"])).ids) - 1, ids[0]))
+        return found
 
     def next(self):
         if not self.buffer:
@@ -63,12 +78,13 @@ class Batch:
     def __init__(self, rows, stretch=0, rng=random):
         n = len(rows)
         self.log = max(sum(map(len, row["log"])) for row in rows)
-        right = max(sum(len(tokens) for tokens, _, _ in row["qa"]) for row in rows)
+        right = max(sum(len(q[0]) for q in row["qa"]) for row in rows)
         total = self.log + right
         self.owner = torch.full((n, right), -1)
         self.tokens = torch.zeros((n, total), dtype=torch.long)
         self.positions = torch.zeros((n, total), dtype=torch.long)
         self.targets = torch.full((n, total), -100)
+        self.hints = torch.full((n, total), -100)
         self.log_lengths = torch.tensor([sum(map(len, row["log"])) for row in rows])
         self.answer_of = torch.full((n, total), -1, dtype=torch.long)
         self.kinds, self.real = [], 0
@@ -85,8 +101,10 @@ class Batch:
         for start, answer in row.get("asked_in_log", []):
             self.expect(r, start, answer, "recall")
         start = self.log
-        for i, (tokens, answer, kind) in enumerate(row["qa"]):
+        for i, (tokens, answer, kind, hints) in enumerate(row["qa"]):
             self.put(r, start, position, tokens)
+            for offset, token in hints:
+                self.hints[r, start + offset] = token
             self.owner[r, start - self.log:start - self.log + len(tokens)] = i
             start += len(tokens)
             self.expect(r, start - len(answer), answer, kind)
@@ -104,7 +122,7 @@ class Batch:
 
 def episode_row(stream, max_questions):
     episode = stream.next()
-    qa = [(asked + answer, answer, kind) for asked, answer, kind in episode["qa"][:max_questions]]
+    qa = [(asked + answer, answer, kind, hints) for asked, answer, kind, hints in episode["qa"][:max_questions]]
     return {"log": [stream.head] + episode["lines"], "qa": qa}
 
 

@@ -30,6 +30,9 @@ from data import Batch, Episodes, bound_row, episode_row, line_text, recall_row
 # Words of log. The first lessons are plain: one sentence pattern a relation, nothing but facts.
 PLAIN = [14, 28, 56, 112, 224]
 LEVELS = PLAIN + [30, 60, 120, 240, 480, 900, 1500, 2200]
+# Lessons of one kind of question each, with a length of their own: (plain, words of log).
+LESSONS = [(True, 24), (True, 48), (True, 96), (False, 40), (False, 80), (False, 160), (False, 320), (False, 640)]
+KINDS = ["two-hop", "corrected", "count", "comparison"]
 EVAL = [("512-2048 tokens", (285, 1080)), ("2048-4096 tokens", (1100, 2150))]
 EVAL_SEED = 900_000_000
 # Accuracy of one-token recall at which episodes take over; more is slow to come and not needed.
@@ -57,7 +60,9 @@ def arguments():
     p.add_argument("--device", default="cpu")
     p.add_argument("--start-from", type=Path, help="a last.pt whose weights to begin with; may have fewer layers")
     p.add_argument("--start-level", type=int, help="length to start or go on with, an index into LEVELS")
-    p.add_argument("--pass-at", type=float, default=0.8, help="accuracy (one-hop and corrected) at which logs grow longer")
+    p.add_argument("--pass-at", type=float, default=0.8, help="one-hop accuracy at which logs grow longer")
+    p.add_argument("--lessons", type=float, default=0.5, help="share of batches that teach one kind of question")
+    p.add_argument("--hint-weight", type=float, default=0.5, help="of the loss on the steps to an answer")
     p.add_argument("--eval-minutes", type=float, default=8)
     p.add_argument("--questions", type=int, default=28, help="questions per log in training")
     return p.parse_args()
@@ -129,11 +134,19 @@ def forward(model, batch, device):
     tokens, positions, targets = (t.to(device) for t in (batch.tokens, batch.positions, batch.targets))
     # A four-dimensional mask is passed through; our attention knows the layout and reads none.
     no_mask = torch.zeros((1, 1, 1, 1), device=device)
+    halfway = []
+    middle = model.model.layers[len(model.model.layers) * 2 // 3 - 1]
+    hook = middle.register_forward_hook(lambda _, __, out: halfway.append(out[0] if isinstance(out, tuple) else out))
     with torch.autocast(device, dtype=torch.bfloat16):
         attention.layout(batch, device)
         hidden = model.model(input_ids=tokens, position_ids=positions, attention_mask=no_mask, use_cache=False)[0]
         chosen = targets != -100
         logits = model.lm_head(hidden[chosen])
+        # The steps to an answer, read off at two thirds of the depth, where the rest can still use them.
+        hinted = batch.hints.to(device) != -100
+        steps = model.lm_head(model.model.norm(halfway[0][hinted])).float()
+    hook.remove()
+    model.steps = steps, batch.hints.to(device)[hinted]
     return logits.float(), targets[chosen], batch.answer_of[batch.targets != -100]
 
 
@@ -170,14 +183,17 @@ class Curriculum:
         self.streams, self.pools, self.recent = {}, {}, []
         self.recall, self.recall_recent, self.pairs = 0.0, [], 0
         self.bound, self.bound_recent, self.marker = 0, [], tok.token_to_id(":")
+        self.lessons, self.lessons_recent = [0] * len(KINDS), [[] for _ in KINDS]
 
-    def stream(self, level):
-        if level not in self.streams:
-            words = (max(10, LEVELS[level] * 2 // 3), LEVELS[level])
-            seed = 1_000_000_000 * (level + 1) + self.rng.randrange(10**8)
-            self.streams[level] = Episodes(self.args.episodes, "train", words, self.args.questions, seed, self.tok,
-                                           plain=level < len(PLAIN))
-        return self.streams[level]
+    def stream(self, level, focus=None):
+        """Episodes of one level, or of one level of a lesson."""
+        if (level, focus) not in self.streams:
+            plain, longest = LESSONS[level] if focus else (level < len(PLAIN), LEVELS[level])
+            words = (max(10, longest * 2 // 3), longest)
+            seed = 1_000_000_000 * (len(self.streams) + 1) + self.rng.randrange(10**8)
+            self.streams[level, focus] = Episodes(self.args.episodes, "train", words, self.args.questions, seed, self.tok,
+                                                  plain, focus)
+        return self.streams[level, focus]
 
     def batch(self):
         plan, rng = self.plan, self.rng
@@ -201,22 +217,32 @@ class Curriculum:
             rows = [recall_row(vocab, pairs, key_len, rng, gap)
                     for _ in range(max(1, tokens // (pairs * 4 * (key_len + 1 + gap // 2))))]
             return Batch(rows)
+        if self.level >= len(PLAIN) and plan.random() < self.args.lessons:
+            # The kind that is furthest behind comes most often.
+            kind = plan.choices(range(len(KINDS)), [1 + max(self.lessons) - level for level in self.lessons])[0]
+            level = self.lessons[kind] if plan.random() < 0.7 else plan.randrange(self.lessons[kind] + 1)
+            self.now = (kind, level)
+            return Batch(self.rows(level, KINDS[kind]), self.stretch(LESSONS[level][1]), rng)
         # Shorter logs are rehearsed; plain ones hardly, once the whole language is there.
         shortest = 0 if self.level < len(PLAIN) or plan.random() < 0.1 else len(PLAIN)
-        level = self.level if plan.random() < 0.6 else plan.randrange(shortest, self.level + 1)
+        newest = 0.6 if self.level + 1 < len(LEVELS) else 0.15
+        level = self.level if plan.random() < newest else plan.randrange(shortest, self.level + 1)
         self.now = level
-        room = 4300 - LEVELS[level] * 1.7
-        lines = LEVELS[level] / 10
-        stretch = int(2 * room / lines * rng.random()) if rng.random() < 0.4 and room > 0 else 0
-        return Batch(self.rows(level), stretch, rng)
+        return Batch(self.rows(level), self.stretch(LEVELS[level]), rng)
 
-    def rows(self, level):
+    def stretch(self, words):
+        """Largest gap between lines: four times in ten so wide that distances reach 4,300 positions."""
+        room = 4300 - words * 1.9
+        return int(2 * room / (words / 10) * self.rng.random()) if self.rng.random() < 0.4 and room > 0 else 0
+
+    def rows(self, level, focus=None):
         """A batch of rows of like length: drawn from a sorted pool, so that little is padding."""
-        pool = self.pools.setdefault(level, [])
+        pool = self.pools.setdefault((level, focus), [])
         size = lambda row: (sum(map(len, row["log"])), sum(len(q[0]) for q in row["qa"]))
         if not pool:
-            stream = self.stream(level)
-            pool += sorted((episode_row(stream, self.args.questions) for _ in range(128 if LEVELS[level] <= 120 else 24)), key=lambda r: sum(size(r)))
+            stream = self.stream(level, focus)
+            count = 128 if (LESSONS[level][1] if focus else LEVELS[level]) <= 120 else 24
+            pool += sorted((episode_row(stream, self.args.questions) for _ in range(count)), key=lambda r: sum(size(r)))
         start = self.rng.randrange(max(1, len(pool) - 8))
         rows, log, right = [], 0, 0
         while start < len(pool):
@@ -240,8 +266,16 @@ class Curriculum:
             if self.bound < len(BOUND) and sum(self.bound_recent) / 15 > 0.8:
                 self.bound, self.bound_recent = self.bound + 1, []
                 return True
+        elif isinstance(self.now, tuple):
+            kind, level = self.now
+            asked = [r for k, r in results if k == KINDS[kind]]
+            if asked and level == self.lessons[kind]:
+                recent = self.lessons_recent[kind] = (self.lessons_recent[kind] + [sum(asked) / len(asked)])[-8:]
+                if len(recent) == 8 and sum(recent) / 8 > 0.85 and level + 1 < len(LESSONS):
+                    self.lessons[kind], self.lessons_recent[kind] = level + 1, []
+                    return True
         elif self.now == self.level:
-            easy = [r for k, r in results if k in ("one-hop", "corrected")]
+            easy = [r for k, r in results if k == "one-hop"]
             if easy:
                 self.recent = (self.recent + [sum(easy) / len(easy)])[-12:]
             if len(self.recent) == 12 and sum(self.recent) / 12 > self.args.pass_at and self.level + 1 < len(LEVELS):
@@ -273,7 +307,8 @@ def main():
         dist.barrier()
     model = new_model(args, tok).to(args.device)
     muon, adam = optimisers(model, args.lr)
-    state = {"seconds": 0.0, "step": 0, "seen": 0, "level": 0, "recall": 0.0, "pairs": 0, "bound": 0}
+    state = {"seconds": 0.0, "step": 0, "seen": 0, "level": 0, "recall": 0.0, "pairs": 0, "bound": 0,
+             "lessons": [0] * len(KINDS)}
     last = args.out / "last.pt"
     if args.start_from and not last.exists():
         saved = torch.load(args.start_from, map_location=args.device, weights_only=False)
@@ -292,6 +327,7 @@ def main():
     rng = random.Random(args.seed * 1_000_003 + state["step"] + 7919 * (rank + 1))
     course = Curriculum(args, tok, state["level"] if args.start_level is None else args.start_level, plan, rng)
     course.recall, course.pairs, course.bound = state["recall"], state["pairs"], state["bound"]
+    course.lessons = list(state["lessons"])
     log = open(args.out / "log.jsonl", "a", buffering=1)
     started, before = time.time(), state["seconds"]
     next_eval, next_save = before + 60 * args.eval_minutes, before + 180
@@ -302,11 +338,12 @@ def main():
         elapsed = before + time.time() - started
         if world > 1:
             # The first process decides how far we are; the others follow.
-            told = torch.tensor([elapsed, course.level, course.recall, course.pairs, course.bound], dtype=torch.float64)
+            told = torch.tensor([elapsed, course.level, course.recall, course.pairs, course.bound, *course.lessons], dtype=torch.float64)
             dist.broadcast(told, 0)
             if rank:
                 elapsed, course.recall = told[0].item(), told[2].item()
                 course.level, course.pairs, course.bound = int(told[1]), int(told[3]), int(told[4])
+                course.lessons = [int(level) for level in told[5:]]
         share = elapsed / (60 * args.minutes)
         if share >= 1:
             break
@@ -315,6 +352,11 @@ def main():
         losses = F.cross_entropy(logits, targets, reduction="none")
         w = torch.tensor([weight.get(k, 1.0) for k in batch.kinds])[answer_of].to(losses.device)
         loss = (losses * w).sum() / w.sum()
+        steps, wanted = model.steps
+        if len(wanted):
+            hinted = F.cross_entropy(steps, wanted, reduction="none")
+            loss = loss + args.hint_weight * hinted.sum() / w.sum()
+            sums["steps"] += (steps.argmax(-1) == wanted).tolist()
         loss.backward()
         if world > 1:
             flat = torch.cat([p.grad.view(-1) for p in model.parameters()])
@@ -333,19 +375,25 @@ def main():
             optimiser.zero_grad(set_to_none=True)
         state["step"] += 1
         state["seen"] += batch.real * world
+        lessons_now = list(course.lessons)
         results = exact(logits.detach(), targets, answer_of, batch.kinds)
         risen = course.record(results)
         for kind, right in results:
             # Accuracy at the present length, not over all lengths.
-            if course.now in ("recall", course.level, "bound"):
-                sums["bound" if course.now == "bound" else kind].append(right)
+            if course.now in ("recall", course.level):
+                sums[kind].append(right)
+            elif course.now == "bound":
+                sums["bound"].append(right)
+            elif isinstance(course.now, tuple) and kind == KINDS[course.now[0]] and course.now[1] == lessons_now[course.now[0]]:
+                sums[f"lesson {kind}"].append(right)
         sums["loss"].append(loss.item())
-        state.update(seconds=elapsed, level=course.level, recall=course.recall, pairs=course.pairs, bound=course.bound)
+        state.update(seconds=elapsed, level=course.level, recall=course.recall, pairs=course.pairs, bound=course.bound,
+                     lessons=list(course.lessons))
         if rank:
             sums.clear()
             continue
         if state["step"] % 50 == 0 or risen:
-            row = {"minutes": round(elapsed / 60, 2), "step": state["step"], "tokens": state["seen"], "words": LEVELS[course.level], "plain": course.level < len(PLAIN), "pairs": course.pairs, "stage": course.bound,
+            row = {"minutes": round(elapsed / 60, 2), "step": state["step"], "tokens": state["seen"], "words": LEVELS[course.level], "plain": course.level < len(PLAIN), "pairs": course.pairs, "stage": course.bound, "lessons": course.lessons,
                    **{k: round(sum(v) / len(v), 3) for k, v in sorted(sums.items())}}
             log.write(json.dumps(row) + "\n")
             sums.clear()

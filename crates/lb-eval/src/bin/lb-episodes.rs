@@ -3,7 +3,7 @@
 use std::io::{BufWriter, ErrorKind, Write};
 
 use clap::{Parser, ValueEnum};
-use lb_eval::episodes::{Difficulty, Episode, EpisodeConfig, Split};
+use lb_eval::episodes::{Difficulty, Episode, EpisodeConfig, Kind, Split};
 
 #[derive(Clone, Copy, ValueEnum)]
 enum SplitArg {
@@ -15,6 +15,15 @@ enum SplitArg {
 enum DifficultyArg {
     Easy,
     Hard,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum KindArg {
+    OneHop,
+    TwoHop,
+    Corrected,
+    Count,
+    Comparison,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -49,9 +58,12 @@ struct Args {
     /// Easy or hard; both in equal parts without it.
     #[arg(long, value_enum)]
     difficulty: Option<DifficultyArg>,
-    /// One sentence pattern a relation, one-hop questions only, no traps: first lessons in training.
+    /// One sentence pattern a relation, no guesses, no noise: first lessons in training.
     #[arg(long)]
     plain: bool,
+    /// Questions of one kind, over relations that give rise to it.
+    #[arg(long, value_enum)]
+    focus: Option<KindArg>,
     /// What to write.
     #[arg(long, value_enum, default_value = "episodes")]
     format: Format,
@@ -70,6 +82,13 @@ fn write(args: &Args, out: &mut impl Write) -> Result<(), Box<dyn std::error::Er
         words: (args.min_words, args.max_words),
         questions: args.questions,
         plain: args.plain,
+        focus: args.focus.map(|kind| match kind {
+            KindArg::OneHop => Kind::OneHop,
+            KindArg::TwoHop => Kind::TwoHop,
+            KindArg::Corrected => Kind::Corrected,
+            KindArg::Count => Kind::Count,
+            KindArg::Comparison => Kind::Comparison,
+        }),
     };
     for i in 0..args.count {
         let episode = Episode::generate(args.seed.wrapping_add(i), &config)?;

@@ -110,6 +110,18 @@ pub struct Question {
     pub relation: Relation,
     /// Four choices, the answer among them, for the LongBench v2 form.
     pub choices: Vec<String>,
+    /// The steps to the answer, where there are any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
+}
+
+/// What a reader has found out by a point of the question: an aid in training, not for the worker to read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The question up to that point.
+    pub upto: String,
+    /// The entity in between, or the rating of the item just named.
+    pub value: String,
 }
 
 /// A log and the questions about it.
@@ -138,15 +150,17 @@ pub struct EpisodeConfig {
     pub words: (usize, usize),
     /// Questions an episode, 1 to 1,000 (fewer where the facts allow no more).
     pub questions: usize,
-    /// First lessons for a worker in training: one sentence pattern a relation, one-hop questions only, no
-    /// guesses, corrections or noise.
+    /// First lessons for a worker in training: one sentence pattern a relation, no guesses and no noise; without a
+    /// focus, no corrections and one-hop questions only.
     pub plain: bool,
+    /// Lessons of one kind: relations that give rise to it, and its questions only (one-hop where there is none).
+    pub focus: Option<Kind>,
 }
 
 impl EpisodeConfig {
     /// Held-out episodes of `words` words with `questions` questions each.
     pub fn held_out(words: (usize, usize), questions: usize) -> Self {
-        Self { split: Split::HeldOut, difficulty: None, words, questions, plain: false }
+        Self { split: Split::HeldOut, difficulty: None, words, questions, plain: false, focus: None }
     }
 
     /// # Errors
@@ -169,6 +183,7 @@ struct Style {
     split: Split,
     difficulty: Difficulty,
     plain: bool,
+    focus: Option<Kind>,
 }
 
 /// Words a fact takes, tags and noise around it counted in: where the search for the right number of facts starts.
@@ -197,7 +212,7 @@ impl Episode {
             } else {
                 Difficulty::Hard
             });
-            let style = Style { split: config.split, difficulty, plain: config.plain };
+            let style = Style { split: config.split, difficulty, plain: config.plain, focus: config.focus };
             let (mut world, lines) = fit(words, style, &mut rng);
             let questions = questions::draw(&mut world, config.questions, &mut rng);
             if !questions.is_empty() {

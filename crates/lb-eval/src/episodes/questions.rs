@@ -6,14 +6,24 @@ use rand_chacha::ChaCha8Rng;
 
 use super::wording::{self, Wording};
 use super::world::{Fact, Relation, STATUSES, World};
-use super::{Difficulty, Kind, Question, fill};
+use super::{Difficulty, Kind, Question, Step, fill};
 
 /// At most `wanted` questions, kinds in turn, no question twice.
 pub(super) fn draw(world: &mut World, wanted: usize, rng: &mut ChaCha8Rng) -> Vec<Question> {
-    let mut pools: Vec<Vec<Question>> = vec![lookups(world, false, rng)];
-    if !world.style.plain {
-        let traps = [two_hop(world, rng), lookups(world, true, rng), counts(world, rng), comparisons(world, rng)];
-        pools.extend(traps);
+    let mut pools: Vec<Vec<Question>> = vec![Vec::new(); Kind::ALL.len()];
+    // A lesson asks the same in many ways.
+    for _ in 0..if world.style.focus.is_some() { 4 } else { 1 } {
+        pools[0].extend(lookups(world, false, rng));
+        pools[1].extend(two_hop(world, rng));
+        pools[2].extend(lookups(world, true, rng));
+        pools[3].extend(counts(world, rng));
+        pools[4].extend(comparisons(world, rng));
+    }
+    let lesson = world.style.focus.or(world.style.plain.then_some(Kind::OneHop));
+    if let Some(kind) = lesson
+        && pools.iter().flatten().any(|q| q.kind == kind)
+    {
+        pools.iter_mut().for_each(|pool| pool.retain(|q| q.kind == kind));
     }
     for pool in &mut pools {
         pool.shuffle(rng);
@@ -39,7 +49,35 @@ pub(super) fn draw(world: &mut World, wanted: usize, rng: &mut ChaCha8Rng) -> Ve
 
 fn make(kind: Kind, text: String, answer: &str, relation: Relation, world: &World) -> Question {
     let answer = answer.trim_start_matches("the ").to_owned();
-    Question { kind, difficulty: world.style.difficulty, text, answer, relation, choices: Vec::new() }
+    Question {
+        kind,
+        difficulty: world.style.difficulty,
+        text,
+        answer,
+        relation,
+        choices: Vec::new(),
+        steps: Vec::new(),
+    }
+}
+
+impl Question {
+    /// With the entity that joins the two hops as its step.
+    fn through(mut self, entity: &str) -> Self {
+        let value = entity.trim_start_matches("the ").to_owned();
+        self.steps.push(Step { upto: self.text.clone(), value });
+        self
+    }
+
+    /// With the rating of each item it names as a step.
+    fn rated(mut self, facts: &[&Fact]) -> Self {
+        for fact in facts {
+            let name = fact.subject.trim_start_matches("the ");
+            if let Some((before, _)) = self.text.split_once(name) {
+                self.steps.push(Step { upto: format!("{before}{name}"), value: fact.value.clone() });
+            }
+        }
+        self
+    }
 }
 
 fn ask(wording: Wording, world: &World, pairs: &[(&str, &str)], rng: &mut ChaCha8Rng) -> String {
@@ -82,7 +120,7 @@ fn two_hop(world: &World, rng: &mut ChaCha8Rng) -> Vec<Question> {
                     other => wording::linked(other),
                 };
                 let text = ask(wording, world, &[("e", &first.subject)], rng);
-                found.push(make(Kind::TwoHop, text, &second.value, relation, world));
+                found.push(make(Kind::TwoHop, text, &second.value, relation, world).through(&first.value));
             }
         }
         if first.relation == Relation::Keeper && keeps_one(world, &first.value) {
@@ -105,7 +143,7 @@ fn backwards(world: &World, first: &Fact, rng: &mut ChaCha8Rng) -> Vec<Question>
             && clean(world, &[first, second])
         {
             let text = ask(wording::kept(relation), world, &[("e", &first.value)], rng);
-            found.push(make(Kind::TwoHop, text, &second.value, relation, world));
+            found.push(make(Kind::TwoHop, text, &second.value, relation, world).through(&first.subject));
         }
     }
     found
@@ -135,17 +173,20 @@ fn comparisons(world: &World, rng: &mut ChaCha8Rng) -> Vec<Question> {
         if let ([a, b], [high, low]) = (group, ordered.as_slice())
             && high.value != low.value
         {
-            let (wording, winner) =
-                if rng.random_bool(0.5) { (wording::HIGHER, high) } else { (wording::LOWER, low) };
+            let (wording, winner) = if world.style.plain || rng.random_bool(0.5) {
+                (wording::HIGHER, high)
+            } else {
+                (wording::LOWER, low)
+            };
             let text = ask(wording, world, &[("a", &a.subject), ("b", &b.subject)], rng);
-            found.push(make(Kind::Comparison, text, &winner.subject, Relation::Rating, world));
+            found.push(make(Kind::Comparison, text, &winner.subject, Relation::Rating, world).rated(group));
         }
         if let ([a, b, c], [high, next, _]) = (group, ordered.as_slice())
             && high.value != next.value
         {
             let names = [("a", a.subject.as_str()), ("b", &b.subject), ("c", &c.subject)];
             let text = ask(wording::HIGHEST, world, &names, rng);
-            found.push(make(Kind::Comparison, text, &high.subject, Relation::Rating, world));
+            found.push(make(Kind::Comparison, text, &high.subject, Relation::Rating, world).rated(group));
         }
     }
     found

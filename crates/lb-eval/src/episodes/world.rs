@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::lexicon::{NOUNS, NameKind, fresh_name, pick};
-use super::{Difficulty, Style};
+use super::{Difficulty, Kind, Style};
 
 /// What a fact says about its subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -64,9 +64,13 @@ impl World {
             keepers: Vec::new(),
             taken: HashSet::new(),
         };
-        let relations = choose_relations(n_facts, rng);
+        let relations = match style.focus {
+            Some(kind) => relations_for(kind, rng),
+            None => choose_relations(n_facts, rng),
+        };
         if relations.contains(&Relation::Status) {
-            world.add_statuses(n_facts / 3, rng);
+            let share = if relations.len() == 1 { 1 } else { 3 };
+            world.add_statuses(n_facts / share, rng);
         }
         let open: Vec<Relation> = relations.into_iter().filter(|r| *r != Relation::Status).collect();
         let mut misses = 0;
@@ -74,7 +78,7 @@ impl World {
             let relation = open.choose(rng).copied().unwrap_or(Relation::Keeper);
             misses += usize::from(!world.add(relation, rng));
         }
-        if !style.plain {
+        if !style.plain || style.focus == Some(Kind::Corrected) {
             world.correct_some(rng);
         }
         world.facts.shuffle(rng);
@@ -182,6 +186,7 @@ impl World {
             Difficulty::Easy => (0.12, 0.0),
             Difficulty::Hard => (0.25, 0.3),
         };
+        let share = if self.style.focus == Some(Kind::Corrected) { 0.7 } else { share };
         for i in 0..self.facts.len() {
             let (subject, relation) = (self.facts[i].subject.clone(), self.facts[i].relation);
             if !matches!(relation, Relation::Keeper | Relation::Place | Relation::Code)
@@ -220,4 +225,17 @@ fn choose_relations(n_facts: usize, rng: &mut ChaCha8Rng) -> Vec<Relation> {
         chosen.push(Status);
     }
     chosen
+}
+
+/// Relations that give rise to questions of one kind.
+fn relations_for(kind: Kind, rng: &mut ChaCha8Rng) -> Vec<Relation> {
+    use Relation::{Base, Code, Keeper, Link, Place, Rating, Status};
+    let sets: &[&[Relation]] = match kind {
+        Kind::OneHop => &[&[Keeper], &[Place], &[Code], &[Rating], &[Base], &[Link]],
+        Kind::TwoHop => &[&[Keeper, Base], &[Link, Code], &[Link, Place], &[Link, Keeper], &[Keeper, Code]],
+        Kind::Corrected => &[&[Keeper], &[Place], &[Code]],
+        Kind::Count => &[&[Status]],
+        Kind::Comparison => &[&[Rating]],
+    };
+    sets.choose(rng).map(|set| set.to_vec()).unwrap_or_default()
 }

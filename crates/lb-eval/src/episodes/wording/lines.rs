@@ -68,7 +68,6 @@ pub(in crate::episodes) const CORRECTION: Wording = wording!(
         "[now|later] {s}, not {old}",
         "it [turns|turned] out that {s}, not {old}",
         "[correction|update], part {n}: {s}[, not {old}|]",
-        "not {old}: {s}",
         "corrected in part {n}: {s}[, not {old}|]"
     ],
     [

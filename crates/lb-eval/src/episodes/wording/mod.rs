@@ -67,7 +67,8 @@ fn draw(
     }
     loop {
         let framed = !frames.is_empty() && rng.random_bool(0.5);
-        let pattern = if framed { name(chosen(frames, rng)) } else { (*chosen(family.train, rng)).to_owned() };
+        let pattern =
+            if framed { name(chosen(frames, rng)) } else { (*chosen(family.train, rng)).to_owned() };
         let pattern = resolve(&pattern, |choices| rng.random_range(0..choices));
         // A bare statement is no pattern of its own.
         if pattern == "{s}" || !family.held_out.contains(&pattern.as_str()) {
@@ -97,7 +98,7 @@ fn resolve(pattern: &str, mut choose: impl FnMut(usize) -> usize) -> String {
     while text.contains("  ") {
         text = text.replace("  ", " ");
     }
-    text.trim_end().to_owned()
+    text.trim().to_owned()
 }
 
 #[cfg(test)]
@@ -136,14 +137,15 @@ mod tests {
     #[test]
     fn training_never_draws_a_held_out_pattern() {
         use rand::SeedableRng;
-        let style = Style { split: Split::Train, difficulty: super::super::Difficulty::Easy, plain: false };
+        let difficulty = super::super::Difficulty::Easy;
+        let style = Style { split: Split::Train, difficulty, plain: false, focus: None };
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         // Drawn often enough to meet every frame of every relation many times over.
         let seen: HashSet<String> = (0..4000)
             .flat_map(|_| RELATIONS)
             .flat_map(|r| [statement(r, style, &mut rng), question(r, style, &mut rng)])
             .collect();
-        assert!(seen.len() > 700, "{}", seen.len());
+        assert!(seen.len() > 600, "{}", seen.len());
         for relation in RELATIONS {
             for family in [statements::statement(relation), questions::question(relation)] {
                 for pattern in family.held_out {
@@ -172,7 +174,13 @@ mod tests {
         };
         let frames = statements::FRAMES.iter().chain(questions::FRAMES).flat_map(|p| expansions(p));
         let named = RELATIONS.map(|r| statements::noun(r).to_owned());
-        let train = all().iter().flat_map(|w| w.train).flat_map(|p| expansions(p)).chain(frames).chain(named).collect();
+        let train = all()
+            .iter()
+            .flat_map(|w| w.train)
+            .flat_map(|p| expansions(p))
+            .chain(frames)
+            .chain(named)
+            .collect();
         let held_out = all().iter().flat_map(|w| w.held_out).map(|p| (*p).to_owned()).collect();
         let unknown: Vec<String> = words(held_out).difference(&words(train)).cloned().collect();
         assert!(unknown.is_empty(), "{unknown:?}");

@@ -1,4 +1,8 @@
 //! How a fact is stated: frames that fit every relation, and each relation's own verbs.
+//!
+//! A statement names its subject before its value. A causal worker can then bind the value to its subject where the
+//! value stands; in the other order the value's own keys cannot know the subject, and a worker of the built-in one's
+//! size does not learn to answer from it (40 % against 95 % of one-hop questions, in training).
 
 use super::{Wording, wording};
 use crate::episodes::world::Relation;
@@ -34,82 +38,76 @@ pub(in crate::episodes) const FRAMES: &[&str] = &[
     "the {r} of {e} is {v}",
     "{r} of {e}: {v}",
     "{r} for {e}: {v}",
-    "{v} is the {r} of {e}",
     "for {e} the {r} is {v}",
-    "{v} is [listed|named|given] as [the|] {r} of {e}",
     "{e} has a {r}, {v}",
     "{e} has {v} as {r}",
     "{e} has {v} as its {r}",
     "{e} has [the|a] {r} {v}",
     "{e} is [listed|named] with [the|] {r} {v}",
-    "[we have|part {n} gives|part {n} has] {v} as [the|] {r} of {e}",
     "as {r} of {e} [part {n} gives|part {n} has|we found|we know] {v}",
     "as {r} for {e} [part {n} gives|we found|we have] {v}",
     "{e}: {r} {v}",
     "{e}: the {r} is {v}",
     "{e}, {r} {v}",
-    "{v}: {r} of {e}",
-    "it is {v} that is the {r} of {e}",
     "the {r} [listed|given|found] for {e} is {v}",
     "the {r} that {e} has is {v}",
     "{e} carries {r} {v}",
     "{e} [carries|shows] the {r} {v}",
-    "{v} is what part {n} gives as [the|] {r} of {e}",
     "{e} and its {r}, {v}, are in part {n}",
+    "of {e} we [know|have] the {r}: {v}",
+    "what we [know|have] as {r} of {e} is {v}",
 ];
 
 const KEEPER: Wording = wording!(
     [
         "{e} is kept by {v}",
-        "{v} keeps {e}",
         "{e} is in the care of {v}",
-        "{v} takes care of {e}",
-        "{e} was [given|moved|sent] to {v} to keep",
-        "it is {v} who keeps {e}",
+        "{e} was [given|moved] to {v} to keep",
         "{e} is [now|still] kept by {v}",
-        "{v} [now|still] keeps {e}",
         "[the person|the one] who keeps {e} is {v}",
-        "{v} is the [person|one] who [keeps|takes care of] {e}",
         "{e} is kept, and [it is {v} who keeps it|{v} keeps it]",
-        "kept by {v}: {e}",
-        "in the care of {v}: {e}",
-        "{v} has {e} in care",
-        "{v} was given {e} to keep"
+        "the one who takes care of {e} is {v}",
+        "{e} was sent to {v}, who keeps it",
+        "{e}: {v} keeps it",
+        "{e} is with {v}",
+        "the care of {e} is with {v}",
+        "to keep {e} we found {v}",
+        "{e} [now|still] has {v} to keep it",
+        "{e} belongs in the care of {v}"
     ],
     [
         "{e}: kept by {v}",
         "{e} has {v} as keeper",
         "as keeper of {e} we have {v}",
-        "it is {v} who takes care of {e}"
+        "{e} was sent to {v} to keep",
+        "the person who takes care of {e} is {v}"
     ]
 );
 
 const PLACE: Wording = wording!(
     [
         "{e} is stored in {v}",
-        "{v} holds {e}",
         "{e} lies in {v}",
         "{e} [can be|was] found in {v}",
         "{e} was [moved|sent] to {v}",
-        "in {v} we found {e}",
         "{e} has its place in {v}",
-        "it is {v} that holds {e}",
         "{e} is [now|still] in {v}",
         "{e}: stored in {v}",
         "{e} is [now|still] stored in {v}",
-        "{v} is the place [of|for] {e}",
-        "{v} is where {e} [is stored|can be found|is]",
         "[the place|where] to look for {e} is {v}",
         "{e}: in {v}",
-        "in {v}: {e}",
-        "found in {v}: {e}",
-        "it is in {v} that {e} [lies|is stored]"
+        "where {e} is stored is {v}",
+        "the place of {e} is {v}",
+        "we found {e} in {v}",
+        "to find {e} look in {v}",
+        "{e} belongs in {v}"
     ],
     [
-        "stored in {v}: {e}",
-        "{v} is where {e} lies",
+        "{e} lies stored in {v}",
+        "where {e} lies is {v}",
         "{e} has {v} as location",
-        "as location of {e} we have {v}"
+        "as location of {e} we have {v}",
+        "look for {e} in {v}"
     ]
 );
 
@@ -117,20 +115,24 @@ const CODE: Wording = wording!(
     [
         "the code of {e} is {v}",
         "{e} opens with {v}",
-        "code {v} [belongs to|opens|is for] {e}",
         "to open {e} use [code|] {v}",
-        "[with|by] {v} you can open {e}",
         "{e} opens with code {v}",
-        "{v} is [used|the code] to open {e}",
         "{e} can be opened with {v}",
         "you open {e} with {v}",
-        "use code {v} to open {e}",
-        "use {v} [on|for] {e}",
         "{e}: {v} opens it",
-        "{v} belongs to {e}",
-        "{e} is opened by {v}"
+        "{e} is opened by {v}",
+        "what opens {e} is {v}",
+        "for {e} use [code|] {v}",
+        "the code that opens {e} is {v}",
+        "you can open {e} by code {v}",
+        "{e} is listed with {v} as code"
     ],
-    ["{e} carries code {v}", "{v} opens {e}", "as code of {e} we have {v}", "use {v} to open {e}"]
+    [
+        "{e} carries code {v}",
+        "as code of {e} we have {v}",
+        "{e} opens by code {v}",
+        "what you use to open {e} is {v}"
+    ]
 );
 
 const STATUS: Wording = wording!(
@@ -144,9 +146,7 @@ const STATUS: Wording = wording!(
         "the scan [has|finds] {e} {v}",
         "{e} is [now|still] {v}",
         "we found {e} {v}",
-        "{e} [turns out to be|proved] {v}",
-        "listed as {v}: {e}",
-        "found {v}: {e}"
+        "{e} [turns out to be|proved] {v}"
     ],
     ["{e} has status {v}", "the scan shows {e}: {v}", "as status of {e} we have {v}"]
 );
@@ -157,18 +157,16 @@ const RATING: Wording = wording!(
         "{e} scores {v}",
         "{e} gets [a rating of|the rating|a] {v}",
         "{e} was given a {v}",
-        "rated {v}: {e}",
         "{e} was rated {v}",
         "{e} was given [a rating of|the rating] {v}",
         "we [rated|rate] {e} {v}",
         "part {n} [rates|rated] {e} {v}",
         "{e} is [now|still] rated {v}",
         "{e} comes out with a {v}",
-        "a {v} for {e}",
         "{e}: rated {v}",
         "{e}: {v}"
     ],
-    ["{v} is the rating of {e}", "{e} has a rating of {v}", "as rating of {e} we have {v}"]
+    ["{e} has a rating of {v}", "as rating of {e} we have {v}", "{e} scores a {v}"]
 );
 
 const LINK: Wording = wording!(
@@ -199,19 +197,22 @@ const BASE: Wording = wording!(
         "{e} has an office in {v}",
         "the office of {e} is in {v}",
         "{e} is based in {v}",
-        "{v} is where {e} works",
         "{e} was sent to work in {v}",
         "office of {e}: {v}",
-        "it is {v} where {e} works",
         "{e} [now|still] works in {v}",
         "{e} is [now|still] based in {v}",
         "{e}: [office|based|works] in {v}",
-        "{v} is where the office of {e} is",
-        "in {v} [is|there is] the office of {e}",
         "you can find {e} in {v}",
         "{e} can be found at work in {v}",
         "the place where {e} works is {v}",
-        "{e} was [moved|sent] to the office in {v}"
+        "where {e} works is {v}",
+        "{e} was [moved|sent] to the office in {v}",
+        "{e} has a place to work in {v}"
     ],
-    ["{e} has {v} as base", "the base of {e} is {v}", "{v} is where {e} is based"]
+    [
+        "{e} has {v} as base",
+        "the base of {e} is {v}",
+        "{e} has the office in {v}",
+        "where {e} is based is {v}"
+    ]
 );
