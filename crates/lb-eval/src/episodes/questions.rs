@@ -23,7 +23,9 @@ pub(super) fn draw(world: &mut World, wanted: usize, rng: &mut ChaCha8Rng) -> Ve
     if let Some(kind) = lesson
         && pools.iter().flatten().any(|q| q.kind == kind)
     {
-        pools.iter_mut().for_each(|pool| pool.retain(|q| q.kind == kind));
+        for pool in &mut pools {
+            pool.retain(|q| q.kind == kind);
+        }
     }
     for pool in &mut pools {
         pool.shuffle(rng);

@@ -34,7 +34,7 @@ use wording;
 
 /// A pattern of `family` in this style, its choices made.
 pub(super) fn pattern(family: Wording, style: Style, rng: &mut ChaCha8Rng) -> String {
-    draw(family, &[], |frame| frame.to_owned(), style, rng)
+    draw(family, &[], str::to_owned, style, rng)
 }
 
 /// A pattern that states a fact.
