@@ -42,16 +42,21 @@ fn a_document_walk_logs_findings_and_dead_ends_and_asks_at_the_end() {
 #[test]
 fn the_worker_of_the_walk_reads_its_slice_and_the_notes() {
     // The answer can only have come from the slice to the notes, and from there over the cache to the reply.
-    let fact = "finding: The Velmar ledger is kept by Anara.";
-    let probe = Probe {
-        keyword: "Velmar".to_owned(),
-        question: "Who keeps the Velmar ledger?".to_owned(),
-        note: "The Velmar ledger is kept by {}.".to_owned(),
+    let facts = [
+        "finding: The Velmar ledger is kept by Anara.".to_owned(),
+        "finding: The Torwick vault is kept by Selio.".to_owned(),
+    ];
+    let probe = |item: &str| Probe {
+        keyword: item.to_owned(),
+        question: format!("Who keeps the {item}?"),
+        note: format!("The {item} is kept by {{}}."),
     };
     let question = "Who is the keeper of the Velmar ledger?".to_owned();
-    let mut walk = DocumentWalk::new(&[fact.to_owned()], &[probe], &[question]);
+    let mut walk = DocumentWalk::new(&facts, &[probe("Velmar ledger"), probe("Torwick vault")], &[question]);
     let mut session = embedded().session().unwrap();
     let done = run(&mut walk, &mut session, &Handoff::FullKv, 100, &mut |_| {}).unwrap();
+    let notes: Vec<&str> = session.trajectory().segments().iter().map(|s| s.text.as_str()).collect();
+    assert!(notes.contains(&"The Torwick vault is kept by Selio."), "{notes:?}");
     assert_eq!(done.answer, "Anara");
 }
 
