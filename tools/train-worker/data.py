@@ -100,6 +100,8 @@ class Batch:
             at, position = at + len(line), position + len(line)
         for start, answer in row.get("asked_in_log", []):
             self.expect(r, start, answer, "recall")
+        for position_in_log, token in row.get("hints_in_log", []):
+            self.hints[r, position_in_log] = token
         start = self.log
         for i, (tokens, answer, kind, hints) in enumerate(row["qa"]):
             self.put(r, start, position, tokens)
@@ -172,3 +174,45 @@ def bound_row(vocab, marker, pairs, key_len, gap, rng):
             at += len(log[-1])
             asked.append((at - 1, [v]))
     return {"log": log, "qa": [], "asked_in_log": asked}
+
+
+def drill_row(kind, vocab, marks, pairs, gap, rng):
+    """Joining in its barest form, many answers a row: entries `key, filler, mark, value` in shuffled order, then
+    questions `key(s), filler, mark, answer`. `hops`: the value is the key of a second table; `comparing`: of two keys, the
+    one with the higher digit; `counting`: how many keys have a value. `marks`: one token for each table and for the
+    question, and the ten digits."""
+    first, second, ask, digits = marks
+    token = lambda: rng.randrange(vocab)
+    filler = lambda: [token() for _ in range(rng.randint(0, gap))]
+    keys = rng.sample(range(vocab), 2 * pairs)
+    entries, questions = [], []  # a question: (keys, answer, {offset from its start: step})
+    if kind == "hops":
+        middles, ends = keys[pairs:], [token() for _ in range(pairs)]
+        order = rng.sample(range(pairs), pairs)
+        for i in range(pairs):
+            entries += [[keys[i], *filler(), first, middles[order[i]]], [middles[i], *filler(), second, ends[i]]]
+        questions = [([keys[i]], ends[order[i]], middles[order[i]]) for i in range(pairs)]
+    elif kind == "comparing":
+        rated = {k: rng.randint(1, 9) for k in keys[:pairs]}
+        entries = [[k, *filler(), first, digits[r]] for k, r in rated.items()]
+        for a, b in {tuple(rng.sample(list(rated), 2)) for _ in range(2 * pairs)}:
+            if rated[a] != rated[b]:
+                questions.append(([a, b], max((a, b), key=rated.get), None))
+    else:
+        values = keys[pairs:pairs + 4]
+        having = {k: rng.choice(values) for k in keys[:pairs]}
+        entries = [[k, *filler(), first, v] for k, v in having.items()]
+        counts = {v: list(having.values()).count(v) for v in values}
+        questions = [([v], digits[n], None) for v, n in counts.items() if 1 <= n <= 9]
+    rng.shuffle(entries)
+    log, asked, hints = list(entries), [], []
+    at = sum(map(len, log))
+    # Each is asked once: a second time, the answer could be copied from the first.
+    for about, answer, step in rng.sample(questions, len(questions)):
+        entry = [*about, *filler(), ask, answer]
+        log.append(entry)
+        at += len(entry)
+        asked.append((at - 1, [answer]))
+        if step is not None:
+            hints.append((at - 2, step))
+    return {"log": log, "qa": [], "asked_in_log": asked, "hints_in_log": hints}

@@ -25,7 +25,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 import attention
 import tokenizer as bpe
-from data import Batch, Episodes, bound_row, episode_row, line_text, recall_row
+from data import Batch, Episodes, bound_row, drill_row, episode_row, line_text, recall_row
 
 # Words of log. The first lessons are plain: one sentence pattern a relation, nothing but facts.
 PLAIN = [14, 28, 56, 112, 224]
@@ -33,6 +33,9 @@ LEVELS = PLAIN + [30, 60, 120, 240, 480, 900, 1500, 2200]
 # Lessons of one kind of question each, with a length of their own: (plain, words of log).
 LESSONS = [(True, 24), (True, 48), (True, 96), (False, 40), (False, 80), (False, 160), (False, 320), (False, 640)]
 KINDS = ["two-hop", "corrected", "count", "comparison"]
+# Random-token drills in joining, with the number of pairs of their own.
+DRILLS = ["hops", "comparing", "counting"]
+DRILL_PAIRS = [3, 5, 8, 12, 20]
 EVAL = [("512-2048 tokens", (285, 1080)), ("2048-4096 tokens", (1100, 2150))]
 EVAL_SEED = 900_000_000
 # Accuracy of one-token recall at which episodes take over; more is slow to come and not needed.
@@ -62,6 +65,7 @@ def arguments():
     p.add_argument("--start-level", type=int, help="length to start or go on with, an index into LEVELS")
     p.add_argument("--pass-at", type=float, default=0.8, help="one-hop accuracy at which logs grow longer")
     p.add_argument("--lessons", type=float, default=0.5, help="share of batches that teach one kind of question")
+    p.add_argument("--drills", type=float, default=0.3, help="share of batches that are random-token drills in joining")
     p.add_argument("--hint-weight", type=float, default=0.5, help="of the loss on the steps to an answer")
     p.add_argument("--eval-minutes", type=float, default=8)
     p.add_argument("--questions", type=int, default=28, help="questions per log in training")
@@ -146,7 +150,7 @@ def forward(model, batch, device):
         hinted = batch.hints.to(device) != -100
         steps = model.lm_head(model.model.norm(halfway[0][hinted])).float()
     hook.remove()
-    model.steps = steps, batch.hints.to(device)[hinted]
+    forward.steps = steps, batch.hints.to(device)[hinted]
     return logits.float(), targets[chosen], batch.answer_of[batch.targets != -100]
 
 
@@ -184,6 +188,9 @@ class Curriculum:
         self.recall, self.recall_recent, self.pairs = 0.0, [], 0
         self.bound, self.bound_recent, self.marker = 0, [], tok.token_to_id(":")
         self.lessons, self.lessons_recent = [0] * len(KINDS), [[] for _ in KINDS]
+        self.drills, self.drills_recent = [0] * len(DRILLS), [[] for _ in DRILLS]
+        one = tok.token_to_id
+        self.marks = (one(":"), one(","), one("?"), [one(str(digit)) for digit in range(10)])
 
     def stream(self, level, focus=None):
         """Episodes of one level, or of one level of a lesson."""
@@ -217,6 +224,13 @@ class Curriculum:
             rows = [recall_row(vocab, pairs, key_len, rng, gap)
                     for _ in range(max(1, tokens // (pairs * 4 * (key_len + 1 + gap // 2))))]
             return Batch(rows)
+        if self.level >= len(PLAIN) and plan.random() < self.args.drills:
+            kind = plan.choices(range(len(DRILLS)), [1 + max(self.drills) - level for level in self.drills])[0]
+            level = self.drills[kind] if plan.random() < 0.6 else plan.randrange(self.drills[kind] + 1)
+            self.now = ("drill", kind, level)
+            pairs, gap = DRILL_PAIRS[level], plan.choice([0, 2, 4])
+            row = lambda: drill_row(DRILLS[kind], self.tok.get_vocab_size() - 26, self.marks, pairs, gap, rng)
+            return Batch([row() for _ in range(max(1, self.args.tokens // (pairs * 5 * (3 + gap // 2))))])
         if self.level >= len(PLAIN) and plan.random() < self.args.lessons:
             # The kind that is furthest behind comes most often.
             kind = plan.choices(range(len(KINDS)), [1 + max(self.lessons) - level for level in self.lessons])[0]
@@ -267,6 +281,13 @@ class Curriculum:
             if self.bound < len(BOUND) and sum(self.bound_recent) / 15 > 0.8:
                 self.bound, self.bound_recent = self.bound + 1, []
                 return True
+        elif isinstance(self.now, tuple) and self.now[0] == "drill":
+            _, kind, level = self.now
+            if level == self.drills[kind]:
+                recent = self.drills_recent[kind] = (self.drills_recent[kind] + [sum(r for _, r in results) / len(results)])[-12:]
+                if len(recent) == 12 and sum(recent) / 12 > 0.85 and level + 1 < len(DRILL_PAIRS):
+                    self.drills[kind], self.drills_recent[kind] = level + 1, []
+                    return True
         elif isinstance(self.now, tuple):
             kind, level = self.now
             asked = [r for k, r in results if k == KINDS[kind]]
@@ -309,7 +330,7 @@ def main():
     model = new_model(args, tok).to(args.device)
     muon, adam = optimisers(model, args.lr)
     state = {"seconds": 0.0, "step": 0, "seen": 0, "level": 0, "recall": 0.0, "pairs": 0, "bound": 0,
-             "lessons": [0] * len(KINDS)}
+             "lessons": [0] * len(KINDS), "drills": [0] * len(DRILLS)}
     last = args.out / "last.pt"
     if args.start_from and not last.exists():
         saved = torch.load(args.start_from, map_location=args.device, weights_only=False)
@@ -328,7 +349,7 @@ def main():
     rng = random.Random(args.seed * 1_000_003 + state["step"] + 7919 * (rank + 1))
     course = Curriculum(args, tok, state["level"] if args.start_level is None else args.start_level, plan, rng)
     course.recall, course.pairs, course.bound = state["recall"], state["pairs"], state["bound"]
-    course.lessons = list(state["lessons"])
+    course.lessons, course.drills = list(state["lessons"]), list(state["drills"])
     log = open(args.out / "log.jsonl", "a", buffering=1)
     started, before = time.time(), state["seconds"]
     next_eval, next_save = before + 60 * args.eval_minutes, before + 180
@@ -339,12 +360,13 @@ def main():
         elapsed = before + time.time() - started
         if world > 1:
             # The first process decides how far we are; the others follow.
-            told = torch.tensor([elapsed, course.level, course.recall, course.pairs, course.bound, *course.lessons], dtype=torch.float64)
+            told = torch.tensor([elapsed, course.level, course.recall, course.pairs, course.bound, *course.lessons, *course.drills], dtype=torch.float64)
             dist.broadcast(told, 0)
             if rank:
                 elapsed, course.recall = told[0].item(), told[2].item()
                 course.level, course.pairs, course.bound = int(told[1]), int(told[3]), int(told[4])
-                course.lessons = [int(level) for level in told[5:]]
+                levels = [int(level) for level in told[5:]]
+                course.lessons, course.drills = levels[: len(KINDS)], levels[len(KINDS):]
         share = elapsed / (60 * args.minutes)
         if share >= 1:
             break
@@ -353,7 +375,7 @@ def main():
         losses = F.cross_entropy(logits, targets, reduction="none")
         w = torch.tensor([weight.get(k, 1.0) for k in batch.kinds])[answer_of].to(losses.device)
         loss = (losses * w).sum() / w.sum()
-        steps, wanted = model.steps
+        steps, wanted = forward.steps
         if len(wanted):
             hinted = F.cross_entropy(steps, wanted, reduction="none")
             loss = loss + args.hint_weight * hinted.sum() / w.sum()
@@ -384,16 +406,18 @@ def main():
                 sums[kind].append(right)
             elif course.now == "bound":
                 sums["bound"].append(right)
+            elif isinstance(course.now, tuple) and course.now[0] == "drill":
+                sums[f"{DRILLS[course.now[1]]} {DRILL_PAIRS[course.now[2]]}"].append(right)
             elif isinstance(course.now, tuple) and kind == KINDS[course.now[0]] and course.now[1] in (2, 4, 6):
                 sums[f"{kind} {course.now[1]}"].append(right)
         sums["loss"].append(loss.item())
         state.update(seconds=elapsed, level=course.level, recall=course.recall, pairs=course.pairs, bound=course.bound,
-                     lessons=list(course.lessons))
+                     lessons=list(course.lessons), drills=list(course.drills))
         if rank:
             sums.clear()
             continue
         if state["step"] % 50 == 0 or risen:
-            row = {"minutes": round(elapsed / 60, 2), "step": state["step"], "tokens": state["seen"], "words": LEVELS[course.level], "plain": course.level < len(PLAIN), "pairs": course.pairs, "stage": course.bound, "lessons": course.lessons,
+            row = {"minutes": round(elapsed / 60, 2), "step": state["step"], "tokens": state["seen"], "words": LEVELS[course.level], "plain": course.level < len(PLAIN), "pairs": course.pairs, "stage": course.bound, "lessons": course.lessons, "drills": course.drills,
                    **{k: round(sum(v) / len(v), 3) for k, v in sorted(sums.items())}}
             log.write(json.dumps(row) + "\n")
             sums.clear()
