@@ -29,7 +29,7 @@ struct Args {
     #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     keep_ratio: f64,
     /// Held-out episodes to answer, five questions each.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 12)]
     episodes: u64,
     /// Seed of the first episode and of the random positions.
     #[arg(long, default_value_t = 1)]
