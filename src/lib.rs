@@ -7,7 +7,7 @@ pub use lb_orchestrate as orchestrate;
 
 /// Everything the README uses.
 pub mod prelude {
-    pub use lb_am::{Budget, Compaction, MaskScope};
+    pub use lb_am::{Budget, Compaction, Selection};
     pub use lb_model::{Checkpoint, GenerateOptions, Worker};
     pub use lb_orchestrate::{
         Answer, BoundaryPolicy, Briefing, Handoff, OpenSession, Segment, SelectionSize, SessionConfig,

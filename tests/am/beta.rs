@@ -12,7 +12,7 @@ fn config() -> Compaction {
 }
 
 fn nnls(iterations: usize) -> BetaMethod {
-    BetaMethod::Nnls { iterations, bound: 3.0 }
+    BetaMethod::steps(iterations)
 }
 
 /// Mass errors of the stored biases, recomputed in f64: without them, and with them.

@@ -1,6 +1,6 @@
 //! Ranges, defaults and the written form of the configuration.
 
-use lb_am::{BetaMethod, Budget, Compaction, Error, HeadAgg, MaskScope, Protected, ScoreAgg, ValuesMethod};
+use lb_am::{BetaMethod, Budget, Compaction, Error, HeadAgg, Protected, ScoreAgg, Selection, ValuesMethod};
 
 fn refused(config: &Compaction) -> &'static str {
     match config.validate() {
@@ -70,10 +70,10 @@ fn defaults_are_those_documented() {
     assert_eq!(config.budget, Budget::Mad { tau: 4.0, min_kept: 32, max_ratio: 1.0 });
     assert_eq!(
         (config.mask, config.score, config.across),
-        (MaskScope::Shared, ScoreAgg::Mean, HeadAgg::Mean)
+        (Selection::Shared, ScoreAgg::Mean, HeadAgg::Mean)
     );
-    assert_eq!((config.pooling, config.protect), (9, Protected { first: 4, last: 0 }));
-    assert_eq!(config.beta, BetaMethod::Nnls { iterations: 64, bound: 3.0 });
+    assert_eq!((config.spans, config.protect), (Spans::Max { width: 9 }, Protected { first: 4, last: 0 }));
+    assert_eq!(config.beta, BetaMethod::default());
     assert_eq!(config.values, ValuesMethod::Ridge { lambda: 1.0, importance: 1.0 });
 }
 
@@ -81,7 +81,7 @@ fn defaults_are_those_documented() {
 fn configurations_survive_serialisation() {
     for config in [
         Compaction::default(),
-        Compaction::keep_ratio(0.1).with_values(ValuesMethod::Copy).with_mask(MaskScope::PerLayer),
+        Compaction::keep_ratio(0.1).with_values(ValuesMethod::Copy).with_selection(Selection::PerLayer),
         Compaction::kept_len(7).with_beta(BetaMethod::Zero).with_values(ValuesMethod::LeastSquares),
     ] {
         let text = serde_json::to_string(&config).unwrap();

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use lb_am::{BetaMethod, HeadAgg, ScoreAgg, ValuesMethod};
 use lb_am::{
-    Compaction, Error, LayerKv, MaskScope, compact, compact_at, layer_position_scores, position_scores,
+    Compaction, Error, LayerKv, Selection, compact, compact_at, layer_position_scores, position_scores,
 };
 
 use crate::support::caches::{Case, SMALL, random};
@@ -193,7 +193,7 @@ fn a_shared_mask_needs_one_length() {
     let Error::Layer { index: 1, source } = error else { panic!("{error:?}") };
     assert!(matches!(*source, Error::Shape { arg: "keys", .. }));
     assert!(position_scores(&case.layers, &case.queries, ScoreAgg::Mean, HeadAgg::Mean).is_err());
-    compact(&case.layers, &case.queries, &config.with_mask(MaskScope::PerLayer)).unwrap();
+    compact(&case.layers, &case.queries, &config.with_selection(Selection::PerLayer)).unwrap();
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Budgets, protected positions, ties.
 
 use candle_core::{DType, Device, Tensor};
-use lb_am::{Budget, Compaction, LayerKv, Limit, MaskScope, Protected, ValuesMethod, layer_position_scores};
+use lb_am::{Budget, Compaction, LayerKv, Limit, Protected, Selection, ValuesMethod, layer_position_scores};
 use lb_am::{HeadAgg, ScoreAgg};
 
 use super::{BARE, run, wide};
@@ -113,7 +113,8 @@ fn ties_go_to_the_earlier_position() {
 #[test]
 fn a_mask_per_layer_follows_each_layer() {
     let case = random(SMALL, 3.0, 16);
-    let config = Compaction::kept_len(8).with_mask(MaskScope::PerLayer).with_protect(BARE).with_pooling(1);
+    let config =
+        Compaction::kept_len(8).with_selection(Selection::PerLayer).with_protect(BARE).with_pooling(1);
     let compacted = run(&case, &config);
     let scores = layer_position_scores(&case.layers, &case.queries, ScoreAgg::Mean, HeadAgg::Mean).unwrap();
     for (layer, scores) in compacted.layers.iter().zip(&scores) {
@@ -124,10 +125,10 @@ fn a_mask_per_layer_follows_each_layer() {
         assert_eq!(layer.kept, want);
     }
     assert_ne!(compacted.layers[0].kept, compacted.layers[1].kept);
-    assert_eq!(compacted.report.layer_masks.len(), 2);
-    let shared = run(&case, &config.with_mask(MaskScope::Shared));
+    assert_eq!(compacted.report.masks.len(), 2);
+    let shared = run(&case, &config.with_selection(Selection::Shared));
     assert_eq!(shared.layers[0].kept, shared.layers[1].kept);
-    assert!(shared.report.layer_masks.is_empty());
+    assert!(shared.report.masks.is_empty());
 }
 
 #[test]
@@ -138,7 +139,7 @@ fn layers_of_different_length_need_a_mask_per_layer() {
     case.layers[1] = LayerKv::new(cut(&short.keys), cut(&short.values), None).unwrap();
     let config = Compaction::keep_ratio(0.5).with_values(ValuesMethod::default());
     assert!(lb_am::compact(&case.layers, &case.queries, &config).is_err());
-    let compacted = run(&case, &config.with_mask(MaskScope::PerLayer));
+    let compacted = run(&case, &config.with_selection(Selection::PerLayer));
     assert_eq!(compacted.layers.iter().map(|layer| layer.kept.len()).collect::<Vec<_>>(), [24, 10]);
     let report = compacted.report;
     assert_eq!((report.seq_len, report.kept_len, report.scores.len()), (48, 24, 48));

@@ -1,6 +1,6 @@
 //! Slots with a bias of −∞ take no mass, are not selected, and stay −∞.
 
-use lb_am::{Compaction, Error, LayerKv, MaskScope, Protected, ValuesMethod, compact};
+use lb_am::{Compaction, Error, LayerKv, Protected, Selection, ValuesMethod, compact};
 
 use super::{BARE, bits, pairs, run};
 use crate::support::caches::{Case, SMALL, random};
@@ -38,16 +38,16 @@ fn padding_behind_the_cache_changes_nothing() {
 #[test]
 fn padding_is_kept_only_where_protected_and_stays_padding() {
     let case = random(SMALL, 1.0, 62).with_bias(|_, j| if j < 30 { 0.0 } else { PAD });
-    for mask in [MaskScope::Shared, MaskScope::PerLayer] {
+    for mask in [Selection::Shared, Selection::PerLayer] {
         for values in [ValuesMethod::Copy, ValuesMethod::default(), ValuesMethod::LeastSquares] {
             // More than the 30 live slots are asked for; pooling spreads scores into the padding.
-            let config = Compaction::kept_len(40).with_mask(mask).with_values(values);
+            let config = Compaction::kept_len(40).with_selection(mask).with_values(values);
             let kept = run(&case, &config).layers[0].kept.clone();
             assert_eq!(kept, (0..30).collect::<Vec<_>>());
             let protect = Protected { first: 2, last: 3 };
             let compacted = run(
                 &case,
-                &Compaction::kept_len(10).with_mask(mask).with_values(values).with_protect(protect),
+                &Compaction::kept_len(10).with_selection(mask).with_values(values).with_protect(protect),
             );
             let layer = &compacted.layers[0];
             assert_eq!(layer.kept.len(), 10);

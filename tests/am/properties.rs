@@ -1,7 +1,7 @@
 //! Properties that hold for any cache and any setting.
 
 use lb_am::baselines::{random_positions, recent_positions};
-use lb_am::{BetaMethod, Budget, Compaction, MaskScope, Protected, ScoreAgg, ValuesMethod};
+use lb_am::{BetaMethod, Budget, Compaction, Protected, ScoreAgg, Selection, ValuesMethod};
 use proptest::prelude::*;
 
 use super::{BARE, assert_keys_gathered, run};
@@ -28,11 +28,11 @@ fn budget() -> impl Strategy<Value = Budget> {
 fn config() -> impl Strategy<Value = Compaction> {
     let parts = (
         budget(),
-        prop_oneof![Just(MaskScope::Shared), Just(MaskScope::PerLayer)],
+        prop_oneof![Just(Selection::Shared), Just(Selection::PerLayer)],
         prop_oneof![Just(ScoreAgg::Mean), Just(ScoreAgg::Max), Just(ScoreAgg::Rms)],
         (0..6usize).prop_map(|half| 2 * half + 1),
         (0..6usize, 0..4usize).prop_map(|(first, last)| Protected { first, last }),
-        prop_oneof![Just(BetaMethod::Zero), Just(BetaMethod::Nnls { iterations: 8, bound: 3.0 })],
+        prop_oneof![Just(BetaMethod::Zero), Just(BetaMethod::steps(8))],
         prop_oneof![
             Just(ValuesMethod::Copy),
             Just(ValuesMethod::LeastSquares),
@@ -42,7 +42,7 @@ fn config() -> impl Strategy<Value = Compaction> {
     );
     parts.prop_map(|(budget, mask, score, pooling, protect, beta, values)| {
         Compaction::with_budget(budget)
-            .with_mask(mask)
+            .with_selection(mask)
             .with_score(score)
             .with_pooling(pooling)
             .with_protect(protect)

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::config::BetaMethod;
+use crate::config::{BetaMethod, RowWeighting};
 use crate::error::Result;
 use crate::nnls::projected_gradient;
 
@@ -60,9 +60,15 @@ pub(crate) fn fit_beta(
     method: BetaMethod,
     sums: &mut BetaSums,
 ) -> Result<Option<Tensor>> {
-    let BetaMethod::Nnls { iterations, bound } = method else { return Ok(None) };
-    let bounds = ((-bound).exp(), bound.exp());
-    let w = projected_gradient(weights, mass, bounds, iterations)?;
+    let BetaMethod::Nnls { iterations, lower, upper, start, rows } = method else { return Ok(None) };
+    let bounds = (lower.exp(), upper.exp());
+    let w = match rows {
+        RowWeighting::Mass => projected_gradient(weights, mass, bounds, iterations, start)?,
+        RowWeighting::Relative => {
+            let relative = weights.broadcast_div(mass)?;
+            projected_gradient(&relative, &mass.ones_like()?, bounds, iterations, start)?
+        }
+    };
     let ones = w.ones_like()?;
     sums.before += squared_norm(&(weights.matmul(&ones)? - mass)?)?;
     sums.after += squared_norm(&(weights.matmul(&w)? - mass)?)?;

@@ -1,11 +1,37 @@
 //! A small batched solver for symmetric positive definite systems: candle has none.
 
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 
 /// Jitter is tried in these steps, relative to the mean diagonal; a system that needs the last one is reported.
 const JITTER: [f64; 6] = [0.0, 1e-12, 1e-10, 1e-8, 1e-6, 1e-4];
+
+/// Solves (A + diag) X = B for a batch of heads on the CPU in f64; `diagonal(head, row)` is added to A. Returns X in f32
+/// where B is, and the largest jitter that was needed.
+///
+/// # Shapes
+///
+/// `a` `[H, size, size]`, `b` `[H, size, columns]`, both f32.
+pub(crate) fn solve(a: &Tensor, b: &Tensor, diagonal: impl Fn(usize, usize) -> f64) -> Result<(Tensor, f64)> {
+    let (heads, size, columns) = b.dims3()?;
+    let mut systems = Systems { size, columns, matrices: wide(a)?, right: wide(b)? };
+    for head in 0..heads {
+        for row in 0..size {
+            systems.matrices[(head * size + row) * size + row] += diagonal(head, row);
+        }
+    }
+    let jitter = systems.solve()?;
+    let solution: Vec<f32> = systems.right.iter().map(|value| *value as f32).collect();
+    Ok((Tensor::from_vec(solution, (heads, size, columns), b.device())?, jitter))
+}
+
+/// All entries in f64, on the CPU.
+pub(crate) fn wide(tensor: &Tensor) -> Result<Vec<f64>> {
+    let values = tensor.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+    Ok(values.into_iter().map(f64::from).collect())
+}
 
 /// Independent systems A X = B of one size, row by row in f64.
 pub(crate) struct Systems {

@@ -6,20 +6,22 @@ use candle_core::{DType, Tensor};
 
 use crate::beta::{BetaSums, fit_beta, stored_bias};
 use crate::compacted::{Compacted, CompactedLayer, Report, Timing};
-use crate::config::{BetaMethod, Compaction, MaskScope, ValuesMethod};
+use crate::config::{BetaMethod, Budget, Compaction, Selection, ValuesMethod};
 use crate::error::{AtLayer, Error, Result};
+use crate::kept::{Kept, check_given};
 use crate::layout::{LayerKv, Padding, all_finite, check_inputs, common_len, gather, to_f32};
-use crate::mask::{MaskInfo, given, select};
-use crate::scores::{Observed, layer_scores, observe_all, shared_scores};
+use crate::scores::{Observed, observe_all};
+use crate::select::error_target::{ErrorTarget, Search};
+use crate::select::{Scene, Selected};
 use crate::softmax::{logits, probabilities, weights_at};
-use crate::spans::max_pool;
+use crate::spans::SpanMap;
 use crate::values::{ValuesSums, fit_values};
 
 /// Compacts a cache for the given task queries.
 ///
 /// Scores positions by the queries' attention, selects by the budget, keeps those keys bit for bit, then fits biases
 /// to the attention mass and values to the attention output of the full cache (AM, arXiv 2602.16284, section 3; the
-/// shared mask and the MAD rule are Latent Briefing's). The input is not changed.
+/// shared mask and the MAD rule are Latent Briefing's). The input is not changed. [`Compactor`] has more to say.
 ///
 /// # Shapes
 ///
@@ -36,7 +38,7 @@ use crate::values::{ValuesSums, fit_values};
 /// [`Error::Config`], [`Error::Empty`], [`Error::Shape`], [`Error::Dtype`] and [`Error::NonFinite`] for the input, the
 /// last also where logits or fitted values overflow; [`Error::Layer`] around what concerns one layer.
 pub fn compact(layers: &[LayerKv], queries: &[Tensor], config: &Compaction) -> Result<Compacted> {
-    run(layers, queries, None, config)
+    Compactor::new(layers, queries, config).run()
 }
 
 /// Compacts a cache to a given selection, with the fits that [`compact`] would do; for baselines and for selections
@@ -44,7 +46,7 @@ pub fn compact(layers: &[LayerKv], queries: &[Tensor], config: &Compaction) -> R
 ///
 /// # Shapes
 ///
-/// As [`compact`]; `kept` is one list for all layers or one per layer, each of strictly ascending slots.
+/// As [`compact`]; `kept` is one selection for all layers or one per layer.
 ///
 /// # Numerics
 ///
@@ -52,174 +54,271 @@ pub fn compact(layers: &[LayerKv], queries: &[Tensor], config: &Compaction) -> R
 ///
 /// # Errors
 ///
-/// As [`compact`]; [`Error::Shape`], [`Error::Empty`] or [`Error::Config`] for a list that does not fit.
+/// As [`compact`]; [`Error::Shape`], [`Error::Empty`] or [`Error::Config`] for a selection that does not fit.
 pub fn compact_at(
     layers: &[LayerKv],
     queries: &[Tensor],
-    kept: &[Vec<u32>],
+    kept: &[Kept],
     config: &Compaction,
 ) -> Result<Compacted> {
-    run(layers, queries, Some(kept), config)
+    Compactor::new(layers, queries, config).at(kept).run()
 }
 
-fn run(
-    layers: &[LayerKv],
-    queries: &[Tensor],
-    kept: Option<&[Vec<u32>]>,
-    config: &Compaction,
-) -> Result<Compacted> {
-    let started = Instant::now();
-    config.validate()?;
-    let padding = check_inputs(layers, queries)?;
-    if config.mask == MaskScope::Shared {
-        common_len(layers)?;
+/// A compaction with everything that can be said about it.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use lb_am::{Compaction, Compactor, LayerKv, Spans, Units};
+///
+/// let random = |rows: usize| Tensor::randn(0f32, 1.0, (2, rows, 16), &Device::Cpu);
+/// let layer = LayerKv::new(random(100)?, random(100)?, None)?;
+/// let config = Compaction::keep_ratio(0.3).with_spans(Spans::Units(Units::Sentences));
+/// // Sentences begin at the slots 0, 20, 40, 60 and 80.
+/// let compacted = Compactor::new(&[layer], &[random(12)?], &config).units(&[0, 20, 40, 60, 80]).run()?;
+/// assert_eq!(compacted.report.kept_len, 24); // the protected head of the first sentence, and one whole sentence
+/// # Ok::<(), lb_am::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Compactor<'a> {
+    layers: &'a [LayerKv],
+    queries: &'a [Tensor],
+    config: &'a Compaction,
+    units: Option<&'a [u32]>,
+    group_size: usize,
+    counts: Option<&'a [Vec<usize>]>,
+    choice: Choice<'a>,
+}
+
+/// Where the selection comes from.
+#[derive(Clone, Copy, Debug)]
+enum Choice<'a> {
+    Own,
+    Given(&'a [Kept]),
+    Selected(&'a Selected),
+}
+
+impl<'a> Compactor<'a> {
+    /// The same as [`compact`] so far. For shapes see there.
+    pub fn new(layers: &'a [LayerKv], queries: &'a [Tensor], config: &'a Compaction) -> Self {
+        let choice = Choice::Own;
+        Self { layers, queries, config, units: None, group_size: 1, counts: None, choice }
     }
-    if let Some(kept) = kept {
-        check_kept(layers, kept)?;
+
+    /// Slots at which units of the text begin, strictly ascending; [`Spans::Units`](crate::Spans::Units) needs them.
+    #[must_use]
+    pub fn units(self, starts: &'a [u32]) -> Self {
+        Self { units: Some(starts), ..self }
     }
-    let mut timing = Timing::default();
-    let with_output = config.values != ValuesMethod::Copy;
-    let observed = timed(&mut timing.scores, || observe_all(layers, queries, config.score, with_output))?;
-    let plan = timed(&mut timing.mask, || Ok(Plan::new(&observed, &padding, kept, config)))?;
-    let mut fit = Fit { config, timing, beta: BetaSums::default(), values: ValuesSums::default() };
-    let mut compacted = Vec::with_capacity(layers.len());
-    for (index, layer) in layers.iter().enumerate() {
-        let kept = &plan.kept[index];
-        if !padding[index].leaves_life(kept) {
-            return Err(Error::Empty { arg: "a head that keeps nothing but padding" }).at_layer(index);
+
+    /// Query heads per KV head. Rows of the queries are ordered (head, token); an error target splits them by token.
+    #[must_use]
+    pub fn group_size(self, group_size: usize) -> Self {
+        Self { group_size, ..self }
+    }
+
+    /// How many slots each head of each layer keeps, instead of what the budget says; for a selection per head.
+    #[must_use]
+    pub fn counts(self, counts: &'a [Vec<usize>]) -> Self {
+        Self { counts: Some(counts), ..self }
+    }
+
+    /// Takes these slots: one selection for all layers, or one per layer.
+    #[must_use]
+    pub fn at(self, kept: &'a [Kept]) -> Self {
+        Self { choice: Choice::Given(kept), ..self }
+    }
+
+    /// Takes a selection made before, with the scores that it went by.
+    #[must_use]
+    pub fn selected(self, selected: &'a Selected) -> Self {
+        Self { choice: Choice::Selected(selected), ..self }
+    }
+
+    /// Selects and fits nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`compact`].
+    pub fn select(&self) -> Result<Selected> {
+        let prepared = self.prepare()?;
+        let config = prepared.config(self.config);
+        let observed = observe_all(self.layers, self.queries, config.score, false)?;
+        self.choose(&prepared.scene(self, &observed, &config))
+    }
+
+    /// The budget as a keep ratio or otherwise without a search: an error target is resolved, others are as they are.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`compact`].
+    pub fn resolve(&self) -> Result<Compaction> {
+        Ok(self.prepare()?.config(self.config))
+    }
+
+    /// Selects and fits.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`compact`].
+    pub fn run(&self) -> Result<Compacted> {
+        let started = Instant::now();
+        let prepared = self.prepare()?;
+        let config = prepared.config(self.config);
+        let mut timing = Timing { search: prepared.search, ..Timing::default() };
+        let with_output = config.values != ValuesMethod::Copy;
+        let observed =
+            timed(&mut timing.scores, || observe_all(self.layers, self.queries, config.score, with_output))?;
+        let scene = prepared.scene(self, &observed, &config);
+        let selected = timed(&mut timing.mask, || self.choose(&scene))?;
+        let fitted = fit_all(&scene, &selected, &mut timing)?;
+        timing.total = started.elapsed();
+        let report = fitted.report(&scene, selected, timing, prepared.target);
+        Ok(Compacted { layers: fitted.layers, report })
+    }
+
+    fn choose(&self, scene: &Scene<'_>) -> Result<Selected> {
+        match self.choice {
+            Choice::Own => scene.select(None),
+            Choice::Given(kept) => scene.select(Some(kept)),
+            Choice::Selected(selected) => Ok(selected.clone()),
         }
-        let scores = plan.importance(index);
-        compacted.push(fit.layer(layer, &queries[index], &observed[index], kept, scores).at_layer(index)?);
-        all_finite("fitted values", &compacted[index].values, index)?;
     }
-    fit.timing.total = started.elapsed();
-    let report = plan.report(layers, config, &fit);
-    Ok(Compacted { layers: compacted, report })
-}
 
-fn check_kept(layers: &[LayerKv], kept: &[Vec<u32>]) -> Result<()> {
-    if kept.len() != 1 && kept.len() != layers.len() {
-        let expected = format!("one list, or one for each of {} layers", layers.len());
-        return Err(Error::Shape { arg: "kept", expected, got: vec![kept.len()] });
-    }
-    for (index, layer) in layers.iter().enumerate() {
-        let list = &kept[index % kept.len()];
-        let Some(last) = list.last() else { return Err(Error::Empty { arg: "kept" }).at_layer(index) };
-        let bad = list.windows(2).find(|pair| pair[0] >= pair[1]);
-        if let Some([before, after]) = bad {
-            let value = format!("[.., {before}, {after}, ..]");
-            let reason = "slots must be strictly ascending";
-            return Err(Error::Config { field: "kept", value, reason }).at_layer(index);
+    fn prepare(&self) -> Result<Prepared> {
+        self.config.validate()?;
+        let padding = check_inputs(self.layers, self.queries)?;
+        if self.config.selection == Selection::Shared {
+            common_len(self.layers)?;
         }
-        if *last as usize >= layer.seq_len() {
-            let reason = "a slot lies beyond the cache";
-            return Err(Error::Config { field: "kept", value: last.to_string(), reason }).at_layer(index);
+        self.check_choice()?;
+        self.check_counts()?;
+        let rows = self.queries[0].dim(1)?;
+        if self.group_size == 0 || rows % self.group_size != 0 {
+            let (value, reason) = (self.group_size.to_string(), "must divide the number of queries");
+            return Err(Error::Config { field: "group_size", value, reason });
         }
+        let longest = self.layers.iter().map(LayerKv::seq_len).max().unwrap_or(0);
+        let spans = SpanMap::new(self.config.spans, self.units, longest)?;
+        let mut prepared = Prepared { padding, spans, budget: None, target: None, search: Duration::ZERO };
+        if let (Budget::ErrorBelow { epsilon, min_kept }, Choice::Own) = (self.config.budget, self.choice) {
+            let Self { layers, queries, config, group_size, .. } = *self;
+            let Prepared { padding, spans, .. } = &prepared;
+            let search = Search { layers, queries, padding, spans, config, group_size };
+            let mut clock = Duration::ZERO;
+            let (budget, target) = timed(&mut clock, || search.run(epsilon, min_kept))?;
+            (prepared.budget, prepared.target, prepared.search) = (Some(budget), Some(target), clock);
+        }
+        Ok(prepared)
     }
-    Ok(())
-}
 
-/// What stays in each layer, and why.
-struct Plan {
-    kept: Vec<Vec<u32>>,
-    masks: Vec<MaskInfo>,
-    /// Pooled scores: one list for all layers, or one per layer.
-    pooled: Vec<Vec<f32>>,
-    shared: Vec<f32>,
-}
-
-impl Plan {
-    fn new(
-        observed: &[Observed],
-        padding: &[Padding],
-        kept: Option<&[Vec<u32>]>,
-        config: &Compaction,
-    ) -> Self {
-        let shared = shared_scores(observed, config.across);
-        let pooled: Vec<Vec<f32>> = match config.mask {
-            MaskScope::Shared => vec![max_pool(&shared, config.pooling)],
-            MaskScope::PerLayer => observed
-                .iter()
-                .map(|layer| max_pool(&layer_scores(layer, config.across), config.pooling))
-                .collect(),
-        };
-        let mut selected = Vec::new();
-        let mut masks = Vec::new();
-        for (index, scores) in pooled.iter().enumerate() {
-            let is_dead = |slot: usize| match config.mask {
-                MaskScope::Shared => padding.iter().all(|layer| layer.is_dead(slot)),
-                MaskScope::PerLayer => padding[index].is_dead(slot),
-            };
-            if kept.is_some() {
-                masks.push(given(scores, is_dead));
-            } else {
-                let (slots, info) = select(scores, is_dead, config.budget, config.protect);
-                selected.push(slots);
-                masks.push(info);
+    fn check_choice(&self) -> Result<()> {
+        match self.choice {
+            Choice::Own => Ok(()),
+            Choice::Given(kept) => check_given(self.layers, kept),
+            Choice::Selected(selected) => {
+                check_given(self.layers, &selected.kept)?;
+                let fits = selected
+                    .importance
+                    .iter()
+                    .flatten()
+                    .all(|scores| self.layers.iter().all(|layer| scores.len() >= layer.seq_len()));
+                if fits && !selected.importance.is_empty() {
+                    return Ok(());
+                }
+                let (value, reason) = ("importance".to_owned(), "was made for another cache");
+                Err(Error::Config { field: "selected", value, reason })
             }
         }
-        let lists = kept.unwrap_or(&selected);
-        let kept = (0..observed.len()).map(|index| lists[index % lists.len()].clone()).collect();
-        Self { kept, masks, pooled, shared }
     }
 
-    /// The pooled scores that the mask of a layer was cut from.
-    fn importance(&self, layer: usize) -> &[f32] {
-        &self.pooled[layer % self.pooled.len()]
+    fn check_counts(&self) -> Result<()> {
+        let Some(counts) = self.counts else { return Ok(()) };
+        let expected: Vec<usize> = self.layers.iter().map(LayerKv::kv_heads).collect();
+        let got: Vec<usize> = counts.iter().map(Vec::len).collect();
+        if got != expected {
+            let expected = format!("a count for each of {expected:?} heads, layer by layer");
+            return Err(Error::Shape { arg: "counts", expected, got });
+        }
+        let reason = "need a selection per head and counts of at least 1";
+        let holds = self.config.selection.is_per_head() && counts.iter().flatten().all(|count| *count > 0);
+        crate::config::ensure(holds, "counts", format!("{counts:?}"), reason)
+    }
+}
+
+/// What was checked and resolved before anything is computed.
+struct Prepared {
+    padding: Vec<Padding>,
+    spans: SpanMap,
+    /// What an error target came to.
+    budget: Option<Budget>,
+    target: Option<ErrorTarget>,
+    search: Duration,
+}
+
+impl Prepared {
+    fn config(&self, config: &Compaction) -> Compaction {
+        Compaction { budget: self.budget.unwrap_or(config.budget), ..config.clone() }
     }
 
-    fn report(self, layers: &[LayerKv], config: &Compaction, fit: &Fit<'_>) -> Report {
-        let kept_len = self.kept.iter().map(Vec::len).max().unwrap_or(0);
-        let longest = self.kept.iter().position(|kept| kept.len() == kept_len).unwrap_or(0);
-        let total: usize = layers.iter().map(LayerKv::seq_len).sum();
-        let mask = self.masks[longest % self.masks.len()].clone();
-        Report {
-            seq_len: layers.iter().map(LayerKv::seq_len).max().unwrap_or(0),
-            kept_len,
-            keep_ratio: self.kept.iter().map(Vec::len).sum::<usize>() as f64 / total as f64,
-            scores: max_pool(&self.shared, config.pooling),
-            raw_scores: self.shared,
-            mask,
-            layer_masks: if config.mask == MaskScope::PerLayer { self.masks } else { Vec::new() },
-            beta: (config.beta != BetaMethod::Zero).then(|| fit.beta.report()),
-            values: (config.values != ValuesMethod::Copy).then(|| fit.values.report()),
-            timing: fit.timing,
+    fn scene<'a>(
+        &'a self,
+        compactor: &Compactor<'a>,
+        observed: &'a [Observed],
+        config: &'a Compaction,
+    ) -> Scene<'a> {
+        Scene {
+            layers: compactor.layers,
+            queries: compactor.queries,
+            observed,
+            padding: &self.padding,
+            spans: &self.spans,
+            config,
+            counts: compactor.counts,
         }
     }
 }
 
-/// The fits of all layers, with what they add up to.
-struct Fit<'a> {
-    config: &'a Compaction,
-    timing: Timing,
+/// Compacted layers, and what the fits add up to.
+pub(crate) struct Fitted {
+    pub(crate) layers: Vec<CompactedLayer>,
     beta: BetaSums,
     values: ValuesSums,
 }
 
-impl Fit<'_> {
+/// Fits biases and values of every layer to a selection.
+pub(crate) fn fit_all(scene: &Scene<'_>, selected: &Selected, timing: &mut Timing) -> Result<Fitted> {
+    let mut fitted = Fitted { layers: Vec::new(), beta: BetaSums::default(), values: ValuesSums::default() };
+    for index in 0..scene.layers.len() {
+        let kept = &selected.kept[index % selected.kept.len()];
+        if !scene.padding[index].leaves_life(kept) {
+            return Err(Error::Empty { arg: "a head that keeps nothing but padding" }).at_layer(index);
+        }
+        let layer = fitted.layer(scene, index, kept, selected.importance(index), timing).at_layer(index)?;
+        all_finite("fitted values", &layer.values, index)?;
+        fitted.layers.push(layer);
+    }
+    Ok(fitted)
+}
+
+impl Fitted {
     fn layer(
         &mut self,
-        layer: &LayerKv,
-        queries: &Tensor,
-        observed: &Observed,
-        kept: &[u32],
-        scores: &[f32],
+        scene: &Scene<'_>,
+        index: usize,
+        kept: &Kept,
+        scores: &[Vec<f32>],
+        timing: &mut Timing,
     ) -> Result<CompactedLayer> {
-        let config = self.config;
-        let keys = gather(&layer.keys, kept)?;
-        let values = gather(&layer.values, kept)?;
-        let (heads, t, _) = keys.dims3()?;
-        let carried = match &layer.bias {
-            Some(bias) => gather(bias, kept)?,
-            None => Tensor::zeros((heads, t), DType::F32, keys.device())?,
-        };
-        let kept = kept.to_vec();
+        let (layer, observed, config) = (&scene.layers[index], &scene.observed[index], scene.config);
+        let (keys, values) = (gather(&layer.keys, kept)?, gather(&layer.values, kept)?);
+        let carried = carried_bias(layer, kept)?;
+        let kept = kept.clone();
         // Nothing is missing, so there is nothing to correct; a fit could only add rounding.
-        if t == layer.seq_len() {
+        if kept.total(layer.kv_heads()) == layer.kv_heads() * layer.seq_len() {
             return Ok(CompactedLayer { keys, values, bias: carried, kept });
         }
-        let (wide, queries) = (to_f32(&keys)?, to_f32(queries)?);
-        let bias = timed(&mut self.timing.beta, || {
+        let (wide, queries) = (to_f32(&keys)?, to_f32(&scene.queries[index])?);
+        let bias = timed(&mut timing.beta, || {
             let scores = logits(&queries, &wide, Some(&carried))?;
             let weights = weights_at(&scores, &observed.max)?;
             let beta = fit_beta(&weights, &observed.mass, config.beta, &mut self.beta)?;
@@ -227,14 +326,73 @@ impl Fit<'_> {
         })?;
         let fitted = match &observed.output {
             None => None,
-            Some(target) => timed(&mut self.timing.values, || {
+            Some(target) => timed(&mut timing.values, || {
                 let attention = probabilities(&logits(&queries, &wide, Some(&bias))?)?;
-                let importance: Vec<f32> = kept.iter().map(|slot| scores[*slot as usize]).collect();
+                let importance = importance(&kept, scores);
                 fit_values(&attention, target, &values, &importance, config.values, &mut self.values)
             })?,
         };
         Ok(CompactedLayer { keys, values: fitted.unwrap_or(values), bias, kept })
     }
+
+    fn report(
+        &self,
+        scene: &Scene<'_>,
+        selected: Selected,
+        timing: Timing,
+        error_target: Option<ErrorTarget>,
+    ) -> Report {
+        let (layers, config) = (scene.layers, scene.config);
+        let lens: Vec<usize> = selected.kept.iter().map(Kept::max_len).collect();
+        let kept_len = lens.iter().copied().max().unwrap_or(0);
+        let longest = lens.iter().position(|len| *len == kept_len).unwrap_or(0);
+        let full: usize = layers.iter().map(|layer| layer.kv_heads() * layer.seq_len()).sum();
+        let kept: usize =
+            selected.kept.iter().zip(layers).map(|(kept, layer)| kept.total(layer.kv_heads())).sum();
+        let mask = selected.masks[longest * selected.masks.len() / selected.kept.len()].clone();
+        Report {
+            seq_len: layers.iter().map(LayerKv::seq_len).max().unwrap_or(0),
+            kept_len,
+            keep_ratio: kept as f64 / full as f64,
+            scores: selected.scores,
+            raw_scores: selected.raw_scores,
+            mask,
+            masks: if selected.masks.len() > 1 { selected.masks } else { Vec::new() },
+            beta: (config.beta != BetaMethod::Zero).then(|| self.beta.report()),
+            values: (config.values != ValuesMethod::Copy).then(|| self.values.report()),
+            error_target,
+            timing,
+        }
+    }
+}
+
+/// The bias that the kept slots carry already; −∞ in slots that only fill up a shorter head.
+fn carried_bias(layer: &LayerKv, kept: &Kept) -> Result<Tensor> {
+    let (heads, t, device) = (layer.kv_heads(), kept.max_len(), layer.keys.device());
+    let carried = match &layer.bias {
+        Some(bias) => gather(bias, kept)?,
+        None => Tensor::zeros((heads, t), DType::F32, device)?,
+    };
+    if !kept.is_ragged() {
+        return Ok(carried);
+    }
+    let fill: Vec<f32> = kept
+        .lists()
+        .iter()
+        .flat_map(|list| (0..t).map(|slot| if slot < list.len() { 0.0 } else { f32::NEG_INFINITY }))
+        .collect();
+    Ok((carried + Tensor::from_vec(fill, (heads, t), device)?)?)
+}
+
+/// Scores at the kept slots: one list, or one for each head where either differs from head to head.
+fn importance(kept: &Kept, scores: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    let heads = kept.lists().len().max(scores.len());
+    (0..heads)
+        .map(|head| {
+            let scores = &scores[head % scores.len()];
+            kept.head(head).iter().map(|slot| scores[*slot as usize]).collect()
+        })
+        .collect()
 }
 
 fn timed<T>(clock: &mut Duration, step: impl FnOnce() -> Result<T>) -> Result<T> {

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::beta::BetaFit;
 use crate::error::Result;
+use crate::kept::Kept;
 use crate::layout::LayerKv;
 use crate::mask::MaskInfo;
+use crate::select::error_target::ErrorTarget;
 use crate::values::ValuesFit;
 
 /// A compacted cache, layer by layer.
@@ -23,20 +25,21 @@ pub struct Compacted {
 /// What is left of the cache of one layer.
 #[derive(Clone, Debug)]
 pub struct CompactedLayer {
-    /// Kept keys `[kv_heads, kept_len, head_dim]`, bit-identical rows of the original in their original rotation.
+    /// Kept keys `[kv_heads, kept_len, head_dim]`, bit-identical rows of the original in their original rotation;
+    /// where heads keep different counts, shorter ones end in zeros.
     pub keys: Tensor,
     /// Values `[kv_heads, kept_len, head_dim]` in the cache dtype.
     pub values: Tensor,
     /// Bias `[kv_heads, kept_len]` in f32 to be added to each key's logit; −∞ marks padding.
     pub bias: Tensor,
-    /// Original slots, ascending.
-    pub kept: Vec<u32>,
+    /// Original slots: one list for all heads, or one for each.
+    pub kept: Kept,
 }
 
 impl CompactedLayer {
-    /// Slots that are left.
+    /// Slots of the head that keeps the most.
     pub fn kept_len(&self) -> usize {
-        self.kept.len()
+        self.kept.max_len()
     }
 
     /// This layer as the input of another compaction. The tensors are shared, not copied.
@@ -54,23 +57,25 @@ impl CompactedLayer {
 pub struct Report {
     /// Positions before, of the longest layer.
     pub seq_len: usize,
-    /// Positions after, of the layer that kept the most.
+    /// Positions after, of the layer and head that kept the most.
     pub kept_len: usize,
-    /// Kept / original positions over all layers.
+    /// Kept / original positions over all layers and heads.
     pub keep_ratio: f64,
-    /// Position scores g over all layers and heads, pooled. With a mask per layer these were not used to select;
+    /// Position scores g over all layers and heads, after spans. Only a shared mask is selected by them;
     /// where layers differ in length, a position is averaged over the layers that reach it.
     pub scores: Vec<f32>,
-    /// The same before pooling.
+    /// The same before spans.
     pub raw_scores: Vec<f32>,
-    /// The shared mask; with a mask per layer, that of the first layer that kept `kept_len`.
+    /// The shared mask; otherwise that of the first layer that kept `kept_len`, and of its first head.
     pub mask: MaskInfo,
-    /// Every layer's mask; empty with a shared one.
-    pub layer_masks: Vec<MaskInfo>,
+    /// Every mask, layer by layer and head by head; empty where there is only one.
+    pub masks: Vec<MaskInfo>,
     /// The bias fit, where one was asked for.
     pub beta: Option<BetaFit>,
     /// The value fit, where one was asked for.
     pub values: Option<ValuesFit>,
+    /// How an error target was met, where there was one.
+    pub error_target: Option<ErrorTarget>,
     /// Where the time went.
     pub timing: Timing,
 }
@@ -78,6 +83,8 @@ pub struct Report {
 /// Wall time of each step, over all layers. On a GPU, work is queued and lands on the step that first reads it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timing {
+    /// Finding the budget for an error target.
+    pub search: Duration,
     /// Attention of the queries over the full cache.
     pub scores: Duration,
     /// Pooling and selection.

@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, D, DType, Storage, Tensor};
 use rayon::prelude::*;
 
 use crate::error::{AtLayer, Error, Result};
+use crate::kept::Kept;
 
 /// The cache of one layer: what attention reads.
 #[derive(Clone, Debug)]
@@ -81,7 +82,7 @@ impl LayerKv {
         Ok(())
     }
 
-    fn check_queries(&self, queries: &Tensor) -> Result<()> {
+    pub(crate) fn check_queries(&self, queries: &Tensor) -> Result<()> {
         let fits = matches!(queries.dims(), &[heads, _, width]
             if heads == self.kv_heads() && width == self.head_dim());
         if !fits {
@@ -123,9 +124,15 @@ impl Padding {
         !self.heads.is_empty() && self.heads.iter().all(|head| head[slot])
     }
 
-    /// Whether every head still has a slot that takes mass among `kept`.
-    pub(crate) fn leaves_life(&self, kept: &[u32]) -> bool {
-        self.heads.iter().all(|head| kept.iter().any(|slot| !head[*slot as usize]))
+    /// Whether `slot` is padding in one head.
+    pub(crate) fn is_dead_in(&self, head: usize, slot: usize) -> bool {
+        self.heads.get(head).is_some_and(|head| head[slot])
+    }
+
+    /// Whether every head still has a slot that takes mass among those that are kept.
+    pub(crate) fn leaves_life(&self, kept: &Kept) -> bool {
+        let lives = |(h, head): (usize, &Vec<bool>)| kept.head(h).iter().any(|slot| !head[*slot as usize]);
+        self.heads.iter().enumerate().all(lives)
     }
 }
 
@@ -211,10 +218,20 @@ fn one_of(arg: &'static str, got: DType, expected: &[DType]) -> Result<()> {
     Err(Error::Dtype { arg, expected: expected.to_vec(), got })
 }
 
-/// The rows `kept` of `[kv_heads, seq_len, ...]`, copied bit for bit.
-pub(crate) fn gather(tensor: &Tensor, kept: &[u32]) -> Result<Tensor> {
-    let index = Tensor::new(kept, tensor.device())?;
-    Ok(tensor.contiguous()?.index_select(&index, 1)?)
+/// The kept rows of `[kv_heads, seq_len, ...]`, copied bit for bit; zeros fill up a head that keeps fewer than another.
+pub(crate) fn gather(tensor: &Tensor, kept: &Kept) -> Result<Tensor> {
+    let tensor = tensor.contiguous()?;
+    if let [only] = kept.lists() {
+        return Ok(tensor.index_select(&Tensor::new(&only[..], tensor.device())?, 1)?);
+    }
+    let t = kept.max_len();
+    let one_head = |(head, list): (usize, &Vec<u32>)| -> Result<Tensor> {
+        let index = Tensor::new(&list[..], tensor.device())?;
+        let rows = tensor.narrow(0, head, 1)?.index_select(&index, 1)?;
+        Ok(if list.len() < t { rows.pad_with_zeros(1, 0, t - list.len())? } else { rows })
+    };
+    let heads = kept.lists().iter().enumerate().map(one_head).collect::<Result<Vec<_>>>()?;
+    Ok(Tensor::cat(&heads, 0)?)
 }
 
 /// The same tensor in f32, laid out for batched products.

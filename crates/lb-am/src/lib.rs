@@ -30,25 +30,36 @@
 
 pub mod baselines;
 mod beta;
+pub mod budgets;
 mod cholesky;
 mod compact;
 mod compacted;
 mod config;
 mod error;
+mod fidelity;
+mod kept;
 mod layout;
 mod mask;
 mod nnls;
 mod scores;
+mod select;
 mod softmax;
 mod spans;
 mod values;
 
 pub use beta::BetaFit;
-pub use compact::{compact, compact_at};
+pub use compact::{Compactor, compact, compact_at};
 pub use compacted::{Compacted, CompactedLayer, Report, Timing};
-pub use config::{BetaMethod, Budget, Compaction, HeadAgg, MaskScope, Protected, ScoreAgg, ValuesMethod};
+pub use config::{
+    BetaMethod, Budget, Compaction, HeadAgg, HeadBudgets, NnlsStart, Omp, OmpPhase, Protected, RowWeighting,
+    ScoreAgg, Selection, Spans, Units, ValuesMethod,
+};
 pub use error::{Error, Result};
+pub use fidelity::{Errors, Fidelity, Sizes};
+pub use kept::Kept;
 pub use layout::LayerKv;
 pub use mask::{Limit, MaskInfo};
 pub use scores::{layer_position_scores, position_scores};
+pub use select::Selected;
+pub use select::error_target::ErrorTarget;
 pub use values::ValuesFit;

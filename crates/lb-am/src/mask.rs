@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Budget, Protected};
+use crate::spans::SpanMap;
 
 /// How a mask came about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,12 +44,13 @@ pub enum Limit {
 
 /// Selects positions by their pooled scores.
 ///
-/// Returns original slots, ascending. `is_dead` marks padding, which only stays where it is protected.
+/// Returns original slots, ascending. With spans of units, a count is filled with whole units. `is_dead` marks padding, which only stays where it is protected.
 pub(crate) fn select(
     scores: &[f32],
     is_dead: impl Fn(usize) -> bool,
     budget: Budget,
     protect: Protected,
+    spans: &SpanMap,
 ) -> (Vec<u32>, MaskInfo) {
     let seq_len = scores.len();
     let is_protected = |j: usize| protect.covers(j, seq_len);
@@ -74,6 +76,8 @@ pub(crate) fn select(
         }
         Budget::KeepRatio(ratio) => share(ratio, seq_len),
         Budget::KeptLen(len) => len,
+        // Resolved into a ratio before anything is selected.
+        Budget::ErrorBelow { min_kept, .. } => min_kept,
     };
     let room = wanted.saturating_sub(info.n_protected);
     if info.limit != Limit::Threshold {
@@ -83,7 +87,11 @@ pub(crate) fn select(
             info.limit = Limit::SeqLen;
         }
     }
-    ranked.truncate(room);
+    if spans.whole_units() && !matches!(budget, Budget::Mad { .. }) {
+        ranked = whole_units(&ranked, room, spans, seq_len);
+    } else {
+        ranked.truncate(room);
+    }
     if !matches!(budget, Budget::Mad { .. }) {
         info.threshold = ranked.last().map(|j| f64::from(scores[*j]));
     }
@@ -91,6 +99,25 @@ pub(crate) fn select(
     kept.extend((0..seq_len).filter(|j| is_protected(*j)).map(|j| j as u32));
     kept.sort_unstable();
     (kept, info)
+}
+
+/// The best units that fit into `room`, best first; where not even the best one does, the head of it.
+fn whole_units(ranked: &[usize], room: usize, spans: &SpanMap, seq_len: usize) -> Vec<usize> {
+    let mut taken = Vec::new();
+    let mut rest = ranked;
+    while let Some(first) = rest.first() {
+        // Positions of a unit have one score and ascend, so they stand together.
+        let unit = spans.around(*first, seq_len);
+        let len = rest.iter().take_while(|j| unit.contains(j)).count();
+        if taken.len() + len <= room {
+            taken.extend(&rest[..len]);
+        }
+        rest = &rest[len..];
+    }
+    if taken.is_empty() {
+        taken.extend(ranked.iter().take(room));
+    }
+    taken
 }
 
 /// The information about a selection that was given.
@@ -117,7 +144,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// ⌈ratio · `seq_len`⌉, where 0.1 of 30 is 3 although 0.1 · 30 is a little more in binary.
-fn share(ratio: f64, seq_len: usize) -> usize {
+pub(crate) fn share(ratio: f64, seq_len: usize) -> usize {
     (ratio * seq_len as f64 - 1e-9).ceil() as usize
 }
 

@@ -2,6 +2,8 @@
 
 use candle_core::{D, Tensor};
 
+use crate::cholesky::solve;
+use crate::config::NnlsStart;
 use crate::error::Result;
 use crate::layout::transposed;
 
@@ -9,16 +11,18 @@ use crate::layout::transposed;
 const POWER_ROUNDS: usize = 12;
 /// The smallest entry of the power iterate relative to its largest, so that the bound below stays defined.
 const FLOOR: f64 = 1e-6;
+/// Ridge of the least squares start, relative to the mean diagonal of A Aᵀ: just above the noise of f32 products.
+const START_LAMBDA: f64 = 1e-6;
 /// Stands in for zero where a quotient of two zeros is to be 1 or finite.
 const TINY: f64 = 1e-30;
 
-/// Minimises ‖A w − y‖² over w ∈ [lower, upper] from the best weight that all columns could share.
+/// Minimises ‖A w − y‖² over w ∈ [lower, upper], by default from the best weight that all columns could share.
 ///
-/// The start is never worse than w = 1 and no step raises the objective, so the answer is never worse than no
-/// correction. A shared weight leaves attention among the kept keys as it is; from there the steps follow the strong
-/// directions of A and touch the weak ones little, which matters with few queries: on the scenes of `tests/am/beta.rs`
-/// 64 steps from here leave a held-out mass error of 0.17 to 0.21, from ones 0.21 to 0.25, and 20 000 steps up to 0.39
-/// while the error on the fitted queries vanishes.
+/// No start but that of ones is worse than the shared weight, and no step raises the objective. A shared weight leaves
+/// attention among the kept keys as it is; from there the steps follow the strong directions of A and touch the weak
+/// ones little, which matters with few queries: on the scenes of `tests/am/beta.rs` 64 steps from here leave a held-out
+/// mass error of 0.17 to 0.21, from ones 0.21 to 0.25, and 20 000 steps up to 0.39 while the error on the fitted queries
+/// vanishes.
 ///
 /// # Shapes
 ///
@@ -28,10 +32,13 @@ pub(crate) fn projected_gradient(
     y: &Tensor,
     bounds: (f64, f64),
     iterations: usize,
+    start: NnlsStart,
 ) -> Result<Tensor> {
-    let (heads, _, t) = a.dims3()?;
-    let start = shared_weight(a, y)?.clamp(bounds.0, bounds.1)?;
-    let mut w = start.broadcast_as((heads, t, 1))?.contiguous()?;
+    let mut w = match start {
+        NnlsStart::Shared => shared_start(a, y, bounds)?,
+        NnlsStart::Ones => Tensor::ones((a.dim(0)?, a.dim(2)?, 1), a.dtype(), a.device())?,
+        NnlsStart::LeastSquares => least_squares_start(a, y, bounds)?,
+    };
     let at = transposed(a)?;
     let step = lipschitz(a)?.recip()?;
     for _ in 0..iterations {
@@ -39,6 +46,29 @@ pub(crate) fn projected_gradient(
         w = (w - gradient.broadcast_mul(&step)?)?.clamp(bounds.0, bounds.1)?;
     }
     Ok(w)
+}
+
+fn shared_start(a: &Tensor, y: &Tensor, bounds: (f64, f64)) -> Result<Tensor> {
+    let (heads, _, t) = a.dims3()?;
+    let weight = shared_weight(a, y)?.clamp(bounds.0, bounds.1)?;
+    Ok(weight.broadcast_as((heads, t, 1))?.contiguous()?)
+}
+
+/// w = 1 + Aᵀ (A Aᵀ + λI)⁻¹ (y − A 1), clamped; the shared weight in heads where clamping made that the better start.
+fn least_squares_start(a: &Tensor, y: &Tensor, bounds: (f64, f64)) -> Result<Tensor> {
+    let (heads, n, t) = a.dims3()?;
+    let ones = Tensor::ones((heads, t, 1), a.dtype(), a.device())?;
+    let at = transposed(a)?;
+    let gram = a.matmul(&at)?;
+    let trace = a.sqr()?.sum((D::Minus1, D::Minus2))?.to_vec1::<f32>()?;
+    // A head without mass on any kept key has a Gram matrix of zeros.
+    let diagonal = |head: usize, _| (START_LAMBDA * f64::from(trace[head]) / n as f64).max(TINY);
+    let (dual, _) = solve(&gram, &(y - a.matmul(&ones)?)?, diagonal)?;
+    let fitted = (ones + at.matmul(&dual)?)?.clamp(bounds.0, bounds.1)?;
+    let shared = shared_start(a, y, bounds)?;
+    let objective = |w: &Tensor| -> Result<Tensor> { Ok((a.matmul(w)? - y)?.sqr()?.sum_keepdim(1)?) };
+    let better = objective(&fitted)?.le(&objective(&shared)?)?.broadcast_as((heads, t, 1))?;
+    Ok(better.where_cond(&fitted, &shared)?)
 }
 
 /// The c that minimises ‖c A 1 − y‖², `[H, 1, 1]`; 1 for a head without mass on any kept key.
@@ -73,6 +103,7 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::{lipschitz, projected_gradient};
+    use crate::config::NnlsStart;
 
     fn objective(a: &Tensor, y: &Tensor, w: &Tensor) -> f32 {
         let residual = (a.matmul(w).unwrap() - y).unwrap();
@@ -83,7 +114,7 @@ mod tests {
     fn solves_a_diagonal_system_up_to_its_bounds() {
         let a = Tensor::new(&[[[1f32, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 0.8]]], &Device::Cpu).unwrap();
         let y = Tensor::new(&[[[2f32], [4.0], [0.0]]], &Device::Cpu).unwrap();
-        let w = projected_gradient(&a, &y, (0.5, 5.0), 200).unwrap();
+        let w = projected_gradient(&a, &y, (0.5, 5.0), 200, NnlsStart::Shared).unwrap();
         let w: Vec<f32> = w.flatten_all().unwrap().to_vec1().unwrap();
         for (got, want) in w.iter().zip([2.0, 5.0, 0.5]) {
             assert!((got - want).abs() < 1e-4, "{w:?}");
@@ -105,12 +136,17 @@ mod tests {
             let trace = a.get(head).unwrap().sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
             assert!(*bound <= trace * 6.0 && *bound * 6.0 >= trace, "{bound} against a trace of {trace}");
         }
-        let mut last = f32::INFINITY;
-        for iterations in [0, 1, 2, 4, 8, 16, 32, 64, 128] {
-            let w = projected_gradient(&a, &y, (0.05, 20.0), iterations).unwrap();
-            let now = objective(&a, &y, &w);
-            assert!(now <= last * 1.000_01, "{now} after {last} at {iterations} iterations");
-            last = now;
+        for start in [NnlsStart::Shared, NnlsStart::Ones, NnlsStart::LeastSquares] {
+            let mut last = f32::INFINITY;
+            for iterations in [0, 1, 2, 4, 8, 16, 32, 64, 128] {
+                let w = projected_gradient(&a, &y, (0.05, 20.0), iterations, start).unwrap();
+                let now = objective(&a, &y, &w);
+                assert!(
+                    now <= last * 1.000_01,
+                    "{now} after {last} at {iterations} iterations from {start:?}"
+                );
+                last = now;
+            }
         }
     }
 
@@ -118,7 +154,9 @@ mod tests {
     fn a_head_without_mass_stays_at_one() {
         let a = Tensor::zeros((1, 2, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
         let y = Tensor::ones((1, 2, 1), candle_core::DType::F32, &Device::Cpu).unwrap();
-        let w = projected_gradient(&a, &y, (0.05, 20.0), 5).unwrap();
-        assert_eq!(w.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [1.0; 3]);
+        for start in [NnlsStart::Shared, NnlsStart::Ones, NnlsStart::LeastSquares] {
+            let w = projected_gradient(&a, &y, (0.05, 20.0), 5, start).unwrap();
+            assert_eq!(w.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [1.0; 3]);
+        }
     }
 }

@@ -1,26 +1,122 @@
-//! Spans: a position is as important as the most important position near it.
+//! Spans: a position is as important as what stands near it.
 
-/// Max-pool of an odd width `kernel`, centred, cut off at both ends; a width of 1 changes nothing.
-pub(crate) fn max_pool(scores: &[f32], kernel: usize) -> Vec<f32> {
-    let reach = kernel / 2;
-    (0..scores.len())
-        .map(|j| {
-            let window = &scores[j.saturating_sub(reach)..(j + reach + 1).min(scores.len())];
-            window.iter().copied().fold(f32::NEG_INFINITY, f32::max)
-        })
-        .collect()
+use std::ops::Range;
+
+use crate::config::Spans;
+use crate::error::{Error, Result};
+
+/// How positions of a text belong together, for scores and for what is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct SpanMap {
+    spans: Spans,
+    /// First position of each unit, the first one 0; empty unless spans are units.
+    starts: Vec<u32>,
+}
+
+impl SpanMap {
+    /// Units need to be told where they begin: strictly ascending, inside the cache. A first unit begins at 0 anyway.
+    pub(crate) fn new(spans: Spans, starts: Option<&[u32]>, seq_len: usize) -> Result<Self> {
+        if !matches!(spans, Spans::Units(_)) {
+            return Ok(Self { spans, starts: Vec::new() });
+        }
+        let refuse = |value: String, reason| Err(Error::Config { field: "units", value, reason });
+        let Some(given) = starts else { return refuse("none".into(), "must be given for spans of units") };
+        if let Some(pair) = given.windows(2).find(|pair| pair[0] >= pair[1]) {
+            return refuse(format!("{pair:?}"), "must be strictly ascending");
+        }
+        if let Some(last) = given.last().filter(|last| **last as usize >= seq_len) {
+            return refuse(last.to_string(), "must lie inside the cache");
+        }
+        let mut starts = given.to_vec();
+        if starts.first() != Some(&0) {
+            starts.insert(0, 0);
+        }
+        Ok(Self { spans, starts })
+    }
+
+    /// Scores with those around them.
+    pub(crate) fn pool(&self, scores: &[f32]) -> Vec<f32> {
+        let largest = |window: &[f32]| window.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        match self.spans {
+            Spans::Max { width } => windows(scores.len(), width).map(|w| largest(&scores[w])).collect(),
+            Spans::Mean { width } => windows(scores.len(), width)
+                .map(|w| scores[w.clone()].iter().sum::<f32>() / w.len() as f32)
+                .collect(),
+            Spans::Units(_) => {
+                let mut pooled = Vec::with_capacity(scores.len());
+                for unit in self.units(scores.len()) {
+                    pooled.resize(unit.end, largest(&scores[unit]));
+                }
+                pooled
+            }
+        }
+    }
+
+    /// The units of `seq_len` positions where spans are units.
+    pub(crate) fn units(&self, seq_len: usize) -> Vec<Range<usize>> {
+        let starts: Vec<usize> = self.starts.iter().map(|s| *s as usize).filter(|s| *s < seq_len).collect();
+        let ends = starts.iter().skip(1).copied().chain([seq_len]);
+        starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect()
+    }
+
+    /// Whether whole units are kept.
+    pub(crate) fn whole_units(&self) -> bool {
+        !self.starts.is_empty()
+    }
+
+    /// The positions that come along when `j` is kept.
+    pub(crate) fn around(&self, j: usize, seq_len: usize) -> Range<usize> {
+        match self.spans {
+            Spans::Max { width } | Spans::Mean { width } => window(j, seq_len, width),
+            Spans::Units(_) => {
+                let next = self.starts.partition_point(|start| *start as usize <= j);
+                let end = self.starts.get(next).map_or(seq_len, |start| (*start as usize).min(seq_len));
+                self.starts[next - 1] as usize..end
+            }
+        }
+    }
+}
+
+fn window(j: usize, len: usize, width: usize) -> Range<usize> {
+    j.saturating_sub(width / 2)..(j + width / 2 + 1).min(len)
+}
+
+fn windows(len: usize, width: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..len).map(move |j| window(j, len, width))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::max_pool;
+    use super::SpanMap;
+    use crate::config::{Spans, Units};
+
+    fn pool(scores: &[f32], spans: Spans, starts: Option<&[u32]>) -> Vec<f32> {
+        SpanMap::new(spans, starts, scores.len()).unwrap().pool(scores)
+    }
 
     #[test]
     fn pools_over_a_centred_window_cut_off_at_the_ends() {
         let scores = [5.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0];
-        assert_eq!(max_pool(&scores, 3), [5.0, 5.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
-        assert_eq!(max_pool(&scores, 1), scores);
-        assert_eq!(max_pool(&scores, 255), [5.0; 7]);
-        assert!(max_pool(&[], 9).is_empty());
+        assert_eq!(pool(&scores, Spans::Max { width: 3 }, None), [5.0, 5.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
+        assert_eq!(pool(&scores, Spans::OFF, None), scores);
+        assert_eq!(pool(&scores, Spans::Max { width: 255 }, None), [5.0; 7]);
+        assert!(pool(&[], Spans::Max { width: 9 }, None).is_empty());
+        let mean = pool(&scores, Spans::Mean { width: 3 }, None);
+        assert_eq!(mean[..2], [2.5, 5.0 / 3.0]);
+        assert_eq!(mean[6], 0.0);
+    }
+
+    #[test]
+    fn units_share_their_largest_score() {
+        let scores = [1.0, 2.0, 0.0, 0.0, 7.0];
+        let spans = Spans::Units(Units::Sentences);
+        assert_eq!(pool(&scores, spans, Some(&[2, 4])), [2.0, 2.0, 0.0, 0.0, 7.0]);
+        assert_eq!(pool(&scores, spans, Some(&[])), [7.0; 5]);
+        let map = SpanMap::new(spans, Some(&[2, 4]), 5).unwrap();
+        assert_eq!((map.around(0, 5), map.around(3, 5), map.around(4, 5)), (0..2, 2..4, 4..5));
+        for bad in [&[3u32, 3][..], &[5]] {
+            assert!(SpanMap::new(spans, Some(bad), 5).is_err(), "{bad:?}");
+        }
+        assert!(SpanMap::new(spans, None, 5).is_err());
     }
 }

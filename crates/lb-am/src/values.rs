@@ -1,15 +1,19 @@
 //! Values: the kept positions absorb what the dropped ones contributed to the task's attention output.
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::cholesky::Systems;
+use crate::cholesky::solve;
 use crate::config::ValuesMethod;
 use crate::error::Result;
 use crate::layout::transposed;
 
 /// λ of [`ValuesMethod::LeastSquares`], relative like any other; just above the noise of f32 products.
 const LEAST_SQUARES_LAMBDA: f64 = 1e-6;
+/// What [`ValuesMethod::RidgeLeaveOneOut`] chooses from.
+const LAMBDAS: [f64; 5] = [0.01, 0.1, 1.0, 10.0, 100.0];
+/// Likewise.
+const EXPONENTS: [f64; 3] = [0.0, 1.0, 2.0];
 /// Importance weights stay within this range.
 const OMEGA: (f64, f64) = (1e-2, 1e2);
 
@@ -20,8 +24,13 @@ pub struct ValuesFit {
     pub output_error_before: f64,
     /// ‖X C2 − Y‖ / ‖Y‖ on the fitted queries, with C2 as stored. How it does on other queries is another matter.
     pub output_error_after: f64,
-    /// λ relative to the mean diagonal of X Ω⁻¹ Xᵀ.
+    /// λ relative to the mean diagonal of X Ω⁻¹ Xᵀ; where layers chose their own, the geometric mean.
     pub lambda: f64,
+    /// Exponent p of the importance weights; where layers chose their own, the mean.
+    pub importance: f64,
+    /// ‖errors‖ / ‖Y‖ with each query left out of the fit in turn, where that was what λ and p were chosen by. Query
+    /// heads of a group that read the same token are left out apart.
+    pub left_out_error: Option<f64>,
     /// The largest diagonal jitter that a factorisation needed, relative to the mean diagonal; 0 as a rule.
     pub jitter: f64,
 }
@@ -29,10 +38,13 @@ pub struct ValuesFit {
 /// Sums over layers behind a [`ValuesFit`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ValuesSums {
+    layers: f64,
     before: f64,
     after: f64,
     output: f64,
-    lambda: f64,
+    log_lambda: f64,
+    importance: f64,
+    left_out: Option<f64>,
     jitter: f64,
 }
 
@@ -40,10 +52,13 @@ impl ValuesSums {
     pub(crate) fn report(self) -> ValuesFit {
         let relative =
             |error: f64| if self.output > 0.0 { (error / self.output).sqrt() } else { error.sqrt() };
+        let layers = self.layers.max(1.0);
         ValuesFit {
             output_error_before: relative(self.before),
             output_error_after: relative(self.after),
-            lambda: self.lambda,
+            lambda: (self.log_lambda / layers).exp(),
+            importance: self.importance / layers,
+            left_out_error: self.left_out.map(relative),
             jitter: self.jitter,
         }
     }
@@ -56,7 +71,8 @@ impl ValuesSums {
 /// # Shapes
 ///
 /// `attention` X `[H, n, t]` over the kept keys with the stored biases, `target` Y `[H, n, d]` of the full cache,
-/// `kept_values` `[H, t, d]`, `importance` one ω per kept position.
+/// `kept_values` `[H, t, d]`, `importance` one list for all heads or one for each, an entry per kept position; a
+/// shorter list leaves the rest, which is padding, out.
 ///
 /// # Numerics
 ///
@@ -65,75 +81,141 @@ pub(crate) fn fit_values(
     attention: &Tensor,
     target: &Tensor,
     kept_values: &Tensor,
-    importance: &[f32],
+    importance: &[Vec<f32>],
     method: ValuesMethod,
     sums: &mut ValuesSums,
 ) -> Result<Option<Tensor>> {
     let originals = kept_values.to_dtype(DType::F32)?;
     let residual = (target - attention.matmul(&originals)?)?;
-    let (lambda, exponent, goal, prior) = match method {
+    let t = originals.dim(1)?;
+    let (lambda, exponent, to_original) = match method {
         ValuesMethod::Copy => return Ok(None),
-        ValuesMethod::Ridge { lambda, importance } => (lambda, importance, &residual, Some(&originals)),
-        ValuesMethod::LeastSquares => (LEAST_SQUARES_LAMBDA, 0.0, target, None),
+        ValuesMethod::Ridge { lambda, importance } => (lambda, importance, true),
+        ValuesMethod::RidgeLeaveOneOut => {
+            let best = leave_one_out(attention, &residual, importance)?;
+            sums.left_out = Some(sums.left_out.unwrap_or(0.0) + best.error);
+            (best.lambda, best.exponent, true)
+        }
+        ValuesMethod::RidgeToZero { lambda } => (lambda, 0.0, false),
+        ValuesMethod::LeastSquares => (LEAST_SQUARES_LAMBDA, 0.0, false),
     };
-    let weights = omega(importance, exponent);
-    let (change, jitter) = ridge(attention, goal, &weights, lambda)?;
-    let fitted = match prior {
-        Some(prior) => (prior + change)?,
-        None => change,
-    };
+    let weights = omega(importance, exponent, t);
+    let goal = if to_original { &residual } else { target };
+    let (change, jitter) = System::new(attention, &weights)?.solve(goal, lambda)?;
+    let fitted = if to_original { (originals + change)? } else { change };
     let stored = fitted.to_dtype(kept_values.dtype())?;
+    sums.layers += 1.0;
     sums.before += squared_norm(&residual)?;
     sums.after += squared_norm(&(target - attention.matmul(&stored.to_dtype(DType::F32)?)?)?)?;
     sums.output += squared_norm(target)?;
-    sums.lambda = lambda;
+    sums.log_lambda += lambda.ln();
+    sums.importance += exponent;
     sums.jitter = sums.jitter.max(jitter);
     Ok(Some(stored))
 }
 
-/// ω_j = (g_j / mean g)^p over the kept positions, clamped.
-fn omega(importance: &[f32], exponent: f64) -> Vec<f64> {
-    let mean = importance.iter().map(|g| f64::from(*g)).sum::<f64>() / importance.len() as f64;
-    if mean <= 0.0 {
-        return vec![1.0; importance.len()];
-    }
-    importance.iter().map(|g| (f64::from(*g) / mean).powf(exponent).clamp(OMEGA.0, OMEGA.1)).collect()
-}
-
-/// The D that minimises ‖X D − R‖² + λ' Σ ω_j ‖D_j‖², λ' = λ · mean diagonal of X Ω⁻¹ Xᵀ; and the jitter needed.
-fn ridge(x: &Tensor, r: &Tensor, omega: &[f64], lambda: f64) -> Result<(Tensor, f64)> {
-    let (_, n, t) = x.dims3()?;
-    let inverse: Vec<f32> = omega.iter().map(|omega| (1.0 / omega) as f32).collect();
-    let softened = x.broadcast_mul(&Tensor::new(inverse, x.device())?)?;
-    // The diagonal of X Ω⁻¹ Xᵀ, one sum per head.
-    let trace = (&softened * x)?.sum((D::Minus1, D::Minus2))?.to_vec1::<f32>()?;
-    let strength: Vec<f64> = trace.iter().map(|trace| lambda * f64::from(*trace) / n as f64).collect();
-    if n < t {
-        let gram = softened.matmul(&transposed(x)?)?;
-        let (dual, jitter) = solve(&gram, r, |head, _| strength[head])?;
-        Ok((transposed(&softened)?.matmul(&dual)?, jitter))
-    } else {
-        let xt = transposed(x)?;
-        solve(&xt.matmul(x)?, &xt.matmul(r)?, |head, j| strength[head] * omega[j])
-    }
-}
-
-/// Solves (A + diag) X = B per head on the CPU in f64; `diagonal(head, row)` is added to A.
-fn solve(a: &Tensor, b: &Tensor, diagonal: impl Fn(usize, usize) -> f64) -> Result<(Tensor, f64)> {
-    let (heads, size, columns) = b.dims3()?;
-    let wide = |tensor: &Tensor| -> Result<Vec<f64>> {
-        let values = tensor.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
-        Ok(values.into_iter().map(f64::from).collect())
+/// ω_j = (g_j / mean g)^p over the kept positions of a list, clamped, and 1 for padding up to `t`.
+fn omega(importance: &[Vec<f32>], exponent: f64, t: usize) -> Vec<Vec<f64>> {
+    let one_list = |list: &Vec<f32>| {
+        let mean = list.iter().map(|g| f64::from(*g)).sum::<f64>() / list.len() as f64;
+        let weight = |g: f32| (f64::from(g) / mean).powf(exponent).clamp(OMEGA.0, OMEGA.1);
+        let mut weights: Vec<f64> = list.iter().map(|g| if mean > 0.0 { weight(*g) } else { 1.0 }).collect();
+        weights.resize(t, 1.0);
+        weights
     };
-    let mut systems = Systems { size, columns, matrices: wide(a)?, right: wide(b)? };
-    for head in 0..heads {
-        for row in 0..size {
-            systems.matrices[(head * size + row) * size + row] += diagonal(head, row);
+    importance.iter().map(one_list).collect()
+}
+
+/// The D that minimises ‖X D − R‖² + λ' Σ ω_j ‖D_j‖², λ' = λ · mean diagonal of X Ω⁻¹ Xᵀ, for one Ω and any R and λ.
+struct System<'a> {
+    x: &'a Tensor,
+    omega: &'a [Vec<f64>],
+    /// X Ω⁻¹.
+    softened: Tensor,
+    /// X Ω⁻¹ Xᵀ where n < t, else Xᵀ X.
+    gram: Tensor,
+    /// Mean diagonal of X Ω⁻¹ Xᵀ per head.
+    scale: Vec<f64>,
+    dual: bool,
+}
+
+impl<'a> System<'a> {
+    fn new(x: &'a Tensor, omega: &'a [Vec<f64>]) -> Result<Self> {
+        let (_, n, t) = x.dims3()?;
+        let inverse: Vec<f32> = omega.iter().flatten().map(|omega| (1.0 / omega) as f32).collect();
+        let inverse = Tensor::from_vec(inverse, (omega.len(), 1, t), x.device())?;
+        let softened = x.broadcast_mul(&inverse)?;
+        let trace = (&softened * x)?.sum((D::Minus1, D::Minus2))?.to_vec1::<f32>()?;
+        let scale = trace.iter().map(|trace| f64::from(*trace) / n as f64).collect();
+        let dual = n < t;
+        let gram = if dual { softened.matmul(&transposed(x)?)? } else { transposed(x)?.matmul(x)? };
+        Ok(Self { x, omega, softened, gram, scale, dual })
+    }
+
+    /// D, and the jitter needed.
+    fn solve(&self, r: &Tensor, lambda: f64) -> Result<(Tensor, f64)> {
+        if self.dual {
+            let (dual, jitter) = solve(&self.gram, r, |head, _| lambda * self.scale[head])?;
+            return Ok((transposed(&self.softened)?.matmul(&dual)?, jitter));
+        }
+        solve(&self.gram, &transposed(self.x)?.matmul(r)?, |head, j| {
+            lambda * self.scale[head] * self.omega[head % self.omega.len()][j]
+        })
+    }
+
+    /// Σ ‖errors‖² with each row of X left out in turn, in closed form.
+    ///
+    /// In the dual the error of row i is row i of A⁻¹ R over A⁻¹_ii with A = X Ω⁻¹ Xᵀ + λI; in the primal it is the
+    /// residual over 1 − h_ii with the hat matrix h = X (Xᵀ X + λΩ)⁻¹ Xᵀ.
+    fn left_out(&self, r: &Tensor, lambda: f64) -> Result<f64> {
+        let (heads, n, _) = self.x.dims3()?;
+        let d = r.dim(2)?;
+        let identity = Tensor::eye(n, DType::F32, r.device())?.broadcast_as((heads, n, n))?;
+        let both = Tensor::cat(&[r, &identity.contiguous()?], 2)?;
+        let (solution, _) = self.solve_raw(&both, lambda)?;
+        let fitted = if self.dual { solution } else { self.x.matmul(&solution)? };
+        let diagonal = (fitted.narrow(2, d, n)? * &identity)?.sum_keepdim(2)?;
+        let part = fitted.narrow(2, 0, d)?;
+        let errors = if self.dual {
+            part.broadcast_div(&diagonal)?
+        } else {
+            // A row that fits itself perfectly says nothing about the others; its error counts as it is.
+            (r - part)?.broadcast_div(&(1.0 - diagonal)?.maximum(1e-3)?)?
+        };
+        squared_norm(&errors)
+    }
+
+    /// Like [`solve`](Self::solve), but the dual solution itself where the system is dual.
+    fn solve_raw(&self, r: &Tensor, lambda: f64) -> Result<(Tensor, f64)> {
+        if self.dual {
+            solve(&self.gram, r, |head, _| lambda * self.scale[head])
+        } else {
+            self.solve(r, lambda)
         }
     }
-    let jitter = systems.solve()?;
-    let solution: Vec<f32> = systems.right.iter().map(|value| *value as f32).collect();
-    Ok((Tensor::from_vec(solution, (heads, size, columns), b.device())?, jitter))
+}
+
+/// The pair that leaves the least error when each query is left out in turn.
+struct Best {
+    lambda: f64,
+    exponent: f64,
+    error: f64,
+}
+
+fn leave_one_out(x: &Tensor, residual: &Tensor, importance: &[Vec<f32>]) -> Result<Best> {
+    // From the stiffest down, so that equal errors go to the smallest change.
+    let mut best = Best { lambda: LAMBDAS[LAMBDAS.len() - 1], exponent: 0.0, error: f64::INFINITY };
+    for exponent in EXPONENTS {
+        let weights = omega(importance, exponent, x.dim(2)?);
+        let system = System::new(x, &weights)?;
+        for lambda in LAMBDAS.into_iter().rev() {
+            let error = system.left_out(residual, lambda)?;
+            if error < best.error {
+                best = Best { lambda, exponent, error };
+            }
+        }
+    }
+    Ok(best)
 }
 
 fn squared_norm(tensor: &Tensor) -> Result<f64> {

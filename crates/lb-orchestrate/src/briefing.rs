@@ -51,8 +51,10 @@ pub struct Position {
     pub piece: String,
     /// Its pooled score, the mean attention weight that the task gives it or its neighbourhood.
     pub score: f32,
-    /// True where it is in the briefing.
+    /// True where any layer and head of the briefing has it.
     pub kept: bool,
+    /// The share of the (layer, KV head) pairs that have it: 0 or 1 with a mask that all share.
+    pub kept_by: f32,
 }
 
 /// A compacted cache with the report on how it came about. Independent of the session that made it.
@@ -61,7 +63,7 @@ pub struct Briefing {
     pub(crate) cache: KvCache,
     pub(crate) task: Task,
     pub(crate) task_len: usize,
-    pub(crate) kept: Vec<u32>,
+    pub(crate) kept_by: Vec<f32>,
     pub(crate) tokens: Vec<u32>,
     pub(crate) reused: Option<ReusedTask>,
     pub(crate) report: Report,
@@ -84,7 +86,7 @@ impl Briefing {
         self.report.seq_len
     }
 
-    /// Positions that stay; with a mask per layer, those of the longest layer.
+    /// Positions that stay; where layers or heads differ, of the one that keeps the most.
     pub fn kept_len(&self) -> usize {
         self.report.kept_len
     }
@@ -109,17 +111,12 @@ impl Briefing {
         self.timing
     }
 
-    /// Every position of the trajectory with its score; with a mask per layer, `kept` is that of the longest layer.
-    /// The pieces, joined, are the trajectory's text.
+    /// Every position of the trajectory with its score. The pieces, joined, are the trajectory's text.
     pub fn explain(&self, worker: &Worker) -> Vec<Position> {
-        let mut kept = vec![false; self.tokens.len()];
-        for &slot in &self.kept {
-            if let Some(mark) = kept.get_mut(slot as usize) {
-                *mark = true;
-            }
-        }
         let pieces = worker.tokenizer().pieces(&self.tokens);
-        let scored = pieces.into_iter().zip(&self.report.scores).zip(kept);
-        scored.map(|((piece, &score), kept)| Position { piece, score, kept }).collect()
+        let scored = pieces.into_iter().zip(&self.report.scores).zip(&self.kept_by);
+        scored
+            .map(|((piece, &score), &kept_by)| Position { piece, score, kept: kept_by > 0.0, kept_by })
+            .collect()
     }
 }

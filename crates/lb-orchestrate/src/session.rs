@@ -215,7 +215,7 @@ impl WorkerSession {
             cache,
             task,
             task_len: task_tokens.len(),
-            kept: longest(&compacted),
+            kept_by: kept_by(&compacted, seq_len),
             tokens: self.tokens.clone(),
             reused,
             report: compacted.report,
@@ -299,10 +299,22 @@ impl WorkerSession {
     }
 }
 
-/// The slots that the longest layer keeps.
-fn longest(compacted: &Compacted) -> Vec<u32> {
-    let layers = compacted.layers.iter();
-    layers.map(|l| &l.kept).max_by_key(|kept| kept.len()).cloned().unwrap_or_default()
+/// The share of (layer, KV head) pairs that keep each of `seq_len` slots.
+fn kept_by(compacted: &Compacted, seq_len: usize) -> Vec<f32> {
+    let mut counts = vec![0.0; seq_len];
+    let mut pairs = 0.0;
+    for layer in &compacted.layers {
+        let heads = layer.keys.dims().first().copied().unwrap_or(0);
+        pairs += heads as f32;
+        for head in 0..heads {
+            for slot in layer.kept.head(head) {
+                if let Some(count) = counts.get_mut(*slot as usize) {
+                    *count += 1.0;
+                }
+            }
+        }
+    }
+    counts.into_iter().map(|count| count / f32::max(pairs, 1.0)).collect()
 }
 
 /// Opens sessions on a worker.

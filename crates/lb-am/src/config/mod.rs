@@ -1,0 +1,187 @@
+//! What to keep and how to correct it: plain settings with units, ranges and defaults.
+//!
+//! The choices are orthogonal: any budget goes with any selection, any spans, any bias fit and any value fit. What
+//! cannot be combined is refused by [`Compaction::validate`].
+
+mod budget;
+mod fits;
+mod selection;
+
+pub use budget::{Budget, HeadBudgets};
+pub use fits::{BetaMethod, NnlsStart, RowWeighting, ValuesMethod};
+pub use selection::{HeadAgg, Omp, OmpPhase, Protected, ScoreAgg, Selection, Spans, Units};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// How one compaction is done. Build it with [`mad`](Self::mad), [`keep_ratio`](Self::keep_ratio) or
+/// [`kept_len`](Self::kept_len) and the `with_*` methods; [`compact`](crate::compact) validates it.
+///
+/// ```
+/// use lb_am::{Compaction, ValuesMethod};
+/// let config = Compaction::keep_ratio(0.1).with_pooling(5).with_values(ValuesMethod::Copy);
+/// assert!(config.validate().is_ok());
+/// assert!(Compaction::keep_ratio(0.0).validate().is_err());
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Compaction {
+    /// How many positions stay. Default: the MAD rule with τ = 4.
+    pub budget: Budget,
+    /// Which positions compete with which, and by what. Default [`Selection::Shared`].
+    pub selection: Selection,
+    /// How a position's attention is aggregated over queries. Default [`ScoreAgg::Mean`].
+    pub score: ScoreAgg,
+    /// How scores are aggregated over layers and KV heads. Default [`HeadAgg::Mean`].
+    pub across: HeadAgg,
+    /// How neighbouring positions share their scores. Default: the largest of 9.
+    ///
+    /// A question attends to the phrase that names a fact; the span keeps the value behind it as well.
+    pub spans: Spans,
+    /// Positions that always stay.
+    pub protect: Protected,
+    /// How key biases are fitted.
+    pub beta: BetaMethod,
+    /// How values are refitted.
+    pub values: ValuesMethod,
+    /// How the budget is shared out among heads that select on their own; equally by default.
+    pub head_budgets: Option<HeadBudgets>,
+}
+
+impl Default for Compaction {
+    fn default() -> Self {
+        Self::mad(4.0)
+    }
+}
+
+impl Compaction {
+    /// Keeps positions whose score is above median + τ · MAD, and 32 at the least.
+    pub fn mad(tau: f64) -> Self {
+        Self::with_budget(Budget::Mad { tau, min_kept: 32, max_ratio: 1.0 })
+    }
+
+    /// Keeps the share `ratio` of the positions, in (0, 1].
+    pub fn keep_ratio(ratio: f64) -> Self {
+        Self::with_budget(Budget::KeepRatio(ratio))
+    }
+
+    /// Keeps `len` positions.
+    pub fn kept_len(len: usize) -> Self {
+        Self::with_budget(Budget::KeptLen(len))
+    }
+
+    /// Keeps as few positions as hold the estimated relative error of the attention output below `epsilon`.
+    pub fn error_below(epsilon: f64) -> Self {
+        Self::with_budget(Budget::ErrorBelow { epsilon, min_kept: 32 })
+    }
+
+    /// Defaults with the given budget.
+    pub fn with_budget(budget: Budget) -> Self {
+        Self {
+            budget,
+            selection: Selection::default(),
+            score: ScoreAgg::default(),
+            across: HeadAgg::default(),
+            spans: Spans::default(),
+            protect: Protected::default(),
+            beta: BetaMethod::default(),
+            values: ValuesMethod::default(),
+            head_budgets: None,
+        }
+    }
+
+    /// Nothing is fitted: biases of zero, values as they are. What is left is the selection.
+    #[must_use]
+    pub fn selection_only(self) -> Self {
+        Self { beta: BetaMethod::Zero, values: ValuesMethod::Copy, ..self }
+    }
+
+    /// Sets [`selection`](Self::selection).
+    #[must_use]
+    pub fn with_selection(self, selection: Selection) -> Self {
+        Self { selection, ..self }
+    }
+
+    /// Sets [`spans`](Self::spans).
+    #[must_use]
+    pub fn with_spans(self, spans: Spans) -> Self {
+        Self { spans, ..self }
+    }
+
+    /// Sets [`spans`](Self::spans) to the largest of `width` neighbouring scores; 1 turns spans off.
+    #[must_use]
+    pub fn with_pooling(self, width: usize) -> Self {
+        Self { spans: Spans::Max { width }, ..self }
+    }
+
+    /// Sets [`head_budgets`](Self::head_budgets).
+    #[must_use]
+    pub fn with_head_budgets(self, budgets: HeadBudgets) -> Self {
+        Self { head_budgets: Some(budgets), ..self }
+    }
+
+    /// Sets [`protect`](Self::protect).
+    #[must_use]
+    pub fn with_protect(self, protect: Protected) -> Self {
+        Self { protect, ..self }
+    }
+
+    /// Sets [`beta`](Self::beta).
+    #[must_use]
+    pub fn with_beta(self, beta: BetaMethod) -> Self {
+        Self { beta, ..self }
+    }
+
+    /// Sets [`values`](Self::values).
+    #[must_use]
+    pub fn with_values(self, values: ValuesMethod) -> Self {
+        Self { values, ..self }
+    }
+
+    /// Sets [`score`](Self::score).
+    #[must_use]
+    pub fn with_score(self, score: ScoreAgg) -> Self {
+        Self { score, ..self }
+    }
+
+    /// Sets [`across`](Self::across).
+    #[must_use]
+    pub fn with_across(self, across: HeadAgg) -> Self {
+        Self { across, ..self }
+    }
+
+    /// Checks every range.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] naming the first field that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        self.budget.validate()?;
+        self.selection.validate()?;
+        self.spans.validate()?;
+        self.beta.validate()?;
+        self.values.validate()?;
+        if let Some(budgets) = &self.head_budgets {
+            budgets.validate()?;
+            let own = matches!(self.selection, Selection::PerHead | Selection::Omp(_));
+            ensure(own, "head_budgets", "given", "need a selection per head: per_head or omp")?;
+            let counted = matches!(self.budget, Budget::KeepRatio(_) | Budget::KeptLen(_));
+            ensure(counted, "head_budgets", "given", "need a budget of a keep ratio or a kept length")?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn is_ratio(value: f64) -> bool {
+    value > 0.0 && value <= 1.0
+}
+
+pub(crate) fn ensure(
+    holds: bool,
+    field: &'static str,
+    value: impl std::fmt::Display,
+    reason: &'static str,
+) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::Config { field, value: value.to_string(), reason }) }
+}

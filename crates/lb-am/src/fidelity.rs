@@ -1,0 +1,236 @@
+//! How well a compacted cache answers queries that no fit has seen.
+
+use candle_core::{D, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::compacted::CompactedLayer;
+use crate::error::{AtLayer, Error, Result};
+use crate::layout::{LayerKv, check_inputs, to_f32};
+use crate::softmax::{Softmax, logits, softmax, weights_at};
+
+/// Logits held at once, in elements.
+const TILE: usize = 16 << 20;
+
+/// Errors of a compacted cache against the full one.
+///
+/// Measure it on queries that are held out from the fit. A fit reproduces its own queries as well as it is allowed to,
+/// which says little.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fidelity {
+    /// Over all layers and heads.
+    pub total: Errors,
+    /// `heads[layer][head]`.
+    pub heads: Vec<Vec<Errors>>,
+    /// What is stored.
+    pub sizes: Sizes,
+}
+
+/// Errors over some queries of one head, or of many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Errors {
+    /// Queries measured; one that is read by several heads counts in each.
+    pub queries: usize,
+    /// Mean over queries of ‖ŷ − y‖² / head_dim.
+    pub mse_mean: f64,
+    /// The largest of them.
+    pub mse_max: f64,
+    /// The root of the mean of their squares.
+    pub mse_rms: f64,
+    /// ‖Ŷ − Y‖ / ‖Y‖, all queries together; ‖Ŷ‖ where Y is zero.
+    pub relative_l2: f64,
+    /// Mean over queries of the cosine between ŷ and y; 1 where both are zero, 0 where one is.
+    pub cosine: f64,
+    /// Mean over queries of |Ẑ / Z − 1|, the relative error of the softmax mass.
+    pub mass_error: f64,
+}
+
+/// What a compacted cache takes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sizes {
+    /// Kept slots, over all layers and heads, padding left out.
+    pub kept: usize,
+    /// Slots of the full cache, likewise.
+    pub full: usize,
+    /// Slots in the compacted tensors, padding included.
+    pub stored: usize,
+    /// Bytes of the kept slots: keys and values in the cache dtype, and a bias of 4 bytes.
+    pub bytes: usize,
+    /// Bytes of the full cache, biases counted where it has any.
+    pub full_bytes: usize,
+    /// `bytes / full_bytes`. The biases are why it is above the keep ratio.
+    pub bytes_ratio: f64,
+}
+
+impl Fidelity {
+    /// Measures the attention output of `queries` over `compacted` against `layers`.
+    ///
+    /// # Shapes
+    ///
+    /// `queries[l]` is `[kv_heads, n_queries, head_dim]`, as for [`compact`](crate::compact).
+    ///
+    /// # Numerics
+    ///
+    /// Attention in f32, errors summed in f64.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`compact`](crate::compact) on its inputs, and [`Error::Shape`] where `compacted` does not fit `layers`.
+    pub fn measure(layers: &[LayerKv], compacted: &[CompactedLayer], queries: &[Tensor]) -> Result<Self> {
+        check_inputs(layers, queries)?;
+        if compacted.len() != layers.len() {
+            let expected = format!("{} layers", layers.len());
+            return Err(Error::Shape { arg: "compacted", expected, got: vec![compacted.len()] });
+        }
+        let mut all = Sums::default();
+        let mut heads = Vec::with_capacity(layers.len());
+        for (index, ((layer, small), queries)) in layers.iter().zip(compacted).zip(queries).enumerate() {
+            let sums = layer_sums(layer, small, queries).at_layer(index)?;
+            sums.iter().for_each(|head| all.add(head));
+            heads.push(sums.iter().map(Sums::errors).collect());
+        }
+        Ok(Self { total: all.errors(), heads, sizes: Sizes::of(layers, compacted) })
+    }
+}
+
+impl Sizes {
+    /// Counts slots and bytes.
+    pub fn of(layers: &[LayerKv], compacted: &[CompactedLayer]) -> Self {
+        let slot = |layer: &LayerKv| 2 * layer.head_dim() * layer.dtype().size_in_bytes();
+        let mut sizes = Self { kept: 0, full: 0, stored: 0, bytes: 0, full_bytes: 0, bytes_ratio: 0.0 };
+        for (layer, small) in layers.iter().zip(compacted) {
+            let (heads, full) = (layer.kv_heads(), layer.kv_heads() * layer.seq_len());
+            let kept = small.kept.total(heads);
+            sizes.kept += kept;
+            sizes.full += full;
+            sizes.stored += heads * small.kept.max_len();
+            sizes.bytes += kept * (slot(layer) + 4);
+            sizes.full_bytes += full * (slot(layer) + if layer.bias.is_some() { 4 } else { 0 });
+        }
+        sizes.bytes_ratio = sizes.bytes as f64 / sizes.full_bytes.max(1) as f64;
+        sizes
+    }
+}
+
+/// Sums behind [`Errors`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sums {
+    queries: usize,
+    mse: f64,
+    mse_squared: f64,
+    mse_max: f64,
+    error: f64,
+    output: f64,
+    cosine: f64,
+    mass: f64,
+}
+
+impl Sums {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.queries += other.queries;
+        self.mse += other.mse;
+        self.mse_squared += other.mse_squared;
+        self.mse_max = self.mse_max.max(other.mse_max);
+        self.error += other.error;
+        self.output += other.output;
+        self.cosine += other.cosine;
+        self.mass += other.mass;
+    }
+
+    pub(crate) fn errors(&self) -> Errors {
+        let n = self.queries.max(1) as f64;
+        Errors {
+            queries: self.queries,
+            mse_mean: self.mse / n,
+            mse_max: self.mse_max,
+            mse_rms: (self.mse_squared / n).sqrt(),
+            relative_l2: if self.output > 0.0 {
+                (self.error / self.output).sqrt()
+            } else {
+                self.error.sqrt()
+            },
+            cosine: self.cosine / n,
+            mass_error: self.mass / n,
+        }
+    }
+
+    fn query(&mut self, want: &[f32], got: &[f32], mass_ratio: f64) {
+        let (mut error, mut norm, mut other, mut along) = (0.0, 0.0, 0.0, 0.0);
+        for (want, got) in want.iter().zip(got) {
+            let (want, got) = (f64::from(*want), f64::from(*got));
+            error += (got - want).powi(2);
+            norm += want * want;
+            other += got * got;
+            along += want * got;
+        }
+        let mse = error / want.len() as f64;
+        self.queries += 1;
+        self.mse += mse;
+        self.mse_squared += mse * mse;
+        self.mse_max = self.mse_max.max(mse);
+        self.error += error;
+        self.output += norm;
+        self.cosine += match (norm > 0.0, other > 0.0) {
+            (true, true) => along / (norm * other).sqrt(),
+            (false, false) => 1.0,
+            _ => 0.0,
+        };
+        self.mass += (mass_ratio - 1.0).abs();
+    }
+}
+
+/// One entry per head.
+pub(crate) fn layer_sums(layer: &LayerKv, small: &CompactedLayer, queries: &Tensor) -> Result<Vec<Sums>> {
+    layer.check_queries(queries)?;
+    let (heads, n, _) = queries.dims3()?;
+    let fits =
+        small.keys.dims().len() == 3 && small.keys.dim(0)? == heads && small.keys.dim(2)? == layer.head_dim();
+    if !fits || small.values.dims() != small.keys.dims() || small.bias.dims() != &small.keys.dims()[..2] {
+        let expected = format!("[{heads}, kept_len, {}]", layer.head_dim());
+        return Err(Error::Shape { arg: "compacted", expected, got: small.keys.dims().to_vec() });
+    }
+    let mut sums = vec![Sums::default(); heads];
+    let queries = to_f32(queries)?;
+    for (head, sums) in sums.iter_mut().enumerate() {
+        let part = |tensor: &Tensor| -> Result<Tensor> { to_f32(&tensor.narrow(0, head, 1)?) };
+        let full = View {
+            keys: part(&layer.keys)?,
+            values: part(&layer.values)?,
+            bias: layer.bias.as_ref().map(part).transpose()?,
+        };
+        let less =
+            View { keys: part(&small.keys)?, values: part(&small.values)?, bias: Some(part(&small.bias)?) };
+        let rows = (TILE / layer.seq_len()).clamp(1, n);
+        for from in (0..n).step_by(rows) {
+            let q = queries.narrow(0, head, 1)?.narrow(1, from, rows.min(n - from))?;
+            let (want, mass, max) = full.read(&q, None)?;
+            let (got, less_mass, _) = less.read(&q, Some(&max))?;
+            let ratios = (less_mass / mass)?.flatten_all()?.to_vec1::<f32>()?;
+            let (want, got) = (want.squeeze(0)?.to_vec2::<f32>()?, got.squeeze(0)?.to_vec2::<f32>()?);
+            for ((want, got), ratio) in want.iter().zip(&got).zip(ratios) {
+                sums.query(want, got, f64::from(ratio));
+            }
+        }
+    }
+    Ok(sums)
+}
+
+/// What one head of a cache reads.
+struct View {
+    keys: Tensor,
+    values: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl View {
+    /// Output, mass at the shift `max` (its own row maximum without), and that shift.
+    fn read(&self, queries: &Tensor, max: Option<&Tensor>) -> Result<(Tensor, Tensor, Tensor)> {
+        let s = logits(queries, &self.keys, self.bias.as_ref())?;
+        let own = softmax(&s)?;
+        let output = own.weights.matmul(&self.values)?.broadcast_div(&own.mass)?;
+        let Softmax { max: own_max, mass: own_mass, .. } = own;
+        Ok(match max {
+            None => (output, own_mass, own_max),
+            Some(max) => (output, weights_at(&s, max)?.sum_keepdim(D::Minus1)?, max.clone()),
+        })
+    }
+}
