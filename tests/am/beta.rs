@@ -1,7 +1,7 @@
 //! Key biases: the mass of the full cache is the target, and β reaches the attention.
 
 use candle_core::Tensor;
-use lb_am::{BetaMethod, Compacted, Compaction, ValuesMethod, compact_at};
+use lb_am::{BetaMethod, Compacted, Compaction, Kept, NnlsStart, RowWeighting, ValuesMethod, compact_at};
 
 use super::{BARE, bits, pairs, run};
 use crate::support::caches::{Case, Dims, SMALL, random, scene};
@@ -58,7 +58,8 @@ fn converges_to_the_bounded_minimum() {
 #[test]
 fn biases_stay_within_their_bound() {
     let case = random(SMALL, 2.0, 24);
-    let tight = BetaMethod::Nnls { iterations: 64, bound: 0.1 };
+    let (start, rows) = (NnlsStart::Shared, RowWeighting::Mass);
+    let tight = BetaMethod::Nnls { iterations: 64, lower: -0.1, upper: 0.1, start, rows };
     let compacted = run(&case, &config().with_beta(tight));
     let biases: Vec<f32> =
         compacted.layers.iter().flat_map(|l| l.bias.flatten_all().unwrap().to_vec1().unwrap()).collect();
@@ -92,7 +93,7 @@ fn zeroing_beta_changes_the_output_for_the_worse() {
 #[test]
 fn a_dropped_key_changes_beta() {
     let case = random(SMALL, 1.0, 26);
-    let kept: Vec<u32> = (0..48).step_by(4).collect();
+    let kept = Kept::shared((0..48).step_by(4).collect());
     let fit = |case: &Case| {
         compact_at(&case.layers, &case.queries, std::slice::from_ref(&kept), &config().with_protect(BARE))
             .unwrap()

@@ -1,6 +1,9 @@
 //! Ranges, defaults and the written form of the configuration.
 
-use lb_am::{BetaMethod, Budget, Compaction, Error, HeadAgg, Protected, ScoreAgg, Selection, ValuesMethod};
+use lb_am::{
+    BetaMethod, Budget, Compaction, Error, HeadAgg, HeadBudgets, NnlsStart, Omp, OmpPhase, Protected,
+    RowWeighting, ScoreAgg, Selection, Spans, Units, ValuesMethod,
+};
 
 fn refused(config: &Compaction) -> &'static str {
     match config.validate() {
@@ -13,8 +16,12 @@ fn ridge(lambda: f64, importance: f64) -> Compaction {
     Compaction::default().with_values(ValuesMethod::Ridge { lambda, importance })
 }
 
+fn nnls_within(iterations: usize, lower: f64, upper: f64) -> BetaMethod {
+    BetaMethod::Nnls { iterations, lower, upper, start: NnlsStart::Shared, rows: RowWeighting::Mass }
+}
+
 fn nnls(iterations: usize, bound: f64) -> Compaction {
-    Compaction::default().with_beta(BetaMethod::Nnls { iterations, bound })
+    Compaction::default().with_beta(nnls_within(iterations, -bound, bound))
 }
 
 fn mad(tau: f64, min_kept: usize, max_ratio: f64) -> Compaction {
@@ -33,13 +40,13 @@ fn out_of_range_settings_name_their_field() {
     }
     assert_eq!(refused(&Compaction::kept_len(0)), "budget.kept_len");
     for pooling in [0, 2, 256, 257] {
-        assert_eq!(refused(&Compaction::default().with_pooling(pooling)), "pooling");
+        assert_eq!(refused(&Compaction::default().with_pooling(pooling)), "spans.width");
     }
     for iterations in [0, 100_001] {
         assert_eq!(refused(&nnls(iterations, 3.0)), "beta.iterations");
     }
     for bound in [0.0, -1.0, 20.1, f64::NAN] {
-        assert_eq!(refused(&nnls(64, bound)), "beta.bound");
+        assert!(["beta.lower", "beta.upper"].contains(&refused(&nnls(64, bound))));
     }
     for lambda in [0.0, -1.0, 1e7, f64::NAN, f64::INFINITY] {
         assert_eq!(refused(&ridge(lambda, 1.0)), "values.lambda");
@@ -69,7 +76,7 @@ fn defaults_are_those_documented() {
     assert_eq!(config, Compaction::mad(4.0));
     assert_eq!(config.budget, Budget::Mad { tau: 4.0, min_kept: 32, max_ratio: 1.0 });
     assert_eq!(
-        (config.mask, config.score, config.across),
+        (config.selection.clone(), config.score, config.across),
         (Selection::Shared, ScoreAgg::Mean, HeadAgg::Mean)
     );
     assert_eq!((config.spans, config.protect), (Spans::Max { width: 9 }, Protected { first: 4, last: 0 }));
@@ -83,12 +90,76 @@ fn configurations_survive_serialisation() {
         Compaction::default(),
         Compaction::keep_ratio(0.1).with_values(ValuesMethod::Copy).with_selection(Selection::PerLayer),
         Compaction::kept_len(7).with_beta(BetaMethod::Zero).with_values(ValuesMethod::LeastSquares),
+        Compaction::error_below(0.1).with_values(ValuesMethod::RidgeLeaveOneOut),
+        Compaction::kept_len(9)
+            .with_selection(Selection::Omp(Omp::default()))
+            .with_spans(Spans::Units(Units::Sentences))
+            .with_head_budgets(HeadBudgets::uniform(2, 3)),
     ] {
         let text = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<Compaction>(&text).unwrap(), config, "{text}");
     }
     let partial: Compaction =
-        serde_json::from_str(r#"{"budget": {"keep_ratio": 0.2}, "pooling": 5}"#).unwrap();
+        serde_json::from_str(r#"{"budget": {"keep_ratio": 0.2}, "spans": {"max": {"width": 5}}}"#).unwrap();
     assert_eq!(partial, Compaction::keep_ratio(0.2).with_pooling(5));
     assert!(serde_json::from_str::<Compaction>(r#"{"pool": 5}"#).is_err());
+}
+
+#[test]
+fn what_cannot_be_combined_is_refused() {
+    let budgets = || HeadBudgets::uniform(2, 2);
+    let shared = Compaction::keep_ratio(0.1).with_head_budgets(budgets());
+    assert_eq!(refused(&shared), "head_budgets");
+    let by_threshold = Compaction::mad(2.0).with_selection(Selection::PerHead).with_head_budgets(budgets());
+    assert_eq!(refused(&by_threshold), "head_budgets");
+    for shares in
+        [vec![], vec![vec![0.0, 0.0]], vec![vec![-0.1, 1.0]], vec![vec![f64::NAN]], vec![vec![f64::INFINITY]]]
+    {
+        let budgets = HeadBudgets { shares };
+        let config =
+            Compaction::keep_ratio(0.1).with_selection(Selection::PerHead).with_head_budgets(budgets);
+        assert_eq!(refused(&config), "head_budgets.shares");
+    }
+    for epsilon in [0.0, -1.0, 10.0, f64::NAN] {
+        assert_eq!(refused(&Compaction::error_below(epsilon)), "budget.epsilon");
+    }
+    for (lower, upper, field) in [
+        (0.5, 3.0, "beta.lower"),
+        (-3.0, -0.5, "beta.upper"),
+        (0.0, 0.0, "beta.upper"),
+        (-3.0, 21.0, "beta.upper"),
+    ] {
+        let config = Compaction::default().with_beta(nnls_within(8, lower, upper));
+        assert_eq!(refused(&config), field);
+    }
+}
+
+#[test]
+fn a_pursuit_needs_a_schedule_that_holds() {
+    let phase = |until, keys_per_step, refit_every| OmpPhase { until, keys_per_step, refit_every };
+    let with = |schedule, drop_below| {
+        Compaction::keep_ratio(0.1).with_selection(Selection::Omp(Omp { schedule, drop_below }))
+    };
+    for (schedule, field) in [
+        (vec![], "omp.schedule"),
+        (vec![phase(None, 0, 1)], "omp.keys_per_step"),
+        (vec![phase(None, 1, 0)], "omp.refit_every"),
+        (vec![phase(Some(9), 1, 1), phase(Some(5), 1, 1)], "omp.until"),
+        (vec![phase(None, 1, 1), phase(None, 2, 2)], "omp.until"),
+    ] {
+        assert_eq!(refused(&with(schedule, None)), field);
+    }
+    assert_eq!(refused(&with(vec![phase(None, 1, 1)], Some(0.5))), "omp.drop_below");
+    assert!(with(vec![phase(Some(9), 1, 1)], Some(-2.0)).validate().is_ok());
+}
+
+#[test]
+fn head_budgets_are_read_back() {
+    let budgets = HeadBudgets { shares: vec![vec![0.2, 0.3], vec![0.1, 0.4]] };
+    assert_eq!(HeadBudgets::from_json(&budgets.to_json()).unwrap(), budgets);
+    for bad in
+        ["", "{}", r#"{"shares": [[0.1, "x"]]}"#, r#"{"shares": [[-1.0]]}"#, r#"{"shares": [], "more": 1}"#]
+    {
+        assert!(matches!(HeadBudgets::from_json(bad), Err(Error::Config { .. })), "{bad}");
+    }
 }

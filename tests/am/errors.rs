@@ -1,7 +1,7 @@
 //! Bad input is refused with an error that names it.
 
 use candle_core::{DType, Device, Tensor};
-use lb_am::{BetaMethod, HeadAgg, ScoreAgg, ValuesMethod};
+use lb_am::{BetaMethod, HeadAgg, Kept, ScoreAgg, ValuesMethod};
 use lb_am::{
     Compaction, Error, LayerKv, Selection, compact, compact_at, layer_position_scores, position_scores,
 };
@@ -175,7 +175,7 @@ fn fitted_values_that_overflow_the_cache_are_an_error() {
         let cast = |tensor: &Tensor| tensor.to_dtype(dtype).unwrap();
         let layer = LayerKv::new(cast(&keys), cast(&values), None).unwrap();
         let config = Compaction::default().with_beta(BetaMethod::Zero).with_values(values_method);
-        compact_at(&[layer], std::slice::from_ref(&queries), &[vec![0, 1]], &config)
+        compact_at(&[layer], std::slice::from_ref(&queries), &[vec![0, 1].into()], &config)
     };
     let error = run(DType::F16, ValuesMethod::LeastSquares).unwrap_err();
     assert!(matches!(error, Error::NonFinite { arg: "fitted values", layer: 0 }), "{error:?}");
@@ -206,7 +206,8 @@ fn settings_are_checked_before_anything_runs() {
 fn given_selections_are_checked() {
     let case = random(SMALL, 1.0, 89);
     let at = |kept: &[Vec<u32>]| {
-        compact_at(&case.layers, &case.queries, kept, &Compaction::default()).unwrap_err()
+        let kept: Vec<_> = kept.iter().cloned().map(Kept::shared).collect();
+        compact_at(&case.layers, &case.queries, &kept, &Compaction::default()).unwrap_err()
     };
     assert!(matches!(at(&[]), Error::Shape { arg: "kept", .. }));
     assert!(matches!(at(&vec![vec![0, 1]; 3]), Error::Shape { arg: "kept", .. }));

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use lb_am::{Budget, Compaction, LayerKv, Limit, Protected, Selection, ValuesMethod, layer_position_scores};
 use lb_am::{HeadAgg, ScoreAgg};
 
-use super::{BARE, run, wide};
+use super::{BARE, run, slots, wide};
 use crate::support::caches::{Case, SMALL, random};
 use crate::support::oracle;
 
@@ -42,7 +42,7 @@ fn a_higher_tau_keeps_only_protected_positions_and_then_the_floor() {
     let case = random(SMALL, 2.0, 12);
     let protect = Protected { first: 3, last: 2 };
     let compacted = run(&case, &mad(1e6, 1, 1.0).with_protect(protect));
-    assert_eq!(compacted.layers[0].kept, [0, 1, 2, 46, 47]);
+    assert_eq!(slots(&compacted.layers[0]), [0, 1, 2, 46, 47]);
     assert_eq!(compacted.report.mask.limit, Limit::Threshold);
     assert_eq!(compacted.report.mask.n_protected, 5);
     let compacted = run(&case, &mad(1e6, 12, 1.0).with_protect(protect));
@@ -57,7 +57,7 @@ fn the_ceiling_keeps_the_best() {
     assert_eq!(capped.report.kept_len, 12);
     assert_eq!(capped.report.mask.limit, Limit::MaxRatio);
     let counted = run(&case, &Compaction::kept_len(12).with_pooling(3));
-    assert_eq!(capped.layers[0].kept, counted.layers[0].kept);
+    assert_eq!(slots(&capped.layers[0]), slots(&counted.layers[0]));
     // A floor above the ceiling wins: 20 positions of 48 are more than a quarter.
     assert_eq!(run(&case, &mad(1e6, 20, 0.25)).report.kept_len, 20);
 }
@@ -88,7 +88,7 @@ fn ratio_and_length_count_protected_positions() {
 fn what_is_kept_scores_no_lower_than_what_is_dropped() {
     let case = random(SMALL, 2.0, 15);
     let compacted = run(&case, &Compaction::kept_len(10).with_protect(BARE).with_pooling(1));
-    let (kept, scores) = (&compacted.layers[0].kept, &compacted.report.scores);
+    let (kept, scores) = (slots(&compacted.layers[0]), &compacted.report.scores);
     let lowest = kept.iter().map(|slot| scores[*slot as usize]).fold(f32::INFINITY, f32::min);
     assert_eq!(compacted.report.mask.threshold, Some(f64::from(lowest)));
     for (j, score) in scores.iter().enumerate() {
@@ -100,13 +100,13 @@ fn what_is_kept_scores_no_lower_than_what_is_dropped() {
 fn ties_go_to_the_earlier_position() {
     let case = flat();
     let compacted = run(&case, &Compaction::kept_len(5).with_protect(BARE));
-    assert_eq!(compacted.layers[0].kept, [0, 1, 2, 3, 4]);
+    assert_eq!(slots(&compacted.layers[0]), [0, 1, 2, 3, 4]);
     let last = Protected { first: 0, last: 2 };
     let compacted = run(&case, &Compaction::kept_len(5).with_protect(last));
-    assert_eq!(compacted.layers[0].kept, [0, 1, 2, 28, 29]);
+    assert_eq!(slots(&compacted.layers[0]), [0, 1, 2, 28, 29]);
     // MAD = 0 and nothing exceeds the median, so the floor decides.
     let compacted = run(&case, &mad(0.0, 6, 1.0).with_protect(BARE));
-    assert_eq!(compacted.layers[0].kept, [0, 1, 2, 3, 4, 5]);
+    assert_eq!(slots(&compacted.layers[0]), [0, 1, 2, 3, 4, 5]);
     assert!(compacted.report.mask.mad.abs() < f64::EPSILON);
 }
 
@@ -122,12 +122,12 @@ fn a_mask_per_layer_follows_each_layer() {
         order.sort_by(|a, b| scores[*b as usize].total_cmp(&scores[*a as usize]));
         let mut want = order[..8].to_vec();
         want.sort_unstable();
-        assert_eq!(layer.kept, want);
+        assert_eq!(slots(layer), want);
     }
-    assert_ne!(compacted.layers[0].kept, compacted.layers[1].kept);
+    assert_ne!(slots(&compacted.layers[0]), slots(&compacted.layers[1]));
     assert_eq!(compacted.report.masks.len(), 2);
     let shared = run(&case, &config.with_selection(Selection::Shared));
-    assert_eq!(shared.layers[0].kept, shared.layers[1].kept);
+    assert_eq!(slots(&shared.layers[0]), slots(&shared.layers[1]));
     assert!(shared.report.masks.is_empty());
 }
 
@@ -140,7 +140,7 @@ fn layers_of_different_length_need_a_mask_per_layer() {
     let config = Compaction::keep_ratio(0.5).with_values(ValuesMethod::default());
     assert!(lb_am::compact(&case.layers, &case.queries, &config).is_err());
     let compacted = run(&case, &config.with_selection(Selection::PerLayer));
-    assert_eq!(compacted.layers.iter().map(|layer| layer.kept.len()).collect::<Vec<_>>(), [24, 10]);
+    assert_eq!(compacted.layers.iter().map(|layer| slots(layer).len()).collect::<Vec<_>>(), [24, 10]);
     let report = compacted.report;
     assert_eq!((report.seq_len, report.kept_len, report.scores.len()), (48, 24, 48));
     assert!((report.keep_ratio - 0.5).abs() < 1e-12);

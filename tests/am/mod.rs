@@ -5,16 +5,19 @@ mod beta;
 mod config;
 mod dtypes;
 mod edges;
+mod error_target;
 mod errors;
+mod fits;
 mod mask;
 mod padding;
 mod properties;
 mod recompaction;
 mod scores;
+mod select;
 mod values;
 
 use candle_core::Tensor;
-use lb_am::{Compacted, Compaction, LayerKv, Protected, compact};
+use lb_am::{Compacted, CompactedLayer, Compaction, LayerKv, Protected, compact};
 
 use crate::support::caches::Case;
 use crate::support::oracle::{Head, heads, rows2, rows3};
@@ -26,6 +29,12 @@ const BARE: Protected = Protected { first: 0, last: 0 };
 
 fn run(case: &Case, config: &Compaction) -> Compacted {
     compact(&case.layers, &case.queries, config).unwrap()
+}
+
+/// What all heads of a layer keep.
+fn slots(layer: &CompactedLayer) -> &[u32] {
+    assert!(layer.kept.is_shared());
+    layer.kept.head(0)
 }
 
 fn bits(tensor: &Tensor) -> Vec<u32> {
@@ -55,8 +64,8 @@ fn pairs(case: &Case, compacted: &Compacted) -> Vec<(Head, Head, Vec<u32>)> {
     for ((layer, queries), small) in case.layers.iter().zip(&case.queries).zip(&compacted.layers) {
         let (values, bias) = (rows3(&small.values), rows2(&small.bias));
         for (h, head) in heads(layer, queries).into_iter().enumerate() {
-            let briefed = head.briefed(&small.kept, &bias[h], &values[h]);
-            pairs.push((head, briefed, small.kept.clone()));
+            let briefed = head.briefed(small.kept.head(h), &bias[h], &values[h]);
+            pairs.push((head, briefed, small.kept.head(h).to_vec()));
         }
     }
     pairs

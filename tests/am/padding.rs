@@ -1,8 +1,8 @@
 //! Slots with a bias of −∞ take no mass, are not selected, and stay −∞.
 
-use lb_am::{Compaction, Error, LayerKv, Protected, Selection, ValuesMethod, compact};
+use lb_am::{Compaction, Error, Kept, LayerKv, Protected, Selection, ValuesMethod, compact};
 
-use super::{BARE, bits, pairs, run};
+use super::{BARE, bits, pairs, run, slots};
 use crate::support::caches::{Case, SMALL, random};
 
 const PAD: f32 = f32::NEG_INFINITY;
@@ -23,7 +23,7 @@ fn padding_behind_the_cache_changes_nothing() {
     let config = Compaction::kept_len(12);
     let (a, b) = (run(&short, &config), run(&long, &config));
     for (a, b) in a.layers.iter().zip(&b.layers) {
-        assert_eq!(a.kept, b.kept);
+        assert_eq!(slots(a), slots(b));
         let close = |a: &candle_core::Tensor, b: &candle_core::Tensor| {
             let flat = |t: &candle_core::Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             flat(a).iter().zip(flat(b)).all(|(a, b)| (a - b).abs() < 1e-5)
@@ -41,17 +41,20 @@ fn padding_is_kept_only_where_protected_and_stays_padding() {
     for mask in [Selection::Shared, Selection::PerLayer] {
         for values in [ValuesMethod::Copy, ValuesMethod::default(), ValuesMethod::LeastSquares] {
             // More than the 30 live slots are asked for; pooling spreads scores into the padding.
-            let config = Compaction::kept_len(40).with_selection(mask).with_values(values);
-            let kept = run(&case, &config).layers[0].kept.clone();
+            let config = Compaction::kept_len(40).with_selection(mask.clone()).with_values(values);
+            let kept = slots(&run(&case, &config).layers[0]).to_vec();
             assert_eq!(kept, (0..30).collect::<Vec<_>>());
             let protect = Protected { first: 2, last: 3 };
             let compacted = run(
                 &case,
-                &Compaction::kept_len(10).with_selection(mask).with_values(values).with_protect(protect),
+                &Compaction::kept_len(10)
+                    .with_selection(mask.clone())
+                    .with_values(values)
+                    .with_protect(protect),
             );
             let layer = &compacted.layers[0];
-            assert_eq!(layer.kept.len(), 10);
-            assert_eq!(layer.kept[7..], [45, 46, 47]);
+            assert_eq!(slots(layer).len(), 10);
+            assert_eq!(slots(layer)[7..], [45, 46, 47]);
             let bias = layer.bias.to_vec2::<f32>().unwrap();
             assert!(bias.iter().all(|head| head[7..].iter().all(|b| *b == PAD)));
             assert!(bias.iter().all(|head| head[..7].iter().all(|b| b.is_finite())));
@@ -70,7 +73,7 @@ fn a_head_that_holds_only_protected_slots_is_fine() {
     let case = random(SMALL, 1.0, 63).with_bias(|h, j| if h == 1 && j >= 4 { PAD } else { 0.0 });
     let compacted = run(&case, &Compaction::kept_len(10));
     for layer in &compacted.layers {
-        assert_eq!(layer.kept[..4], [0, 1, 2, 3]);
+        assert_eq!(slots(layer)[..4], [0, 1, 2, 3]);
         let bias = layer.bias.to_vec2::<f32>().unwrap();
         assert!(bias[0].iter().all(|b| b.is_finite()));
         assert!(bias[1][..4].iter().all(|b| b.is_finite()) && bias[1][4..].iter().all(|b| *b == PAD));
@@ -90,7 +93,7 @@ fn a_head_without_a_live_slot_is_refused() {
     assert!(matches!(*source, Error::Empty { .. }), "{source:?}");
     // Live slots before, none among those that are kept.
     let case = random(SMALL, 1.0, 64).with_bias(|h, j| if h == 1 && j < 40 { PAD } else { 0.0 });
-    let kept = vec![(0..10).collect()];
+    let kept = [Kept::shared((0..10).collect())];
     let error = lb_am::compact_at(&case.layers, &case.queries, &kept, &Compaction::default()).unwrap_err();
     assert!(matches!(error, Error::Layer { index: 0, .. }), "{error:?}");
 }

@@ -4,7 +4,7 @@ use lb_am::baselines::{random_positions, recent_positions};
 use lb_am::{BetaMethod, Budget, Compaction, Protected, ScoreAgg, Selection, ValuesMethod};
 use proptest::prelude::*;
 
-use super::{BARE, assert_keys_gathered, run};
+use super::{BARE, assert_keys_gathered, run, slots};
 use crate::support::caches::{Dims, random};
 
 fn dims() -> impl Strategy<Value = Dims> {
@@ -71,9 +71,9 @@ proptest! {
         let compacted = run(&case, &config);
         let shielded = protected(config.protect, dims.seq_len);
         for (layer, small) in case.layers.iter().zip(&compacted.layers) {
-            let t = small.kept.len();
-            prop_assert!(t >= 1 && ascending(&small.kept, dims.seq_len));
-            prop_assert!(shielded.iter().all(|slot| small.kept.contains(slot)));
+            let t = slots(small).len();
+            prop_assert!(t >= 1 && ascending(slots(small), dims.seq_len));
+            prop_assert!(shielded.iter().all(|slot| slots(small).contains(slot)));
             let want = match config.budget {
                 Budget::KeepRatio(ratio) => Some((ratio * dims.seq_len as f64 - 1e-9).ceil() as usize),
                 Budget::KeptLen(len) => Some(len.min(dims.seq_len)),
@@ -85,7 +85,7 @@ proptest! {
             prop_assert_eq!(small.keys.dims(), [dims.heads, t, dims.head_dim]);
             prop_assert_eq!(small.values.dims(), [dims.heads, t, dims.head_dim]);
             prop_assert_eq!(small.bias.dims(), [dims.heads, t]);
-            assert_keys_gathered(layer, &small.keys, &small.kept);
+            assert_keys_gathered(layer, &small.keys, slots(small));
             for tensor in [&small.values, &small.bias] {
                 let values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
                 prop_assert!(values.iter().all(|value| value.is_finite()));
@@ -94,7 +94,7 @@ proptest! {
         let report = &compacted.report;
         prop_assert_eq!(report.scores.len(), dims.seq_len);
         prop_assert!(report.scores.iter().zip(&report.raw_scores).all(|(pooled, raw)| pooled >= raw));
-        prop_assert_eq!(report.kept_len, compacted.layers.iter().map(|l| l.kept.len()).max().unwrap());
+        prop_assert_eq!(report.kept_len, compacted.layers.iter().map(|l| slots(l).len()).max().unwrap());
         prop_assert!(report.timing.total >= report.timing.scores);
         if let Some(fit) = &report.beta {
             prop_assert!(fit.mass_error_after <= fit.mass_error_before + 1e-6, "{:?}", fit);
@@ -112,7 +112,7 @@ proptest! {
         let case = random(dims, 2.0, seed);
         let at = |ratio: f64| {
             let config = Compaction::keep_ratio(ratio).with_pooling(2 * pooling + 1).with_protect(BARE);
-            run(&case, &config.with_values(ValuesMethod::Copy).with_beta(BetaMethod::Zero)).layers[0].kept.clone()
+            run(&case, &config.with_values(ValuesMethod::Copy).with_beta(BetaMethod::Zero)).layers[0].kept.head(0).to_vec()
         };
         let (few, many) = (at(low), at(high));
         prop_assert!(few.len() <= many.len() && few.iter().all(|slot| many.contains(slot)));
@@ -124,7 +124,7 @@ proptest! {
         let at = |tau: f64| {
             let budget = Budget::Mad { tau, min_kept: 1, max_ratio: 1.0 };
             let config = Compaction::with_budget(budget).with_values(ValuesMethod::Copy);
-            run(&case, &config.with_beta(BetaMethod::Zero)).layers[0].kept.clone()
+            run(&case, &config.with_beta(BetaMethod::Zero)).layers[0].kept.head(0).to_vec()
         };
         let (many, few) = (at(low), at(low + more));
         prop_assert!(few.len() <= many.len() && few.iter().all(|slot| many.contains(slot)));

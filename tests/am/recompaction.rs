@@ -2,7 +2,7 @@
 
 use lb_am::{BetaMethod, Compacted, Compaction, ValuesMethod};
 
-use super::{BARE, F32_TOLERANCE, assert_close, bits, pairs, run, wide};
+use super::{BARE, F32_TOLERANCE, assert_close, bits, pairs, run, slots, wide};
 use crate::support::caches::{Case, SMALL, random};
 use crate::support::oracle;
 
@@ -21,7 +21,7 @@ fn biases_add_up() {
     for (old, new) in first.layers.iter().zip(&second.layers) {
         let (old_bias, new_bias) = (old.bias.to_vec2::<f32>().unwrap(), new.bias.to_vec2::<f32>().unwrap());
         for (old, row) in old_bias.iter().zip(&new_bias) {
-            let want: Vec<f32> = new.kept.iter().map(|slot| old[*slot as usize]).collect();
+            let want: Vec<f32> = slots(new).iter().map(|slot| old[*slot as usize]).collect();
             assert_eq!(&want, row);
         }
     }
@@ -64,7 +64,7 @@ fn keys_keep_their_bits_through_two_rounds() {
     let first = run(&case, &Compaction::kept_len(30));
     let second = run(&again(&case, &first), &Compaction::kept_len(12).with_protect(BARE));
     for ((layer, old), new) in case.layers.iter().zip(&first.layers).zip(&second.layers) {
-        let original: Vec<u32> = new.kept.iter().map(|slot| old.kept[*slot as usize]).collect();
+        let original: Vec<u32> = slots(new).iter().map(|slot| slots(old)[*slot as usize]).collect();
         super::assert_keys_gathered(layer, &new.keys, &original);
     }
 }

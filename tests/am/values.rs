@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use lb_am::{BetaMethod, Compacted, Compaction, ValuesMethod, compact_at};
 
-use super::{F32_TOLERANCE, assert_close, assert_keys_gathered, bits, pairs, run, wide};
+use super::{F32_TOLERANCE, assert_close, assert_keys_gathered, bits, pairs, run, slots, wide};
 use crate::support::caches::{Case, Dims, SMALL, random, scene};
 use crate::support::oracle::{self, Rows, relative_error};
 
@@ -29,7 +29,7 @@ fn both_forms_agree_with_the_oracle() {
             let config = Compaction::kept_len(kept).with_values(ValuesMethod::Ridge { lambda, importance });
             let compacted = run(&case, &config);
             for (layer, small) in case.layers.iter().zip(&compacted.layers) {
-                assert_keys_gathered(layer, &small.keys, &small.kept);
+                assert_keys_gathered(layer, &small.keys, slots(small));
             }
             assert_ridge(&case, &compacted, lambda, importance, F32_TOLERANCE);
             let fit = compacted.report.values.unwrap();
@@ -44,7 +44,7 @@ fn importance_stays_within_its_range() {
     let case = random(SMALL, 3.0, 38);
     let values = ValuesMethod::Ridge { lambda: 1.0, importance: 8.0 };
     let compacted = run(&case, &Compaction::kept_len(30).with_values(values).with_pooling(1));
-    let omega = oracle::importance(&wide(&compacted.report.scores), &compacted.layers[0].kept, 8.0);
+    let omega = oracle::importance(&wide(&compacted.report.scores), slots(&compacted.layers[0]), 8.0);
     assert!(omega.contains(&0.01) && omega.contains(&100.0), "{omega:?}");
     assert_ridge(&case, &compacted, 1.0, 8.0, F32_TOLERANCE);
 }
@@ -79,7 +79,7 @@ fn a_dropped_value_changes_the_fitted_ones() {
     let kept: Vec<u32> = (0..48).step_by(3).collect();
     let fit = |case: &Case, values| {
         let config = Compaction::default().with_values(values);
-        compact_at(&case.layers, &case.queries, std::slice::from_ref(&kept), &config).unwrap()
+        compact_at(&case.layers, &case.queries, &[kept.clone().into()], &config).unwrap()
     };
     let mut changed = case.clone();
     let mut values = changed.layers[1].values.to_vec3::<f32>().unwrap();
@@ -100,7 +100,7 @@ fn copied_values_are_the_original_bits() {
     let compacted = run(&case, &Compaction::keep_ratio(0.3).with_values(ValuesMethod::Copy));
     assert_eq!(compacted.report.values, None);
     for (layer, small) in case.layers.iter().zip(&compacted.layers) {
-        for (row, slot) in small.kept.iter().enumerate() {
+        for (row, slot) in slots(small).iter().enumerate() {
             let original = layer.values.narrow(1, *slot as usize, 1).unwrap();
             assert_eq!(bits(&small.values.narrow(1, row, 1).unwrap()), bits(&original));
         }

@@ -214,6 +214,52 @@ pub(crate) fn ridge(x: &Rows, y: &Rows, prior: Option<&Rows>, omega: &[f64], lam
     gauss(a, b)
 }
 
+/// ‖X C − Y‖² + λ' Σ ω_j ‖C_j − V_j‖², what [`ridge`] minimises.
+pub(crate) fn ridge_objective(x: &Rows, y: &Rows, prior: &Rows, omega: &[f64], lambda: f64, c: &Rows) -> f64 {
+    let mut trace = 0.0;
+    let mut objective = 0.0;
+    for (x, y) in x.iter().zip(y) {
+        trace += x.iter().zip(omega).map(|(value, omega)| value * value / omega).sum::<f64>();
+        for (column, want) in y.iter().enumerate() {
+            let got: f64 = x.iter().zip(c).map(|(x, row)| x * row[column]).sum();
+            objective += (got - want).powi(2);
+        }
+    }
+    let strength = lambda * trace / x.len() as f64;
+    for ((c, prior), omega) in c.iter().zip(prior).zip(omega) {
+        objective += strength * omega * c.iter().zip(prior).map(|(c, v)| (c - v).powi(2)).sum::<f64>();
+    }
+    objective
+}
+
+/// Σ ‖errors‖² of a ridge with each query left out in turn, by fitting as often as there are queries. The strength is
+/// that of the fit with all queries.
+pub(crate) fn left_out_error(x: &Rows, y: &Rows, prior: &Rows, omega: &[f64], lambda: f64) -> f64 {
+    let mut trace = 0.0;
+    for row in x {
+        trace += row.iter().zip(omega).map(|(value, omega)| value * value / omega).sum::<f64>();
+    }
+    let strength = lambda * trace / x.len() as f64;
+    let mut error = 0.0;
+    for out in 0..x.len() {
+        let without = |rows: &Rows| -> Rows {
+            rows.iter().enumerate().filter(|(i, _)| *i != out).map(|(_, row)| row.clone()).collect()
+        };
+        let (rest, targets) = (without(x), without(y));
+        // `ridge` scales λ by the rows it sees; undone here, so that the strength stays.
+        let mut own = 0.0;
+        for row in &rest {
+            own += row.iter().zip(omega).map(|(value, omega)| value * value / omega).sum::<f64>();
+        }
+        let fitted = ridge(&rest, &targets, Some(prior), omega, strength * rest.len() as f64 / own);
+        for (c, want) in y[out].iter().enumerate() {
+            let got: f64 = x[out].iter().zip(&fitted).map(|(x, row)| x * row[c]).sum();
+            error += (got - want).powi(2);
+        }
+    }
+    error
+}
+
 /// ω_j = (g_j / mean g)^p within [0.01, 100].
 pub(crate) fn importance(scores: &[f64], kept: &[u32], exponent: f64) -> Vec<f64> {
     let g: Vec<f64> = kept.iter().map(|slot| scores[*slot as usize]).collect();
