@@ -36,7 +36,7 @@ fn beta_reaches_the_optimum() {
     for seed in [401, 402] {
         let case = scene(WIDE, seed).task;
         for start in [NnlsStart::Shared, NnlsStart::Ones, NnlsStart::LeastSquares] {
-            let beta = nnls(6_000, start, RowWeighting::Mass);
+            let beta = nnls(1_500, start, RowWeighting::Mass);
             let compacted = run(&case, &config().with_beta(beta).with_values(ValuesMethod::Copy));
             for (got, best, total) in objectives(&case, &compacted) {
                 assert!(got <= 1.01 * best + 1e-9 * total, "{got} against {best} from {start:?}");
@@ -58,7 +58,7 @@ fn few_steps_are_better_on_queries_that_were_not_fitted() {
             held_out.total.mass_error
         };
         few += mass_error(BetaMethod::default());
-        many += mass_error(nnls(6_000, NnlsStart::Shared, RowWeighting::Mass));
+        many += mass_error(nnls(1_000, NnlsStart::Shared, RowWeighting::Mass));
         none += mass_error(BetaMethod::Zero);
     }
     assert!(few < many && few < none, "{few}, {many} with many steps, {none} with none");
@@ -71,7 +71,7 @@ fn relative_rows_lower_the_relative_error() {
         let case = scene(WIDE, seed).task;
         let error = |rows| {
             let config =
-                config().with_beta(nnls(2_000, NnlsStart::Shared, rows)).with_values(ValuesMethod::Copy);
+                config().with_beta(nnls(500, NnlsStart::Shared, rows)).with_values(ValuesMethod::Copy);
             let compacted = run(&case, &config);
             let mut sum = 0.0;
             for (full, briefed, kept) in pairs(&case, &compacted) {

@@ -18,11 +18,12 @@ const TINY: f64 = 1e-30;
 
 /// Minimises ‖A w − y‖² over w ∈ [lower, upper], by default from the best weight that all columns could share.
 ///
-/// No start but that of ones is worse than the shared weight, and no step raises the objective. A shared weight leaves
-/// attention among the kept keys as it is; from there the steps follow the strong directions of A and touch the weak
-/// ones little, which matters with few queries: on the scenes of `tests/am/beta.rs` 64 steps from here leave a held-out
-/// mass error of 0.17 to 0.21, from ones 0.21 to 0.25, and 20 000 steps up to 0.39 while the error on the fitted queries
-/// vanishes.
+/// Projected gradient with momentum that never raises the objective (MFISTA; Beck and Teboulle, 2009): each step is
+/// as cheap as a plain one, and the error falls with the square of their number. No start but that of ones is worse
+/// than the shared weight. A shared weight leaves attention among the kept keys as it is; from there the steps follow the
+/// strong directions of A and touch the weak ones little, which matters with few queries: on ten scenes of
+/// `tests/support/caches.rs` (48 slots, 12 kept) the mass error on held-out queries is 0.41 after one step, 0.33 after 12
+/// to 32 and 0.37 after 1000, and the error of the output 0.247, 0.251 and 0.294.
 ///
 /// # Shapes
 ///
@@ -41,11 +42,37 @@ pub(crate) fn projected_gradient(
     };
     let at = transposed(a)?;
     let step = lipschitz(a)?.recip()?;
+    let error = |image: &Tensor| -> Result<Tensor> { Ok((image - y)?.sqr()?.sum_keepdim(1)?) };
+    let mut image = a.matmul(&w)?;
+    let mut objective = error(&image)?;
+    // The point of the next gradient, with its image: w with momentum.
+    let (mut ahead, mut ahead_image) = (w.clone(), image.clone());
+    let mut momentum = 1.0f64;
     for _ in 0..iterations {
-        let gradient = at.matmul(&(a.matmul(&w)? - y)?)?;
-        w = (w - gradient.broadcast_mul(&step)?)?.clamp(bounds.0, bounds.1)?;
+        let gradient = at.matmul(&(&ahead_image - y)?)?;
+        let next = (&ahead - gradient.broadcast_mul(&step)?)?.clamp(bounds.0, bounds.1)?;
+        let next_image = a.matmul(&next)?;
+        let next_objective = error(&next_image)?;
+        // A head whose step would raise its objective stays where it is; momentum goes on from the step all the same.
+        let better = next_objective.le(&objective)?;
+        let best = choose(&better, &next, &w)?;
+        let best_image = choose(&better, &next_image, &image)?;
+        objective = choose(&better, &next_objective, &objective)?;
+        let grown = f64::midpoint(1.0, (1.0 + 4.0 * momentum * momentum).sqrt());
+        let (along, past) = (momentum / grown, (momentum - 1.0) / grown);
+        let carry = |best: &Tensor, next: &Tensor, before: &Tensor| -> Result<Tensor> {
+            Ok(((best + ((next - best)? * along)?)? + ((best - before)? * past)?)?)
+        };
+        ahead = carry(&best, &next, &w)?;
+        ahead_image = carry(&best_image, &next_image, &image)?;
+        (w, image, momentum) = (best, best_image, grown);
     }
     Ok(w)
+}
+
+/// Head by head, `a` where `which` holds and `b` elsewhere.
+fn choose(which: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    Ok(which.broadcast_as(a.shape())?.where_cond(a, b)?)
 }
 
 fn shared_start(a: &Tensor, y: &Tensor, bounds: (f64, f64)) -> Result<Tensor> {
@@ -67,8 +94,7 @@ fn least_squares_start(a: &Tensor, y: &Tensor, bounds: (f64, f64)) -> Result<Ten
     let fitted = (ones + at.matmul(&dual)?)?.clamp(bounds.0, bounds.1)?;
     let shared = shared_start(a, y, bounds)?;
     let objective = |w: &Tensor| -> Result<Tensor> { Ok((a.matmul(w)? - y)?.sqr()?.sum_keepdim(1)?) };
-    let better = objective(&fitted)?.le(&objective(&shared)?)?.broadcast_as((heads, t, 1))?;
-    Ok(better.where_cond(&fitted, &shared)?)
+    choose(&objective(&fitted)?.le(&objective(&shared)?)?, &fitted, &shared)
 }
 
 /// The c that minimises ‖c A 1 − y‖², `[H, 1, 1]`; 1 for a head without mass on any kept key.
