@@ -104,7 +104,7 @@ pub(crate) struct Padding {
 
 impl Padding {
     /// Reads the bias of `layer`; a head of nothing but padding has no attention and is refused.
-    fn of(layer: &LayerKv, index: usize) -> Result<Self> {
+    pub(crate) fn of(layer: &LayerKv, index: usize) -> Result<Self> {
         let Some(bias) = &layer.bias else { return Ok(Self::default()) };
         let rows = bias.to_vec2::<f32>()?;
         if rows.iter().flatten().any(|b| b.is_nan() || *b == f32::INFINITY) {

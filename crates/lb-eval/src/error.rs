@@ -1,5 +1,7 @@
 //! What can go wrong in generation, evaluation and reports.
 
+use std::path::PathBuf;
+
 /// Errors of `lb-eval`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -21,10 +23,68 @@ pub enum Error {
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
+    /// A file is no safetensors file, or was cut short.
+    #[error("{}: not a whole safetensors file", file.display())]
+    Corrupt {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: safetensors::SafeTensorError,
+    },
+    /// A file lacks a tensor.
+    #[error("{}: there is no tensor `{tensor}`", file.display())]
+    MissingTensor {
+        /// The file.
+        file: PathBuf,
+        /// The tensor.
+        tensor: &'static str,
+    },
+    /// A tensor of a file has another shape than is wanted.
+    #[error("{}: `{tensor}` has the shape {got:?}, expected {expected}", file.display())]
+    TensorShape {
+        /// The file.
+        file: PathBuf,
+        /// The tensor.
+        tensor: &'static str,
+        /// What is wanted, with names for free dimensions.
+        expected: String,
+        /// What it has.
+        got: Vec<usize>,
+    },
+    /// A tensor of a file has a dtype that cannot be used.
+    #[error("{}: `{tensor}` is {got}, expected {expected}", file.display())]
+    TensorDtype {
+        /// The file.
+        file: PathBuf,
+        /// The tensor.
+        tensor: &'static str,
+        /// What would do.
+        expected: String,
+        /// What it is.
+        got: String,
+    },
+    /// A tensor of a file holds NaN or an infinity.
+    #[error("{}: `{tensor}` holds NaN or infinity at layer {layer}, head {head}", file.display())]
+    NonFinite {
+        /// The file.
+        file: PathBuf,
+        /// The tensor.
+        tensor: &'static str,
+        /// The layer.
+        layer: usize,
+        /// The KV head.
+        head: usize,
+    },
+    /// A compaction failed.
+    #[error(transparent)]
+    Compaction(#[from] lb_am::Error),
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
 }
 
 impl Error {

@@ -1,7 +1,25 @@
 //! Positions drawn by lot.
 
-use super::split;
+use super::{Scene, split};
 use crate::config::Protected;
+use crate::error::Result;
+use crate::kept::Kept;
+
+/// The slots of [`random_positions`] in every layer and head; where a head has padding, drawn from the rest of it.
+pub(super) fn select(scene: &Scene<'_>, seed: u64) -> Result<Vec<Kept>> {
+    let head = |layer: usize, head: usize| -> Vec<u32> {
+        let (mut kept, rest) = split(scene.layers()[layer].seq_len(), scene.protect);
+        let is_dead = |slot: &u32| scene.padding[layer].is_dead_in(head, *slot as usize);
+        let (dead, mut live): (Vec<u32>, Vec<u32>) = rest.into_iter().partition(is_dead);
+        let room = scene.budget(layer).saturating_sub(kept.len());
+        let draws = room.min(live.len());
+        shuffle_head(&mut live, draws, seed);
+        kept.extend(live[..draws].iter().chain(&dead[..(room - draws).min(dead.len())]));
+        kept.sort_unstable();
+        kept
+    };
+    (0..scene.layers().len()).map(|layer| scene.common(layer, |h| Ok(head(layer, h)))).collect()
+}
 
 /// `kept_len` positions, the protected ones and others drawn without replacement, ascending.
 ///
@@ -10,15 +28,19 @@ use crate::config::Protected;
 pub fn random_positions(seq_len: usize, kept_len: usize, protect: Protected, seed: u64) -> Vec<u32> {
     let (mut kept, mut rest) = split(seq_len, protect);
     let draws = kept_len.saturating_sub(kept.len()).min(rest.len());
-    let mut state = seed;
-    // The first `draws` steps of a Fisher-Yates shuffle.
-    for i in 0..draws {
-        let j = i + below(&mut state, (rest.len() - i) as u64) as usize;
-        rest.swap(i, j);
-    }
+    shuffle_head(&mut rest, draws, seed);
     kept.extend_from_slice(&rest[..draws]);
     kept.sort_unstable();
     kept
+}
+
+/// The first `draws` steps of a Fisher-Yates shuffle.
+fn shuffle_head(slots: &mut [u32], draws: usize, seed: u64) {
+    let mut state = seed;
+    for i in 0..draws {
+        let j = i + below(&mut state, (slots.len() - i) as u64) as usize;
+        slots.swap(i, j);
+    }
 }
 
 /// A number below `bound` by multiply-shift; its bias is bound / 2^64.
