@@ -19,6 +19,12 @@ pub enum Error {
     /// The worker or its session failed.
     #[error(transparent)]
     Worker(#[from] lb_orchestrate::Error),
+    /// A picture could not be drawn.
+    #[error("plot: {reason}")]
+    Plot {
+        /// Why.
+        reason: String,
+    },
     /// A file could not be written.
     #[error("{}: {source}", path.display())]
     Io {

@@ -7,6 +7,7 @@ pub mod episodes;
 mod error;
 pub mod report;
 pub mod stats;
+pub mod study;
 pub mod summary;
 pub mod tensor_job;
 pub mod trial;

@@ -59,7 +59,7 @@ fn find(summary: &HandoffSummary, kind: Kind) -> Option<Accuracy> {
     summary.kinds.iter().find(|(k, _)| *k == kind).map(|(_, a)| *a)
 }
 
-fn new_table<T: ToString>(header: &[T]) -> Table {
+pub(crate) fn new_table<T: ToString>(header: &[T]) -> Table {
     let mut table = Table::new();
     table
         .load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))

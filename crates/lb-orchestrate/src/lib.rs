@@ -10,8 +10,10 @@ pub mod explain;
 mod handoff;
 mod ledger;
 mod orchestrator;
+
 mod prompt;
 mod session;
+mod study;
 mod trajectory;
 
 pub use briefing::{BriefTiming, Briefing, Position, TaskState};

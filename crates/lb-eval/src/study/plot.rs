@@ -1,0 +1,142 @@
+//! Error and accuracy against keep ratio, as a picture.
+
+use std::path::Path;
+use std::sync::Once;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::FontStyle;
+
+use super::Method;
+use super::figures::{Figure, methods};
+use crate::{Error, Result};
+
+const SIZE: (u32, u32) = (1800, 820);
+/// Colours that stay apart in print and for most colour-blind eyes (Okabe and Ito), then tints of them.
+const COLOURS: [(u8, u8, u8); 8] = [
+    (0, 114, 178),
+    (213, 94, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (86, 180, 233),
+    (230, 159, 0),
+    (120, 120, 120),
+    (20, 20, 20),
+];
+
+/// Draws error against keep ratio on the left and accuracy against it on the right; `strong` methods in strong
+/// lines. The file is written whole or not at all.
+///
+/// # Errors
+/// [`Error::Plot`] for figures without a size, [`Error::Io`] names the file.
+pub fn draw(figures: &[Figure], strong: &[Method], path: &Path) -> Result<()> {
+    let ours: Vec<&str> = strong.iter().map(Method::name).collect();
+    static FONT: Once = Once::new();
+    FONT.call_once(|| {
+        // Fails only for a font that is no font.
+        let _ = plotters::style::register_font(
+            "sans-serif",
+            FontStyle::Normal,
+            epaint_default_fonts::UBUNTU_LIGHT,
+        );
+    });
+    if !figures.iter().any(|f| f.asked > 0.0) {
+        return Err(Error::Plot { reason: "there is no method that was run at several sizes".to_owned() });
+    }
+    let io = |source| Error::Io { path: path.to_owned(), source };
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = tempfile::Builder::new().suffix(".png").tempfile_in(folder).map_err(io)?;
+    {
+        let root = BitMapBackend::new(file.path(), SIZE).into_drawing_area();
+        panels(&root, figures, &ours).map_err(|reason| Error::Plot { reason })?;
+        root.present().map_err(|error| Error::Plot { reason: error.to_string() })?;
+    }
+    file.persist(path).map_err(|error| io(error.error))?;
+    Ok(())
+}
+
+fn panels(
+    root: &DrawingArea<BitMapBackend<'_>, Shift>,
+    figures: &[Figure],
+    ours: &[&str],
+) -> std::result::Result<(), String> {
+    let say = |error: &dyn std::fmt::Display| error.to_string();
+    root.fill(&WHITE).map_err(|e| say(&e))?;
+    let (left, rest) = root.split_horizontally(760);
+    let (right, legend) = rest.split_horizontally(760);
+    let full = figures.iter().find(|f| f.method == "full cache").map(|f| f.accuracy);
+    panel(&left, figures, ours, "Error of the attention output, held-out queries", None, |f| f.error)?;
+    panel(&right, figures, ours, "Accuracy, exact answers", full, |f| f.accuracy)?;
+    names(&legend, figures, ours)
+}
+
+fn style(index: usize, own: bool) -> ShapeStyle {
+    let (r, g, b) = COLOURS[index % COLOURS.len()];
+    let width = if own { 5 } else { 2 };
+    RGBColor(r, g, b).mix(if own { 1.0 } else { 0.75 }).stroke_width(width)
+}
+
+fn panel(
+    area: &DrawingArea<BitMapBackend<'_>, Shift>,
+    figures: &[Figure],
+    ours: &[&str],
+    title: &str,
+    full: Option<f64>,
+    value: fn(&Figure) -> f64,
+) -> std::result::Result<(), String> {
+    let say = |error: &dyn std::fmt::Display| error.to_string();
+    let sized: Vec<&Figure> = figures.iter().filter(|f| f.asked > 0.0).collect();
+    let least = sized.iter().map(|f| f.asked).fold(f64::INFINITY, f64::min);
+    let most = sized.iter().map(|f| f.asked).fold(0.0, f64::max);
+    let highest = sized.iter().map(|f| value(f)).chain(full).fold(0.0, f64::max) * 1.08;
+    let highest = if full.is_some() { highest.min(1.02) } else { highest.min(1.5) };
+    let mut chart = ChartBuilder::on(area)
+        .caption(title, ("sans-serif", 30))
+        .margin(18)
+        .x_label_area_size(64)
+        .y_label_area_size(72)
+        .build_cartesian_2d((least * 0.9..most * 1.1).log_scale(), 0.0..highest)
+        .map_err(|e| say(&e))?;
+    chart
+        .configure_mesh()
+        .x_desc("keep ratio (log scale)")
+        .label_style(("sans-serif", 22))
+        .axis_desc_style(("sans-serif", 24))
+        .x_label_formatter(&|x| format!("{} %", (x * 1000.0).round() / 10.0))
+        .y_label_formatter(&|y| format!("{y:.1}"))
+        .light_line_style(WHITE)
+        .draw()
+        .map_err(|e| say(&e))?;
+    if let Some(full) = full {
+        let dashes = DashedLineSeries::new([(least, full), (most, full)], 10, 8, BLACK.stroke_width(2));
+        chart.draw_series(dashes).map_err(|e| say(&e))?;
+    }
+    for (index, method) in methods(figures).into_iter().enumerate() {
+        let style = style(index, ours.contains(&method));
+        let mut points: Vec<(f64, f64)> =
+            sized.iter().filter(|f| f.method == method).map(|f| (f.asked, value(f))).collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let dots = points.iter().map(|point| Circle::new(*point, 4, style.filled()));
+        chart.draw_series(dots.collect::<Vec<_>>()).map_err(|e| say(&e))?;
+        chart.draw_series(LineSeries::new(points, style)).map_err(|e| say(&e))?;
+    }
+    Ok(())
+}
+
+fn names(
+    area: &DrawingArea<BitMapBackend<'_>, Shift>,
+    figures: &[Figure],
+    ours: &[&str],
+) -> std::result::Result<(), String> {
+    let say = |error: &dyn std::fmt::Display| error.to_string();
+    for (index, method) in methods(figures).into_iter().enumerate() {
+        let y = 80 + 36 * index as i32;
+        let full = method == "full cache";
+        let style = if full { BLACK.stroke_width(2) } else { style(index, ours.contains(&method)) };
+        area.draw(&PathElement::new(vec![(6, y), (44, y)], style)).map_err(|e| say(&e))?;
+        let name = if full { "full cache (dashed)" } else { method };
+        let font = ("sans-serif", 22).into_font().color(&BLACK);
+        area.draw(&Text::new(name.to_owned(), (54, y - 11), font)).map_err(|e| say(&e))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,229 @@
+//! One episode, read once and looked at in many ways.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::time::Instant;
+
+use candle_core::{D, Tensor};
+use lb_am::baselines::{self, Baseline, Needs, Observation};
+use lb_am::{
+    Budget, Compacted, CompactedLayer, Compaction, Compactor, Fidelity, Kept, LayerKv, Protected, compact_at,
+};
+use lb_model::{KvCache, PrefillOptions, Worker};
+use lb_orchestrate::{Error as SessionError, WorkerSession};
+
+use super::{Cell, Method};
+use crate::Result;
+use crate::episodes::{Episode, Question};
+
+/// An episode in a worker's cache, with everything that a method may look at.
+#[derive(Debug)]
+pub struct Probe<'a> {
+    worker: &'a Worker,
+    episode: &'a Episode,
+    session: WorkerSession,
+    layers: Vec<LayerKv>,
+    context: OnceCell<Vec<Tensor>>,
+    repeat: OnceCell<Vec<Tensor>>,
+    /// Selections of baselines that do not look at the task, by name and size.
+    selections: HashMap<(Baseline, usize), Vec<Kept>>,
+}
+
+/// A question with the queries that it and its answer lead to behind the full cache.
+#[derive(Debug)]
+pub struct Asked {
+    number: usize,
+    /// The task's tokens, then the answer's, end of turn included.
+    tokens: Vec<u32>,
+    answer: usize,
+    task: Vec<Tensor>,
+    held_out: Vec<Tensor>,
+}
+
+impl<'a> Probe<'a> {
+    /// `session` has read the log of `episode`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Worker`] where the cache cannot be read.
+    pub fn new(worker: &'a Worker, episode: &'a Episode, session: WorkerSession) -> Result<Self> {
+        let layers = session.cache().layers().map_err(SessionError::from)?;
+        let (context, repeat) = (OnceCell::new(), OnceCell::new());
+        Ok(Self { worker, episode, session, layers, context, repeat, selections: HashMap::new() })
+    }
+
+    /// Reads a question and its right answer behind the full cache.
+    ///
+    /// # Errors
+    /// [`crate::Error::Worker`] where they do not fit behind the log.
+    pub fn ask(&self, number: usize) -> Result<Asked> {
+        let question = self.question(number);
+        let mut tokens = self.session.task_tokens(question.text.as_str())?;
+        let tokenizer = self.worker.tokenizer();
+        let mut answer = tokenizer.encode_text(&question.answer).map_err(SessionError::from)?;
+        answer.extend(tokenizer.eos_ids().first());
+        let mut cache = self.session.cache().fork();
+        let task = self.capture(&tokens, &mut cache)?;
+        let held_out = self.capture(&answer, &mut cache)?;
+        tokens.extend(&answer);
+        Ok(Asked { number, tokens, answer: answer.len(), task, held_out })
+    }
+
+    fn question(&self, number: usize) -> &Question {
+        &self.episode.questions[number]
+    }
+
+    fn capture(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Vec<Tensor>> {
+        let options = PrefillOptions::default();
+        let captured = self.worker.model().prefill_capturing(tokens, cache, &options, &mut |_, _| {});
+        Ok(captured.map_err(SessionError::from)?.queries)
+    }
+
+    /// The queries with which the worker reads the trajectory.
+    fn context(&self) -> Result<&[Tensor]> {
+        if let Some(queries) = self.context.get() {
+            return Ok(queries);
+        }
+        let mut cache = self.worker.model().new_cache();
+        let queries = self.capture(self.session.tokens(), &mut cache)?;
+        Ok(self.context.get_or_init(|| queries))
+    }
+
+    /// The queries with which it reads the trajectory once more, behind the request to repeat it.
+    fn repeat(&self) -> Result<&[Tensor]> {
+        if let Some(queries) = self.repeat.get() {
+            return Ok(queries);
+        }
+        let tokenizer = self.worker.tokenizer();
+        let mut tokens =
+            tokenizer.encode_text("Repeat the previous context:\n").map_err(SessionError::from)?;
+        tokens.extend(self.session.tokens());
+        let queries = self.capture(&tokens, &mut self.session.cache().fork())?;
+        Ok(self.repeat.get_or_init(|| queries))
+    }
+
+    fn group_size(&self) -> usize {
+        self.worker.config().group_size()
+    }
+
+    /// Compacts by `method` to `ratio` and answers.
+    ///
+    /// # Errors
+    /// [`crate::Error::Worker`] for a configuration out of range or tensors that cannot be compacted.
+    pub fn run(&mut self, asked: &Asked, method: &Method, ratio: f64) -> Result<Cell> {
+        let (compacted, ms) = self.compact(asked, method, ratio)?;
+        let fidelity = match &compacted {
+            Some(small) => Some(
+                Fidelity::measure(&self.layers, &small.layers, &asked.held_out)
+                    .map_err(SessionError::from)?,
+            ),
+            None => None,
+        };
+        let seq_len = self.session.seq_len();
+        let cache = match &compacted {
+            Some(small) => {
+                KvCache::from_compacted(small, seq_len, self.worker.config()).map_err(SessionError::from)?
+            }
+            None => self.session.cache().fork(),
+        };
+        let (nll, right) = self.answer(cache, asked)?;
+        let question = self.question(asked.number);
+        Ok(Cell {
+            method: method.name().to_owned(),
+            asked: if method.sizes_itself() { 0.0 } else { ratio },
+            episode: self.episode.seed,
+            question: asked.number,
+            kind: question.kind,
+            seq_len,
+            keep_ratio: compacted.as_ref().map_or(1.0, |small| small.report.keep_ratio),
+            bytes_ratio: fidelity.as_ref().map_or(1.0, |fidelity| fidelity.sizes.bytes_ratio),
+            error: fidelity.as_ref().map_or(0.0, |fidelity| fidelity.total.relative_l2),
+            mass_error: fidelity.as_ref().map_or(0.0, |fidelity| fidelity.total.mass_error),
+            estimated: compacted.as_ref().and_then(|small| small.report.error_target).map(|t| t.estimated),
+            nll,
+            right,
+            ms,
+        })
+    }
+
+    fn compact(&mut self, asked: &Asked, method: &Method, ratio: f64) -> Result<(Option<Compacted>, f64)> {
+        let started = Instant::now();
+        let compacted = match method {
+            Method::Full => None,
+            Method::Compaction { compaction, context_queries, .. } => {
+                let mut config = self.session.protecting_template(compaction);
+                if !method.sizes_itself() {
+                    config.budget = Budget::KeepRatio(ratio);
+                }
+                let queries = if *context_queries { self.context()? } else { &asked.task };
+                let compactor = Compactor::new(&self.layers, queries, &config).group_size(self.group_size());
+                Some(compactor.run().map_err(SessionError::from)?)
+            }
+            Method::Baseline(baseline) => {
+                let kept_len = (ratio * self.session.seq_len() as f64).ceil() as usize;
+                let kept = self.select(asked, *baseline, kept_len)?;
+                let config = Compaction::kept_len(kept_len).selection_only();
+                Some(compact_at(&self.layers, &asked.task, &kept, &config).map_err(SessionError::from)?)
+            }
+        };
+        Ok((compacted, started.elapsed().as_secs_f64() * 1e3))
+    }
+
+    fn select(&mut self, asked: &Asked, baseline: Baseline, kept_len: usize) -> Result<Vec<Kept>> {
+        if let Some(kept) = self.selections.get(&(baseline, kept_len)) {
+            return Ok(kept.clone());
+        }
+        let needs = baseline.needs();
+        let observation = Observation {
+            layers: &self.layers,
+            task: &asked.task,
+            context: if needs == Needs::Context { Some(self.context()?) } else { None },
+            repeat: if needs == Needs::Repeat { Some(self.repeat()?) } else { None },
+            group_size: self.group_size(),
+        };
+        let protect: Protected = self.session.protecting_template(&Compaction::default()).protect;
+        let kept =
+            baselines::select(baseline, &observation, kept_len, protect).map_err(SessionError::from)?;
+        if needs != Needs::Task {
+            self.selections.insert((baseline, kept_len), kept.clone());
+        }
+        Ok(kept)
+    }
+
+    /// Reads the task and the right answer over `cache`: −ln p of the answer, and whether greedy decoding writes it.
+    fn answer(&self, mut cache: KvCache, asked: &Asked) -> Result<(f64, bool)> {
+        let logits =
+            self.worker.model().forward_all(&asked.tokens, &mut cache).map_err(SessionError::from)?;
+        let from = asked.tokens.len() - asked.answer;
+        let rows = logits
+            .narrow(0, from - 1, asked.answer)
+            .and_then(|rows| log_softmax(&rows)?.to_vec2::<f32>())
+            .map_err(|source| SessionError::from(lb_model::Error::from(source)))?;
+        let (mut nll, mut right) = (0.0, true);
+        for (row, token) in rows.iter().zip(&asked.tokens[from..]) {
+            let own = row[*token as usize];
+            nll -= f64::from(own);
+            right &= row.iter().all(|other| *other <= own);
+        }
+        Ok((nll, right))
+    }
+
+    /// −ln p of the right answer over a compaction made elsewhere.
+    ///
+    /// # Errors
+    /// [`crate::Error::Worker`] where it does not fit the worker.
+    pub fn nll(&self, asked: &Asked, layers: &[CompactedLayer]) -> Result<f64> {
+        let mut cache = self.worker.model().new_cache();
+        let layers = layers
+            .iter()
+            .map(CompactedLayer::to_layer)
+            .collect::<lb_am::Result<Vec<_>>>()
+            .map_err(SessionError::from)?;
+        cache.append_layers(&layers, self.session.seq_len()).map_err(SessionError::from)?;
+        Ok(self.answer(cache, asked)?.0)
+    }
+}
+
+fn log_softmax(rows: &Tensor) -> candle_core::Result<Tensor> {
+    let shifted = rows.broadcast_sub(&rows.max_keepdim(D::Minus1)?)?;
+    shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)
+}
