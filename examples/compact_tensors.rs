@@ -1,0 +1,162 @@
+//! A cache from a safetensors file, compacted for the queries beside it, no model involved.
+//!
+//! `cargo run --release --example compact_tensors -- --input IN.safetensors --output OUT.safetensors --keep-ratio 0.1`
+//! What the files hold is told in `lb_eval::tensor_job`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use latent_briefing::am::{
+    BetaMethod, Budget, Compaction, Omp, Protected, ScoreAgg, Selection, Spans, ValuesMethod,
+};
+use latent_briefing::eval::report::write_file;
+use latent_briefing::eval::tensor_job::{JobReport, TensorJob};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Compact a KV cache that lies in a safetensors file.
+#[derive(Parser)]
+struct Args {
+    /// File with `keys`, `values`, `queries`, and where there are any `bias` and `held_out_queries`.
+    #[arg(long)]
+    input: PathBuf,
+    /// File for `keys`, `values`, `beta` and `indices`.
+    #[arg(long)]
+    output: PathBuf,
+    /// Which positions compete with which.
+    #[arg(long, value_enum, default_value_t = Select::Shared)]
+    selection: Select,
+    /// Keep this share of the positions, in (0, 1]; 0.1 where no budget is given.
+    #[arg(long, group = "budget", allow_negative_numbers = true)]
+    keep_ratio: Option<f64>,
+    /// Keep this many positions.
+    #[arg(long, group = "budget")]
+    kept_len: Option<usize>,
+    /// Keep what scores above median + TAU x MAD (0 to 1e6; higher keeps less), 32 at the least.
+    #[arg(long, group = "budget", allow_negative_numbers = true)]
+    tau: Option<f64>,
+    /// Keep as few as hold the estimated relative error below this, in (0, 10); 32 at the least.
+    #[arg(long, group = "budget", allow_negative_numbers = true)]
+    error: Option<f64>,
+    /// How attention is aggregated over queries.
+    #[arg(long, value_enum, default_value_t = Score::Mean)]
+    score: Score,
+    /// How key biases are fitted.
+    #[arg(long, value_enum, default_value_t = Beta::Nnls)]
+    beta: Beta,
+    /// How values are refitted; `direct` copies them.
+    #[arg(long, value_enum, default_value_t = Values::RidgeOriginal)]
+    values: Values,
+    /// Strength of the ridges, 1e-6 to 1e6.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    lambda: f64,
+    /// Exponent of the importance weights of `ridge-original`, 0 to 8.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    importance: f64,
+    /// Width of the max-pool over scores, odd, 1 to 255; 1 turns it off.
+    #[arg(long, default_value_t = 9)]
+    pool: usize,
+    /// First positions that always stay.
+    #[arg(long, default_value_t = 4)]
+    sinks: usize,
+    /// Query heads per KV head.
+    #[arg(long, default_value_t = 1)]
+    group_size: usize,
+    /// Write settings, sizes, fits, times and errors as JSON.
+    #[arg(long)]
+    report: Option<PathBuf>,
+}
+
+#[rustfmt::skip]
+#[derive(Clone, Copy, ValueEnum)]
+enum Select { Shared, PerLayer, PerHead, Omp }
+#[rustfmt::skip]
+#[derive(Clone, Copy, ValueEnum)]
+enum Score { Mean, Max, Rms }
+#[rustfmt::skip]
+#[derive(Clone, Copy, ValueEnum)]
+enum Beta { Nnls, Zero }
+#[rustfmt::skip]
+#[derive(Clone, Copy, ValueEnum)]
+enum Values { RidgeOriginal, RidgeZero, RidgeLoo, Lstsq, Direct }
+
+impl Args {
+    fn config(&self) -> Compaction {
+        let budget = match (self.kept_len, self.tau, self.error) {
+            (Some(len), _, _) => Budget::KeptLen(len),
+            (_, Some(tau), _) => Compaction::mad(tau).budget,
+            (_, _, Some(error)) => Compaction::error_below(error).budget,
+            _ => Budget::KeepRatio(self.keep_ratio.unwrap_or(0.1)),
+        };
+        let selection = match self.selection {
+            Select::Shared => Selection::Shared,
+            Select::PerLayer => Selection::PerLayer,
+            Select::PerHead => Selection::PerHead,
+            Select::Omp => Selection::Omp(Omp::default()),
+        };
+        let (lambda, importance) = (self.lambda, self.importance);
+        let values = match self.values {
+            Values::RidgeOriginal => ValuesMethod::Ridge { lambda, importance },
+            Values::RidgeZero => ValuesMethod::RidgeToZero { lambda },
+            Values::RidgeLoo => ValuesMethod::RidgeLeaveOneOut,
+            Values::Lstsq => ValuesMethod::LeastSquares,
+            Values::Direct => ValuesMethod::Copy,
+        };
+        let score = match self.score {
+            Score::Mean => ScoreAgg::Mean,
+            Score::Max => ScoreAgg::Max,
+            Score::Rms => ScoreAgg::Rms,
+        };
+        let config = Compaction::with_budget(budget).with_selection(selection).with_score(score);
+        let config = config.with_spans(Spans::Max { width: self.pool }).with_values(values);
+        let config = config.with_protect(Protected { first: self.sinks, last: 0 });
+        if matches!(self.beta, Beta::Zero) { config.with_beta(BetaMethod::Zero) } else { config }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            eprintln!("compact_tensors: {error}{cause}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let outcome = TensorJob::read(&args.input)?.run(&args.config(), args.group_size)?;
+    outcome.write(&args.output)?;
+    if let Some(path) = &args.report {
+        write_file(path, format!("{}\n", serde_json::to_string_pretty(&outcome.report)?).as_bytes())?;
+    }
+    anstream::println!("{}", lines(&outcome.report));
+    Ok(())
+}
+
+fn lines(report: &JobReport) -> String {
+    let ([layers, heads, slots, width], sizes) = (report.shape, report.sizes);
+    let held_out = report.held_out_fidelity.as_ref().map_or("no held-out queries".to_owned(), |fidelity| {
+        format!("{:.4} on held-out queries", fidelity.total.relative_l2)
+    });
+    format!(
+        "cache   {layers} layers x {heads} heads x {slots} slots x {width}, {}\n\
+         kept    {} of {} slots ({:.1} %), at most {} per head\n\
+         bytes   {} of {} ({:.1} %)\n\
+         error   {:.4} on the {} fitted queries, {held_out} (relative, of the attention output)\n\
+         time    {:.1} ms",
+        report.dtype,
+        sizes.kept,
+        sizes.full,
+        100.0 * report.keep_ratio,
+        report.kept_len,
+        sizes.bytes,
+        sizes.full_bytes,
+        100.0 * sizes.bytes_ratio,
+        report.fidelity.total.relative_l2,
+        report.n_queries,
+        report.timing_ms.total,
+    )
+}
