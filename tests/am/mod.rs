@@ -1,11 +1,13 @@
 //! Tests of `lb-am` against a naive f64 reference.
 
+mod baseline_matrix;
 mod baselines;
 mod beta;
 mod config;
 mod dtypes;
 mod edges;
 mod errors;
+mod fidelity;
 mod mask;
 mod padding;
 mod properties;
