@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use lb_am::baselines::{Baseline, Needs, Observation, random_positions, recent_positions, select};
 use lb_am::{Compaction, Error, Kept, LayerKv, Protected, Selection, compact_at};
 
-use crate::support::caches::{self, Case, Dims, noise, rng};
+use crate::support::caches::{Case, noise, rng};
 
 const BARE: Protected = Protected { first: 0, last: 0 };
 const ENDS: Protected = Protected { first: 3, last: 2 };

@@ -20,7 +20,7 @@ fn valid(rng: &mut ChaCha8Rng) -> Vec<u8> {
     let dtype = [DType::F32, DType::F16, DType::BF16, DType::F64][rng.random_range(0..4)];
     // Ordinary numbers, all zero, and so large that logits overflow.
     let scale = [1.0, 1.0, 0.0, 30.0, 1e18][rng.random_range(0..5)];
-    let mut draw = |rng: &mut ChaCha8Rng, rows: usize| -> Tensor {
+    let draw = |rng: &mut ChaCha8Rng, rows: usize| -> Tensor {
         let flat = noise(rng, (layers * heads, rows, width), scale);
         flat.reshape((layers, heads, rows, width)).unwrap().to_dtype(dtype).unwrap()
     };
