@@ -6,10 +6,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
-use latent_briefing::am::{
-    BetaMethod, Budget, Compaction, Omp, Protected, ScoreAgg, Selection, Spans, ValuesMethod,
-};
+use clap::Parser;
+use latent_briefing::am::{BetaMethod, Budget, Compaction, Omp, Protected, Selection, Spans, ValuesMethod};
 use latent_briefing::eval::report::write_file;
 use latent_briefing::eval::tensor_job::{JobReport, TensorJob};
 
@@ -25,8 +23,8 @@ struct Args {
     #[arg(long)]
     output: PathBuf,
     /// Which positions compete with which.
-    #[arg(long, value_enum, default_value_t = Select::Shared)]
-    selection: Select,
+    #[arg(long, default_value = "shared", value_parser = ["shared", "per-layer", "per-head", "omp"])]
+    selection: String,
     /// Keep this share of the positions, in (0, 1]; 0.1 where no budget is given.
     #[arg(long, group = "budget", allow_negative_numbers = true)]
     keep_ratio: Option<f64>,
@@ -40,14 +38,15 @@ struct Args {
     #[arg(long, group = "budget", allow_negative_numbers = true)]
     error: Option<f64>,
     /// How attention is aggregated over queries.
-    #[arg(long, value_enum, default_value_t = Score::Mean)]
-    score: Score,
+    #[arg(long, default_value = "mean", value_parser = ["mean", "max", "rms"])]
+    score: String,
     /// How key biases are fitted.
-    #[arg(long, value_enum, default_value_t = Beta::Nnls)]
-    beta: Beta,
+    #[arg(long, default_value = "nnls", value_parser = ["nnls", "zero"])]
+    beta: String,
     /// How values are refitted; `direct` copies them.
-    #[arg(long, value_enum, default_value_t = Values::RidgeOriginal)]
-    values: Values,
+    #[arg(long, default_value = "ridge-original",
+          value_parser = ["ridge-original", "ridge-zero", "ridge-loo", "lstsq", "direct"])]
+    values: String,
     /// Strength of the ridges, 1e-6 to 1e6.
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     lambda: f64,
@@ -68,19 +67,6 @@ struct Args {
     report: Option<PathBuf>,
 }
 
-#[rustfmt::skip]
-#[derive(Clone, Copy, ValueEnum)]
-enum Select { Shared, PerLayer, PerHead, Omp }
-#[rustfmt::skip]
-#[derive(Clone, Copy, ValueEnum)]
-enum Score { Mean, Max, Rms }
-#[rustfmt::skip]
-#[derive(Clone, Copy, ValueEnum)]
-enum Beta { Nnls, Zero }
-#[rustfmt::skip]
-#[derive(Clone, Copy, ValueEnum)]
-enum Values { RidgeOriginal, RidgeZero, RidgeLoo, Lstsq, Direct }
-
 impl Args {
     fn config(&self) -> Compaction {
         let budget = match (self.kept_len, self.tau, self.error) {
@@ -89,29 +75,25 @@ impl Args {
             (_, _, Some(error)) => Compaction::error_below(error).budget,
             _ => Budget::KeepRatio(self.keep_ratio.unwrap_or(0.1)),
         };
-        let selection = match self.selection {
-            Select::Shared => Selection::Shared,
-            Select::PerLayer => Selection::PerLayer,
-            Select::PerHead => Selection::PerHead,
-            Select::Omp => Selection::Omp(Omp::default()),
+        let selection = match self.selection.as_str() {
+            "per-layer" => Selection::PerLayer,
+            "per-head" => Selection::PerHead,
+            "omp" => Selection::Omp(Omp::default()),
+            _ => Selection::Shared,
         };
         let (lambda, importance) = (self.lambda, self.importance);
-        let values = match self.values {
-            Values::RidgeOriginal => ValuesMethod::Ridge { lambda, importance },
-            Values::RidgeZero => ValuesMethod::RidgeToZero { lambda },
-            Values::RidgeLoo => ValuesMethod::RidgeLeaveOneOut,
-            Values::Lstsq => ValuesMethod::LeastSquares,
-            Values::Direct => ValuesMethod::Copy,
+        let values = match self.values.as_str() {
+            "ridge-zero" => ValuesMethod::RidgeToZero { lambda },
+            "ridge-loo" => ValuesMethod::RidgeLeaveOneOut,
+            "lstsq" => ValuesMethod::LeastSquares,
+            "direct" => ValuesMethod::Copy,
+            _ => ValuesMethod::Ridge { lambda, importance },
         };
-        let score = match self.score {
-            Score::Mean => ScoreAgg::Mean,
-            Score::Max => ScoreAgg::Max,
-            Score::Rms => ScoreAgg::Rms,
-        };
+        let score = serde_json::from_value(self.score.as_str().into()).expect("one of the names above");
         let config = Compaction::with_budget(budget).with_selection(selection).with_score(score);
         let config = config.with_spans(Spans::Max { width: self.pool }).with_values(values);
         let config = config.with_protect(Protected { first: self.sinks, last: 0 });
-        if matches!(self.beta, Beta::Zero) { config.with_beta(BetaMethod::Zero) } else { config }
+        if self.beta == "zero" { config.with_beta(BetaMethod::Zero) } else { config }
     }
 }
 
@@ -137,26 +119,24 @@ fn run(args: &Args) -> Result<()> {
 }
 
 fn lines(report: &JobReport) -> String {
-    let ([layers, heads, slots, width], sizes) = (report.shape, report.sizes);
-    let held_out = report.held_out_fidelity.as_ref().map_or("no held-out queries".to_owned(), |fidelity| {
-        format!("{:.4} on held-out queries", fidelity.total.relative_l2)
-    });
+    let (sizes, total) = (report.sizes, report.fidelity.total);
+    let held_out = report.held_out_fidelity.as_ref().map(|fidelity| fidelity.total.relative_l2);
+    let held_out = held_out.map_or("none given".to_owned(), |error| format!("{error:.4}"));
     format!(
-        "cache   {layers} layers x {heads} heads x {slots} slots x {width}, {}\n\
-         kept    {} of {} slots ({:.1} %), at most {} per head\n\
+        "cache   {:?} {} (layers, KV heads, slots, width)\n\
+         kept    {} of {} slots, at most {} per head\n\
          bytes   {} of {} ({:.1} %)\n\
-         error   {:.4} on the {} fitted queries, {held_out} (relative, of the attention output)\n\
+         error   held-out queries {held_out}, fitted queries {:.4} (relative, of the attention output)\n\
          time    {:.1} ms",
+        report.shape,
         report.dtype,
         sizes.kept,
         sizes.full,
-        100.0 * report.keep_ratio,
         report.kept_len,
         sizes.bytes,
         sizes.full_bytes,
         100.0 * sizes.bytes_ratio,
-        report.fidelity.total.relative_l2,
-        report.n_queries,
+        total.relative_l2,
         report.timing_ms.total,
     )
 }
