@@ -3,13 +3,14 @@
 //! `cargo run --release --example compact_tensors -- --input IN.safetensors --output OUT.safetensors --keep-ratio 0.1`
 //! What the files hold is told in `lb_eval::tensor_job`.
 
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use latent_briefing::am::{BetaMethod, Budget, Compaction, Omp, Protected, Selection, Spans, ValuesMethod};
 use latent_briefing::eval::report::write_file;
-use latent_briefing::eval::tensor_job::{JobReport, TensorJob};
+use latent_briefing::eval::tensor_job::TensorJob;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -101,8 +102,12 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            eprintln!("compact_tensors: {error}{cause}");
+            let causes = std::iter::successors(error.source(), |cause| cause.source());
+            let text = causes.fold(error.to_string(), |text, cause| match cause.to_string() {
+                said if text.ends_with(&said) => text,
+                new => format!("{text}: {new}"),
+            });
+            eprintln!("compact_tensors: {text}");
             ExitCode::FAILURE
         }
     }
@@ -114,29 +119,8 @@ fn run(args: &Args) -> Result<()> {
     if let Some(path) = &args.report {
         write_file(path, format!("{}\n", serde_json::to_string_pretty(&outcome.report)?).as_bytes())?;
     }
-    anstream::println!("{}", lines(&outcome.report));
-    Ok(())
-}
-
-fn lines(report: &JobReport) -> String {
-    let (sizes, total) = (report.sizes, report.fidelity.total);
-    let held_out = report.held_out_fidelity.as_ref().map(|fidelity| fidelity.total.relative_l2);
-    let held_out = held_out.map_or("none given".to_owned(), |error| format!("{error:.4}"));
-    format!(
-        "cache   {:?} {} (layers, KV heads, slots, width)\n\
-         kept    {} of {} slots, at most {} per head\n\
-         bytes   {} of {} ({:.1} %)\n\
-         error   held-out queries {held_out}, fitted queries {:.4} (relative, of the attention output)\n\
-         time    {:.1} ms",
-        report.shape,
-        report.dtype,
-        sizes.kept,
-        sizes.full,
-        report.kept_len,
-        sizes.bytes,
-        sizes.full_bytes,
-        100.0 * sizes.bytes_ratio,
-        total.relative_l2,
-        report.timing_ms.total,
-    )
+    match writeln!(std::io::stdout(), "{}", outcome.report) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }

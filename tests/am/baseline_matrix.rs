@@ -298,13 +298,13 @@ fn best(scores: &[f64], count: usize, window: usize) -> Vec<u32> {
 }
 
 /// What a score is computed from: one head of one layer.
-struct Head<'a> {
+struct At<'a> {
     scene: &'a Scene,
     layer: usize,
     head: usize,
 }
 
-impl Head<'_> {
+impl At<'_> {
     fn keys(&self) -> Rows {
         rows(&self.scene.case.layers[self.layer].keys, self.head)
     }
@@ -328,12 +328,12 @@ const SLOTS: usize = 14;
 const TOKENS: usize = 35;
 
 /// Compares `baseline` with scores from plain loops at every budget, on a cache with a bias.
-fn compare(baseline: Baseline, window: impl Fn(usize) -> usize, score: impl Fn(&Head<'_>) -> Vec<f64>) {
+fn compare(baseline: Baseline, window: impl Fn(usize) -> usize, score: impl Fn(&At<'_>) -> Vec<f64>) {
     let scene = Scene::new(&[SLOTS; 2], 2, 6, TOKENS, 23);
     let case = scene.case.with_bias(|head, slot| ((slot + 3 * head) as f32 * 1.3).cos());
     let scene = scene.with_case(case);
     for (layer, head) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-        let scores = score(&Head { scene: &scene, layer, head });
+        let scores = score(&At { scene: &scene, layer, head });
         for count in 1..SLOTS {
             let kept = scene.select(baseline, count, BARE);
             let want = best(&scores, count, window(count));
@@ -365,7 +365,7 @@ fn h2o_accumulates_causal_attention() {
 }
 
 /// SnapKV's scores: the last 32 of the task's tokens, the largest of 7 neighbours.
-fn snapkv(head: &Head<'_>) -> Vec<f64> {
+fn snapkv(head: &At<'_>) -> Vec<f64> {
     let mut raw = vec![0.0; SLOTS];
     for member in 0..GROUP {
         for token in TOKENS - 32..TOKENS {
@@ -419,7 +419,7 @@ fn expected_attention_is_the_formula() {
                 let covariance = |a: usize, b: usize| {
                     member.iter().map(|q| (q[a] - mean[a]) * (q[b] - mean[b])).sum::<f64>() / SLOTS as f64
                 };
-                let mut weights = vec![0.0; SLOTS];
+                let mut weights = [0.0; SLOTS];
                 for (j, key) in keys.iter().enumerate() {
                     let mut quadratic = 0.0;
                     for a in 0..width {
@@ -464,7 +464,7 @@ fn tova_is_one_list_of_the_last_token() {
         |head| {
             let mut scores = vec![0.0; SLOTS];
             for other in 0..2 {
-                let head = Head { head: other, ..*head };
+                let head = At { head: other, ..*head };
                 for member in 1..=GROUP {
                     add(&mut scores, &head.attention(&head.scene.case.queries, member * TOKENS - 1, SLOTS));
                 }

@@ -32,10 +32,8 @@ fn valid(rng: &mut ChaCha8Rng) -> Vec<u8> {
     }
     if rng.random_bool(0.5) {
         let dead = rng.random_range(0.0..0.6);
-        let bias = (0..layers * heads * slots).map(|_| match rng.random_bool(dead) {
-            true => f32::NEG_INFINITY,
-            false => rng.random_range(-3.0..3.0),
-        });
+        let bias = (0..layers * heads * slots)
+            .map(|_| if rng.random_bool(dead) { f32::NEG_INFINITY } else { rng.random_range(-3.0..3.0) });
         let bias = Tensor::from_iter(bias.collect::<Vec<_>>(), &candle_core::Device::Cpu).unwrap();
         tensors.push(("bias", bias.reshape((layers, heads, slots)).unwrap()));
     }
