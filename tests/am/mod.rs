@@ -1,5 +1,6 @@
 //! Tests of `lb-am` against a naive f64 reference.
 
+mod baseline_matrix;
 mod baselines;
 mod beta;
 mod config;
@@ -7,6 +8,7 @@ mod dtypes;
 mod edges;
 mod error_target;
 mod errors;
+mod fidelity;
 mod fits;
 mod mask;
 mod padding;

@@ -1,4 +1,6 @@
 //! Tests of `lb-eval`.
 
 mod episodes;
+mod tensor_job;
+mod tensor_job_fuzz;
 mod trial;

@@ -85,7 +85,9 @@ impl Fidelity {
         let mut heads = Vec::with_capacity(layers.len());
         for (index, ((layer, small), queries)) in layers.iter().zip(compacted).zip(queries).enumerate() {
             let sums = layer_sums(layer, small, queries).at_layer(index)?;
-            sums.iter().for_each(|head| all.add(head));
+            for head in &sums {
+                all.add(head);
+            }
             heads.push(sums.iter().map(Sums::errors).collect());
         }
         Ok(Self { total: all.errors(), heads, sizes: Sizes::of(layers, compacted) })

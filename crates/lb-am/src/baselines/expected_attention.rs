@@ -8,7 +8,7 @@ use crate::kept::Kept;
 use crate::layout::{LayerKv, to_f32, transposed};
 
 /// The keys that queries distributed like the context's own would attend to, times the norm of their values (Devoto et
-/// al., arXiv 2510.00636, section 3; NVIDIA kvpress, `ExpectedAttentionPress`).
+/// al., arXiv 2510.00636; NVIDIA kvpress, `ExpectedAttentionPress`).
 ///
 /// With μ and Σ the mean and covariance of a query head's queries, E exp(q·k/√d) = exp(μ·k/√d + kᵀΣk/2d). As in kvpress,
 /// that is normalised over the keys of each query head, averaged over the group and multiplied by ‖v‖.

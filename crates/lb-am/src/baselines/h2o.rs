@@ -14,7 +14,7 @@ const TILE: usize = 16 << 20;
 const NO_KEY: (f64, f64) = (-1e30, 1e-30);
 
 /// Half of the budget goes to the most recent positions, half to those with the largest accumulated causal attention
-/// (Zhang et al., arXiv 2306.14048, sections 4 and 5).
+/// (Zhang et al., arXiv 2306.14048, section 4).
 ///
 /// Simplified: the paper evicts one position per step, so that evicted keys are gone from later attention; here the
 /// attention of the whole prefill is accumulated over the full cache and the cut is made once. The heads of a group share

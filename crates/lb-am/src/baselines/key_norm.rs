@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::kept::Kept;
 use crate::layout::to_f32;
 
-/// The keys of the lowest L2 norm in each head (Devoto et al., arXiv 2406.11430, section 4).
+/// The keys of the lowest L2 norm in each head (Devoto et al., arXiv 2406.11430).
 ///
 /// Simplified: every layer is compacted, where the paper leaves out the first ones. No attention is computed, so a bias of
 /// the cache has no say.

@@ -4,7 +4,7 @@ use super::{Scene, snapkv};
 use crate::error::Result;
 use crate::kept::Kept;
 
-/// The last layer gets the mean budget divided by this (section 4.1, beta).
+/// The last layer gets the mean budget divided by this; β in the paper, 20 in the authors' code.
 const STEEPNESS: usize = 20;
 
 /// SnapKV's scores with budgets that fall linearly from the first layer to the last, the same in sum (Cai et al., arXiv

@@ -10,12 +10,12 @@ use crate::layout::LayerKv;
 use crate::scores::observe_all;
 use crate::spans::SpanMap;
 
-/// Tokens of the observation window (section 5.2).
+/// Tokens of the observation window, as in the experiments on LongBench.
 const WINDOW: usize = 32;
-/// Width of the max-pool (section 5.2).
+/// Width of the max-pool, likewise.
 const POOL: usize = 7;
 
-/// The slots that the last 32 task tokens attend to, max-pooled over 7 (Li et al., arXiv 2404.14469, sections 4 and 5.2).
+/// The slots that the last 32 task tokens attend to, max-pooled over 7 (Li et al., arXiv 2404.14469, section 4).
 ///
 /// Simplified: the observation window is the end of the task, which is not part of the cache, so attention among its own
 /// tokens is left out of the softmax and the window itself takes no budget. Each KV head has one list, by the mean over

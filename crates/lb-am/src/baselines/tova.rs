@@ -7,7 +7,7 @@ use crate::kept::Kept;
 use crate::scores::{layer_scores, observe_all};
 
 /// The slots that the last token attends to, by the mean over all heads of the layer: one list per layer (Oren et al.,
-/// arXiv 2401.06104, section 4).
+/// arXiv 2401.06104, Token Omission Via Attention).
 ///
 /// Simplified: the paper drops one position per step; here the cut is made once, for the last token of the task. Where
 /// heads have different padding, each ranks its own slots by the layer's scores.

@@ -23,6 +23,7 @@
 mod read;
 mod write;
 
+use std::fmt;
 use std::path::Path;
 
 use candle_core::Tensor;
@@ -112,6 +113,22 @@ impl From<Timing> for TimingMs {
             values: ms(timing.values),
             total: ms(timing.total),
         }
+    }
+}
+
+/// A few lines to read: what was kept, its bytes, its error, the time.
+impl fmt::Display for JobReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sizes, fitted) = (self.sizes, self.fidelity.total.relative_l2);
+        writeln!(f, "cache   {:?} {} (layers, KV heads, slots, width)", self.shape, self.dtype)?;
+        writeln!(f, "kept    {} of {} slots, at most {} per head", sizes.kept, sizes.full, self.kept_len)?;
+        let percent = 100.0 * sizes.bytes_ratio;
+        writeln!(f, "bytes   {} of {} ({percent:.1} %)", sizes.bytes, sizes.full_bytes)?;
+        writeln!(f, "error   {fitted:.4} on fitted queries (relative, of the attention output)")?;
+        if let Some(held_out) = &self.held_out_fidelity {
+            writeln!(f, "        {:.4} on held-out queries", held_out.total.relative_l2)?;
+        }
+        write!(f, "time    {:.1} ms", self.timing_ms.total)
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn parse(bytes: &[u8], file: &Path) -> Result<TensorJob> {
     let corrupt = |source| Error::Corrupt { file: file.to_owned(), source };
     let source = Source { file, tensors: SafeTensors::deserialize(bytes).map_err(corrupt)? };
     let keys = source.load("keys", "[layers, kv_heads, seq_len, head_dim]", &[None; 4])?;
-    let &[layers, heads, slots, width] = keys.dims() else { unreachable!("the rank was checked") };
+    let (layers, heads, slots, width) = keys.dims4()?;
     let cache = [Some(layers), Some(heads), Some(slots), Some(width)];
     let values = source.load("values", &format!("{:?}", keys.dims()), &cache)?;
     if values.dtype() != keys.dtype() {
@@ -36,17 +36,8 @@ pub(super) fn parse(bytes: &[u8], file: &Path) -> Result<TensorJob> {
     let rows = [Some(layers), Some(heads), None, Some(width)];
     let wanted = format!("[{layers}, {heads}, n_queries, {width}]");
     let queries = source.load("queries", &wanted, &rows)?.to_dtype(DType::F32)?;
-    let held_out = match source.has("held_out_queries") {
-        true => Some(source.load("held_out_queries", &wanted, &rows)?.to_dtype(DType::F32)?),
-        false => None,
-    };
-    let bias = match source.has("bias") {
-        true => {
-            let wanted = format!("[{layers}, {heads}, {slots}]");
-            Some(source.load("bias", &wanted, &cache[..3])?.to_dtype(DType::F32)?)
-        }
-        false => None,
-    };
+    let held_out = source.optional("held_out_queries", &wanted, &rows)?;
+    let bias = source.optional("bias", &format!("[{layers}, {heads}, {slots}]"), &cache[..3])?;
     let layer = |index| -> Result<LayerKv> {
         let bias = bias.as_ref().map(|bias| bias.get(index)).transpose()?;
         Ok(LayerKv::new(keys.get(index)?, values.get(index)?, bias)?)
@@ -62,8 +53,12 @@ pub(super) fn parse(bytes: &[u8], file: &Path) -> Result<TensorJob> {
 }
 
 impl Source<'_> {
-    fn has(&self, tensor: &str) -> bool {
-        self.tensors.tensor(tensor).is_ok()
+    /// In f32, where there is such a tensor.
+    fn optional(&self, tensor: &'static str, wanted: &str, dims: &[Option<usize>]) -> Result<Option<Tensor>> {
+        if self.tensors.tensor(tensor).is_err() {
+            return Ok(None);
+        }
+        Ok(Some(self.load(tensor, wanted, dims)?.to_dtype(DType::F32)?))
     }
 
     /// One tensor of at least one element: `dims` are those that are known, `wanted` says it in words. f64 becomes f32.
@@ -105,10 +100,10 @@ impl Source<'_> {
         for layer in 0..read.dim(0)? {
             let values = read.get(layer)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
             let per_head = values.len() / heads;
-            let bad = |value: &f32| {
-                !value.is_finite() && !(padding == Padding::Allowed && *value == f32::NEG_INFINITY)
+            let fine = |value: &f32| {
+                value.is_finite() || (padding == Padding::Allowed && *value == f32::NEG_INFINITY)
             };
-            if let Some(at) = values.iter().position(bad) {
+            if let Some(at) = values.iter().position(|value| !fine(value)) {
                 let (file, head) = (self.file.to_owned(), at / per_head);
                 return Err(Error::NonFinite { file, tensor, layer, head });
             }
