@@ -7,4 +7,5 @@ mod compacted;
 mod generate;
 mod golden;
 mod io;
+mod ragged;
 mod text;

@@ -2,7 +2,7 @@
 //!
 //! The query heads of a group are stacked as rows behind their KV head (`[kv_heads, group_size * tokens, d]`), so
 //! keys and values are read where they lie and never repeated. Chunks of the cache are never joined either: the
-//! small score matrices are.
+//! small score matrices are. Where heads have different counts of slots, each head attends to its own rows.
 
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::{Linear, Module};
@@ -80,6 +80,21 @@ impl Attention {
 /// `q`: `[kv_heads, group_size * tokens, d]`. With a mask (`[tokens, tokens]`) the last chunk is the tokens
 /// themselves; without, there is one token and it sees everything. Result: like `q`.
 fn attend(q: &Tensor, chunks: &[Chunk], mask: Option<&Tensor>) -> Result<Tensor> {
+    if chunks.iter().all(|chunk| chunk.counts.is_none()) {
+        return attend_evenly(q, chunks, mask);
+    }
+    let heads = (0..q.dim(0)?)
+        .map(|head| {
+            let own = chunks.iter().map(|chunk| chunk.head(head)).collect::<Result<Vec<_>>>()?;
+            let own: Vec<Chunk> = own.into_iter().filter(|chunk| chunk.slots() > 0).collect();
+            attend_evenly(&q.narrow(0, head, 1)?, &own, mask)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Tensor::cat(&heads, 0)?)
+}
+
+/// [`attend`] where all heads have the same slots.
+fn attend_evenly(q: &Tensor, chunks: &[Chunk], mask: Option<&Tensor>) -> Result<Tensor> {
     let scale = 1.0 / (q.dim(2)? as f64).sqrt();
     let last = chunks.len() - 1;
     let mut scores = Vec::with_capacity(chunks.len());
@@ -190,7 +205,7 @@ mod tests {
         let random = |dims: &[usize]| Tensor::randn(0f32, 1.0, dims, &Device::Cpu);
         let (q, keys, values) = (random(&[2, 6, 8])?, random(&[1, 2, 20, 8])?, random(&[1, 2, 20, 8])?);
         let bias = random(&[2, 20])?;
-        let whole = Chunk { keys, values, bias: Some(bias), positions: 20, exact: true };
+        let whole = Chunk { keys, values, bias: Some(bias), counts: None, positions: 20, exact: true };
         let parts = [whole.narrow(0, 1)?, whole.narrow(1, 12)?, whole.narrow(13, 4)?, whole.narrow(17, 3)?];
         let joined = attend(&q, std::slice::from_ref(&whole), None)?;
         let chunked = attend(&q, &parts, None)?;

@@ -270,7 +270,14 @@ mod tests {
         let mut cache = worker.model().new_cache();
         worker.model().forward(&[1, 2, 3], &mut cache).unwrap();
         let misfit = Tensor::zeros((1, 2, 4, 10), DType::F32, &Device::Cpu).unwrap();
-        let chunk = Chunk { keys: misfit.clone(), values: misfit, bias: None, positions: 4, exact: true };
+        let chunk = Chunk {
+            keys: misfit.clone(),
+            values: misfit,
+            bias: None,
+            counts: None,
+            positions: 4,
+            exact: true,
+        };
         cache.layer_mut(1).push(chunk);
         let before = cache.slot_counts();
         let error = worker.model().forward(&[4, 5], &mut cache).unwrap_err();
