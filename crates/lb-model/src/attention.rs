@@ -13,6 +13,9 @@ use crate::rope::Rotation;
 use crate::weights::Weights;
 use crate::{ModelConfig, Result};
 
+/// What may happen to a layer's cache between its queries and its attention.
+pub(crate) type Before<'a> = &'a mut dyn FnMut(&Tensor, &mut LayerCache) -> Result<()>;
+
 #[derive(Debug)]
 pub(crate) struct Attention {
     q_proj: Linear,
@@ -46,24 +49,35 @@ impl Attention {
 
     /// `x`: `[tokens, hidden]`; `mask`: [`causal_mask`]. Appends to `cache`, then attends over all of it. Returns the output and the
     /// queries as the scores saw them, `[kv_heads, group_size * tokens, head_dim]`, rows ordered (head, token).
+    ///
+    /// `before` hears the queries and may still change what is cached, before the tokens' own keys are.
     pub(crate) fn forward(
         &self,
         x: &Tensor,
         rotation: &Rotation,
         mask: Option<&Tensor>,
         cache: &mut LayerCache,
+        before: Before<'_>,
     ) -> Result<(Tensor, Tensor)> {
         let tokens = x.dim(0)?;
         let q = self.q_norm.forward(&self.split(&self.q_proj.forward(x)?, self.heads)?)?;
         let k = self.k_norm.forward(&self.split(&self.k_proj.forward(x)?, self.kv_heads)?)?;
         let v = self.split(&self.v_proj.forward(x)?, self.kv_heads)?;
         let (q, k) = (rotation.apply(&q)?, rotation.apply(&k)?);
-        cache.append(&k, &v)?;
         let q = q.reshape((self.kv_heads, self.heads / self.kv_heads * tokens, self.head_dim))?;
+        before(&q, cache)?;
+        cache.append(&k, &v)?;
         let out = attend(&q, &cache.views(tokens)?, mask)?;
         let out = out.reshape((self.heads, tokens, self.head_dim))?.transpose(0, 1)?;
         let out = out.reshape((tokens, self.heads * self.head_dim))?;
         Ok((self.o_proj.forward(&out)?, q))
+    }
+
+    /// `x`: `[1, heads, tokens, d]`, normed and rotated like this layer's queries. Result as the queries of
+    /// [`forward`](Self::forward).
+    pub(crate) fn as_queries(&self, x: &Tensor, rotation: &Rotation) -> Result<Tensor> {
+        let q = rotation.apply(&self.q_norm.forward(x)?)?;
+        Ok(q.reshape((self.kv_heads, self.heads / self.kv_heads * x.dim(2)?, self.head_dim))?)
     }
 
     /// `[tokens, heads * d]` to `[1, heads, tokens, d]`, contiguous.
@@ -187,8 +201,15 @@ mod tests {
         let random = |rows: usize| Tensor::randn(0f32, 1.0, (rows, 48), &Device::Cpu);
         let mut cache =
             LayerCache::new(SlotKind { heads: 2, dim: 16, dtype: DType::F32, device: Device::Cpu });
-        attention.forward(&random(70)?, &rope.at(0, 70)?, mask(70)?.as_ref(), &mut cache)?;
-        let (output, q) = attention.forward(&random(5)?, &rope.at(70, 5)?, mask(5)?.as_ref(), &mut cache)?;
+        attention
+            .forward(&random(70)?, &rope.at(0, 70)?, mask(70)?.as_ref(), &mut cache, &mut |_, _| Ok(()))?;
+        let (output, q) = attention.forward(
+            &random(5)?,
+            &rope.at(70, 5)?,
+            mask(5)?.as_ref(),
+            &mut cache,
+            &mut |_, _| Ok(()),
+        )?;
         let again = |q: &Tensor| -> crate::Result<Vec<Vec<f32>>> {
             let heads =
                 attend(q, &cache.views(5)?, mask(5)?.as_ref())?.reshape((4, 5, 16))?.transpose(0, 1)?;

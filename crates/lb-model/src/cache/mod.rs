@@ -201,7 +201,11 @@ impl KvCache {
         (0..self.layers.len()).map(|i| self.layer_range(i, from, to)).collect()
     }
 
-    fn layer_range(&self, layer: usize, from: usize, to: usize) -> Result<LayerKv> {
+    /// The slots `from..to` of one layer, see [`layer`](Self::layer).
+    ///
+    /// # Errors
+    /// [`Error::Cache`] when the layer has fewer than `to` slots, [`Error::Empty`] when `from >= to`.
+    pub fn layer_range(&self, layer: usize, from: usize, to: usize) -> Result<LayerKv> {
         let slots = self.slot_count(layer);
         if layer >= self.layers.len() || to > slots {
             return Err(Error::cache(format!("layer {layer} has {slots} slots, slot {to} was asked for")));
@@ -253,7 +257,7 @@ impl KvCache {
     }
 
     fn check_append(&self, layers: &[LayerKv], n_positions: usize) -> Result<()> {
-        let Geometry { layers: count, kv_heads, head_dim, limit, .. } = self.geometry;
+        let Geometry { layers: count, limit, .. } = self.geometry;
         if layers.len() != count {
             let expected = format!("{count} layers");
             return Err(Error::Shape { arg: "layers", expected, got: vec![layers.len()] });
@@ -265,22 +269,30 @@ impl KvCache {
         if positions > limit {
             return Err(Error::ContextOverflow { positions, limit });
         }
-        for (index, layer) in layers.iter().enumerate() {
-            LayerKv::new(layer.keys.clone(), layer.values.clone(), layer.bias.clone())?;
-            let dims = layer.keys.dims();
-            if dims[0] != kv_heads || dims[2] != head_dim {
-                let expected = format!("[{kv_heads}, slots, {head_dim}]");
-                return Err(Error::Shape { arg: "layers", expected, got: dims.to_vec() });
-            }
-            if dims[1] > n_positions {
-                let reason = format!("layer {index} has {} slots for {n_positions} positions", dims[1]);
-                return Err(Error::cache(reason));
-            }
-            if layer.keys.dtype() != self.dtype || !layer.keys.device().same_device(&self.device) {
-                let (got, on) = (layer.keys.dtype(), layer.keys.device().location());
-                let reason = format!("layer {index} is {got:?} on {on:?}, the cache {:?}", self.dtype);
-                return Err(Error::cache(reason));
-            }
+        layers.iter().enumerate().try_for_each(|(index, layer)| self.check_layer(index, layer, n_positions))
+    }
+
+    /// Whether `layer` can stand for all that this cache has read.
+    pub(crate) fn check_replacement(&self, index: usize, layer: &CompactedLayer) -> Result<()> {
+        self.check_layer(index, &plain(layer), self.logical_len)
+    }
+
+    fn check_layer(&self, index: usize, layer: &LayerKv, n_positions: usize) -> Result<()> {
+        let Geometry { kv_heads, head_dim, .. } = self.geometry;
+        LayerKv::new(layer.keys.clone(), layer.values.clone(), layer.bias.clone())?;
+        let dims = layer.keys.dims();
+        if dims[0] != kv_heads || dims[2] != head_dim {
+            let expected = format!("[{kv_heads}, slots, {head_dim}]");
+            return Err(Error::Shape { arg: "layers", expected, got: dims.to_vec() });
+        }
+        if dims[1] > n_positions {
+            let reason = format!("layer {index} has {} slots for {n_positions} positions", dims[1]);
+            return Err(Error::cache(reason));
+        }
+        if layer.keys.dtype() != self.dtype || !layer.keys.device().same_device(&self.device) {
+            let (got, on) = (layer.keys.dtype(), layer.keys.device().location());
+            let reason = format!("layer {index} is {got:?} on {on:?}, the cache {:?}", self.dtype);
+            return Err(Error::cache(reason));
         }
         Ok(())
     }
