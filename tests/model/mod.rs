@@ -8,4 +8,5 @@ mod generate;
 mod golden;
 mod io;
 mod ragged;
+mod replacing;
 mod text;

@@ -92,14 +92,14 @@ fn ragged_heads_attend_like_padded_ones() {
 #[test]
 fn only_live_rows_are_counted() {
     let (worker, tokens) = (worker(TIED), prompt(TIED));
-    let counts = vec![vec![1, 59], vec![20, 21]];
+    let counts = vec![vec![1, 59], vec![20, 21], vec![30, 30]];
     let compacted = compacted(&worker, &tokens, &counts, 3);
     let cache = ragged(&worker, &compacted);
     assert_eq!((cache.slot_count(0), cache.slot_count(1), cache.slots()), (59, 21, 59));
-    assert_eq!(cache.mean_slots(), 101usize.div_ceil(4));
+    assert_eq!(cache.mean_slots(), 161usize.div_ceil(6));
     let row = 2 * worker.config().head_dim * cache.dtype().size_in_bytes() + 4;
-    assert_eq!(cache.bytes(), 101 * row);
-    assert_eq!(padded(&worker, &compacted).bytes(), 160 * row);
+    assert_eq!(cache.bytes(), 161 * row);
+    assert_eq!(padded(&worker, &compacted).bytes(), 220 * row);
     let mut extended = cache.fork();
     worker.model().forward(&tokens[60..64], &mut extended).unwrap();
     assert_eq!(extended.mean_slots(), cache.mean_slots() + 4);
@@ -141,7 +141,7 @@ fn a_saved_ragged_briefing_decodes_identically_and_holds_no_padding() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("ragged.safetensors");
     let (worker, tokens) = (worker(TIED), prompt(TIED));
-    let compacted = compacted(&worker, &tokens, &[vec![1, 59], vec![20, 21]], 3);
+    let compacted = compacted(&worker, &tokens, &[vec![1, 59], vec![20, 21], vec![30, 30]], 3);
     let mut cache = ragged(&worker, &compacted);
     worker.model().forward(&tokens[60..64], &mut cache).unwrap();
     cache.save(&path).unwrap();

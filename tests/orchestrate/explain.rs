@@ -20,7 +20,7 @@ fn the_pieces_are_the_text() {
 }
 
 fn position(piece: &str, score: f32, kept: bool) -> Position {
-    Position { piece: piece.to_owned(), score, kept }
+    Position { piece: piece.to_owned(), score, kept, kept_by: f32::from(u8::from(kept)) }
 }
 
 #[test]

@@ -171,7 +171,7 @@ fn absurd_parameters_are_named() {
         (Compaction::keep_ratio(0.0), "keep_ratio"),
         (Compaction::keep_ratio(1.5), "keep_ratio"),
         (Compaction::kept_len(0), "kept_len"),
-        (Compaction::mad(2.0).with_pooling(4), "pooling"),
+        (Compaction::mad(2.0).with_pooling(4), "spans.width"),
     ] {
         let error = session.brief(TASK, &config).unwrap_err().to_string();
         assert!(error.contains(field), "{error} does not name {field}");
