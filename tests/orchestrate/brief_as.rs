@@ -1,7 +1,7 @@
 //! Every way to make a briefing: units of the text, sources of queries, on-policy, chunks.
 
 use latent_briefing::am::{Budget, Compaction, HeadBudgets, Selection, Spans, Units};
-use latent_briefing::orchestrate::{BriefConfig, Chunking, Error, QuerySource};
+use latent_briefing::orchestrate::Error;
 use latent_briefing::prelude::*;
 
 use super::{contents, lines, notes};

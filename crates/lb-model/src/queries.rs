@@ -59,7 +59,7 @@ impl Qwen3 {
     /// [`Error::Empty`] for a count of 0, [`Error::ContextOverflow`].
     pub fn random_queries(&self, count: usize, position: usize, seed: u64) -> Result<Vec<Tensor>> {
         let config = self.config();
-        let (positions, limit) = (position + count, config.max_position_embeddings);
+        let (positions, limit) = (position.saturating_add(count), config.max_position_embeddings);
         if count == 0 {
             return Err(Error::Empty { arg: "count" });
         }

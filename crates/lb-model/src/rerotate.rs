@@ -26,9 +26,9 @@ impl Qwen3 {
         }
         let limit = self.config().max_position_embeddings;
         for position in positions {
-            let moved = *position as isize + by;
+            let moved = i64::from(*position).saturating_add(by as i64);
             check(moved >= 0, "by", by, "must not move a key to a position below 0")?;
-            let positions = (moved as usize).max(*position as usize) + 1;
+            let positions = (moved as usize).max(*position as usize).saturating_add(1);
             if positions > limit {
                 return Err(Error::ContextOverflow { positions, limit });
             }

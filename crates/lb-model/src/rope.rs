@@ -53,7 +53,7 @@ impl Rope {
     pub(crate) fn between(&self, positions: &[u32], by: isize) -> Result<Rotation> {
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
         for &position in positions {
-            let target = position as isize + by;
+            let target = i64::from(position) + by as i64;
             for inv_freq in &self.inv_freq {
                 let angle = f64::from(target as f32 * inv_freq) - f64::from(position as f32 * inv_freq);
                 cos.push(angle.cos() as f32);

@@ -76,7 +76,8 @@ impl WorkerSession {
             None if config.on_policy => self.on_policy(&tokens, config)?,
             None => self.in_place(&tokens, config, self.tokens.len())?,
         };
-        let timing = BriefTiming { queries: made.queries, compaction: start.elapsed() - made.queries };
+        let timing =
+            BriefTiming { queries: made.queries, compaction: start.elapsed().saturating_sub(made.queries) };
         Ok(Briefing {
             kept_len: made.cache.mean_slots(),
             cache: made.cache,

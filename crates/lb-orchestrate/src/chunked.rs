@@ -125,7 +125,7 @@ impl WorkerSession {
 
     /// The keys of a layer whose first slot was read at position `own` and stands for `from`.
     fn moved(&self, layer: &CompactedLayer, own: usize, from: usize) -> Result<Tensor> {
-        let (model, by, slots) = (self.worker.model(), from as isize - own as isize, layer.keys.dim(1)?);
+        let (model, by, slots) = (self.worker.model(), (from - own).cast_signed(), layer.keys.dim(1)?);
         // What fills up a shorter head is zero wherever it is.
         let positions = |list: &[u32]| -> Vec<u32> {
             let filled = list.iter().copied().chain(std::iter::repeat(0)).take(slots);

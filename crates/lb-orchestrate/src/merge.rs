@@ -3,7 +3,7 @@
 //! Relative errors of parts are joined by their root mean square, each part weighing the same, since their norms are
 //! not reported. Times add up.
 
-use lb_am::{BetaFit, Report, Timing, ValuesFit};
+use lb_am::{BetaFit, ErrorTarget, Report, Timing, ValuesFit};
 
 /// The report of layers that were compacted one after another. `shared` where one mask was made for all of them.
 pub(crate) fn of_layers(mut reports: Vec<Report>, shared: bool) -> Option<Report> {
@@ -57,6 +57,7 @@ pub(crate) fn of_chunks(mut reports: Vec<Report>) -> Option<Report> {
         masks: masks(&reports),
         beta: beta(&reports),
         values: values(&reports),
+        error_target: error_target(&reports),
         timing: timing(&reports),
         ..reports.swap_remove(largest)
     })
@@ -94,6 +95,16 @@ fn values(reports: &[Report]) -> Option<ValuesFit> {
         importance: fits.iter().map(|f| f.importance).sum::<f64>() / count,
         left_out_error: (!left_out.is_empty()).then(|| root_mean_square(left_out.iter().copied())),
         jitter: fits.iter().map(|f| f.jitter).fold(0.0, f64::max),
+    })
+}
+
+/// Every chunk meets the target on its own; what is named is the worst of them.
+fn error_target(reports: &[Report]) -> Option<ErrorTarget> {
+    reports.iter().filter_map(|r| r.error_target).reduce(|a, b| ErrorTarget {
+        epsilon: a.epsilon,
+        estimated: a.estimated.max(b.estimated),
+        tried: a.tried + b.tried,
+        held_out: a.held_out && b.held_out,
     })
 }
 

@@ -36,6 +36,8 @@ impl WorkerSession {
 
 /// `cap` shared out, at least one each; what rounding leaves over goes to the largest remainders.
 fn counts(shares: &[f64], cap: usize) -> Vec<usize> {
+    // More than any source has; keeps the sums below within range.
+    let cap = cap.min(1 << 32);
     let (sum, free) = (shares.iter().sum::<f64>(), cap - shares.len());
     let wanted: Vec<f64> = shares.iter().map(|share| share / sum * free as f64).collect();
     let mut counts: Vec<usize> = wanted.iter().map(|want| 1 + want.floor() as usize).collect();
@@ -55,6 +57,7 @@ mod tests {
     #[test]
     fn shares_sum_to_the_cap() {
         assert_eq!(counts(&[1.0], 7), [7]);
+        assert!(counts(&[1.0, 2.0], usize::MAX).iter().sum::<usize>() <= 1 << 32);
         assert_eq!(counts(&[3.0, 1.0], 10), [7, 3]);
         assert_eq!(counts(&[1.0, 1.0, 1e-9], 3), [1, 1, 1]);
         assert_eq!(counts(&[1.0, 1.0, 1.0], 8).iter().sum::<usize>(), 8);
