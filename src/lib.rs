@@ -10,7 +10,7 @@ pub mod prelude {
     pub use lb_am::{Budget, Compaction, Selection};
     pub use lb_model::{Checkpoint, GenerateOptions, Worker};
     pub use lb_orchestrate::{
-        Answer, BoundaryPolicy, Briefing, Handoff, OpenSession, Segment, SelectionSize, SessionConfig,
-        Source, Task, TaskState, TokenLedger, Trajectory, WorkerSession,
+        Answer, BoundaryPolicy, BriefConfig, Briefing, Chunking, Handoff, OpenSession, QuerySource, Segment,
+        SelectionSize, SessionConfig, Source, Task, TaskState, TokenLedger, Trajectory, WorkerSession,
     };
 }

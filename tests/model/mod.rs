@@ -7,4 +7,6 @@ mod compacted;
 mod generate;
 mod golden;
 mod io;
+mod ragged;
+mod replacing;
 mod text;

@@ -1,5 +1,6 @@
 //! Tests of `lb-orchestrate` on the built-in worker.
 
+mod brief_as;
 mod explain;
 mod handoff;
 mod orchestrator;

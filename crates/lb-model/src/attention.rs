@@ -2,7 +2,7 @@
 //!
 //! The query heads of a group are stacked as rows behind their KV head (`[kv_heads, group_size * tokens, d]`), so
 //! keys and values are read where they lie and never repeated. Chunks of the cache are never joined either: the
-//! small score matrices are.
+//! small score matrices are. Where heads have different counts of slots, each head attends to its own rows.
 
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::{Linear, Module};
@@ -12,6 +12,9 @@ use crate::norm::RmsNorm;
 use crate::rope::Rotation;
 use crate::weights::Weights;
 use crate::{ModelConfig, Result};
+
+/// What may happen to a layer's cache between its queries and its attention.
+pub(crate) type Before<'a> = &'a mut dyn FnMut(&Tensor, &mut LayerCache) -> Result<()>;
 
 #[derive(Debug)]
 pub(crate) struct Attention {
@@ -46,24 +49,35 @@ impl Attention {
 
     /// `x`: `[tokens, hidden]`; `mask`: [`causal_mask`]. Appends to `cache`, then attends over all of it. Returns the output and the
     /// queries as the scores saw them, `[kv_heads, group_size * tokens, head_dim]`, rows ordered (head, token).
+    ///
+    /// `before` hears the queries and may still change what is cached, before the tokens' own keys are.
     pub(crate) fn forward(
         &self,
         x: &Tensor,
         rotation: &Rotation,
         mask: Option<&Tensor>,
         cache: &mut LayerCache,
+        before: Before<'_>,
     ) -> Result<(Tensor, Tensor)> {
         let tokens = x.dim(0)?;
         let q = self.q_norm.forward(&self.split(&self.q_proj.forward(x)?, self.heads)?)?;
         let k = self.k_norm.forward(&self.split(&self.k_proj.forward(x)?, self.kv_heads)?)?;
         let v = self.split(&self.v_proj.forward(x)?, self.kv_heads)?;
         let (q, k) = (rotation.apply(&q)?, rotation.apply(&k)?);
-        cache.append(&k, &v)?;
         let q = q.reshape((self.kv_heads, self.heads / self.kv_heads * tokens, self.head_dim))?;
+        before(&q, cache)?;
+        cache.append(&k, &v)?;
         let out = attend(&q, &cache.views(tokens)?, mask)?;
         let out = out.reshape((self.heads, tokens, self.head_dim))?.transpose(0, 1)?;
         let out = out.reshape((tokens, self.heads * self.head_dim))?;
         Ok((self.o_proj.forward(&out)?, q))
+    }
+
+    /// `x`: `[1, heads, tokens, d]`, normed and rotated like this layer's queries. Result as the queries of
+    /// [`forward`](Self::forward).
+    pub(crate) fn as_queries(&self, x: &Tensor, rotation: &Rotation) -> Result<Tensor> {
+        let q = rotation.apply(&self.q_norm.forward(x)?)?;
+        Ok(q.reshape((self.kv_heads, self.heads / self.kv_heads * x.dim(2)?, self.head_dim))?)
     }
 
     /// `[tokens, heads * d]` to `[1, heads, tokens, d]`, contiguous.
@@ -80,6 +94,21 @@ impl Attention {
 /// `q`: `[kv_heads, group_size * tokens, d]`. With a mask (`[tokens, tokens]`) the last chunk is the tokens
 /// themselves; without, there is one token and it sees everything. Result: like `q`.
 fn attend(q: &Tensor, chunks: &[Chunk], mask: Option<&Tensor>) -> Result<Tensor> {
+    if chunks.iter().all(|chunk| chunk.counts.is_none()) {
+        return attend_evenly(q, chunks, mask);
+    }
+    let heads = (0..q.dim(0)?)
+        .map(|head| {
+            let own = chunks.iter().map(|chunk| chunk.head(head)).collect::<Result<Vec<_>>>()?;
+            let own: Vec<Chunk> = own.into_iter().filter(|chunk| chunk.slots() > 0).collect();
+            attend_evenly(&q.narrow(0, head, 1)?, &own, mask)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Tensor::cat(&heads, 0)?)
+}
+
+/// [`attend`] where all heads have the same slots.
+fn attend_evenly(q: &Tensor, chunks: &[Chunk], mask: Option<&Tensor>) -> Result<Tensor> {
     let scale = 1.0 / (q.dim(2)? as f64).sqrt();
     let last = chunks.len() - 1;
     let mut scores = Vec::with_capacity(chunks.len());
@@ -172,8 +201,15 @@ mod tests {
         let random = |rows: usize| Tensor::randn(0f32, 1.0, (rows, 48), &Device::Cpu);
         let mut cache =
             LayerCache::new(SlotKind { heads: 2, dim: 16, dtype: DType::F32, device: Device::Cpu });
-        attention.forward(&random(70)?, &rope.at(0, 70)?, mask(70)?.as_ref(), &mut cache)?;
-        let (output, q) = attention.forward(&random(5)?, &rope.at(70, 5)?, mask(5)?.as_ref(), &mut cache)?;
+        attention
+            .forward(&random(70)?, &rope.at(0, 70)?, mask(70)?.as_ref(), &mut cache, &mut |_, _| Ok(()))?;
+        let (output, q) = attention.forward(
+            &random(5)?,
+            &rope.at(70, 5)?,
+            mask(5)?.as_ref(),
+            &mut cache,
+            &mut |_, _| Ok(()),
+        )?;
         let again = |q: &Tensor| -> crate::Result<Vec<Vec<f32>>> {
             let heads =
                 attend(q, &cache.views(5)?, mask(5)?.as_ref())?.reshape((4, 5, 16))?.transpose(0, 1)?;
@@ -190,7 +226,7 @@ mod tests {
         let random = |dims: &[usize]| Tensor::randn(0f32, 1.0, dims, &Device::Cpu);
         let (q, keys, values) = (random(&[2, 6, 8])?, random(&[1, 2, 20, 8])?, random(&[1, 2, 20, 8])?);
         let bias = random(&[2, 20])?;
-        let whole = Chunk { keys, values, bias: Some(bias), positions: 20, exact: true };
+        let whole = Chunk { keys, values, bias: Some(bias), counts: None, positions: 20, exact: true };
         let parts = [whole.narrow(0, 1)?, whole.narrow(1, 12)?, whole.narrow(13, 4)?, whole.narrow(17, 3)?];
         let joined = attend(&q, std::slice::from_ref(&whole), None)?;
         let chunked = attend(&q, &parts, None)?;

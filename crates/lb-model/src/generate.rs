@@ -72,6 +72,48 @@ impl Worker {
         options: &GenerateOptions,
         on_token: &mut dyn FnMut(u32, &str) -> bool,
     ) -> Result<Generation> {
+        self.decode(cache, logits, options, on_token, &mut |token, cache| {
+            self.model().forward(&[token], cache)
+        })
+    }
+
+    /// Like [`generate`](Self::generate), and hands out the queries of the prompt and of every generated token that was
+    /// read, as [`Qwen3::prefill_capturing`](crate::Qwen3::prefill_capturing) does for a prompt.
+    ///
+    /// # Shapes
+    /// Per layer `[kv_heads, group_size * tokens, head_dim]`.
+    ///
+    /// # Errors
+    /// Those of [`generate`](Self::generate).
+    pub fn generate_capturing(
+        &self,
+        cache: &mut KvCache,
+        prompt: &[u32],
+        options: &GenerateOptions,
+    ) -> Result<(Generation, Vec<Tensor>)> {
+        options.validate()?;
+        let (model, read) = (self.model(), PrefillOptions::default());
+        let begin = Instant::now();
+        let captured = model.prefill_capturing(prompt, cache, &read, &mut |_, _| {})?;
+        let prefill = begin.elapsed();
+        let mut parts = vec![captured.queries];
+        let generation =
+            self.decode(cache, &captured.logits, options, &mut |_, _| true, &mut |token, cache| {
+                let step = model.prefill_capturing(&[token], cache, &read, &mut |_, _| {})?;
+                parts.push(step.queries);
+                Ok(step.logits)
+            })?;
+        Ok((Generation { prefill, ..generation }, model.join_queries(&parts)?))
+    }
+
+    fn decode(
+        &self,
+        cache: &mut KvCache,
+        logits: &Tensor,
+        options: &GenerateOptions,
+        on_token: &mut dyn FnMut(u32, &str) -> bool,
+        step: &mut dyn FnMut(u32, &mut KvCache) -> Result<Tensor>,
+    ) -> Result<Generation> {
         let begin = Instant::now();
         let vocab = self.config().vocab_size;
         if logits.dims() != [vocab] {
@@ -100,7 +142,7 @@ impl Worker {
             if cache.logical_len() == self.config().max_position_embeddings {
                 break StopReason::ContextFull;
             }
-            logits = self.model().forward(&[token], cache)?;
+            logits = step(token, cache)?;
         };
         let text = self.tokenizer().decode(&tokens)?;
         Ok(Generation { tokens, text, stopped, prefill: Duration::ZERO, decode: begin.elapsed() })

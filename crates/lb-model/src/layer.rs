@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::attention::Attention;
+use crate::attention::{Attention, Before};
 use crate::cache::LayerCache;
 use crate::mlp::Mlp;
 use crate::norm::RmsNorm;
@@ -36,18 +36,24 @@ impl DecoderLayer {
     }
 
     /// `x`: `[tokens, hidden]`; `mask`: [`causal_mask`](crate::attention::causal_mask). Appends the tokens' keys and values to `cache`. Returns the new residual stream
-    /// and the queries, `[kv_heads, group_size * tokens, head_dim]`.
+    /// and the queries, `[kv_heads, group_size * tokens, head_dim]`, which `before` hears first.
     pub(crate) fn forward(
         &self,
         x: &Tensor,
         rotation: &Rotation,
         mask: Option<&Tensor>,
         cache: &mut LayerCache,
+        before: Before<'_>,
     ) -> Result<(Tensor, Tensor)> {
         let (attended, queries) =
-            self.attention.forward(&self.attention_norm.forward(x)?, rotation, mask, cache)?;
+            self.attention.forward(&self.attention_norm.forward(x)?, rotation, mask, cache, before)?;
         let x = (x + attended)?;
         let x = (&x + self.mlp.forward(&self.mlp_norm.forward(&x)?)?)?;
         Ok((x, queries))
+    }
+
+    /// See [`Attention::as_queries`].
+    pub(crate) fn as_queries(&self, x: &Tensor, rotation: &Rotation) -> Result<Tensor> {
+        self.attention.as_queries(x, rotation)
     }
 }

@@ -19,10 +19,10 @@ const HEADROOM: usize = 256;
 pub struct Qwen3 {
     config: ModelConfig,
     embedding: Tensor,
-    layers: Vec<DecoderLayer>,
+    pub(crate) layers: Vec<DecoderLayer>,
     norm: RmsNorm,
     head: Linear,
-    rope: Rope,
+    pub(crate) rope: Rope,
     device: Device,
     dtype: DType,
 }
@@ -52,7 +52,7 @@ pub struct Captured {
 
 /// Which tokens' logits are wanted.
 #[derive(Clone, Copy)]
-enum Rows {
+pub(crate) enum Rows {
     Last,
     All,
 }
@@ -150,8 +150,11 @@ impl Qwen3 {
     ) -> Result<Captured> {
         let mut parts = Some(vec![Vec::new(); self.layers.len()]);
         let logits = self.prefill_chunks(tokens, cache, *options, progress, &mut parts)?;
-        let queries =
-            parts.unwrap_or_default().iter().map(|p| self.join_queries(p)).collect::<Result<_>>()?;
+        let queries = parts
+            .unwrap_or_default()
+            .iter()
+            .map(|parts| crate::queries::join(parts, self.config.group_size()))
+            .collect::<Result<_>>()?;
         Ok(Captured { queries, logits })
     }
 
@@ -183,21 +186,7 @@ impl Qwen3 {
         Ok(logits.ok_or(Error::Empty { arg: "tokens" })?.squeeze(0)?)
     }
 
-    /// Joins one layer's chunks of `[kv_heads, group_size * tokens, d]` so that rows are again (head, token).
-    fn join_queries(&self, parts: &[Tensor]) -> Result<Tensor> {
-        if let [only] = parts {
-            return Ok(only.clone());
-        }
-        let (kv_heads, group, d) =
-            (self.config.num_key_value_heads, self.config.group_size(), self.config.head_dim);
-        let split = parts
-            .iter()
-            .map(|q| q.reshape((kv_heads, group, (), d)))
-            .collect::<candle_core::Result<Vec<_>>>()?;
-        Ok(Tensor::cat(&split, 2)?.reshape((kv_heads, (), d))?)
-    }
-
-    fn check_input(&self, tokens: &[u32], cache: &KvCache) -> Result<()> {
+    pub(crate) fn check_input(&self, tokens: &[u32], cache: &KvCache) -> Result<()> {
         let (vocab_size, limit) = (self.config.vocab_size, self.config.max_position_embeddings);
         if tokens.is_empty() {
             return Err(Error::Empty { arg: "tokens" });
@@ -236,16 +225,27 @@ impl Qwen3 {
     ) -> Result<Tensor> {
         let rotation = self.rope.at(cache.logical_len(), tokens.len())?;
         let mask = causal_mask(tokens.len(), &self.device)?;
-        let mut x = self.embedding.index_select(&Tensor::new(tokens, &self.device)?, 0)?;
+        let mut x = self.embed(tokens)?;
         for (index, layer) in self.layers.iter().enumerate() {
-            let (next, queries) = layer.forward(&x, &rotation, mask.as_ref(), cache.layer_mut(index))?;
+            let (next, queries) =
+                layer.forward(&x, &rotation, mask.as_ref(), cache.layer_mut(index), &mut |_, _| Ok(()))?;
             x = next;
             if let Some(parts) = captured.as_mut() {
                 parts[index].push(queries);
             }
         }
+        self.logits(x, rows)
+    }
+
+    /// `[tokens, hidden]`.
+    pub(crate) fn embed(&self, tokens: &[u32]) -> Result<Tensor> {
+        Ok(self.embedding.index_select(&Tensor::new(tokens, &self.device)?, 0)?)
+    }
+
+    /// From the residual stream behind the last layer to `[tokens or 1, vocab]`, f32.
+    pub(crate) fn logits(&self, x: Tensor, rows: Rows) -> Result<Tensor> {
         let x = match rows {
-            Rows::Last => x.narrow(0, tokens.len() - 1, 1)?,
+            Rows::Last => x.narrow(0, x.dim(0)? - 1, 1)?,
             Rows::All => x,
         };
         Ok(self.head.forward(&self.norm.forward(&x)?)?.to_dtype(DType::F32)?)
@@ -270,7 +270,14 @@ mod tests {
         let mut cache = worker.model().new_cache();
         worker.model().forward(&[1, 2, 3], &mut cache).unwrap();
         let misfit = Tensor::zeros((1, 2, 4, 10), DType::F32, &Device::Cpu).unwrap();
-        let chunk = Chunk { keys: misfit.clone(), values: misfit, bias: None, positions: 4, exact: true };
+        let chunk = Chunk {
+            keys: misfit.clone(),
+            values: misfit,
+            bias: None,
+            counts: None,
+            positions: 4,
+            exact: true,
+        };
         cache.layer_mut(1).push(chunk);
         let before = cache.slot_counts();
         let error = worker.model().forward(&[4, 5], &mut cache).unwrap_err();

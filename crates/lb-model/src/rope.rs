@@ -49,6 +49,21 @@ impl Rope {
         Ok(Rotation { cos: tables.cos.narrow(0, start, count)?, sin: tables.sin.narrow(0, start, count)? })
     }
 
+    /// The rotation from each of `positions` to the one `by` later.
+    pub(crate) fn between(&self, positions: &[u32], by: isize) -> Result<Rotation> {
+        let (mut cos, mut sin) = (Vec::new(), Vec::new());
+        for &position in positions {
+            let target = i64::from(position) + by as i64;
+            for inv_freq in &self.inv_freq {
+                let angle = f64::from(target as f32 * inv_freq) - f64::from(position as f32 * inv_freq);
+                cos.push(angle.cos() as f32);
+                sin.push(angle.sin() as f32);
+            }
+        }
+        let table = |data| Tensor::from_vec(data, (positions.len(), self.inv_freq.len()), &self.device);
+        Ok(Rotation { cos: table(cos)?, sin: table(sin)? })
+    }
+
     fn up_to(&self, positions: usize) -> Result<Tables> {
         let mut guard = self.tables.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(tables) = guard.as_ref().filter(|t| t.cos.dims()[0] >= positions) {

@@ -17,14 +17,16 @@ pub enum TaskState {
     /// comparison of methods must use.
     #[default]
     Recompute,
-    /// Keep them, with the logits of the first answer token. Free, but they were computed against the full cache.
+    /// Keep them, with the logits of the first answer token. Free, but they were computed against the full cache; not
+    /// so in an on-policy briefing, where they were computed against the briefing.
     Reuse,
 }
 
 /// Where the time of a briefing went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BriefTiming {
-    /// The pass of the task over the full cache that yields its queries.
+    /// The passes that yield the queries, that of the task over the full cache as a rule. On-policy queries come about
+    /// between the compactions of the layers; here is what had to be known before.
     pub queries: Duration,
     /// Scores, mask, biases and values.
     pub compaction: Duration,
@@ -42,6 +44,13 @@ impl BriefTiming {
 pub(crate) struct ReusedTask {
     pub(crate) layers: Vec<LayerKv>,
     pub(crate) logits: Tensor,
+}
+
+impl ReusedTask {
+    /// Tokens of the task.
+    pub(crate) fn len(&self) -> usize {
+        self.layers.first().map_or(0, LayerKv::seq_len)
+    }
 }
 
 /// One position of the trajectory, as [`Briefing::explain`] shows it.
@@ -62,7 +71,9 @@ pub struct Position {
 pub struct Briefing {
     pub(crate) cache: KvCache,
     pub(crate) task: Task,
-    pub(crate) task_len: usize,
+    pub(crate) kept_len: usize,
+    /// Tokens that the model computed for it.
+    pub(crate) prefilled: usize,
     pub(crate) kept_by: Vec<f32>,
     pub(crate) tokens: Vec<u32>,
     pub(crate) reused: Option<ReusedTask>,
@@ -86,9 +97,10 @@ impl Briefing {
         self.report.seq_len
     }
 
-    /// Positions that stay; where layers or heads differ, of the one that keeps the most.
+    /// Positions that stay; where layers or heads differ, on average over them, rounded up. The one that keeps the
+    /// most is in the [`report`](Self::report).
     pub fn kept_len(&self) -> usize {
-        self.report.kept_len
+        self.kept_len
     }
 
     /// Kept / original positions, over all layers.

@@ -6,10 +6,10 @@ use candle_core::Tensor;
 use lb_am::{Compaction, LayerKv, Protected, baselines};
 use lb_model::KvCache;
 
-use crate::briefing::{Briefing, TaskState};
+use crate::briefing::Briefing;
 use crate::ledger::CallTokens;
 use crate::session::{Answer, WorkerSession};
-use crate::{Error, Result, Task};
+use crate::{BriefConfig, Error, Result, Task};
 
 /// How large a selection is. Protected positions (the template's head) count towards it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,18 +51,13 @@ pub enum Handoff {
         seed: u64,
     },
     /// A briefing: the cache, compacted for the task.
-    LatentBriefing {
-        /// How it is compacted.
-        compaction: Compaction,
-        /// What becomes of the task's own state.
-        task_state: TaskState,
-    },
+    LatentBriefing(Box<BriefConfig>),
 }
 
 impl Handoff {
-    /// A briefing whose task is read again over it.
-    pub fn briefing(compaction: Compaction) -> Self {
-        Self::LatentBriefing { compaction, task_state: TaskState::Recompute }
+    /// A briefing; from a [`Compaction`] alone, one whose task is read again over it.
+    pub fn briefing(config: impl Into<BriefConfig>) -> Self {
+        Self::LatentBriefing(Box::new(config.into()))
     }
 
     /// The name used in reports and JSON.
@@ -73,7 +68,7 @@ impl Handoff {
             Self::TextReplay => "text-replay",
             Self::Recent(_) => "recent",
             Self::Random { .. } => "random",
-            Self::LatentBriefing { .. } => "latent-briefing",
+            Self::LatentBriefing(_) => "latent-briefing",
         }
     }
 }
@@ -121,9 +116,7 @@ impl WorkerSession {
             Handoff::Random { size, seed } => self.over_selection(*size, &tokens, &|len, kept, protect| {
                 baselines::random_positions(len, kept, protect, *seed)
             }),
-            Handoff::LatentBriefing { compaction, task_state } => {
-                self.over_briefing(task, compaction, *task_state)
-            }
+            Handoff::LatentBriefing(config) => self.over_briefing(task, config),
         }
     }
 
@@ -137,7 +130,7 @@ impl WorkerSession {
     }
 
     fn over_cache(&mut self, cache: KvCache, task: &[u32], brief: Duration) -> Result<Outcome> {
-        let kept_len = cache.slots();
+        let kept_len = cache.mean_slots();
         let keep_ratio = kept_len as f64 / self.tokens.len() as f64;
         let cost = CallTokens { reused: kept_len, ..CallTokens::default() };
         let answer = self.answer_over(cache, task, cost, &mut |_| true)?;
@@ -175,8 +168,8 @@ impl WorkerSession {
         Ok(cache)
     }
 
-    fn over_briefing(&mut self, task: Task, compaction: &Compaction, state: TaskState) -> Result<Outcome> {
-        let briefing = self.brief_with(&task, compaction, state)?;
+    fn over_briefing(&mut self, task: Task, config: &BriefConfig) -> Result<Outcome> {
+        let briefing = self.brief_as(&task, config)?;
         let answer = self.answer(&briefing, task)?;
         Ok(Outcome {
             answer,

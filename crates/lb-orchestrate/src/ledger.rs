@@ -7,12 +7,15 @@ use serde::{Deserialize, Serialize};
 /// Tokens of one worker call, or summed over calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallTokens {
-    /// Positions in the worker's context when it starts to answer: cache slots of the longest layer, its task counted in.
+    /// Positions in the worker's context when it starts to answer: cache slots, its task counted in. Where layers or
+    /// heads keep different counts, the average over layers and KV heads, rounded up, since that is what memory and
+    /// attention cost; where they share one mask it is the count of each.
     pub attended: usize,
     /// Tokens that the model computed for this call before the answer: trajectory text that was not cached, and the
-    /// task once for each time it was read. A briefing with `TaskState::Recompute` reads the task twice.
+    /// task once for each time it was read. A briefing with `TaskState::Recompute` reads the task twice; other sources
+    /// of queries, on-policy passes and chunks that are read on their own add what they read.
     pub prefilled: usize,
-    /// Cache slots that this call attends to without having computed them.
+    /// Cache slots that this call attends to without having computed them; an average like `attended`.
     pub reused: usize,
     /// Tokens of the answer.
     pub generated: usize,

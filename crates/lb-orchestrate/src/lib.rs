@@ -4,23 +4,33 @@
 //! new tokens only. Before each call a [`Briefing`] is cut from that cache for the task at hand, and the worker
 //! answers over the briefing. [`Handoff`] puts every alternative behind the same call, and [`TokenLedger`] counts.
 
+mod brief;
+mod brief_config;
 mod briefing;
+mod chunked;
 mod error;
 pub mod explain;
 mod handoff;
 mod ledger;
+mod merge;
+mod on_policy;
 mod orchestrator;
 
 mod prompt;
+mod queries;
 mod session;
 mod study;
 mod trajectory;
+mod units;
 
+pub use brief_config::BriefConfig;
 pub use briefing::{BriefTiming, Briefing, Position, TaskState};
+pub use chunked::{ChunkMode, Chunking};
 pub use error::{Error, Result};
 pub use handoff::{Handoff, Outcome, SelectionSize};
 pub use ledger::{CallTokens, TokenLedger};
 pub use orchestrator::{BriefedReply, DocumentWalk, Orchestrator, Probe, Program, Run, Step, run};
 pub use prompt::{PromptFormat, Task};
+pub use queries::QuerySource;
 pub use session::{Answer, OpenSession, SessionConfig, WorkerSession};
 pub use trajectory::{BoundaryPolicy, Segment, Source, Trajectory};

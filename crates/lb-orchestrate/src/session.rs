@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use lb_am::{Compacted, Compaction, Protected};
 use lb_model::{GenerateOptions, Generation, KvCache, PrefillOptions, Worker};
 
-use crate::briefing::{BriefTiming, Briefing, ReusedTask, TaskState};
+use crate::briefing::Briefing;
 use crate::ledger::{CallTokens, TokenLedger};
 use crate::prompt::Prompt;
 use crate::{BoundaryPolicy, Error, PromptFormat, Result, Segment, Task, Trajectory};
@@ -51,6 +50,8 @@ pub struct WorkerSession {
     pub(crate) cache: KvCache,
     /// The tokens behind `cache`, template head first.
     pub(crate) tokens: Vec<u32>,
+    /// Where the template's head, and then each segment in the cache, begins.
+    pub(crate) segment_starts: Vec<u32>,
     trajectory: Trajectory,
     ledger: TokenLedger,
 }
@@ -71,6 +72,7 @@ impl WorkerSession {
             cache: worker.model().new_cache(),
             worker: worker.clone(),
             tokens: Vec::new(),
+            segment_starts: vec![0],
             trajectory: Trajectory::new(),
             ledger: TokenLedger::default(),
             prompt,
@@ -129,7 +131,9 @@ impl WorkerSession {
         let tokens = Prompt::segment(&self.worker, &segment, cap)?;
         let entering = if self.config.policy.admits(segment.source) { tokens } else { Vec::new() };
         if !entering.is_empty() {
+            let start = self.tokens.len() as u32;
             self.read(&entering, progress)?;
+            self.segment_starts.push(start);
         }
         self.trajectory.push(segment);
         Ok(entering.len())
@@ -145,15 +149,17 @@ impl WorkerSession {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<usize> {
         let segments: Vec<Segment> = segments.into_iter().collect();
-        let mut entering = Vec::new();
+        let (mut entering, mut starts) = (Vec::new(), Vec::new());
         for segment in &segments {
             let tokens = Prompt::segment(&self.worker, segment, self.config.policy.max_segment_tokens)?;
             if self.config.policy.admits(segment.source) {
+                starts.push((self.tokens.len() + entering.len()) as u32);
                 entering.extend(tokens);
             }
         }
         if !entering.is_empty() {
             self.read(&entering, progress)?;
+            self.segment_starts.extend(starts);
         }
         for segment in segments {
             self.trajectory.push(segment);
@@ -166,70 +172,6 @@ impl WorkerSession {
         self.tokens.extend(tokens);
         self.ledger.extend(tokens.len());
         Ok(())
-    }
-
-    /// Cuts a briefing for `task`, to be answered with [`TaskState::Recompute`].
-    ///
-    /// # Errors
-    /// [`Error::Empty`] for an empty task or trajectory, [`Error::Compaction`] for a configuration out of range,
-    /// [`Error::Model`] where the task does not fit behind the trajectory. The session is unchanged.
-    pub fn brief(&self, task: impl Into<Task>, compaction: &Compaction) -> Result<Briefing> {
-        self.brief_with(task, compaction, TaskState::Recompute)
-    }
-
-    /// Like [`brief`](Self::brief), with a choice of what becomes of the task's own state.
-    ///
-    /// # Errors
-    /// Those of [`brief`](Self::brief).
-    pub fn brief_with(
-        &self,
-        task: impl Into<Task>,
-        compaction: &Compaction,
-        state: TaskState,
-    ) -> Result<Briefing> {
-        compaction.validate()?;
-        let task = task.into();
-        let task_tokens = self.prompt.task(&self.worker, &task)?;
-        if self.tokens.len() <= self.prompt.head.len() {
-            return Err(Error::Empty { arg: "trajectory" });
-        }
-        let start = Instant::now();
-        let seq_len = self.tokens.len();
-        let mut fork = self.cache.fork();
-        let model = self.worker.model();
-        let captured =
-            model.prefill_capturing(&task_tokens, &mut fork, &self.config.prefill, &mut |_, _| {})?;
-        let queries = start.elapsed();
-        let start = Instant::now();
-        let layers = self.cache.layers()?;
-        let compacted = lb_am::compact(&layers, &captured.queries, &self.protecting_head(compaction))?;
-        let cache = KvCache::from_compacted(&compacted, seq_len, self.worker.config())?;
-        let reused = match state {
-            TaskState::Recompute => None,
-            TaskState::Reuse => {
-                let layers = fork.layers_range(seq_len, seq_len + task_tokens.len())?;
-                Some(ReusedTask { layers, logits: captured.logits })
-            }
-        };
-        Ok(Briefing {
-            cache,
-            task,
-            task_len: task_tokens.len(),
-            kept_by: kept_by(&compacted, seq_len),
-            tokens: self.tokens.clone(),
-            reused,
-            report: compacted.report,
-            timing: BriefTiming { queries, compaction: start.elapsed() },
-        })
-    }
-
-    /// The template's head is no part of the memory: it is always kept.
-    pub(crate) fn protecting_head(&self, compaction: &Compaction) -> Compaction {
-        let protect = Protected {
-            first: compaction.protect.first.max(self.prompt.head.len()),
-            last: compaction.protect.last,
-        };
-        compaction.clone().with_protect(protect)
     }
 
     /// Answers `task` over a briefing.
@@ -251,11 +193,11 @@ impl WorkerSession {
         on_text: &mut dyn FnMut(&str) -> bool,
     ) -> Result<Answer> {
         let task = task.into();
-        let kept = briefing.cache.slots();
+        let kept = briefing.cache.mean_slots();
         let Some(reused) = &briefing.reused else {
             let tokens = self.prompt.task(&self.worker, &task)?;
-            // The pass that yielded the queries belongs to this call.
-            let cost = CallTokens { prefilled: briefing.task_len, reused: kept, ..CallTokens::default() };
+            // The passes that yielded the queries belong to this call.
+            let cost = CallTokens { prefilled: briefing.prefilled, reused: kept, ..CallTokens::default() };
             return self.answer_over(briefing.cache.fork(), &tokens, cost, on_text);
         };
         if task != briefing.task {
@@ -264,15 +206,15 @@ impl WorkerSession {
         }
         let start = Instant::now();
         let mut cache = briefing.cache.fork();
-        cache.append_layers(&reused.layers, briefing.task_len)?;
-        let attended = cache.slots();
+        cache.append_layers(&reused.layers, reused.len())?;
+        let attended = cache.mean_slots();
         let generation = self.worker.generate_from_logits(
             &mut cache,
             &reused.logits,
             &self.config.generate,
             &mut |_, text| on_text(text),
         )?;
-        let cost = CallTokens { attended, prefilled: briefing.task_len, reused: kept, generated: 0 };
+        let cost = CallTokens { attended, prefilled: briefing.prefilled, reused: kept, generated: 0 };
         Ok(self.finish(&generation, cost, start))
     }
 
@@ -285,7 +227,7 @@ impl WorkerSession {
         on_text: &mut dyn FnMut(&str) -> bool,
     ) -> Result<Answer> {
         let start = Instant::now();
-        let attended = cache.slots() + task.len();
+        let attended = cache.mean_slots() + task.len();
         let generation =
             self.worker.generate(&mut cache, task, &self.config.generate, &mut |_, text| on_text(text))?;
         let cost = CallTokens { attended, prefilled: cost.prefilled + task.len(), ..cost };
@@ -297,24 +239,6 @@ impl WorkerSession {
         self.ledger.record(tokens);
         Answer { text: generation.text.trim().to_owned(), tokens, elapsed: start.elapsed() }
     }
-}
-
-/// The share of (layer, KV head) pairs that keep each of `seq_len` slots.
-fn kept_by(compacted: &Compacted, seq_len: usize) -> Vec<f32> {
-    let mut counts = vec![0.0; seq_len];
-    let mut pairs = 0.0;
-    for layer in &compacted.layers {
-        let heads = layer.keys.dims().first().copied().unwrap_or(0);
-        pairs += heads as f32;
-        for head in 0..heads {
-            for slot in layer.kept.head(head) {
-                if let Some(count) = counts.get_mut(*slot as usize) {
-                    *count += 1.0;
-                }
-            }
-        }
-    }
-    counts.into_iter().map(|count| count / f32::max(pairs, 1.0)).collect()
 }
 
 /// Opens sessions on a worker.

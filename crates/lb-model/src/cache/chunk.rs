@@ -1,20 +1,27 @@
 //! Runs of cache slots: frozen ones that are shared, and the one that is written.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::{DType, Device, Tensor};
+use lb_am::CompactedLayer;
 
 use crate::{Error, Result};
 
 /// Slots that are never written again. Cloning shares the tensors.
+///
+/// As a rule all heads have the same slots. Where a compaction left them different counts the chunk is ragged: the
+/// rows of all heads lie behind one another, head by head, and nothing fills up the shorter ones.
 #[derive(Debug, Clone)]
 pub(crate) struct Chunk {
-    /// `[1, kv_heads, slots, head_dim]`, possibly a view.
+    /// `[1, kv_heads, slots, head_dim]`, possibly a view; ragged: `[1, 1, rows of all heads, head_dim]`.
     pub(crate) keys: Tensor,
     /// Like `keys`.
     pub(crate) values: Tensor,
-    /// `[kv_heads, slots]`, f32, added to the scores.
+    /// `[kv_heads, slots]`, f32, added to the scores; ragged: `[1, rows of all heads]`.
     pub(crate) bias: Option<Tensor>,
+    /// Rows of each head of a ragged chunk.
+    pub(crate) counts: Option<Arc<[usize]>>,
     /// Logical positions that these slots stand for.
     pub(crate) positions: usize,
     /// Whether slot i is position i, so that the chunk can be cut anywhere.
@@ -22,13 +29,101 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    pub(crate) fn slots(&self) -> usize {
-        self.keys.dims()[2]
+    /// A compacted layer that stands for `positions`. What never takes mass (a bias of −∞, which fills up heads that
+    /// keep fewer slots than others) is left out; without such slots nothing is copied.
+    pub(crate) fn compacted(layer: &CompactedLayer, positions: usize) -> Result<Self> {
+        let exact = layer.keys.dim(1)? == positions;
+        let (keys, values) = (layer.keys.contiguous()?, layer.values.contiguous()?);
+        let bias = layer.bias.contiguous()?;
+        let live: Vec<Vec<u32>> = bias.to_vec2::<f32>()?.iter().map(|head| live_slots(head)).collect();
+        let counts: Arc<[usize]> = live.iter().map(Vec::len).collect();
+        if counts.iter().all(|count| *count == keys.dims()[1]) {
+            let (keys, values) = (keys.unsqueeze(0)?, values.unsqueeze(0)?);
+            return Ok(Self { keys, values, bias: Some(bias), counts: None, positions, exact });
+        }
+        let slots = keys.dims()[1];
+        let rows: Vec<u32> = (0u32..)
+            .zip(&live)
+            .flat_map(|(head, list)| list.iter().map(move |j| head * slots as u32 + j))
+            .collect();
+        let rows = Tensor::new(rows, keys.device())?;
+        let pick = |t: &Tensor| -> Result<Tensor> { Ok(t.flatten(0, 1)?.index_select(&rows, 0)?) };
+        Ok(Self {
+            keys: pick(&keys)?.unsqueeze(0)?.unsqueeze(0)?,
+            values: pick(&values)?.unsqueeze(0)?.unsqueeze(0)?,
+            bias: Some(pick(&bias)?.unsqueeze(0)?),
+            counts: Some(counts),
+            positions,
+            exact: false,
+        })
     }
 
-    /// `len` slots from `start` on, a view.
-    pub(crate) fn narrow(&self, start: usize, len: usize) -> Result<Self> {
+    /// Slots; where heads differ, of the one that has the most.
+    pub(crate) fn slots(&self) -> usize {
+        match &self.counts {
+            Some(counts) => counts.iter().copied().max().unwrap_or(0),
+            None => self.keys.dims()[2],
+        }
+    }
+
+    /// Rows of all heads together.
+    pub(crate) fn rows(&self) -> usize {
+        self.keys.dims()[1] * self.keys.dims()[2]
+    }
+
+    /// The rows of one head as a chunk of a single head, a view.
+    pub(crate) fn head(&self, head: usize) -> Result<Self> {
+        let Some(counts) = &self.counts else {
+            return Ok(Self {
+                keys: self.keys.narrow(1, head, 1)?,
+                values: self.values.narrow(1, head, 1)?,
+                bias: self.bias.as_ref().map(|b| b.narrow(0, head, 1)).transpose()?,
+                ..self.clone()
+            });
+        };
+        let (start, len) = (counts[..head].iter().sum(), counts[head]);
         Ok(Self {
+            keys: self.keys.narrow(2, start, len)?,
+            values: self.values.narrow(2, start, len)?,
+            bias: self.bias.as_ref().map(|b| b.narrow(1, start, len)).transpose()?,
+            counts: None,
+            ..self.clone()
+        })
+    }
+
+    /// The same with all heads at one length, as a compaction takes it: zeros with a bias of −∞ fill up the shorter.
+    fn padded(&self) -> Result<Self> {
+        let Some(counts) = &self.counts else { return Ok(self.clone()) };
+        let slots = self.slots();
+        let (mut keys, mut values, mut biases) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, count) in counts.iter().enumerate() {
+            let (head, missing) = (self.head(index)?, slots - count);
+            keys.push(head.keys.pad_with_zeros(2, 0, missing)?);
+            values.push(head.values.pad_with_zeros(2, 0, missing)?);
+            let device = self.keys.device();
+            let live = head.bias.map_or_else(|| Tensor::zeros((1, *count), DType::F32, device), Ok)?;
+            biases.push(if missing == 0 {
+                live
+            } else {
+                Tensor::cat(&[live, Tensor::full(f32::NEG_INFINITY, (1, missing), device)?], 1)?
+            });
+        }
+        Ok(Self {
+            keys: Tensor::cat(&keys, 1)?,
+            values: Tensor::cat(&values, 1)?,
+            bias: Some(Tensor::cat(&biases, 0)?),
+            counts: None,
+            ..self.clone()
+        })
+    }
+
+    /// `len` slots from `start` on, a view; of a ragged chunk, a copy with all heads at one length.
+    pub(crate) fn narrow(&self, start: usize, len: usize) -> Result<Self> {
+        if self.counts.is_some() {
+            return self.padded()?.narrow(start, len);
+        }
+        Ok(Self {
+            counts: None,
             keys: self.keys.narrow(2, start, len)?,
             values: self.values.narrow(2, start, len)?,
             bias: self.bias.as_ref().map(|b| b.narrow(1, start, len)).transpose()?,
@@ -97,7 +192,14 @@ impl Tail {
     pub(crate) fn view(&self, len: usize) -> Chunk {
         debug_assert!(len <= self.len);
         let part = |buffer: &Tensor| buffer.narrow(2, 0, len).expect("the filled part of a buffer");
-        Chunk { keys: part(&self.keys), values: part(&self.values), bias: None, positions: len, exact: true }
+        Chunk {
+            keys: part(&self.keys),
+            values: part(&self.values),
+            bias: None,
+            counts: None,
+            positions: len,
+            exact: true,
+        }
     }
 
     /// The first `len` slots as a view that stays valid: they are never written again.
@@ -114,6 +216,11 @@ impl Tail {
         }
         free
     }
+}
+
+/// The slots of a head that can take mass.
+fn live_slots(bias: &[f32]) -> Vec<u32> {
+    (0u32..).zip(bias).filter(|(_, b)| **b != f32::NEG_INFINITY).map(|(slot, _)| slot).collect()
 }
 
 /// `n` positions more than the cache holds.

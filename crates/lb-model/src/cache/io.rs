@@ -1,4 +1,13 @@
 //! A cache on disk: one safetensors file, keys, values and biases by layer, the rest in its metadata.
+//!
+//! The metadata field `latent_briefing` holds a JSON header: the format, what the model must look like, and by layer a
+//! list of chunks. Chunk c of layer l has the tensors `layers.l.c.keys` and `.values`, `[1, kv_heads, slots, head_dim]`,
+//! and, where `bias` is true, `layers.l.c.bias`, `[kv_heads, slots]` in f32. A chunk with `counts`, one per KV head, is
+//! ragged: its tensors hold the rows of head 0, then those of head 1 and so on, `[1, 1, rows, head_dim]` and
+//! `[1, rows]`; `slots` is the largest count. No padding is written.
+//!
+//! `latent-briefing-kv-1` has no ragged chunks; `latent-briefing-kv-2` is the same with them. Both are read; a cache
+//! without ragged chunks is written as the former, so that older readers can use it.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,6 +23,7 @@ use crate::safefile::SafeFile;
 use crate::{Error, ModelConfig, Result};
 
 const FORMAT: &str = "latent-briefing-kv-1";
+const RAGGED: &str = "latent-briefing-kv-2";
 const META: &str = "latent_briefing";
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,6 +47,9 @@ struct ChunkHeader {
     bias: bool,
     /// The growing end; restored as such, so that later sums run in the same order.
     tail: bool,
+    /// Rows of each head of a ragged chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    counts: Option<Vec<usize>>,
 }
 
 fn names(layer: usize, chunk: usize) -> [String; 3] {
@@ -93,12 +106,14 @@ impl KvCache {
                     exact: chunk.exact,
                     bias: chunk.bias.is_some(),
                     tail: is_tail,
+                    counts: chunk.counts.as_ref().map(|counts| counts.to_vec()),
                 });
             }
             chunks.push(headers);
         }
         let Geometry { layers, kv_heads, head_dim, rope_theta, limit } = self.geometry;
-        let (format, logical_len) = (FORMAT.to_string(), self.logical_len);
+        let ragged = chunks.iter().flatten().any(|chunk| chunk.counts.is_some());
+        let (format, logical_len) = (if ragged { RAGGED } else { FORMAT }.to_string(), self.logical_len);
         Ok((Header { format, logical_len, layers, kv_heads, head_dim, rope_theta, limit, chunks }, tensors))
     }
 
@@ -113,8 +128,8 @@ impl KvCache {
         let corrupt = |reason: &str| Error::Corrupt { path: path.to_path_buf(), reason: reason.to_string() };
         let json = file.metadata(META).ok_or_else(|| corrupt("not a saved cache"))?.to_string();
         let header: Header = read_json(json.as_bytes(), path)?;
-        if header.format != FORMAT {
-            return Err(corrupt(&format!("the format {} is not {FORMAT}", header.format)));
+        if ![FORMAT, RAGGED].contains(&header.format.as_str()) {
+            return Err(corrupt(&format!("the format {} is neither {FORMAT} nor {RAGGED}", header.format)));
         }
         let Header { layers, kv_heads, head_dim, rope_theta, limit, .. } = header;
         let geometry = Geometry { layers, kv_heads, head_dim, rope_theta, limit };
@@ -143,20 +158,23 @@ impl KvCache {
     ) -> Result<()> {
         let [keys, values, bias] = names(layer, number);
         let Geometry { kv_heads, head_dim, .. } = self.geometry;
-        let shape = [1, kv_heads, chunk.slots, head_dim];
+        let ragged = chunk.counts.as_ref().map(|counts| counts.iter().sum());
+        let [heads, rows] = ragged.map_or([kv_heads, chunk.slots], |rows| [1, rows]);
+        let shape = [1, heads, rows, head_dim];
         let keys = checked(file, &keys, &shape, Some(self.dtype), &self.device)?;
         let values = checked(file, &values, &shape, Some(self.dtype), &self.device)?;
         if chunk.tail {
             return self.layers[layer].append(&keys, &values);
         }
         let bias = if chunk.bias {
-            let bias = checked(file, &bias, &[kv_heads, chunk.slots], None, &self.device)?;
+            let bias = checked(file, &bias, &[heads, rows], None, &self.device)?;
             Some(bias)
         } else {
             None
         };
         let (positions, exact) = (chunk.positions, chunk.exact);
-        self.layers[layer].push(Chunk { keys, values, bias, positions, exact });
+        let counts = chunk.counts.as_deref().map(Into::into);
+        self.layers[layer].push(Chunk { keys, values, bias, counts, positions, exact });
         Ok(())
     }
 }
@@ -207,7 +225,11 @@ fn check_header(header: &Header) -> std::result::Result<(), String> {
         let last = chunks.len().saturating_sub(1);
         for (number, c) in chunks.iter().enumerate() {
             let plain = !c.tail || (c.exact && !c.bias && number == last);
-            if !plain || c.slots > c.positions || (c.exact && c.slots != c.positions) {
+            let ragged = c.counts.as_ref().is_some_and(|counts| {
+                let longest = counts.iter().copied().max();
+                c.tail || c.exact || counts.len() != header.kv_heads || longest != Some(c.slots)
+            });
+            if ragged || !plain || c.slots > c.positions || (c.exact && c.slots != c.positions) {
                 return Err(format!("chunk {number} of layer {index} contradicts itself"));
             }
         }

@@ -25,6 +25,11 @@ impl LayerCache {
         self.frozen.iter().map(Chunk::slots).sum::<usize>() + self.tail_len()
     }
 
+    /// Rows of all heads together.
+    pub(crate) fn rows(&self) -> usize {
+        self.frozen.iter().map(Chunk::rows).sum::<usize>() + self.kind.heads * self.tail_len()
+    }
+
     fn tail_len(&self) -> usize {
         self.tail.as_ref().map_or(0, Tail::len)
     }

@@ -1,14 +1,15 @@
 //! The explicit KV cache.
 //!
 //! Each layer is a list of frozen chunks, shared between forks, and one tail that grows in place. Positions are
-//! logical and belong to the whole cache; slots are physical and may differ from layer to layer.
+//! logical and belong to the whole cache; slots are physical and may differ from layer to layer, and in a compacted
+//! part from head to head.
 
 mod chunk;
 mod io;
 mod layer;
 
 use candle_core::{DType, Device, Tensor};
-use lb_am::{Compacted, LayerKv};
+use lb_am::{Compacted, CompactedLayer, LayerKv};
 
 pub(crate) use chunk::{Chunk, SlotKind};
 pub(crate) use layer::LayerCache;
@@ -62,7 +63,8 @@ impl KvCache {
     }
 
     /// A cache that starts with a compacted one; the next token's position is `logical_len`, the length of what was
-    /// compacted. Nothing is copied.
+    /// compacted. Nothing is copied, but where heads keep different counts: there each head's own rows are, and what
+    /// fills up the shorter heads is left out.
     ///
     /// # Errors
     /// [`Error::Shape`] when layers, heads or widths are not the model's, [`Error::Cache`] when a layer keeps more
@@ -70,13 +72,20 @@ impl KvCache {
     pub fn from_compacted(compacted: &Compacted, logical_len: usize, config: &ModelConfig) -> Result<Self> {
         let first = compacted.layers.first().ok_or(Error::Empty { arg: "compacted" })?;
         let mut cache = Self::new(config, first.keys.dtype(), first.keys.device());
-        let layers: Vec<LayerKv> = compacted
-            .layers
-            .iter()
-            .map(|l| LayerKv { keys: l.keys.clone(), values: l.values.clone(), bias: Some(l.bias.clone()) })
-            .collect();
-        cache.append_layers(&layers, logical_len)?;
+        cache.append_compacted(&compacted.layers, logical_len)?;
         Ok(cache)
+    }
+
+    /// Appends compacted layers that stand for `n_positions` positions; see [`from_compacted`](Self::from_compacted).
+    ///
+    /// # Errors
+    /// Those of [`append_layers`](Self::append_layers). The cache is unchanged then.
+    pub fn append_compacted(&mut self, layers: &[CompactedLayer], n_positions: usize) -> Result<()> {
+        let plain: Vec<LayerKv> = layers.iter().map(plain).collect();
+        self.check_append(&plain, n_positions)?;
+        let chunks = layers.iter().map(|l| Chunk::compacted(l, n_positions)).collect::<Result<Vec<_>>>()?;
+        self.push_chunks(chunks, n_positions);
+        Ok(())
     }
 
     /// The next token's position: how many tokens were read, whatever was dropped since.
@@ -94,7 +103,7 @@ impl KvCache {
         self.logical_len == 0
     }
 
-    /// Slots of one layer; 0 for a layer that does not exist.
+    /// Slots of one layer, of its longest head; 0 for a layer that does not exist.
     pub fn slot_count(&self, layer: usize) -> usize {
         self.layers.get(layer).map_or(0, LayerCache::slots)
     }
@@ -102,6 +111,13 @@ impl KvCache {
     /// Slots of the longest layer.
     pub fn slots(&self) -> usize {
         self.layers.iter().map(LayerCache::slots).max().unwrap_or(0)
+    }
+
+    /// Slots of a KV head on average over layers and heads, rounded up: what the cache costs in memory and attention
+    /// where layers or heads keep different counts, and [`slots`](Self::slots) where they do not.
+    pub fn mean_slots(&self) -> usize {
+        let rows: usize = self.layers.iter().map(LayerCache::rows).sum();
+        rows.div_ceil((self.layers.len() * self.geometry.kv_heads).max(1))
     }
 
     /// Number of layers.
@@ -121,11 +137,11 @@ impl KvCache {
 
     /// Bytes of all filled slots, keys, values and biases, shared ones included; unused capacity is not counted.
     pub fn bytes(&self) -> usize {
-        let per_slot = 2 * self.geometry.head_dim * self.dtype.size_in_bytes();
-        let slots: usize = self.layers.iter().map(LayerCache::slots).sum();
+        let per_row = 2 * self.geometry.head_dim * self.dtype.size_in_bytes();
+        let rows: usize = self.layers.iter().map(LayerCache::rows).sum();
         let biased: usize =
-            self.layers.iter().flat_map(|l| &l.frozen).filter(|c| c.bias.is_some()).map(Chunk::slots).sum();
-        self.geometry.kv_heads * (slots * per_slot + biased * DType::F32.size_in_bytes())
+            self.layers.iter().flat_map(|l| &l.frozen).filter(|c| c.bias.is_some()).map(Chunk::rows).sum();
+        rows * per_row + biased * DType::F32.size_in_bytes()
     }
 
     /// The same content without copying it.
@@ -161,7 +177,7 @@ impl KvCache {
 
     /// One layer as a compaction takes it: `[kv_heads, slots, head_dim]`, bias where any part has one. The tensors
     /// stay as they are whatever happens to the cache. They are contiguous, and shared where the layer is one run
-    /// of slots that fills its buffer.
+    /// of slots that fills its buffer. Where heads have different counts, zeros with a bias of −∞ fill up the shorter.
     ///
     /// # Errors
     /// [`Error::Cache`] for a layer that does not exist, [`Error::Empty`] for an empty one.
@@ -185,7 +201,11 @@ impl KvCache {
         (0..self.layers.len()).map(|i| self.layer_range(i, from, to)).collect()
     }
 
-    fn layer_range(&self, layer: usize, from: usize, to: usize) -> Result<LayerKv> {
+    /// The slots `from..to` of one layer, see [`layer`](Self::layer).
+    ///
+    /// # Errors
+    /// [`Error::Cache`] when the layer has fewer than `to` slots, [`Error::Empty`] when `from >= to`.
+    pub fn layer_range(&self, layer: usize, from: usize, to: usize) -> Result<LayerKv> {
         let slots = self.slot_count(layer);
         if layer >= self.layers.len() || to > slots {
             return Err(Error::cache(format!("layer {layer} has {slots} slots, slot {to} was asked for")));
@@ -225,15 +245,19 @@ impl KvCache {
     pub fn append_layers(&mut self, layers: &[LayerKv], n_positions: usize) -> Result<()> {
         self.check_append(layers, n_positions)?;
         let chunks = layers.iter().map(|l| to_chunk(l, n_positions)).collect::<Result<Vec<_>>>()?;
+        self.push_chunks(chunks, n_positions);
+        Ok(())
+    }
+
+    fn push_chunks(&mut self, chunks: Vec<Chunk>, n_positions: usize) {
         for (layer, chunk) in self.layers.iter_mut().zip(chunks) {
             layer.push(chunk);
         }
         self.logical_len += n_positions;
-        Ok(())
     }
 
     fn check_append(&self, layers: &[LayerKv], n_positions: usize) -> Result<()> {
-        let Geometry { layers: count, kv_heads, head_dim, limit, .. } = self.geometry;
+        let Geometry { layers: count, limit, .. } = self.geometry;
         if layers.len() != count {
             let expected = format!("{count} layers");
             return Err(Error::Shape { arg: "layers", expected, got: vec![layers.len()] });
@@ -245,22 +269,30 @@ impl KvCache {
         if positions > limit {
             return Err(Error::ContextOverflow { positions, limit });
         }
-        for (index, layer) in layers.iter().enumerate() {
-            LayerKv::new(layer.keys.clone(), layer.values.clone(), layer.bias.clone())?;
-            let dims = layer.keys.dims();
-            if dims[0] != kv_heads || dims[2] != head_dim {
-                let expected = format!("[{kv_heads}, slots, {head_dim}]");
-                return Err(Error::Shape { arg: "layers", expected, got: dims.to_vec() });
-            }
-            if dims[1] > n_positions {
-                let reason = format!("layer {index} has {} slots for {n_positions} positions", dims[1]);
-                return Err(Error::cache(reason));
-            }
-            if layer.keys.dtype() != self.dtype || !layer.keys.device().same_device(&self.device) {
-                let (got, on) = (layer.keys.dtype(), layer.keys.device().location());
-                let reason = format!("layer {index} is {got:?} on {on:?}, the cache {:?}", self.dtype);
-                return Err(Error::cache(reason));
-            }
+        layers.iter().enumerate().try_for_each(|(index, layer)| self.check_layer(index, layer, n_positions))
+    }
+
+    /// Whether `layer` can stand for all that this cache has read.
+    pub(crate) fn check_replacement(&self, index: usize, layer: &CompactedLayer) -> Result<()> {
+        self.check_layer(index, &plain(layer), self.logical_len)
+    }
+
+    fn check_layer(&self, index: usize, layer: &LayerKv, n_positions: usize) -> Result<()> {
+        let Geometry { kv_heads, head_dim, .. } = self.geometry;
+        LayerKv::new(layer.keys.clone(), layer.values.clone(), layer.bias.clone())?;
+        let dims = layer.keys.dims();
+        if dims[0] != kv_heads || dims[2] != head_dim {
+            let expected = format!("[{kv_heads}, slots, {head_dim}]");
+            return Err(Error::Shape { arg: "layers", expected, got: dims.to_vec() });
+        }
+        if dims[1] > n_positions {
+            let reason = format!("layer {index} has {} slots for {n_positions} positions", dims[1]);
+            return Err(Error::cache(reason));
+        }
+        if layer.keys.dtype() != self.dtype || !layer.keys.device().same_device(&self.device) {
+            let (got, on) = (layer.keys.dtype(), layer.keys.device().location());
+            let reason = format!("layer {index} is {got:?} on {on:?}, the cache {:?}", self.dtype);
+            return Err(Error::cache(reason));
         }
         Ok(())
     }
@@ -321,9 +353,14 @@ fn to_chunk(layer: &LayerKv, positions: usize) -> Result<Chunk> {
         keys: layer.keys.contiguous()?.unsqueeze(0)?,
         values: layer.values.contiguous()?.unsqueeze(0)?,
         bias: layer.bias.as_ref().map(Tensor::contiguous).transpose()?,
+        counts: None,
         positions,
         exact: layer.seq_len() == positions,
     })
+}
+
+fn plain(layer: &CompactedLayer) -> LayerKv {
+    LayerKv { keys: layer.keys.clone(), values: layer.values.clone(), bias: Some(layer.bias.clone()) }
 }
 
 /// The parts of `chunks` inside the slots `from..to`.

@@ -1,0 +1,62 @@
+//! One pass over the layers that replaces each layer's cache before it is attended to.
+
+use candle_core::Tensor;
+use lb_am::{CompactedLayer, LayerKv};
+
+use crate::attention::causal_mask;
+use crate::cache::Chunk;
+use crate::model::Rows;
+use crate::{Captured, KvCache, Qwen3, Result};
+
+/// What [`Qwen3::forward_replacing`] hands out.
+#[derive(Debug)]
+pub struct Replaced {
+    /// The replaced layers and behind them the tokens' own keys and values; cut back to the length of the full cache
+    /// it is the compacted cache alone.
+    pub cache: KvCache,
+    /// The queries that each layer was replaced by, and the logits of the last token.
+    pub captured: Captured,
+}
+
+impl Qwen3 {
+    /// Reads `tokens` behind `full` while `replace` exchanges one layer after another: it gets the layer's index, the
+    /// queries of the tokens and the layer, and what it returns is what these queries attend to. So the queries of
+    /// layer l come from a residual stream that has run through the replaced layers before it (AM, arXiv 2602.16284,
+    /// on-policy queries). One pass; `full` is not changed.
+    ///
+    /// # Shapes
+    /// `replace` gets queries `[kv_heads, group_size * tokens, head_dim]`, rows (head of the group, token). The tokens
+    /// are read in one piece.
+    ///
+    /// # Errors
+    /// Those of [`forward`](Self::forward) and of `replace`; [`Error::Empty`](crate::Error::Empty) for an empty cache;
+    /// [`Error::Shape`](crate::Error::Shape) and [`Error::Cache`](crate::Error::Cache) where a replacement does not fit.
+    pub fn forward_replacing(
+        &self,
+        tokens: &[u32],
+        full: &KvCache,
+        replace: &mut dyn FnMut(usize, &Tensor, LayerKv) -> Result<CompactedLayer>,
+    ) -> Result<Replaced> {
+        self.check_input(tokens, full)?;
+        let positions = full.logical_len();
+        let mut cache = KvCache::new(self.config(), full.dtype(), full.device());
+        let rotation = self.rope.at(positions, tokens.len())?;
+        let mask = causal_mask(tokens.len(), self.device())?;
+        let mut x = self.embed(tokens)?;
+        let mut queries = Vec::with_capacity(self.layers.len());
+        for (index, layer) in self.layers.iter().enumerate() {
+            let before = &mut |queries: &Tensor, cache: &mut crate::cache::LayerCache| {
+                let replaced = replace(index, queries, full.layer(index)?)?;
+                full.check_replacement(index, &replaced)?;
+                cache.push(Chunk::compacted(&replaced, positions)?);
+                Ok(())
+            };
+            let (next, seen) = layer.forward(&x, &rotation, mask.as_ref(), cache.layer_mut(index), before)?;
+            x = next;
+            queries.push(seen);
+        }
+        cache.advance(positions + tokens.len());
+        let logits = self.logits(x, Rows::Last)?.squeeze(0)?;
+        Ok(Replaced { cache, captured: Captured { queries, logits } })
+    }
+}

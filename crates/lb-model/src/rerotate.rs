@@ -1,0 +1,42 @@
+//! Moving cached keys to other positions.
+
+use candle_core::Tensor;
+
+use crate::config::check;
+use crate::{Error, Qwen3, Result};
+
+impl Qwen3 {
+    /// Keys that were cached at `positions`, as they are `by` positions later (earlier where `by` is negative). Rotations
+    /// add up, so nothing else about a key changes (AM, arXiv 2602.16284, text-based chunking).
+    ///
+    /// # Shapes
+    /// `keys` `[kv_heads, slots, head_dim]`, one position for each slot; the result like `keys`.
+    ///
+    /// # Numerics
+    /// f32, stored in the dtype of `keys`. The angle is the difference of the two angles as the model rounds them, which
+    /// is why the positions are asked for.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where positions and slots differ in number, [`Error::Config`] for a position below 0,
+    /// [`Error::ContextOverflow`].
+    pub fn rerotate(&self, keys: &Tensor, positions: &[u32], by: isize) -> Result<Tensor> {
+        if keys.rank() != 3 || keys.dims()[1] != positions.len() {
+            let expected = format!("[kv_heads, {}, head_dim]", positions.len());
+            return Err(Error::Shape { arg: "keys", expected, got: keys.dims().to_vec() });
+        }
+        let limit = self.config().max_position_embeddings;
+        for position in positions {
+            let moved = i64::from(*position).saturating_add(by as i64);
+            check(moved >= 0, "by", by, "must not move a key to a position below 0")?;
+            let positions = (moved as usize).max(*position as usize).saturating_add(1);
+            if positions > limit {
+                return Err(Error::ContextOverflow { positions, limit });
+            }
+        }
+        if by == 0 || positions.is_empty() {
+            return Ok(keys.clone());
+        }
+        let rotation = self.rope.between(positions, by)?;
+        Ok(rotation.apply(&keys.unsqueeze(0)?)?.squeeze(0)?)
+    }
+}

@@ -1,0 +1,170 @@
+//! From a task to its briefing.
+
+use std::time::{Duration, Instant};
+
+use candle_core::Tensor;
+use lb_am::{CompactedLayer, Compaction, Compactor, Protected, Report};
+use lb_model::{Captured, KvCache};
+
+use crate::briefing::{BriefTiming, Briefing, ReusedTask, TaskState};
+use crate::chunked::ChunkMode;
+use crate::queries::QuerySource;
+use crate::session::WorkerSession;
+use crate::{BriefConfig, Error, Result, Task};
+
+/// A compacted cache, and how it came about.
+pub(crate) struct Made {
+    pub(crate) cache: KvCache,
+    pub(crate) kept_by: Vec<f32>,
+    pub(crate) report: Report,
+    pub(crate) reused: Option<ReusedTask>,
+    /// Tokens that the model computed.
+    pub(crate) prefilled: usize,
+    /// Time until the queries were there.
+    pub(crate) queries: Duration,
+}
+
+/// Queries, and what else their pass left.
+pub(crate) struct Asked {
+    pub(crate) queries: Vec<Tensor>,
+    pub(crate) reused: Option<ReusedTask>,
+    pub(crate) prefilled: usize,
+    pub(crate) elapsed: Duration,
+}
+
+impl WorkerSession {
+    /// Cuts a briefing for `task`, to be answered with [`TaskState::Recompute`].
+    ///
+    /// # Errors
+    /// [`Error::Empty`] for an empty task or trajectory, [`Error::Compaction`] for a configuration out of range,
+    /// [`Error::Model`] where the task does not fit behind the trajectory. The session is unchanged.
+    pub fn brief(&self, task: impl Into<Task>, compaction: &Compaction) -> Result<Briefing> {
+        self.brief_as(task, &compaction.into())
+    }
+
+    /// Like [`brief`](Self::brief), with a choice of what becomes of the task's own state.
+    ///
+    /// # Errors
+    /// Those of [`brief`](Self::brief).
+    pub fn brief_with(
+        &self,
+        task: impl Into<Task>,
+        compaction: &Compaction,
+        state: TaskState,
+    ) -> Result<Briefing> {
+        self.brief_as(task, &BriefConfig::from(compaction).with_task_state(state))
+    }
+
+    /// Like [`brief`](Self::brief), with every choice there is.
+    ///
+    /// # Errors
+    /// Those of [`brief`](Self::brief), [`Error::Config`] for what does not go together, [`Error::Model`] also where
+    /// the queries asked for do not fit the model's positions.
+    pub fn brief_as(&self, task: impl Into<Task>, config: &BriefConfig) -> Result<Briefing> {
+        config.validate()?;
+        let task = task.into();
+        let tokens = self.prompt.task(&self.worker, &task)?;
+        if self.tokens.len() <= self.prompt.head.len() {
+            return Err(Error::Empty { arg: "trajectory" });
+        }
+        let start = Instant::now();
+        let made = match config.chunking {
+            Some(chunking) if chunking.mode == ChunkMode::Rerotated => {
+                self.rerotated(&tokens, &config.compaction, chunking.chunk_len)?
+            }
+            Some(chunking) => self.in_place(&tokens, config, chunking.chunk_len)?,
+            None if config.on_policy => self.on_policy(&tokens, config)?,
+            None => self.in_place(&tokens, config, self.tokens.len())?,
+        };
+        let timing =
+            BriefTiming { queries: made.queries, compaction: start.elapsed().saturating_sub(made.queries) };
+        Ok(Briefing {
+            kept_len: made.cache.mean_slots(),
+            cache: made.cache,
+            task,
+            prefilled: made.prefilled,
+            kept_by: made.kept_by,
+            tokens: self.tokens.clone(),
+            reused: made.reused,
+            report: made.report,
+            timing,
+        })
+    }
+
+    /// The queries that a configuration asks for, and the task's state where it is wanted.
+    pub(crate) fn asked(&self, task: &[u32], config: &BriefConfig) -> Result<Asked> {
+        let start = Instant::now();
+        let reuse = config.task_state == TaskState::Reuse;
+        if config.queries == QuerySource::Task {
+            let (captured, fork) = self.task_pass(task)?;
+            let reused = if reuse { Some(self.reused(&fork, task.len(), captured.logits)?) } else { None };
+            let (queries, prefilled) = (captured.queries, task.len());
+            return Ok(Asked { queries, reused, prefilled, elapsed: start.elapsed() });
+        }
+        let mut asked = self.gather(&config.queries, task)?;
+        if reuse {
+            let (captured, fork) = self.task_pass(task)?;
+            asked.reused = Some(self.reused(&fork, task.len(), captured.logits)?);
+            asked.prefilled += task.len();
+        }
+        Ok(Asked { elapsed: start.elapsed(), ..asked })
+    }
+
+    /// The task read behind the full cache.
+    pub(crate) fn task_pass(&self, task: &[u32]) -> Result<(Captured, KvCache)> {
+        let mut fork = self.cache.fork();
+        let model = self.worker.model();
+        let captured = model.prefill_capturing(task, &mut fork, &self.config.prefill, &mut |_, _| {})?;
+        Ok((captured, fork))
+    }
+
+    fn reused(&self, fork: &KvCache, task_len: usize, logits: Tensor) -> Result<ReusedTask> {
+        let seq_len = self.tokens.len();
+        Ok(ReusedTask { layers: fork.layers_range(seq_len, seq_len + task_len)?, logits })
+    }
+
+    /// The template's head is no part of the memory: it is always kept.
+    pub(crate) fn protecting_head(&self, compaction: &Compaction) -> Compaction {
+        self.protecting(compaction, 0, self.tokens.len())
+    }
+
+    /// The same for the positions `from..to` alone.
+    pub(crate) fn protecting(&self, compaction: &Compaction, from: usize, to: usize) -> Compaction {
+        let Protected { first, last } = compaction.protect;
+        let protect = Protected {
+            first: first.max(self.prompt.head.len()).saturating_sub(from).min(to - from),
+            last: last.saturating_sub(self.tokens.len() - to).min(to - from),
+        };
+        compaction.clone().with_protect(protect)
+    }
+
+    /// A compactor that knows the text: `units` from [`units_of`](Self::units_of).
+    pub(crate) fn knowing<'a>(&self, compactor: Compactor<'a>, units: Option<&'a [u32]>) -> Compactor<'a> {
+        let compactor = compactor.group_size(self.worker.config().group_size());
+        match units {
+            Some(units) => compactor.units(units),
+            None => compactor,
+        }
+    }
+}
+
+/// The share of (layer, KV head) pairs that keep each of `seq_len` positions. Each part is compacted layers, and the
+/// position of their first slot.
+pub(crate) fn kept_by(parts: &[(usize, Vec<CompactedLayer>)], seq_len: usize) -> Vec<f32> {
+    let mut counts = vec![0.0; seq_len];
+    let mut pairs = 0.0;
+    for (number, (from, layers)) in parts.iter().enumerate() {
+        for layer in layers {
+            let heads = layer.keys.dims().first().copied().unwrap_or(0);
+            pairs += if number == 0 { heads as f32 } else { 0.0 };
+            for head in 0..heads {
+                for slot in layer.kept.head(head) {
+                    if let Some(count) = counts.get_mut(from + *slot as usize) {
+                        *count += 1.0;
+                    }
+                }
+            }
+        }
+    }
+    counts.into_iter().map(|count| count / f32::max(pairs, 1.0)).collect()
+}

@@ -1,0 +1,166 @@
+//! A trajectory compacted piece by piece (AM, arXiv 2602.16284, chunked compaction).
+
+use std::time::{Duration, Instant};
+
+use candle_core::Tensor;
+use lb_am::{Compacted, CompactedLayer, Compaction, Compactor, LayerKv};
+use serde::{Deserialize, Serialize};
+
+use crate::brief::{Made, kept_by};
+use crate::session::WorkerSession;
+use crate::{BriefConfig, Error, Result, merge};
+
+/// How a trajectory is cut for its compaction. Everything that a [`Compaction`] says of a cache, budgets above all, is
+/// then said of each chunk: a ratio of 0.1 keeps a tenth of every chunk, and a kept length that many positions in each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chunking {
+    /// Positions of a chunk, at least 1; the last chunk may be shorter.
+    pub chunk_len: usize,
+    /// What a chunk is.
+    pub mode: ChunkMode,
+}
+
+/// What a chunk is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ChunkMode {
+    /// A range of the full cache. Each is compacted on its own by the same queries, so that the mass of the whole and
+    /// its output are the sums of the parts'; the compaction never needs more memory than one chunk.
+    #[default]
+    InPlace,
+    /// A piece of the text, read on its own right behind the template's head with the task behind it, compacted there,
+    /// and its keys then rotated to where the piece stands in the whole. Tokens of a chunk have not seen the chunks
+    /// before. The chunk, the head and the task together must fit the model; the first chunk has the head in addition.
+    Rerotated,
+}
+
+impl Chunking {
+    /// Ranges of the full cache.
+    pub fn in_place(chunk_len: usize) -> Self {
+        Self { chunk_len, mode: ChunkMode::InPlace }
+    }
+
+    /// Pieces of the text that are read on their own.
+    pub fn rerotated(chunk_len: usize) -> Self {
+        Self { chunk_len, mode: ChunkMode::Rerotated }
+    }
+
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the field.
+    pub fn validate(&self) -> Result<()> {
+        if self.chunk_len == 0 {
+            return Err(Error::config("chunking.chunk_len", 0, "want at least 1"));
+        }
+        Ok(())
+    }
+}
+
+/// A chunk's slots stand for the positions `from..to`.
+struct Piece {
+    from: usize,
+    to: usize,
+    compacted: Compacted,
+}
+
+impl WorkerSession {
+    /// Compacts the full cache range by range; one range is the whole.
+    pub(crate) fn in_place(&self, task: &[u32], config: &BriefConfig, chunk_len: usize) -> Result<Made> {
+        let asked = self.asked(task, config)?;
+        let mut pieces = Vec::new();
+        for (from, to) in ranges(0, self.tokens.len(), chunk_len) {
+            let layers = self.cache.layers_range(from, to)?;
+            let compacted = self.compact_piece(&layers, &asked.queries, &config.compaction, from, to)?;
+            pieces.push(Piece { from, to, compacted });
+        }
+        let made = self.join(pieces)?;
+        Ok(Made { reused: asked.reused, prefilled: asked.prefilled, queries: asked.elapsed, ..made })
+    }
+
+    /// Reads, compacts and moves the text piece by piece.
+    pub(crate) fn rerotated(&self, task: &[u32], compaction: &Compaction, chunk_len: usize) -> Result<Made> {
+        let (model, head) = (self.worker.model(), self.prompt.head.len());
+        let (mut prefilled, mut reading, mut pieces) = (0, Duration::ZERO, Vec::new());
+        for (from, to) in ranges(head, self.tokens.len(), chunk_len) {
+            let start = Instant::now();
+            let first = from == head;
+            // The first piece stands where it would be read anyway.
+            let mut local = self.cache.fork();
+            local.truncate(if first { to } else { head })?;
+            if !first {
+                model.prefill(&self.tokens[from..to], &mut local, &self.config.prefill, &mut |_, _| {})?;
+                prefilled += to - from;
+            }
+            let mut asked = local.fork();
+            let captured = model.prefill_capturing(task, &mut asked, &self.config.prefill, &mut |_, _| {})?;
+            prefilled += task.len();
+            reading += start.elapsed();
+            let (from, own) = if first { (0, 0) } else { (from, head) };
+            let layers = local.layers_range(own, local.logical_len())?;
+            let mut compacted = self.compact_piece(&layers, &captured.queries, compaction, from, to)?;
+            for layer in &mut compacted.layers {
+                layer.keys = self.moved(layer, own, from)?;
+            }
+            pieces.push(Piece { from, to, compacted });
+        }
+        Ok(Made { prefilled, queries: reading, ..self.join(pieces)? })
+    }
+
+    fn compact_piece(
+        &self,
+        layers: &[LayerKv],
+        queries: &[Tensor],
+        compaction: &Compaction,
+        from: usize,
+        to: usize,
+    ) -> Result<Compacted> {
+        let compaction = self.protecting(compaction, from, to);
+        let units = self.units_of(compaction.spans, from, to);
+        let compactor = Compactor::new(layers, queries, &compaction);
+        Ok(self.knowing(compactor, units.as_deref()).run()?)
+    }
+
+    /// The keys of a layer whose first slot was read at position `own` and stands for `from`.
+    fn moved(&self, layer: &CompactedLayer, own: usize, from: usize) -> Result<Tensor> {
+        let (model, by, slots) = (self.worker.model(), (from - own).cast_signed(), layer.keys.dim(1)?);
+        // What fills up a shorter head is zero wherever it is.
+        let positions = |list: &[u32]| -> Vec<u32> {
+            let filled = list.iter().copied().chain(std::iter::repeat(0)).take(slots);
+            filled.map(|slot| own as u32 + slot).collect()
+        };
+        if layer.kept.is_shared() {
+            return Ok(model.rerotate(&layer.keys, &positions(layer.kept.head(0)), by)?);
+        }
+        let heads = (0..layer.keys.dim(0)?)
+            .map(|head| {
+                model.rerotate(&layer.keys.narrow(0, head, 1)?, &positions(layer.kept.head(head)), by)
+            })
+            .collect::<lb_model::Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&heads, 0)?)
+    }
+
+    fn join(&self, pieces: Vec<Piece>) -> Result<Made> {
+        let mut cache = self.worker.model().new_cache();
+        let (mut reports, mut parts) = (Vec::new(), Vec::new());
+        for Piece { from, to, compacted } in pieces {
+            cache.append_compacted(&compacted.layers, to - from)?;
+            reports.push(compacted.report);
+            parts.push((from, compacted.layers));
+        }
+        Ok(Made {
+            cache,
+            kept_by: kept_by(&parts, self.tokens.len()),
+            report: merge::of_chunks(reports).ok_or(Error::Empty { arg: "trajectory" })?,
+            reused: None,
+            prefilled: 0,
+            queries: Duration::ZERO,
+        })
+    }
+}
+
+fn ranges(start: usize, end: usize, len: usize) -> impl Iterator<Item = (usize, usize)> {
+    (start..end).step_by(len).map(move |from| (from, from.saturating_add(len).min(end)))
+}
