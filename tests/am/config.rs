@@ -77,7 +77,7 @@ fn defaults_are_those_documented() {
     assert_eq!(config.budget, Budget::Mad { tau: 4.0, min_kept: 32, max_ratio: 1.0 });
     assert_eq!(
         (config.selection.clone(), config.score, config.across),
-        (Selection::Shared, ScoreAgg::Mean, HeadAgg::Mean)
+        (Selection::PerLayer, ScoreAgg::Mean, HeadAgg::Mean)
     );
     assert_eq!((config.spans, config.protect), (Spans::Max { width: 9 }, Protected { first: 4, last: 0 }));
     assert_eq!(config.beta, BetaMethod::default());

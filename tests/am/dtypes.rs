@@ -3,7 +3,9 @@
 use candle_core::{DType, Tensor};
 use lb_am::{BetaMethod, Compaction, HeadAgg, ScoreAgg, ValuesMethod, position_scores};
 
-use super::{F32_TOLERANCE, all_heads, assert_close, assert_keys_gathered, bits, pairs, run, slots, wide};
+use super::{
+    F32_TOLERANCE, all_heads, assert_close, assert_keys_gathered, bits, pairs, run, shared, slots, wide,
+};
 use crate::support::caches::{Case, SMALL, random};
 use crate::support::oracle;
 
@@ -37,7 +39,7 @@ fn values_are_the_oracle_rounded_once() {
     for (dtype, rounding) in DTYPES {
         for kept in [24, 5] {
             let case = halved(dtype, 42);
-            let compacted = run(&case, &Compaction::kept_len(kept));
+            let compacted = run(&case, &shared(Compaction::kept_len(kept)));
             let scores = wide(&compacted.report.scores);
             for (layer, small) in case.layers.iter().zip(&compacted.layers) {
                 assert_eq!((small.keys.dtype(), small.values.dtype()), (dtype, dtype));

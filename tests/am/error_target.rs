@@ -44,7 +44,8 @@ fn the_estimate_is_near_the_error_on_queries_of_the_same_task() {
         estimated += report.error_target.unwrap().estimated;
         measured += error;
     }
-    assert!(measured < 1.3 * estimated && measured > 0.4 * estimated, "{measured} against {estimated}");
+    // Half of the queries fit worse than all of them, so the estimate is on the safe side.
+    assert!(measured < estimated && measured > 0.2 * estimated, "{measured} against {estimated}");
 }
 
 #[test]

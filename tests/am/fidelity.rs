@@ -1,7 +1,7 @@
 //! Errors and sizes of a compacted cache against plain loops.
 
 use candle_core::{DType, Tensor};
-use lb_am::{Compaction, Error, Fidelity, HeadBudgets, Selection, Sizes, compact};
+use lb_am::{Compaction, Error, Fidelity, HeadBudgets, Selection, compact};
 
 use crate::support::caches::{SMALL, random, scene};
 
@@ -86,7 +86,7 @@ fn padding_takes_slots_but_no_bytes() {
         .with_head_budgets(budgets)
         .selection_only();
     let done = compact(&case.layers, &case.queries, &config).unwrap();
-    let sizes = Sizes::of(&case.layers, &done.layers);
+    let sizes = Fidelity::measure(&case.layers, &done.layers, &case.queries).unwrap().sizes;
     assert_eq!((sizes.kept, sizes.full), (48, 192));
     assert!(sizes.stored > sizes.kept, "{sizes:?}");
     // 8 numbers of 2 bytes in a key and in a value, and a bias.
@@ -103,5 +103,8 @@ fn what_does_not_fit_is_an_error() {
     let mut wrong = done.clone();
     wrong[1].bias = wrong[1].bias.narrow(1, 0, 3).unwrap();
     let error = Fidelity::measure(&case.layers, &wrong, &case.queries).unwrap_err();
-    assert!(matches!(error, Error::Layer { index: 1, .. }), "{error}");
+    assert!(matches!(error, Error::Shape { arg: "bias", .. }), "{error}");
+    let narrow = random(crate::support::caches::Dims { head_dim: 4, ..SMALL }, 1.0, 3).layers;
+    let error = Fidelity::measure_caches(&case.layers, &narrow, &case.queries).unwrap_err();
+    assert!(matches!(error, Error::Layer { index: 0, .. }), "{error}");
 }

@@ -2,7 +2,7 @@
 
 use lb_am::{BetaMethod, Compacted, Compaction, Fidelity, NnlsStart, RowWeighting, Selection, ValuesMethod};
 
-use super::{BARE, pairs, run, wide};
+use super::{BARE, pairs, run, shared, wide};
 use crate::support::caches::{Case, Dims, SMALL, random, scene};
 use crate::support::oracle::{self, left_out_error};
 
@@ -14,7 +14,7 @@ fn nnls(iterations: usize, start: NnlsStart, rows: RowWeighting) -> BetaMethod {
 }
 
 fn config() -> Compaction {
-    Compaction::kept_len(10).with_protect(BARE).with_pooling(1)
+    shared(Compaction::kept_len(10)).with_protect(BARE).with_pooling(1)
 }
 
 /// ‖Φ w − Z‖² of every head as fitted, and at the oracle's optimum.

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use lb_am::{Budget, Compaction, LayerKv, Limit, Protected, Selection, ValuesMethod, layer_position_scores};
 use lb_am::{HeadAgg, ScoreAgg};
 
-use super::{BARE, run, slots, wide};
+use super::{BARE, run, shared, slots, wide};
 use crate::support::caches::{Case, SMALL, random};
 use crate::support::oracle;
 
@@ -24,7 +24,7 @@ fn the_mad_rule_is_median_plus_tau_mad() {
     let case = random(SMALL, 2.0, 11);
     let mut lengths = Vec::new();
     for tau in [0.0, 0.5, 1.0, 2.0, 4.0] {
-        let report = run(&case, &mad(tau, 1, 1.0).with_protect(BARE)).report;
+        let report = run(&case, &shared(mad(tau, 1, 1.0)).with_protect(BARE)).report;
         let scores = wide(&report.scores);
         let (median, mad) = oracle::median_and_mad(&scores);
         assert!((report.mask.median - median).abs() < 1e-12 && (report.mask.mad - mad).abs() < 1e-12);
@@ -87,7 +87,7 @@ fn ratio_and_length_count_protected_positions() {
 #[test]
 fn what_is_kept_scores_no_lower_than_what_is_dropped() {
     let case = random(SMALL, 2.0, 15);
-    let compacted = run(&case, &Compaction::kept_len(10).with_protect(BARE).with_pooling(1));
+    let compacted = run(&case, &shared(Compaction::kept_len(10)).with_protect(BARE).with_pooling(1));
     let (kept, scores) = (slots(&compacted.layers[0]), &compacted.report.scores);
     let lowest = kept.iter().map(|slot| scores[*slot as usize]).fold(f32::INFINITY, f32::min);
     assert_eq!(compacted.report.mask.threshold, Some(f64::from(lowest)));
@@ -126,9 +126,9 @@ fn a_mask_per_layer_follows_each_layer() {
     }
     assert_ne!(slots(&compacted.layers[0]), slots(&compacted.layers[1]));
     assert_eq!(compacted.report.masks.len(), 2);
-    let shared = run(&case, &config.with_selection(Selection::Shared));
-    assert_eq!(slots(&shared.layers[0]), slots(&shared.layers[1]));
-    assert!(shared.report.masks.is_empty());
+    let one = run(&case, &shared(config));
+    assert_eq!(slots(&one.layers[0]), slots(&one.layers[1]));
+    assert!(one.report.masks.is_empty());
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn layers_of_different_length_need_a_mask_per_layer() {
     let short = &case.layers[1];
     let cut = |tensor: &Tensor| tensor.narrow(1, 0, 20).unwrap();
     case.layers[1] = LayerKv::new(cut(&short.keys), cut(&short.values), None).unwrap();
-    let config = Compaction::keep_ratio(0.5).with_values(ValuesMethod::default());
+    let config = shared(Compaction::keep_ratio(0.5));
     assert!(lb_am::compact(&case.layers, &case.queries, &config).is_err());
     let compacted = run(&case, &config.with_selection(Selection::PerLayer));
     assert_eq!(compacted.layers.iter().map(|layer| slots(layer).len()).collect::<Vec<_>>(), [24, 10]);

@@ -19,7 +19,7 @@ mod select;
 mod values;
 
 use candle_core::Tensor;
-use lb_am::{Compacted, CompactedLayer, Compaction, LayerKv, Protected, compact};
+use lb_am::{Compacted, CompactedLayer, Compaction, LayerKv, Protected, Selection, compact};
 
 use crate::support::caches::Case;
 use crate::support::oracle::{Head, heads, rows2, rows3};
@@ -28,6 +28,11 @@ use crate::support::oracle::{Head, heads, rows2, rows3};
 const F32_TOLERANCE: f64 = 2e-5;
 /// Nothing is protected.
 const BARE: Protected = Protected { first: 0, last: 0 };
+
+/// One mask for all layers, so that `report.scores` are what everything went by.
+fn shared(config: Compaction) -> Compaction {
+    config.with_selection(Selection::Shared)
+}
 
 fn run(case: &Case, config: &Compaction) -> Compacted {
     compact(&case.layers, &case.queries, config).unwrap()

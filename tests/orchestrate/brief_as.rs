@@ -46,7 +46,8 @@ fn whole_sentences_and_segments_stay() {
         let pieces = notes();
         let mut once = embedded().session().unwrap();
         once.extend_all(lines(), &mut |_, _| {}).unwrap();
-        let config = Compaction::keep_ratio(0.6).with_spans(Spans::Units(units));
+        let config =
+            Compaction::keep_ratio(0.6).with_selection(Selection::Shared).with_spans(Spans::Units(units));
         let briefing = pieces.brief(TASK, &config).unwrap();
         let joined = once.brief(TASK, &config).unwrap();
         let marks =

@@ -1,6 +1,6 @@
 //! Heat maps on a terminal and as a page.
 
-use latent_briefing::am::Compaction;
+use latent_briefing::am::Selection;
 use latent_briefing::orchestrate::{Position, explain};
 use latent_briefing::prelude::*;
 
@@ -10,7 +10,9 @@ use crate::support::embedded;
 #[test]
 fn the_pieces_are_the_text() {
     let session = notes();
-    let briefing = session.brief("Who keeps the Velmar ledger?", &Compaction::keep_ratio(0.3)).unwrap();
+    let briefing = session
+        .brief("Who keeps the Velmar ledger?", &Compaction::keep_ratio(0.3).with_selection(Selection::Shared))
+        .unwrap();
     let positions = briefing.explain(embedded());
     assert_eq!(positions.len(), session.seq_len());
     let text: String = positions.iter().map(|p| p.piece.as_str()).collect();

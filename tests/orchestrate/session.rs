@@ -73,7 +73,8 @@ fn one_mask_per_layer_may_leave_uneven_layers() {
 fn the_template_head_is_always_kept() {
     let session = notes();
     let head = embedded().session().unwrap().seq_len();
-    let briefing = session.brief(TASK, &Compaction::kept_len(head + 4)).unwrap();
+    let briefing =
+        session.brief(TASK, &Compaction::kept_len(head + 4).with_selection(Selection::Shared)).unwrap();
     let explained = briefing.explain(embedded());
     assert!(explained[..head].iter().all(|p| p.kept));
     assert_eq!(explained.iter().filter(|p| p.kept).count(), head + 4);

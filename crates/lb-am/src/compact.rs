@@ -146,13 +146,15 @@ impl<'a> Compactor<'a> {
         self.choose(&prepared.scene(self, &observed, &config))
     }
 
-    /// The budget as a keep ratio or otherwise without a search: an error target is resolved, others are as they are.
+    /// The configuration with a budget that needs no search: an error target becomes a keep ratio, and how it was met is
+    /// told; others are as they are.
     ///
     /// # Errors
     ///
     /// Those of [`compact`].
-    pub fn resolve(&self) -> Result<Compaction> {
-        Ok(self.prepare()?.config(self.config))
+    pub fn resolve(&self) -> Result<(Compaction, Option<ErrorTarget>)> {
+        let prepared = self.prepare()?;
+        Ok((prepared.config(self.config), prepared.target))
     }
 
     /// Selects and fits.

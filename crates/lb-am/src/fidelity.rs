@@ -53,7 +53,7 @@ pub struct Sizes {
     pub full: usize,
     /// Slots in the compacted tensors, padding included.
     pub stored: usize,
-    /// Bytes of the kept slots: keys and values in the cache dtype, and a bias of 4 bytes.
+    /// Bytes of the kept slots: keys and values in the cache dtype, and a bias of 4 bytes where there are any.
     pub bytes: usize,
     /// Bytes of the full cache, biases counted where it has any.
     pub full_bytes: usize,
@@ -76,6 +76,24 @@ impl Fidelity {
     ///
     /// Those of [`compact`](crate::compact) on its inputs, and [`Error::Shape`] where `compacted` does not fit `layers`.
     pub fn measure(layers: &[LayerKv], compacted: &[CompactedLayer], queries: &[Tensor]) -> Result<Self> {
+        let compacted = compacted.iter().map(CompactedLayer::to_layer).collect::<Result<Vec<_>>>()?;
+        Self::measure_caches(layers, &compacted, queries)
+    }
+
+    /// Like [`measure`](Self::measure) for a smaller cache of any origin. A bias of −∞ marks padding.
+    ///
+    /// # Shapes
+    ///
+    /// `compacted[l]` has the KV heads and the head width of `layers[l]`; `queries` as for [`measure`](Self::measure).
+    ///
+    /// # Numerics
+    ///
+    /// As [`measure`](Self::measure).
+    ///
+    /// # Errors
+    ///
+    /// As [`measure`](Self::measure).
+    pub fn measure_caches(layers: &[LayerKv], compacted: &[LayerKv], queries: &[Tensor]) -> Result<Self> {
         check_inputs(layers, queries)?;
         if compacted.len() != layers.len() {
             let expected = format!("{} layers", layers.len());
@@ -90,27 +108,38 @@ impl Fidelity {
             }
             heads.push(sums.iter().map(Sums::errors).collect());
         }
-        Ok(Self { total: all.errors(), heads, sizes: Sizes::of(layers, compacted) })
+        Ok(Self { total: all.errors(), heads, sizes: Sizes::of(layers, compacted)? })
     }
 }
 
 impl Sizes {
     /// Counts slots and bytes.
-    pub fn of(layers: &[LayerKv], compacted: &[CompactedLayer]) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tensor`] where a bias cannot be read.
+    pub fn of(layers: &[LayerKv], compacted: &[LayerKv]) -> Result<Self> {
         let slot = |layer: &LayerKv| 2 * layer.head_dim() * layer.dtype().size_in_bytes();
         let mut sizes = Self { kept: 0, full: 0, stored: 0, bytes: 0, full_bytes: 0, bytes_ratio: 0.0 };
         for (layer, small) in layers.iter().zip(compacted) {
             let (heads, full) = (layer.kv_heads(), layer.kv_heads() * layer.seq_len());
-            let kept = small.kept.total(heads);
+            let kept = live(small)?;
             sizes.kept += kept;
             sizes.full += full;
-            sizes.stored += heads * small.kept.max_len();
-            sizes.bytes += kept * (slot(layer) + 4);
+            sizes.stored += heads * small.seq_len();
+            sizes.bytes += kept * (slot(small) + if small.bias.is_some() { 4 } else { 0 });
             sizes.full_bytes += full * (slot(layer) + if layer.bias.is_some() { 4 } else { 0 });
         }
         sizes.bytes_ratio = sizes.bytes as f64 / sizes.full_bytes.max(1) as f64;
-        sizes
+        Ok(sizes)
     }
+}
+
+/// Slots of all heads that are no padding.
+fn live(layer: &LayerKv) -> Result<usize> {
+    let Some(bias) = &layer.bias else { return Ok(layer.kv_heads() * layer.seq_len()) };
+    let values = bias.flatten_all()?.to_vec1::<f32>()?;
+    Ok(values.into_iter().filter(|bias| *bias != f32::NEG_INFINITY).count())
 }
 
 /// Sums behind [`Errors`].
@@ -181,12 +210,11 @@ impl Sums {
 }
 
 /// One entry per head.
-pub(crate) fn layer_sums(layer: &LayerKv, small: &CompactedLayer, queries: &Tensor) -> Result<Vec<Sums>> {
+pub(crate) fn layer_sums(layer: &LayerKv, small: &LayerKv, queries: &Tensor) -> Result<Vec<Sums>> {
     layer.check_queries(queries)?;
     let (heads, n, _) = queries.dims3()?;
-    let fits =
-        small.keys.dims().len() == 3 && small.keys.dim(0)? == heads && small.keys.dim(2)? == layer.head_dim();
-    if !fits || small.values.dims() != small.keys.dims() || small.bias.dims() != &small.keys.dims()[..2] {
+    small.check()?;
+    if small.kv_heads() != heads || small.head_dim() != layer.head_dim() {
         let expected = format!("[{heads}, kept_len, {}]", layer.head_dim());
         return Err(Error::Shape { arg: "compacted", expected, got: small.keys.dims().to_vec() });
     }
@@ -194,13 +222,11 @@ pub(crate) fn layer_sums(layer: &LayerKv, small: &CompactedLayer, queries: &Tens
     let queries = to_f32(queries)?;
     for (head, sums) in sums.iter_mut().enumerate() {
         let part = |tensor: &Tensor| -> Result<Tensor> { to_f32(&tensor.narrow(0, head, 1)?) };
-        let full = View {
-            keys: part(&layer.keys)?,
-            values: part(&layer.values)?,
-            bias: layer.bias.as_ref().map(part).transpose()?,
+        let view = |layer: &LayerKv| -> Result<View> {
+            let bias = layer.bias.as_ref().map(part).transpose()?;
+            Ok(View { keys: part(&layer.keys)?, values: part(&layer.values)?, bias })
         };
-        let less =
-            View { keys: part(&small.keys)?, values: part(&small.values)?, bias: Some(part(&small.bias)?) };
+        let (full, less) = (view(layer)?, view(small)?);
         let rows = (TILE / layer.seq_len()).clamp(1, n);
         for from in (0..n).step_by(rows) {
             let q = queries.narrow(0, head, 1)?.narrow(1, from, rows.min(n - from))?;

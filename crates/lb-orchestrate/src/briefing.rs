@@ -60,7 +60,7 @@ pub struct Position {
     pub piece: String,
     /// Its pooled score, the mean attention weight that the task gives it or its neighbourhood.
     pub score: f32,
-    /// True where any layer and head of the briefing has it.
+    /// True where at least half of the (layer, KV head) pairs have it.
     pub kept: bool,
     /// The share of the (layer, KV head) pairs that have it: 0 or 1 with a mask that all share.
     pub kept_by: f32,
@@ -128,7 +128,7 @@ impl Briefing {
         let pieces = worker.tokenizer().pieces(&self.tokens);
         let scored = pieces.into_iter().zip(&self.report.scores).zip(&self.kept_by);
         scored
-            .map(|((piece, &score), &kept_by)| Position { piece, score, kept: kept_by > 0.0, kept_by })
+            .map(|((piece, &score), &kept_by)| Position { piece, score, kept: kept_by >= 0.5, kept_by })
             .collect()
     }
 }

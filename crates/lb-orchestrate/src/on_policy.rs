@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
-use lb_am::{Budget, Compaction, Compactor, LayerKv, Selected, Selection, budgets};
+use lb_am::{Budget, Compaction, Compactor, ErrorTarget, LayerKv, Report, Selected, Selection, budgets};
 
 use crate::brief::{Made, kept_by};
 use crate::briefing::ReusedTask;
@@ -16,6 +16,8 @@ struct Plan {
     units: Option<Vec<u32>>,
     selected: Option<Selected>,
     counts: Option<Vec<Vec<usize>>>,
+    /// How an error target was met, by the queries of the full cache.
+    target: Option<ErrorTarget>,
     /// Tokens that were read to know it, and the time that took.
     prefilled: usize,
     elapsed: Duration,
@@ -65,7 +67,10 @@ impl WorkerSession {
         Ok(Made {
             cache,
             kept_by: kept_by(&[(0, layers)], seq_len),
-            report: merge::of_layers(reports, shared).ok_or(Error::Empty { arg: "layers" })?,
+            report: Report {
+                error_target: plan.target,
+                ..merge::of_layers(reports, shared).ok_or(Error::Empty { arg: "layers" })?
+            },
             reused,
             prefilled: plan.prefilled + task.len(),
             queries: plan.elapsed,
@@ -79,6 +84,7 @@ impl WorkerSession {
             units: self.units_of(compaction.spans, 0, self.tokens.len()),
             selected: None,
             counts: None,
+            target: None,
             prefilled: 0,
             elapsed: Duration::ZERO,
         };
@@ -91,7 +97,7 @@ impl WorkerSession {
                 let compactor = Compactor::new(&layers, &captured.queries, &plan.compaction);
                 self.knowing(compactor, plan.units.as_deref()).resolve()?
             };
-            plan.compaction = resolved;
+            (plan.compaction, plan.target) = resolved;
             if shared {
                 let compactor = Compactor::new(&layers, &captured.queries, &plan.compaction);
                 plan.selected = Some(self.knowing(compactor, plan.units.as_deref()).select()?);

@@ -1,6 +1,6 @@
 //! What a study of compactions needs to know of a session.
 
-use lb_am::Compaction;
+use lb_am::{Compaction, Spans};
 
 use crate::{Result, Task, WorkerSession};
 
@@ -11,6 +11,11 @@ impl WorkerSession {
     /// [`Error::Empty`](crate::Error::Empty) for an empty task, [`Error::Model`](crate::Error::Model).
     pub fn task_tokens(&self, task: impl Into<Task>) -> Result<Vec<u32>> {
         self.prompt.task(&self.worker, &task.into())
+    }
+
+    /// Positions at which the units of the trajectory's text begin, where `spans` are units.
+    pub fn unit_starts(&self, spans: Spans) -> Option<Vec<u32>> {
+        self.units_of(spans, 0, self.tokens.len())
     }
 
     /// `compaction` with the template's head protected, as every briefing of this session is made.

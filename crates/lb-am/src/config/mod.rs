@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 pub struct Compaction {
     /// How many positions stay. Default: the MAD rule with τ = 4.
     pub budget: Budget,
-    /// Which positions compete with which, and by what. Default [`Selection::Shared`].
+    /// Which positions compete with which, and by what. Default [`Selection::PerLayer`].
     pub selection: Selection,
     /// How a position's attention is aggregated over queries. Default [`ScoreAgg::Mean`].
     pub score: ScoreAgg,

@@ -14,9 +14,10 @@ const MAX_WIDTH: usize = 255;
 #[non_exhaustive]
 pub enum Selection {
     /// One mask for all layers and heads (Latent Briefing); all layers must have the same length.
-    #[default]
     Shared,
-    /// One mask per layer, shared by its heads; layers may differ in length.
+    /// One mask per layer, shared by its heads; layers may differ in length. Costs what a shared mask costs and loses
+    /// less where little is kept, see `docs/fidelity.md`.
+    #[default]
     PerLayer,
     /// The best positions of each KV head on its own (AM, arXiv 2602.16284, "highest attention keys").
     PerHead,

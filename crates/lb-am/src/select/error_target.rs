@@ -130,7 +130,10 @@ impl Search<'_> {
             for (index, ((layer, small), queries)) in
                 self.layers.iter().zip(&fitted.layers).zip(&fold.held_out).enumerate()
             {
-                layer_sums(layer, small, queries).at_layer(index)?.iter().for_each(|head| sums.add(head));
+                layer_sums(layer, &small.to_layer()?, queries)
+                    .at_layer(index)?
+                    .iter()
+                    .for_each(|head| sums.add(head));
             }
         }
         Ok(sums.errors().relative_l2)

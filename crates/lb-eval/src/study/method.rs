@@ -1,7 +1,7 @@
 //! What is compared.
 
 use lb_am::baselines::Baseline;
-use lb_am::{BetaMethod, Budget, Compaction, Omp, Selection, Spans, ValuesMethod};
+use lb_am::{BetaMethod, Budget, Compaction, Omp, Selection, Spans, Units, ValuesMethod};
 
 /// A way to make a cache smaller.
 #[derive(Clone, Debug)]
@@ -51,13 +51,13 @@ impl Method {
         }
     }
 
-    /// The selections of this library with everything fitted, and the shared one without.
+    /// The selections of this library with everything fitted, and the default one without.
     pub fn ours() -> Vec<Self> {
         let base = || Compaction::keep_ratio(0.1);
         vec![
-            Self::new("shared", base()),
-            Self::new("shared, selection only", base().selection_only()),
-            Self::new("per layer", base().with_selection(Selection::PerLayer)),
+            Self::new("per layer (default)", base()),
+            Self::new("per layer, selection only", base().selection_only()),
+            Self::new("shared mask", base().with_selection(Selection::Shared)),
             Self::new("per head", base().with_selection(Selection::PerHead)),
             Self::new("omp", base().with_selection(Selection::Omp(Omp::default()))),
         ]
@@ -85,7 +85,8 @@ impl Method {
             Self::new("no spans", base().with_spans(Spans::OFF)),
             Self::new("λ, p left out", base().with_values(ValuesMethod::RidgeLeaveOneOut)),
             Self::new("least squares", base().with_values(ValuesMethod::LeastSquares)),
-            Self::new("per layer", base().with_selection(Selection::PerLayer)),
+            Self::new("whole sentences", base().with_spans(Spans::Units(Units::Sentences))),
+            Self::new("shared mask", base().with_selection(Selection::Shared)),
             Self::new("per head", base().with_selection(Selection::PerHead)),
             changed("context queries", true, false),
             changed("on policy", false, true),

@@ -10,7 +10,7 @@ use lb_am::{
     Budget, Compacted, CompactedLayer, Compaction, Compactor, Fidelity, Kept, LayerKv, Protected, compact_at,
 };
 use lb_model::{KvCache, PrefillOptions, Worker};
-use lb_orchestrate::{Error as SessionError, WorkerSession};
+use lb_orchestrate::{BriefConfig, Briefing, Error as SessionError, WorkerSession};
 
 use super::{Cell, Method};
 use crate::Result;
@@ -38,6 +38,13 @@ pub struct Asked {
     answer: usize,
     task: Vec<Tensor>,
     held_out: Vec<Tensor>,
+}
+
+/// What a method made.
+enum Made {
+    Full,
+    Layers(Compacted),
+    Briefing(Briefing),
 }
 
 impl<'a> Probe<'a> {
@@ -110,23 +117,21 @@ impl<'a> Probe<'a> {
     /// # Errors
     /// [`crate::Error::Worker`] for a configuration out of range or tensors that cannot be compacted.
     pub fn run(&mut self, asked: &Asked, method: &Method, ratio: f64) -> Result<Cell> {
-        let (compacted, ms) = self.compact(asked, method, ratio)?;
-        let fidelity = match &compacted {
-            Some(small) => Some(
-                Fidelity::measure(&self.layers, &small.layers, &asked.held_out)
-                    .map_err(SessionError::from)?,
-            ),
-            None => None,
-        };
+        let (made, ms) = self.compact(asked, method, ratio)?;
         let seq_len = self.session.seq_len();
-        let cache = match &compacted {
-            Some(small) => {
-                KvCache::from_compacted(small, seq_len, self.worker.config()).map_err(SessionError::from)?
+        let (cache, report) = match &made {
+            Made::Full => (self.session.cache().fork(), None),
+            Made::Layers(small) => {
+                let cache = KvCache::from_compacted(small, seq_len, self.worker.config());
+                (cache.map_err(SessionError::from)?, Some(&small.report))
             }
-            None => self.session.cache().fork(),
+            Made::Briefing(briefing) => (briefing.cache().fork(), Some(briefing.report())),
         };
-        let (nll, right) = self.answer(cache, asked)?;
+        let layers = cache.layers().map_err(SessionError::from)?;
+        let fidelity = Fidelity::measure_caches(&self.layers, &layers, &asked.held_out);
+        let fidelity = fidelity.map_err(SessionError::from)?;
         let question = self.question(asked.number);
+        let (nll, right) = self.answer(cache.fork(), asked)?;
         Ok(Cell {
             method: method.name().to_owned(),
             asked: if method.sizes_itself() { 0.0 } else { ratio },
@@ -134,38 +139,51 @@ impl<'a> Probe<'a> {
             question: asked.number,
             kind: question.kind,
             seq_len,
-            keep_ratio: compacted.as_ref().map_or(1.0, |small| small.report.keep_ratio),
-            bytes_ratio: fidelity.as_ref().map_or(1.0, |fidelity| fidelity.sizes.bytes_ratio),
-            error: fidelity.as_ref().map_or(0.0, |fidelity| fidelity.total.relative_l2),
-            mass_error: fidelity.as_ref().map_or(0.0, |fidelity| fidelity.total.mass_error),
-            estimated: compacted.as_ref().and_then(|small| small.report.error_target).map(|t| t.estimated),
+            keep_ratio: report.map_or(1.0, |report| report.keep_ratio),
+            bytes_ratio: fidelity.sizes.bytes_ratio,
+            error: fidelity.total.relative_l2,
+            mass_error: fidelity.total.mass_error,
+            estimated: report.and_then(|report| report.error_target).map(|target| target.estimated),
             nll,
             right,
             ms,
         })
     }
 
-    fn compact(&mut self, asked: &Asked, method: &Method, ratio: f64) -> Result<(Option<Compacted>, f64)> {
+    fn compact(&mut self, asked: &Asked, method: &Method, ratio: f64) -> Result<(Made, f64)> {
         let started = Instant::now();
-        let compacted = match method {
-            Method::Full => None,
+        let made = match method {
+            Method::Full => Made::Full,
+            Method::Compaction { compaction, on_policy: true, .. } => {
+                let mut config = BriefConfig::from(&**compaction).with_on_policy(true);
+                if !method.sizes_itself() {
+                    config.compaction.budget = Budget::KeepRatio(ratio);
+                }
+                Made::Briefing(self.session.brief_as(self.question(asked.number).text.as_str(), &config)?)
+            }
             Method::Compaction { compaction, context_queries, .. } => {
                 let mut config = self.session.protecting_template(compaction);
                 if !method.sizes_itself() {
                     config.budget = Budget::KeepRatio(ratio);
                 }
                 let queries = if *context_queries { self.context()? } else { &asked.task };
-                let compactor = Compactor::new(&self.layers, queries, &config).group_size(self.group_size());
-                Some(compactor.run().map_err(SessionError::from)?)
+                let units = self.session.unit_starts(config.spans);
+                let mut compactor =
+                    Compactor::new(&self.layers, queries, &config).group_size(self.group_size());
+                if let Some(units) = &units {
+                    compactor = compactor.units(units);
+                }
+                Made::Layers(compactor.run().map_err(SessionError::from)?)
             }
             Method::Baseline(baseline) => {
                 let kept_len = (ratio * self.session.seq_len() as f64).ceil() as usize;
                 let kept = self.select(asked, *baseline, kept_len)?;
                 let config = Compaction::kept_len(kept_len).selection_only();
-                Some(compact_at(&self.layers, &asked.task, &kept, &config).map_err(SessionError::from)?)
+                let compacted = compact_at(&self.layers, &asked.task, &kept, &config);
+                Made::Layers(compacted.map_err(SessionError::from)?)
             }
         };
-        Ok((compacted, started.elapsed().as_secs_f64() * 1e3))
+        Ok((made, started.elapsed().as_secs_f64() * 1e3))
     }
 
     fn select(&mut self, asked: &Asked, baseline: Baseline, kept_len: usize) -> Result<Vec<Kept>> {

@@ -22,7 +22,7 @@ pub fn heat_map(briefing: &Briefing, worker: &Worker, answer: &str) -> Result<St
         .enumerate()
         .map(|(slot, (p, heat))| {
             let score = format!("{:.2e}", p.score);
-            context! { piece => p.piece.as_str(), kept => p.kept, heat => format!("{heat:.3}"), score, slot }
+            context! { piece => p.piece.as_str(), kept => p.kept, kept_by => format!("{:.0}", 100.0 * p.kept_by), heat => format!("{heat:.3}"), score, slot }
         })
         .collect();
     let mask = &briefing.report().mask;
