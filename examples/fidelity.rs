@@ -3,14 +3,15 @@
 //!
 //! `cargo run --release --example fidelity` writes fidelity.csv and fidelity.png.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use latent_briefing::am::{HeadBudgets, Selection};
 use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
 use latent_briefing::eval::report::write_file;
-use latent_briefing::eval::study::{Cell, Method, Probe, figures, plot};
+use latent_briefing::eval::study::{Asked, Cell, HeadSensitivity, Method, Probe, figures, plot};
 use latent_briefing::prelude::*;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -48,6 +49,9 @@ struct Args {
     /// Where the picture goes.
     #[arg(long, default_value = "fidelity.png")]
     png: PathBuf,
+    /// Head budgets: written by `--set heads`, and read by `--set methods` for one more method.
+    #[arg(long)]
+    head_budgets: Option<PathBuf>,
     /// Every single answer, as JSON lines.
     #[arg(long)]
     cells: Option<PathBuf>,
@@ -61,6 +65,8 @@ enum Set {
     Ablations,
     /// Error targets: what was asked for, estimated and measured.
     Targets,
+    /// Measure how much the size of each head matters, and write head budgets to `--head-budgets`.
+    Heads,
 }
 
 fn main() -> ExitCode {
@@ -78,9 +84,19 @@ fn run(args: &Args) -> Result<()> {
         Some(folder) => Worker::load(folder)?,
         None => Worker::embedded()?,
     };
+    if let Set::Heads = args.set {
+        return measure_heads(args, &worker);
+    }
     let mut methods = vec![Method::Full];
     let ours = match args.set {
-        Set::Methods => [Method::ours(), Method::baselines()].concat(),
+        Set::Methods | Set::Heads => {
+            let budgets = args.head_budgets.as_deref().map(read_budgets).transpose()?;
+            let budgeted = budgets.map(|budgets| {
+                let per_head = Compaction::keep_ratio(0.1).with_selection(Selection::PerHead);
+                Method::new("per head, own budgets", per_head.with_head_budgets(budgets))
+            });
+            [Method::ours(), budgeted.into_iter().collect(), Method::baselines()].concat()
+        }
         Set::Ablations => Method::ablations(),
         Set::Targets => args
             .epsilon
@@ -111,12 +127,48 @@ fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+fn read_budgets(path: &Path) -> Result<HeadBudgets> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(HeadBudgets::from_json(&text).map_err(|error| format!("{}: {error}", path.display()))?)
+}
+
+fn measure_heads(args: &Args, worker: &Worker) -> Result<()> {
+    let path = args.head_budgets.as_deref().ok_or("--set heads needs --head-budgets FILE")?;
+    let mut sensitivity = HeadSensitivity::default();
+    each_question(args, worker, &mut |probe, asked| Ok(sensitivity.add(probe, asked)?))?;
+    let budgets = sensitivity.budgets()?;
+    for (layer, shares) in budgets.shares.iter().enumerate() {
+        let shares: Vec<String> = shares.iter().map(|share| format!("{share:.3}")).collect();
+        println!("layer {layer}: {}", shares.join("  "));
+    }
+    write_file(path, (budgets.to_json() + "\n").as_bytes())?;
+    println!("head budgets: {}", path.display());
+    Ok(())
+}
+
 /// Every question by every method at every size.
 fn answer(args: &Args, worker: &Worker, methods: &[Method]) -> Result<Vec<Cell>> {
+    let mut cells = Vec::new();
+    each_question(args, worker, &mut |probe, asked| {
+        for method in methods {
+            let sizes = if method.sizes_itself() { &args.keep_ratio[..1] } else { &args.keep_ratio };
+            for ratio in sizes {
+                cells.push(probe.run(asked, method, *ratio)?);
+            }
+        }
+        Ok(())
+    })?;
+    Ok(cells)
+}
+
+fn each_question(
+    args: &Args,
+    worker: &Worker,
+    look: &mut dyn FnMut(&mut Probe<'_>, &Asked) -> Result<()>,
+) -> Result<()> {
     let config = EpisodeConfig::held_out((args.words[0], args.words[1]), args.questions);
     let bar = ProgressBar::new(args.episodes)
         .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} episodes, {eta} left")?);
-    let mut cells = Vec::new();
     for i in 0..args.episodes {
         let episode = Episode::generate(args.seed + i, &config)?;
         let mut session = worker.session()?;
@@ -124,15 +176,10 @@ fn answer(args: &Args, worker: &Worker, methods: &[Method]) -> Result<Vec<Cell>>
         let mut probe = Probe::new(worker, &episode, session)?;
         for number in 0..episode.questions.len() {
             let asked = probe.ask(number)?;
-            for method in methods {
-                let sizes = if method.sizes_itself() { &args.keep_ratio[..1] } else { &args.keep_ratio };
-                for ratio in sizes {
-                    cells.push(probe.run(&asked, method, *ratio)?);
-                }
-            }
+            look(&mut probe, &asked)?;
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(cells)
+    Ok(())
 }

@@ -79,7 +79,7 @@ fn defaults_are_those_documented() {
         (config.selection.clone(), config.score, config.across),
         (Selection::PerLayer, ScoreAgg::Mean, HeadAgg::Mean)
     );
-    assert_eq!((config.spans, config.protect), (Spans::Max { width: 9 }, Protected { first: 4, last: 0 }));
+    assert_eq!((config.spans, config.protect), (Spans::Max { width: 9 }, Protected { first: 1, last: 0 }));
     assert_eq!(config.beta, BetaMethod::default());
     assert_eq!(config.values, ValuesMethod::Ridge { lambda: 1.0, importance: 1.0 });
 }

@@ -1,7 +1,7 @@
 //! Budgets, protected positions, ties.
 
 use candle_core::{DType, Device, Tensor};
-use lb_am::{Budget, Compaction, LayerKv, Limit, Protected, Selection, ValuesMethod, layer_position_scores};
+use lb_am::{Budget, Compaction, LayerKv, Limit, Protected, Selection, layer_position_scores};
 use lb_am::{HeadAgg, ScoreAgg};
 
 use super::{BARE, run, shared, slots, wide};

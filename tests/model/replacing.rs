@@ -23,7 +23,7 @@ fn each_layer_is_asked_through_the_replaced_layers_before_it() {
         let mut made = Vec::new();
         let replaced = model
             .forward_replacing(&tokens[60..70], &full, &mut |_, queries, layer| {
-                let mut compacted = compact(&[layer], &[queries.clone()], &per_layer())?;
+                let mut compacted = compact(&[layer], std::slice::from_ref(queries), &per_layer())?;
                 made.push(compacted.layers[0].clone());
                 Ok(compacted.layers.remove(0))
             })
@@ -58,7 +58,7 @@ fn a_replacement_that_does_not_fit_is_refused() {
     let (worker, tokens) = (worker(TIED), prompt(TIED));
     let mut full = worker.model().new_cache();
     let mut whole = |_: usize, queries: &Tensor, layer: LayerKv| {
-        let mut compacted = compact(&[layer], &[queries.clone()], &per_layer())?;
+        let mut compacted = compact(&[layer], std::slice::from_ref(queries), &per_layer())?;
         compacted.layers[0].keys = compacted.layers[0].keys.narrow(2, 0, 8)?;
         compacted.layers[0].values = compacted.layers[0].values.narrow(2, 0, 8)?;
         Ok(compacted.layers.remove(0))

@@ -123,16 +123,14 @@ impl WorkerSession {
         Ok(ReusedTask { layers: fork.layers_range(seq_len, seq_len + task_len)?, logits })
     }
 
-    /// The template's head is no part of the memory: it is always kept.
-    pub(crate) fn protecting_head(&self, compaction: &Compaction) -> Compaction {
-        self.protecting(compaction, 0, self.tokens.len())
-    }
-
-    /// The same for the positions `from..to` alone.
+    /// What `compaction` protects of the positions `from..to`, where they are compacted alone.
+    ///
+    /// The template's head competes like any other text: keeping it whole costs a tenth of a briefing of 2 %, and
+    /// answers were worse for it (`docs/fidelity.md`).
     pub(crate) fn protecting(&self, compaction: &Compaction, from: usize, to: usize) -> Compaction {
         let Protected { first, last } = compaction.protect;
         let protect = Protected {
-            first: first.max(self.prompt.head.len()).saturating_sub(from).min(to - from),
+            first: first.saturating_sub(from).min(to - from),
             last: last.saturating_sub(self.tokens.len() - to).min(to - from),
         };
         compaction.clone().with_protect(protect)

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
-use lb_am::{Compaction, LayerKv, Protected, baselines};
+use lb_am::{LayerKv, Protected, baselines};
 use lb_model::KvCache;
 
 use crate::briefing::Briefing;
@@ -55,7 +55,7 @@ pub enum Handoff {
 }
 
 impl Handoff {
-    /// A briefing; from a [`Compaction`] alone, one whose task is read again over it.
+    /// A briefing; from a [`Compaction`](lb_am::Compaction) alone, one whose task is read again over it.
     pub fn briefing(config: impl Into<BriefConfig>) -> Self {
         Self::LatentBriefing(Box::new(config.into()))
     }
@@ -145,7 +145,7 @@ impl WorkerSession {
     ) -> Result<Outcome> {
         let start = Instant::now();
         let seq_len = self.tokens.len();
-        let protect = self.protecting_head(&Compaction::default()).protect;
+        let protect = Protected::default();
         let kept = select(seq_len, size.resolve(seq_len)?, protect);
         let cache = self.only(&kept)?;
         self.over_cache(cache, task, start.elapsed())

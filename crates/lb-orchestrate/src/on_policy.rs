@@ -80,7 +80,7 @@ impl WorkerSession {
     fn plan(&self, task: &[u32], compaction: &Compaction) -> Result<Plan> {
         let start = Instant::now();
         let mut plan = Plan {
-            compaction: self.protecting_head(compaction),
+            compaction: compaction.clone(),
             units: self.units_of(compaction.spans, 0, self.tokens.len()),
             selected: None,
             counts: None,

@@ -1,6 +1,6 @@
 //! What a study of compactions needs to know of a session.
 
-use lb_am::{Compaction, Spans};
+use lb_am::Spans;
 
 use crate::{Result, Task, WorkerSession};
 
@@ -16,11 +16,5 @@ impl WorkerSession {
     /// Positions at which the units of the trajectory's text begin, where `spans` are units.
     pub fn unit_starts(&self, spans: Spans) -> Option<Vec<u32>> {
         self.units_of(spans, 0, self.tokens.len())
-    }
-
-    /// `compaction` with the template's head protected, as every briefing of this session is made.
-    #[must_use]
-    pub fn protecting_template(&self, compaction: &Compaction) -> Compaction {
-        self.protecting_head(compaction)
     }
 }

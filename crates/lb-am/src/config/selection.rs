@@ -189,7 +189,8 @@ impl Spans {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Protected {
-    /// The first positions, which carry attention sinks and the head of the template. Default 4.
+    /// The first positions, which carry attention sinks. Default 1: where little is kept, each one that the task does
+    /// not look at is missing elsewhere.
     pub first: usize,
     /// The last positions. Default 0.
     pub last: usize,
@@ -197,6 +198,6 @@ pub struct Protected {
 
 impl Default for Protected {
     fn default() -> Self {
-        Self { first: 4, last: 0 }
+        Self { first: 1, last: 0 }
     }
 }

@@ -6,10 +6,12 @@
 //! [`figures`] sums the [`Cell`]s up, [`plot`] draws them.
 
 pub mod figures;
+mod head_budgets;
 mod method;
 pub mod plot;
 mod probe;
 
+pub use head_budgets::HeadSensitivity;
 pub use method::Method;
 pub use probe::{Asked, Probe};
 

@@ -11,6 +11,9 @@ use super::Method;
 use super::figures::{Figure, methods};
 use crate::{Error, Result};
 
+/// The font is registered once for the process.
+static FONT: Once = Once::new();
+
 const SIZE: (u32, u32) = (1800, 820);
 /// Colours that stay apart in print and for most colour-blind eyes (Okabe and Ito), then tints of them.
 const COLOURS: [(u8, u8, u8); 8] = [
@@ -31,7 +34,6 @@ const COLOURS: [(u8, u8, u8); 8] = [
 /// [`Error::Plot`] for figures without a size, [`Error::Io`] names the file.
 pub fn draw(figures: &[Figure], strong: &[Method], path: &Path) -> Result<()> {
     let ours: Vec<&str> = strong.iter().map(Method::name).collect();
-    static FONT: Once = Once::new();
     FONT.call_once(|| {
         // Fails only for a font that is no font.
         let _ = plotters::style::register_font(
@@ -129,8 +131,7 @@ fn names(
     ours: &[&str],
 ) -> std::result::Result<(), String> {
     let say = |error: &dyn std::fmt::Display| error.to_string();
-    for (index, method) in methods(figures).into_iter().enumerate() {
-        let y = 80 + 36 * index as i32;
+    for ((index, method), y) in methods(figures).into_iter().enumerate().zip((80..).step_by(36)) {
         let full = method == "full cache";
         let style = if full { BLACK.stroke_width(2) } else { style(index, ours.contains(&method)) };
         area.draw(&PathElement::new(vec![(6, y), (44, y)], style)).map_err(|e| say(&e))?;

@@ -6,9 +6,7 @@ use std::time::Instant;
 
 use candle_core::{D, Tensor};
 use lb_am::baselines::{self, Baseline, Needs, Observation};
-use lb_am::{
-    Budget, Compacted, CompactedLayer, Compaction, Compactor, Fidelity, Kept, LayerKv, Protected, compact_at,
-};
+use lb_am::{Budget, Compacted, Compaction, Compactor, Fidelity, Kept, LayerKv, Protected, compact_at};
 use lb_model::{KvCache, PrefillOptions, Worker};
 use lb_orchestrate::{BriefConfig, Briefing, Error as SessionError, WorkerSession};
 
@@ -43,8 +41,8 @@ pub struct Asked {
 /// What a method made.
 enum Made {
     Full,
-    Layers(Compacted),
-    Briefing(Briefing),
+    Layers(Box<Compacted>),
+    Briefing(Box<Briefing>),
 }
 
 impl<'a> Probe<'a> {
@@ -159,10 +157,11 @@ impl<'a> Probe<'a> {
                 if !method.sizes_itself() {
                     config.compaction.budget = Budget::KeepRatio(ratio);
                 }
-                Made::Briefing(self.session.brief_as(self.question(asked.number).text.as_str(), &config)?)
+                let question = self.question(asked.number).text.as_str();
+                Made::Briefing(Box::new(self.session.brief_as(question, &config)?))
             }
             Method::Compaction { compaction, context_queries, .. } => {
-                let mut config = self.session.protecting_template(compaction);
+                let mut config = (**compaction).clone();
                 if !method.sizes_itself() {
                     config.budget = Budget::KeepRatio(ratio);
                 }
@@ -173,14 +172,14 @@ impl<'a> Probe<'a> {
                 if let Some(units) = &units {
                     compactor = compactor.units(units);
                 }
-                Made::Layers(compactor.run().map_err(SessionError::from)?)
+                Made::Layers(Box::new(compactor.run().map_err(SessionError::from)?))
             }
             Method::Baseline(baseline) => {
                 let kept_len = (ratio * self.session.seq_len() as f64).ceil() as usize;
                 let kept = self.select(asked, *baseline, kept_len)?;
                 let config = Compaction::kept_len(kept_len).selection_only();
                 let compacted = compact_at(&self.layers, &asked.task, &kept, &config);
-                Made::Layers(compacted.map_err(SessionError::from)?)
+                Made::Layers(Box::new(compacted.map_err(SessionError::from)?))
             }
         };
         Ok((made, started.elapsed().as_secs_f64() * 1e3))
@@ -198,7 +197,7 @@ impl<'a> Probe<'a> {
             repeat: if needs == Needs::Repeat { Some(self.repeat()?) } else { None },
             group_size: self.group_size(),
         };
-        let protect: Protected = self.session.protecting_template(&Compaction::default()).protect;
+        let protect = Protected::default();
         let kept =
             baselines::select(baseline, &observation, kept_len, protect).map_err(SessionError::from)?;
         if needs != Needs::Task {
@@ -225,18 +224,22 @@ impl<'a> Probe<'a> {
         Ok((nll, right))
     }
 
+    /// A compaction by the task's queries.
+    ///
+    /// # Errors
+    /// [`crate::Error::Worker`] for a configuration out of range.
+    pub fn compacted(&self, asked: &Asked, config: &Compaction) -> Result<Compacted> {
+        let compactor = Compactor::new(&self.layers, &asked.task, config).group_size(self.group_size());
+        Ok(compactor.run().map_err(SessionError::from)?)
+    }
+
     /// −ln p of the right answer over a compaction made elsewhere.
     ///
     /// # Errors
     /// [`crate::Error::Worker`] where it does not fit the worker.
-    pub fn nll(&self, asked: &Asked, layers: &[CompactedLayer]) -> Result<f64> {
+    pub fn nll(&self, asked: &Asked, layers: &[LayerKv]) -> Result<f64> {
         let mut cache = self.worker.model().new_cache();
-        let layers = layers
-            .iter()
-            .map(CompactedLayer::to_layer)
-            .collect::<lb_am::Result<Vec<_>>>()
-            .map_err(SessionError::from)?;
-        cache.append_layers(&layers, self.session.seq_len()).map_err(SessionError::from)?;
+        cache.append_layers(layers, self.session.seq_len()).map_err(SessionError::from)?;
         Ok(self.answer(cache, asked)?.0)
     }
 }
