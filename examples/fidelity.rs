@@ -55,6 +55,9 @@ struct Args {
     /// Every single answer, as JSON lines.
     #[arg(long)]
     cells: Option<PathBuf>,
+    /// Answer nothing, and rebuild tables and picture from these JSON lines.
+    #[arg(long)]
+    rebuild: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -105,7 +108,10 @@ fn run(args: &Args) -> Result<()> {
             .collect(),
     };
     methods.extend(ours);
-    let cells = answer(args, &worker, &methods)?;
+    let cells = match &args.rebuild {
+        Some(path) => read_cells(path)?,
+        None => answer(args, &worker, &methods)?,
+    };
     let figures = figures::figures(&cells);
     if let Set::Targets = args.set {
         println!("{}", figures::targets_table(&cells));
@@ -130,6 +136,15 @@ fn run(args: &Args) -> Result<()> {
 fn read_budgets(path: &Path) -> Result<HeadBudgets> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(HeadBudgets::from_json(&text).map_err(|error| format!("{}: {error}", path.display()))?)
+}
+
+fn read_cells(path: &Path) -> Result<Vec<Cell>> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let cell = |(number, line): (usize, &str)| {
+        serde_json::from_str(line)
+            .map_err(|error| format!("{}, line {}: {error}", path.display(), number + 1).into())
+    };
+    text.lines().enumerate().map(cell).collect()
 }
 
 fn measure_heads(args: &Args, worker: &Worker) -> Result<()> {

@@ -8,6 +8,7 @@
 mod items;
 mod lexicon;
 mod narrate;
+mod paraphrase;
 mod questions;
 mod wording;
 mod world;

@@ -37,6 +37,8 @@ pub struct Figure {
     pub ms: f64,
     /// Share of exact answers and their count by kind.
     pub kinds: BTreeMap<Kind, (f64, usize)>,
+    /// The same for questions about one fact that are asked in other words than the log's.
+    pub paraphrased: (f64, usize),
 }
 
 /// One figure for each method and size, in the order of first appearance.
@@ -80,6 +82,10 @@ fn figure(method: &str, cells: &[&Cell], full: &BTreeMap<(u64, usize), bool>) ->
         ci95: wilson(right, n),
         against_full: (!pairs.is_empty()).then(|| paired_difference(&pairs)),
         ms: median(cells.iter().map(|cell| cell.ms)),
+        paraphrased: {
+            let cells: Vec<&&Cell> = cells.iter().filter(|cell| cell.paraphrased == Some(true)).collect();
+            (if cells.is_empty() { 0.0 } else { share(&cells) }, cells.len())
+        },
         kinds: Kind::ALL
             .into_iter()
             .map(|kind| (kind, of_kind(kind)))
@@ -129,6 +135,8 @@ pub fn kinds_table(figures: &[Figure], asked: f64) -> String {
     ];
     let count = |kind: &Kind| at.first().and_then(|f| f.kinds.get(kind)).map_or(0, |(_, n)| *n);
     header.extend(kinds.iter().map(|kind| format!("{} ({})", kind.name(), count(kind))));
+    let paraphrased = at.first().map_or(0, |f| f.paraphrased.1);
+    header.push(format!("paraphrased ({paraphrased})"));
     let mut table = new_table(&header);
     for figure in at {
         let [low, high] = figure.ci95.map(|share| 100.0 * share);
@@ -145,6 +153,7 @@ pub fn kinds_table(figures: &[Figure], asked: f64) -> String {
         row.extend(kinds.iter().map(|kind| {
             figure.kinds.get(kind).map_or_else(String::new, |(share, _)| format!("{:.1} %", 100.0 * share))
         }));
+        row.push(format!("{:.1} %", 100.0 * figure.paraphrased.0));
         table.add_row(row);
     }
     table.to_string()
@@ -201,7 +210,7 @@ pub fn csv(figures: &[Figure]) -> String {
     for kind in Kind::ALL {
         let _ = write!(text, ",accuracy_{0},n_{0}", kind.name());
     }
-    text.push('\n');
+    text.push_str(",accuracy_paraphrased,n_paraphrased\n");
     for f in figures {
         let _ = write!(
             text,
@@ -223,7 +232,7 @@ pub fn csv(figures: &[Figure]) -> String {
             let (share, n) = f.kinds.get(&kind).copied().unwrap_or((f64::NAN, 0));
             let _ = if n > 0 { write!(text, ",{share:.6},{n}") } else { write!(text, ",,0") };
         }
-        text.push('\n');
+        let _ = writeln!(text, ",{:.6},{}", f.paraphrased.0, f.paraphrased.1);
     }
     text
 }

@@ -32,6 +32,9 @@ pub struct Cell {
     pub question: usize,
     /// What it asks.
     pub kind: Kind,
+    /// Whether it asks for one fact in other words than the log tells it; `None` where it joins several.
+    #[serde(default)]
+    pub paraphrased: Option<bool>,
     /// Positions of the trajectory.
     pub seq_len: usize,
     /// Kept / original positions over all layers and heads.

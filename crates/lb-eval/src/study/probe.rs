@@ -136,6 +136,7 @@ impl<'a> Probe<'a> {
             episode: self.episode.seed,
             question: asked.number,
             kind: question.kind,
+            paraphrased: self.episode.is_paraphrased(asked.number),
             seq_len,
             keep_ratio: report.map_or(1.0, |report| report.keep_ratio),
             bytes_ratio: fidelity.sizes.bytes_ratio,
