@@ -3,6 +3,7 @@
 mod baseline_matrix;
 mod baselines;
 mod beta;
+mod combinations;
 mod config;
 mod dtypes;
 mod edges;

@@ -1,6 +1,7 @@
 //! Tests of `lb-orchestrate` on the built-in worker.
 
 mod brief_as;
+mod combinations;
 mod explain;
 mod handoff;
 mod orchestrator;
