@@ -3,15 +3,15 @@
 //!
 //! `cargo run --release --example fidelity` writes fidelity.csv and fidelity.png.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use latent_briefing::am::{HeadBudgets, Selection};
-use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
 use latent_briefing::eval::report::write_file;
-use latent_briefing::eval::study::{Asked, Cell, HeadSensitivity, Method, Probe, figures, plot};
+use latent_briefing::eval::study::{
+    Cell, Method, Study, figures, plot, read_cells, read_head_budgets, write_cells,
+};
 use latent_briefing::prelude::*;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -87,34 +87,42 @@ fn run(args: &Args) -> Result<()> {
         Some(folder) => Worker::load(folder)?,
         None => Worker::embedded()?,
     };
-    if let Set::Heads = args.set {
-        return measure_heads(args, &worker);
-    }
+    let words = (args.words[0], args.words[1]);
+    let study = Study { seed: args.seed, episodes: args.episodes, questions: args.questions, words };
+    let bar = ProgressBar::new(args.episodes)
+        .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} episodes, {eta} left")?);
+    let mut progress = |done| bar.set_position(done);
     let mut methods = vec![Method::Full];
-    let ours = match args.set {
-        Set::Methods | Set::Heads => {
-            let budgets = args.head_budgets.as_deref().map(read_budgets).transpose()?;
-            let budgeted = budgets.map(|budgets| {
-                let per_head = Compaction::keep_ratio(0.1).with_selection(Selection::PerHead);
-                Method::new("per head, own budgets", per_head.with_head_budgets(budgets))
-            });
-            [Method::ours(), budgeted.into_iter().collect(), Method::baselines()].concat()
+    match args.set {
+        Set::Methods => {
+            methods.extend(Method::ours());
+            if let Some(path) = &args.head_budgets {
+                methods.push(Method::with_head_budgets(read_head_budgets(path)?));
+            }
+            methods.extend(Method::baselines());
         }
-        Set::Ablations => Method::ablations(),
-        Set::Targets => args
-            .epsilon
-            .iter()
-            .map(|epsilon| Method::new(&format!("error below {epsilon}"), Compaction::error_below(*epsilon)))
-            .collect(),
-    };
-    methods.extend(ours);
+        Set::Ablations => methods.extend(Method::ablations()),
+        Set::Targets => methods.extend(Method::error_targets(&args.epsilon)),
+        Set::Heads => {
+            let path = args.head_budgets.as_deref().ok_or("--set heads needs --head-budgets FILE")?;
+            let budgets = study.head_sensitivity(&worker, &mut progress)?.budgets()?;
+            write_file(path, (budgets.to_json() + "\n").as_bytes())?;
+            println!("{}\nhead budgets: {}", figures::head_budgets_table(&budgets), path.display());
+            return Ok(());
+        }
+    }
     let cells = match &args.rebuild {
         Some(path) => read_cells(path)?,
-        None => answer(args, &worker, &methods)?,
+        None => study.run(&worker, &methods, &args.keep_ratio, &mut progress)?,
     };
-    let figures = figures::figures(&cells);
+    bar.finish_and_clear();
+    show(args, &cells)
+}
+
+fn show(args: &Args, cells: &[Cell]) -> Result<()> {
+    let figures = figures::figures(cells);
     if let Set::Targets = args.set {
-        println!("{}", figures::targets_table(&cells));
+        println!("{}\n", figures::targets_table(cells));
     } else {
         println!("{}\n", figures::table(&figures));
         for ratio in &args.keep_ratio {
@@ -126,75 +134,7 @@ fn run(args: &Args) -> Result<()> {
     write_file(&args.csv, figures::csv(&figures).as_bytes())?;
     println!("figures: {}", args.csv.display());
     if let Some(path) = &args.cells {
-        let lines: Vec<String> =
-            cells.iter().map(serde_json::to_string).collect::<std::result::Result<_, _>>()?;
-        write_file(path, (lines.join("\n") + "\n").as_bytes())?;
+        write_cells(path, cells)?;
     }
-    Ok(())
-}
-
-fn read_budgets(path: &Path) -> Result<HeadBudgets> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(HeadBudgets::from_json(&text).map_err(|error| format!("{}: {error}", path.display()))?)
-}
-
-fn read_cells(path: &Path) -> Result<Vec<Cell>> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let cell = |(number, line): (usize, &str)| {
-        serde_json::from_str(line)
-            .map_err(|error| format!("{}, line {}: {error}", path.display(), number + 1).into())
-    };
-    text.lines().enumerate().map(cell).collect()
-}
-
-fn measure_heads(args: &Args, worker: &Worker) -> Result<()> {
-    let path = args.head_budgets.as_deref().ok_or("--set heads needs --head-budgets FILE")?;
-    let mut sensitivity = HeadSensitivity::default();
-    each_question(args, worker, &mut |probe, asked| Ok(sensitivity.add(probe, asked)?))?;
-    let budgets = sensitivity.budgets()?;
-    for (layer, shares) in budgets.shares.iter().enumerate() {
-        let shares: Vec<String> = shares.iter().map(|share| format!("{share:.3}")).collect();
-        println!("layer {layer}: {}", shares.join("  "));
-    }
-    write_file(path, (budgets.to_json() + "\n").as_bytes())?;
-    println!("head budgets: {}", path.display());
-    Ok(())
-}
-
-/// Every question by every method at every size.
-fn answer(args: &Args, worker: &Worker, methods: &[Method]) -> Result<Vec<Cell>> {
-    let mut cells = Vec::new();
-    each_question(args, worker, &mut |probe, asked| {
-        for method in methods {
-            let sizes = if method.sizes_itself() { &args.keep_ratio[..1] } else { &args.keep_ratio };
-            for ratio in sizes {
-                cells.push(probe.run(asked, method, *ratio)?);
-            }
-        }
-        Ok(())
-    })?;
-    Ok(cells)
-}
-
-fn each_question(
-    args: &Args,
-    worker: &Worker,
-    look: &mut dyn FnMut(&mut Probe<'_>, &Asked) -> Result<()>,
-) -> Result<()> {
-    let config = EpisodeConfig::held_out((args.words[0], args.words[1]), args.questions);
-    let bar = ProgressBar::new(args.episodes)
-        .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} episodes, {eta} left")?);
-    for i in 0..args.episodes {
-        let episode = Episode::generate(args.seed + i, &config)?;
-        let mut session = worker.session()?;
-        session.extend_all(episode.lines.iter().map(Segment::from), &mut |_, _| {})?;
-        let mut probe = Probe::new(worker, &episode, session)?;
-        for number in 0..episode.questions.len() {
-            let asked = probe.ask(number)?;
-            look(&mut probe, &asked)?;
-        }
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
     Ok(())
 }

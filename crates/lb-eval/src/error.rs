@@ -19,6 +19,16 @@ pub enum Error {
     /// The worker or its session failed.
     #[error(transparent)]
     Worker(#[from] lb_orchestrate::Error),
+    /// A line is no JSON of the form it should have.
+    #[error("{}, line {line_number}: {source}", path.display())]
+    Json {
+        /// The file.
+        path: std::path::PathBuf,
+        /// From 1.
+        line_number: usize,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
     /// A picture could not be drawn.
     #[error("plot: {reason}")]
     Plot {

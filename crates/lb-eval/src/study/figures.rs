@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use lb_am::HeadBudgets;
+
 use super::Cell;
 use crate::episodes::Kind;
 use crate::report::new_table;
@@ -187,6 +189,22 @@ pub fn targets_table(cells: &[Cell]) -> String {
             format!("{high:.3}"),
             format!("{:.1} %", 100.0 * figure.accuracy),
         ]);
+    }
+    table.to_string()
+}
+
+/// Shares of a whole budget, layers down and KV heads across, as multiples of an equal share.
+pub fn head_budgets_table(budgets: &HeadBudgets) -> String {
+    let heads = budgets.shares.iter().map(Vec::len).max().unwrap_or(0);
+    let mut header = vec!["times an equal share".to_owned()];
+    header.extend((0..heads).map(|head| format!("head {head}")));
+    let mut table = new_table(&header);
+    let count = budgets.shares.iter().map(Vec::len).sum::<usize>() as f64;
+    let sum: f64 = budgets.shares.iter().flatten().sum();
+    for (layer, shares) in budgets.shares.iter().enumerate() {
+        let mut row = vec![format!("layer {layer}")];
+        row.extend(shares.iter().map(|share| format!("{:.2}", share / sum * count)));
+        table.add_row(row);
     }
     table.to_string()
 }

@@ -1,7 +1,7 @@
 //! What is compared.
 
 use lb_am::baselines::Baseline;
-use lb_am::{BetaMethod, Budget, Compaction, Omp, Selection, Spans, Units, ValuesMethod};
+use lb_am::{BetaMethod, Budget, Compaction, HeadBudgets, Omp, Selection, Spans, Units, ValuesMethod};
 
 /// A way to make a cache smaller.
 #[derive(Clone, Debug)]
@@ -61,6 +61,19 @@ impl Method {
             Self::new("per head", base().with_selection(Selection::PerHead)),
             Self::new("omp", base().with_selection(Selection::Omp(Omp::default()))),
         ]
+    }
+
+    /// A mask per head with budgets of its own.
+    pub fn with_head_budgets(budgets: HeadBudgets) -> Self {
+        let per_head = Compaction::keep_ratio(0.1).with_selection(Selection::PerHead);
+        Self::new("per head, own budgets", per_head.with_head_budgets(budgets))
+    }
+
+    /// Error targets.
+    pub fn error_targets(targets: &[f64]) -> Vec<Self> {
+        let one =
+            |epsilon: &f64| Self::new(&format!("error below {epsilon}"), Compaction::error_below(*epsilon));
+        targets.iter().map(one).collect()
     }
 
     /// Every published baseline.

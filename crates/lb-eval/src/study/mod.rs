@@ -10,10 +10,12 @@ mod head_budgets;
 mod method;
 pub mod plot;
 mod probe;
+mod run;
 
 pub use head_budgets::HeadSensitivity;
 pub use method::Method;
 pub use probe::{Asked, Probe};
+pub use run::{Study, read_cells, read_head_budgets, write_cells};
 
 use serde::{Deserialize, Serialize};
 
