@@ -228,7 +228,8 @@ class Curriculum:
             kind = plan.choices(range(len(DRILLS)), [1 + max(self.drills) - level for level in self.drills])[0]
             level = self.drills[kind] if plan.random() < 0.6 else plan.randrange(self.drills[kind] + 1)
             self.now = ("drill", kind, level)
-            pairs, gap = DRILL_PAIRS[level], plan.choice([0, 2, 4])
+            # Joining alone at first: without fillers a key is where its mark says.
+            pairs, gap = DRILL_PAIRS[level], 0 if level < 2 else plan.choice([0, 2, 4])
             row = lambda: drill_row(DRILLS[kind], self.tok.get_vocab_size() - 26, self.marks, pairs, gap, rng)
             return Batch([row() for _ in range(max(1, self.args.tokens // (pairs * 5 * (3 + gap // 2))))])
         if self.level >= len(PLAIN) and plan.random() < self.args.lessons:
@@ -360,7 +361,8 @@ def main():
         elapsed = before + time.time() - started
         if world > 1:
             # The first process decides how far we are; the others follow.
-            told = torch.tensor([elapsed, course.level, course.recall, course.pairs, course.bound, *course.lessons, *course.drills], dtype=torch.float64)
+            told = torch.tensor([elapsed, course.level, course.recall, course.pairs, course.bound, *course.lessons,
+                                 *course.drills], dtype=torch.float64)
             dist.broadcast(told, 0)
             if rank:
                 elapsed, course.recall = told[0].item(), told[2].item()
@@ -417,7 +419,9 @@ def main():
             sums.clear()
             continue
         if state["step"] % 50 == 0 or risen:
-            row = {"minutes": round(elapsed / 60, 2), "step": state["step"], "tokens": state["seen"], "words": LEVELS[course.level], "plain": course.level < len(PLAIN), "pairs": course.pairs, "stage": course.bound, "lessons": course.lessons, "drills": course.drills,
+            row = {"minutes": round(elapsed / 60, 2), "step": state["step"], "tokens": state["seen"],
+                   "words": LEVELS[course.level], "plain": course.level < len(PLAIN), "pairs": course.pairs,
+                   "stage": course.bound, "lessons": course.lessons, "drills": course.drills,
                    **{k: round(sum(v) / len(v), 3) for k, v in sorted(sums.items())}}
             log.write(json.dumps(row) + "\n")
             sums.clear()
