@@ -46,8 +46,7 @@ pub fn draw(figures: &[Figure], strong: &[Method], path: &Path) -> Result<()> {
         return Err(Error::Plot { reason: "there is no method that was run at several sizes".to_owned() });
     }
     let io = |source| Error::Io { path: path.to_owned(), source };
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = tempfile::Builder::new().suffix(".png").tempfile_in(folder).map_err(io)?;
+    let file = crate::report::temporary_beside(path, ".png").map_err(io)?;
     {
         let root = BitMapBackend::new(file.path(), SIZE).into_drawing_area();
         panels(&root, figures, &ours).map_err(|reason| Error::Plot { reason })?;
@@ -104,7 +103,7 @@ fn panel(
         .x_desc("keep ratio (log scale)")
         .label_style(("sans-serif", 22))
         .axis_desc_style(("sans-serif", 24))
-        .x_label_formatter(&|x| format!("{} %", (x * 1000.0).round() / 10.0))
+        .x_label_formatter(&|x| tick(*x))
         .y_label_formatter(&|y| format!("{y:.1}"))
         .light_line_style(WHITE)
         .draw()
@@ -123,6 +122,14 @@ fn panel(
         chart.draw_series(LineSeries::new(points, style)).map_err(|e| say(&e))?;
     }
     Ok(())
+}
+
+/// 1, 2 and 5 of each decade; the others would run into each other.
+fn tick(ratio: f64) -> String {
+    let percent = 100.0 * ratio;
+    let leading = percent / 10f64.powf(percent.log10().floor());
+    let shown = [1.0, 2.0, 5.0, 10.0].iter().any(|digit| (leading - digit).abs() < 1e-6);
+    if shown { format!("{} %", (percent * 10.0).round() / 10.0) } else { String::new() }
 }
 
 fn names(
