@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device};
 use lb_am::LayerKv;
-use lb_model::{Error, KvCache, PrefillOptions, Qwen3};
+use lb_model::{Error, KvCache, PrefillOptions, Decoder};
 
 use crate::support::checkpoints::{Copy, GROUPED, TIED, golden, prompt, worker};
 use crate::support::compare::{F32, assert_close, assert_same, distance, flat};
@@ -163,7 +163,7 @@ fn truncate_goes_back_in_time() {
     assert!(matches!(second.layers(), Err(Error::Empty { .. })));
 }
 
-fn cache_of_prefix(model: &Qwen3, tokens: &[u32]) -> KvCache {
+fn cache_of_prefix(model: &Decoder, tokens: &[u32]) -> KvCache {
     let mut cache = model.new_cache();
     model.forward(tokens, &mut cache).unwrap();
     cache

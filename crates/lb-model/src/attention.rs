@@ -5,9 +5,9 @@
 //! small score matrices are. Where heads have different counts of slots, each head attends to its own rows.
 
 use candle_core::{D, DType, Device, Tensor};
-use candle_nn::{Linear, Module};
 
 use crate::cache::{Chunk, LayerCache};
+use crate::matrix::Linear;
 use crate::norm::RmsNorm;
 use crate::rope::Rotation;
 use crate::weights::Weights;
@@ -22,8 +22,8 @@ pub(crate) struct Attention {
     k_proj: Linear,
     v_proj: Linear,
     o_proj: Linear,
-    q_norm: RmsNorm,
-    k_norm: RmsNorm,
+    q_norm: Option<RmsNorm>,
+    k_norm: Option<RmsNorm>,
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
@@ -33,14 +33,18 @@ impl Attention {
     pub(crate) fn load(weights: &mut Weights, prefix: &str, config: &ModelConfig) -> Result<Self> {
         let (hidden, d) = (config.hidden_size, config.head_dim);
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
-        let eps = config.rms_norm_eps;
+        let (qkv, out) = (config.qkv_bias, config.output_bias);
+        let norm = |weights: &mut Weights, name: &str| {
+            let name = format!("{prefix}.{name}.weight");
+            config.qk_norm.then(|| RmsNorm::load(weights, &name, d, config.rms_norm_eps)).transpose()
+        };
         Ok(Self {
-            q_proj: weights.linear(&format!("{prefix}.q_proj.weight"), hidden, heads * d)?,
-            k_proj: weights.linear(&format!("{prefix}.k_proj.weight"), hidden, kv_heads * d)?,
-            v_proj: weights.linear(&format!("{prefix}.v_proj.weight"), hidden, kv_heads * d)?,
-            o_proj: weights.linear(&format!("{prefix}.o_proj.weight"), heads * d, hidden)?,
-            q_norm: RmsNorm::load(weights, &format!("{prefix}.q_norm.weight"), d, eps)?,
-            k_norm: RmsNorm::load(weights, &format!("{prefix}.k_norm.weight"), d, eps)?,
+            q_proj: weights.linear(&format!("{prefix}.q_proj"), hidden, heads * d, qkv)?,
+            k_proj: weights.linear(&format!("{prefix}.k_proj"), hidden, kv_heads * d, qkv)?,
+            v_proj: weights.linear(&format!("{prefix}.v_proj"), hidden, kv_heads * d, qkv)?,
+            o_proj: weights.linear(&format!("{prefix}.o_proj"), heads * d, hidden, out)?,
+            q_norm: norm(weights, "q_norm")?,
+            k_norm: norm(weights, "k_norm")?,
             heads,
             kv_heads,
             head_dim: d,
@@ -60,8 +64,8 @@ impl Attention {
         before: Before<'_>,
     ) -> Result<(Tensor, Tensor)> {
         let tokens = x.dim(0)?;
-        let q = self.q_norm.forward(&self.split(&self.q_proj.forward(x)?, self.heads)?)?;
-        let k = self.k_norm.forward(&self.split(&self.k_proj.forward(x)?, self.kv_heads)?)?;
+        let q = normed(self.split(&self.q_proj.forward(x)?, self.heads)?, self.q_norm.as_ref())?;
+        let k = normed(self.split(&self.k_proj.forward(x)?, self.kv_heads)?, self.k_norm.as_ref())?;
         let v = self.split(&self.v_proj.forward(x)?, self.kv_heads)?;
         let (q, k) = (rotation.apply(&q)?, rotation.apply(&k)?);
         let q = q.reshape((self.kv_heads, self.heads / self.kv_heads * tokens, self.head_dim))?;
@@ -70,13 +74,13 @@ impl Attention {
         let out = attend(&q, &cache.views(tokens)?, mask)?;
         let out = out.reshape((self.heads, tokens, self.head_dim))?.transpose(0, 1)?;
         let out = out.reshape((tokens, self.heads * self.head_dim))?;
-        Ok((self.o_proj.forward(&out)?, q))
+        Ok((self.o_proj.forward(&out.contiguous()?)?, q))
     }
 
     /// `x`: `[1, heads, tokens, d]`, normed and rotated like this layer's queries. Result as the queries of
     /// [`forward`](Self::forward).
     pub(crate) fn as_queries(&self, x: &Tensor, rotation: &Rotation) -> Result<Tensor> {
-        let q = rotation.apply(&self.q_norm.forward(x)?)?;
+        let q = rotation.apply(&normed(x.clone(), self.q_norm.as_ref())?)?;
         Ok(q.reshape((self.kv_heads, self.heads / self.kv_heads * x.dim(2)?, self.head_dim))?)
     }
 
@@ -86,6 +90,10 @@ impl Attention {
         let x = x.reshape((tokens, heads, self.head_dim))?.transpose(0, 1)?;
         Ok(x.contiguous()?.unsqueeze(0)?)
     }
+}
+
+fn normed(x: Tensor, norm: Option<&RmsNorm>) -> Result<Tensor> {
+    norm.map_or(Ok(x.clone()), |norm| norm.forward(&x))
 }
 
 /// `softmax(q Kᵀ/√d + bias + causal mask) V` over the concatenation of `chunks`, softmax in f32.
@@ -184,7 +192,6 @@ mod tests {
     use crate::rope::Rope;
     use crate::weights::Weights;
 
-    use candle_nn::Module;
     use std::path::Path;
 
     /// Bit for bit: the output is made from exactly the queries that are handed out, with a trajectory cached.

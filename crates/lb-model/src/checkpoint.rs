@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::config::{eos_ids, read_json};
 use crate::safefile::SafeFile;
 use crate::weights::Weights;
-use crate::{ChatTemplate, Error, ModelConfig, Qwen3, Result, Tokenizer, Worker};
+use crate::{ChatTemplate, Decoder, Error, ModelConfig, Result, Tokenizer, Worker};
 
 /// The files of one model in the Hugging Face layout: `config.json`, `model.safetensors` (or shards with
 /// `model.safetensors.index.json`), `tokenizer.json`, and the chat template in `chat_template.jinja` or
@@ -72,7 +72,7 @@ impl Source {
 
     pub(crate) fn safetensors(&self, name: &str) -> Result<SafeFile> {
         match self {
-            Self::Dir(dir) => SafeFile::open(&dir.join(name)),
+            Self::Dir(dir) => SafeFile::map(&dir.join(name)),
             #[cfg(feature = "embedded")]
             Self::Embedded(files) => {
                 let path = self.path(name);
@@ -130,7 +130,7 @@ impl Checkpoint {
         config.eos_token_ids.dedup();
         let tokenizer = tokenizer.for_model(&config)?;
         let template = self.template(&tokenizer_config)?;
-        let model = Qwen3::load(config, Weights::open(source, dtype, device)?, device)?;
+        let model = Decoder::load(config, Weights::open(source, dtype, device)?, device)?;
         Ok(Worker::assemble(model, tokenizer, template, self.name.clone()))
     }
 

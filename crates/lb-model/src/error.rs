@@ -142,7 +142,7 @@ pub enum Error {
     ContextOverflow {
         /// Positions after the call, had it been carried out.
         positions: usize,
-        /// `max_position_embeddings`.
+        /// See [`ModelConfig::position_limit`](crate::ModelConfig::position_limit).
         limit: usize,
     },
     /// An argument has the wrong shape.

@@ -44,7 +44,7 @@ impl Worker {
     /// when an end token stopped the generation, it holds all of them.
     ///
     /// # Errors
-    /// Those of [`Qwen3::prefill`](crate::Qwen3::prefill), [`Error::Config`] for options out of range,
+    /// Those of [`Decoder::prefill`](crate::Decoder::prefill), [`Error::Config`] for options out of range,
     /// [`Error::NonFinite`] for logits that are no numbers. The tokens read until then stay in the cache.
     pub fn generate(
         &self,
@@ -78,7 +78,7 @@ impl Worker {
     }
 
     /// Like [`generate`](Self::generate), and hands out the queries of the prompt and of every generated token that was
-    /// read, as [`Qwen3::prefill_capturing`](crate::Qwen3::prefill_capturing) does for a prompt.
+    /// read, as [`Decoder::prefill_capturing`](crate::Decoder::prefill_capturing) does for a prompt.
     ///
     /// # Shapes
     /// Per layer `[kv_heads, group_size * tokens, head_dim]`.
@@ -139,7 +139,7 @@ impl Worker {
             if tokens.len() == options.max_new_tokens {
                 break StopReason::MaxTokens;
             }
-            if cache.logical_len() == self.config().max_position_embeddings {
+            if cache.logical_len() == self.config().position_limit() {
                 break StopReason::ContextFull;
             }
             logits = step(token, cache)?;

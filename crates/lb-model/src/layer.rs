@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use crate::attention::{Attention, Before};
 use crate::cache::LayerCache;
-use crate::mlp::Mlp;
+use crate::mlp::FeedForward;
 use crate::norm::RmsNorm;
 use crate::rope::Rotation;
 use crate::weights::Weights;
@@ -15,7 +15,7 @@ pub(crate) struct DecoderLayer {
     attention_norm: RmsNorm,
     attention: Attention,
     mlp_norm: RmsNorm,
-    mlp: Mlp,
+    mlp: FeedForward,
 }
 
 impl DecoderLayer {
@@ -31,7 +31,7 @@ impl DecoderLayer {
                 width,
                 eps,
             )?,
-            mlp: Mlp::load(weights, &format!("{prefix}.mlp"), config)?,
+            mlp: FeedForward::load(weights, &format!("{prefix}.mlp"), index, config)?,
         })
     }
 

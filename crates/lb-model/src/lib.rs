@@ -1,13 +1,13 @@
-//! Qwen3-class decoder on candle with an explicit, compactable KV cache.
+//! Qwen3-class decoders on candle with an explicit, compactable KV cache.
 //!
 //! The usual model libraries hide their key/value cache and leave no place for a bias on a cached key. Both are
 //! what this crate is for: [`KvCache`] is a plain value that can be read layer by layer, forked without a copy,
 //! truncated, saved, loaded and replaced by a compacted one ([`KvCache::from_compacted`]), and the attention of
-//! [`Qwen3`] adds the cache's biases to its scores.
+//! [`Decoder`] adds the cache's biases to its scores.
 //!
 //! ```text
-//! Checkpoint -> Worker { Tokenizer, ChatTemplate, Qwen3 }
-//! text -> tokens -> Qwen3::prefill -> KvCache -> Qwen3::prefill_capturing -> task queries and logits
+//! Checkpoint -> Worker { Tokenizer, ChatTemplate, Decoder }
+//! text -> tokens -> Decoder::prefill -> KvCache -> Decoder::prefill_capturing -> task queries and logits
 //! ```
 //!
 //! ```
@@ -40,6 +40,7 @@ mod embedded;
 mod error;
 mod generate;
 mod layer;
+mod matrix;
 mod mlp;
 mod model;
 mod norm;
@@ -56,10 +57,10 @@ mod worker;
 
 pub use cache::KvCache;
 pub use checkpoint::Checkpoint;
-pub use config::ModelConfig;
+pub use config::{Experts, Family, ModelConfig, RopeScaling};
 pub use error::{Error, Result};
 pub use generate::{Generation, StopReason};
-pub use model::{Captured, PrefillOptions, Qwen3};
+pub use model::{Captured, PrefillOptions, Decoder};
 pub use replacing::Replaced;
 pub use sample::GenerateOptions;
 pub use template::{ChatTemplate, TemplateParts};

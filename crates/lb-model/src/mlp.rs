@@ -1,11 +1,41 @@
-//! The gated feed-forward block: `down(silu(gate(x)) * up(x))`.
+//! The feed-forward half of a layer: one gated block, or a mixture of them.
 
-use candle_core::Tensor;
-use candle_nn::{Linear, Module};
+use candle_core::{D, DType, Tensor};
 
+use crate::config::Experts;
+use crate::matrix::Linear;
 use crate::weights::Weights;
 use crate::{ModelConfig, Result};
 
+#[derive(Debug)]
+pub(crate) enum FeedForward {
+    Dense(Mlp),
+    Mixture(Mixture),
+}
+
+impl FeedForward {
+    pub(crate) fn load(
+        weights: &mut Weights,
+        prefix: &str,
+        layer: usize,
+        config: &ModelConfig,
+    ) -> Result<Self> {
+        match config.experts.as_ref().filter(|experts| experts.at(layer)) {
+            Some(experts) => Ok(Self::Mixture(Mixture::load(weights, prefix, config, experts)?)),
+            None => Ok(Self::Dense(Mlp::load(weights, prefix, config, config.intermediate_size)?)),
+        }
+    }
+
+    /// `x`: `[tokens, hidden]`.
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Dense(mlp) => mlp.forward(x),
+            Self::Mixture(mixture) => mixture.forward(x),
+        }
+    }
+}
+
+/// `down(silu(gate(x)) * up(x))`.
 #[derive(Debug)]
 pub(crate) struct Mlp {
     gate: Linear,
@@ -14,18 +44,74 @@ pub(crate) struct Mlp {
 }
 
 impl Mlp {
-    pub(crate) fn load(weights: &mut Weights, prefix: &str, config: &ModelConfig) -> Result<Self> {
-        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+    fn load(weights: &mut Weights, prefix: &str, config: &ModelConfig, inner: usize) -> Result<Self> {
+        let (hidden, bias) = (config.hidden_size, config.mlp_bias);
         Ok(Self {
-            gate: weights.linear(&format!("{prefix}.gate_proj.weight"), hidden, inner)?,
-            up: weights.linear(&format!("{prefix}.up_proj.weight"), hidden, inner)?,
-            down: weights.linear(&format!("{prefix}.down_proj.weight"), inner, hidden)?,
+            gate: weights.linear(&format!("{prefix}.gate_proj"), hidden, inner, bias)?,
+            up: weights.linear(&format!("{prefix}.up_proj"), hidden, inner, bias)?,
+            down: weights.linear(&format!("{prefix}.down_proj"), inner, hidden, bias)?,
         })
     }
 
-    /// `x`: `[tokens, hidden]`.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let gate = self.gate.forward(x)?.silu()?;
-        Ok(self.down.forward(&(gate * self.up.forward(x)?)?)?)
+        self.down.forward(&(gate * self.up.forward(x)?)?)
+    }
+}
+
+/// Each token goes to the few experts that a router likes best (Qwen3-MoE).
+#[derive(Debug)]
+pub(crate) struct Mixture {
+    router: Linear,
+    experts: Vec<Mlp>,
+    per_token: usize,
+    normalised: bool,
+}
+
+impl Mixture {
+    fn load(weights: &mut Weights, prefix: &str, config: &ModelConfig, of: &Experts) -> Result<Self> {
+        let expert = |weights: &mut Weights, index: usize| {
+            Mlp::load(weights, &format!("{prefix}.experts.{index}"), config, of.intermediate_size)
+        };
+        Ok(Self {
+            router: weights.linear(&format!("{prefix}.gate"), config.hidden_size, of.count, false)?,
+            experts: (0..of.count).map(|index| expert(weights, index)).collect::<Result<_>>()?,
+            per_token: of.per_token,
+            normalised: of.normalised,
+        })
+    }
+
+    /// Each expert runs once, over all the tokens that chose it.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let scores = self.router.forward(x)?.to_dtype(DType::F32)?;
+        let scores = candle_nn::ops::softmax(&scores, D::Minus1)?.to_vec2::<f32>()?;
+        let mut visits: Vec<(Vec<u32>, Vec<f32>)> = vec![Default::default(); self.experts.len()];
+        for (token, row) in (0u32..).zip(&scores) {
+            for (expert, weight) in self.choice(row) {
+                visits[expert].0.push(token);
+                visits[expert].1.push(weight);
+            }
+        }
+        let mut out = x.zeros_like()?;
+        for (expert, (tokens, weights)) in self.experts.iter().zip(visits) {
+            if tokens.is_empty() {
+                continue;
+            }
+            let count = tokens.len();
+            let tokens = Tensor::from_vec(tokens, count, x.device())?;
+            let weights = Tensor::from_vec(weights, (count, 1), x.device())?.to_dtype(x.dtype())?;
+            let part = expert.forward(&x.index_select(&tokens, 0)?)?.broadcast_mul(&weights)?;
+            out = out.index_add(&tokens, &part, 0)?;
+        }
+        Ok(out)
+    }
+
+    /// The best experts of one token and their weights; ties go to the earlier expert.
+    fn choice(&self, scores: &[f32]) -> Vec<(usize, f32)> {
+        let mut order: Vec<usize> = (0..scores.len()).collect();
+        order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
+        order.truncate(self.per_token);
+        let sum: f32 = if self.normalised { order.iter().map(|&e| scores[e]).sum() } else { 1.0 };
+        order.into_iter().map(|expert| (expert, scores[expert] / sum)).collect()
     }
 }

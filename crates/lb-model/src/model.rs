@@ -1,11 +1,11 @@
 //! The decoder.
 
 use candle_core::{DType, Device, Tensor};
-use candle_nn::{Linear, Module};
 
 use crate::attention::causal_mask;
 use crate::config::check;
 use crate::layer::DecoderLayer;
+use crate::matrix::{Linear, Matrix};
 use crate::norm::RmsNorm;
 use crate::rope::Rope;
 use crate::weights::Weights;
@@ -14,17 +14,18 @@ use crate::{Error, KvCache, ModelConfig, Result};
 /// Slots reserved behind a prefill, so that an answer does not move the whole cache to a larger buffer.
 const HEADROOM: usize = 256;
 
-/// A Qwen3 decoder. It holds no cache: every call names the [`KvCache`] it reads and extends.
+/// A decoder of any family. It holds no cache: every call names the [`KvCache`] it reads and extends.
 #[derive(Debug)]
-pub struct Qwen3 {
+pub struct Decoder {
     config: ModelConfig,
-    embedding: Tensor,
+    embedding: Matrix,
     pub(crate) layers: Vec<DecoderLayer>,
     norm: RmsNorm,
     head: Linear,
     pub(crate) rope: Rope,
     device: Device,
     dtype: DType,
+    compute: DType,
 }
 
 /// How a long input is read.
@@ -57,10 +58,10 @@ pub(crate) enum Rows {
     All,
 }
 
-impl Qwen3 {
+impl Decoder {
     pub(crate) fn load(config: ModelConfig, mut weights: Weights, device: &Device) -> Result<Self> {
         let (vocab, hidden) = (config.vocab_size, config.hidden_size);
-        let embedding = weights.take("model.embed_tokens.weight", &[vocab, hidden])?;
+        let embedding = weights.matrix("model.embed_tokens.weight", vocab, hidden)?;
         let layers = (0..config.num_hidden_layers)
             .map(|index| DecoderLayer::load(&mut weights, index, &config))
             .collect::<Result<Vec<_>>>()?;
@@ -68,17 +69,23 @@ impl Qwen3 {
         let head = if config.tie_word_embeddings {
             Linear::new(embedding.clone(), None)
         } else {
-            weights.linear("lm_head.weight", hidden, vocab)?
+            weights.linear("lm_head", hidden, vocab, false)?
         };
-        let dtype = weights.dtype();
+        let (dtype, compute) = (weights.dtype(), weights.compute());
         weights.finish(config.tie_word_embeddings)?;
         let rope = Rope::new(&config, device);
-        Ok(Self { config, embedding, layers, norm, head, rope, device: device.clone(), dtype })
+        Ok(Self { config, embedding, layers, norm, head, rope, device: device.clone(), dtype, compute })
     }
 
     /// The model's shape.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// dtype of the activations, and of the queries that are handed out: f32 on the CPU and for quantised weights, else
+    /// that of the weights.
+    pub fn compute_dtype(&self) -> DType {
+        self.compute
     }
 
     /// dtype of weights and of the caches it makes.
@@ -187,7 +194,7 @@ impl Qwen3 {
     }
 
     pub(crate) fn check_input(&self, tokens: &[u32], cache: &KvCache) -> Result<()> {
-        let (vocab_size, limit) = (self.config.vocab_size, self.config.max_position_embeddings);
+        let (vocab_size, limit) = (self.config.vocab_size, self.config.position_limit());
         if tokens.is_empty() {
             return Err(Error::Empty { arg: "tokens" });
         }
@@ -239,7 +246,7 @@ impl Qwen3 {
 
     /// `[tokens, hidden]`.
     pub(crate) fn embed(&self, tokens: &[u32]) -> Result<Tensor> {
-        Ok(self.embedding.index_select(&Tensor::new(tokens, &self.device)?, 0)?)
+        self.embedding.rows(tokens, self.compute, &self.device)
     }
 
     /// From the residual stream behind the last layer to `[tokens or 1, vocab]`, f32.

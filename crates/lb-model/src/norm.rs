@@ -14,7 +14,7 @@ pub(crate) struct RmsNorm {
 
 impl RmsNorm {
     pub(crate) fn load(weights: &mut Weights, name: &str, width: usize, eps: f64) -> Result<Self> {
-        Ok(Self { gain: weights.take(name, &[width])?, eps: eps as f32 })
+        Ok(Self { gain: weights.vector(name, width)?, eps: eps as f32 })
     }
 
     /// Any shape whose last dimension is the norm's width.

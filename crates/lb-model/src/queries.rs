@@ -4,9 +4,9 @@ use candle_core::Tensor;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{Error, Qwen3, Result};
+use crate::{Error, Decoder, Result};
 
-impl Qwen3 {
+impl Decoder {
     /// Joins queries that were captured one part after another, so that rows are again ordered (head of the group,
     /// token).
     ///
@@ -59,7 +59,7 @@ impl Qwen3 {
     /// [`Error::Empty`] for a count of 0, [`Error::ContextOverflow`].
     pub fn random_queries(&self, count: usize, position: usize, seed: u64) -> Result<Vec<Tensor>> {
         let config = self.config();
-        let (positions, limit) = (position.saturating_add(count), config.max_position_embeddings);
+        let (positions, limit) = (position.saturating_add(count), config.position_limit());
         if count == 0 {
             return Err(Error::Empty { arg: "count" });
         }
@@ -72,7 +72,7 @@ impl Qwen3 {
         let mut draw = || -> Result<Tensor> {
             let numbers = normal(&mut rng, config.num_attention_heads * count * config.head_dim);
             let x = Tensor::from_vec(numbers, shape, self.device())?;
-            Ok(x.to_dtype(self.dtype())?)
+            Ok(x.to_dtype(self.compute_dtype())?)
         };
         self.layers.iter().map(|layer| layer.as_queries(&draw()?, &rotation)).collect()
     }

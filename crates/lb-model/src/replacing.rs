@@ -6,9 +6,9 @@ use lb_am::{CompactedLayer, LayerKv};
 use crate::attention::causal_mask;
 use crate::cache::Chunk;
 use crate::model::Rows;
-use crate::{Captured, KvCache, Qwen3, Result};
+use crate::{Captured, KvCache, Decoder, Result};
 
-/// What [`Qwen3::forward_replacing`] hands out.
+/// What [`Decoder::forward_replacing`] hands out.
 #[derive(Debug)]
 pub struct Replaced {
     /// The replaced layers and behind them the tokens' own keys and values; cut back to the length of the full cache
@@ -18,7 +18,7 @@ pub struct Replaced {
     pub captured: Captured,
 }
 
-impl Qwen3 {
+impl Decoder {
     /// Reads `tokens` behind `full` while `replace` exchanges one layer after another: it gets the layer's index, the
     /// queries of the tokens and the layer, and what it returns is what these queries attend to. So the queries of
     /// layer l come from a residual stream that has run through the replaced layers before it (AM, arXiv 2602.16284,

@@ -3,9 +3,9 @@
 use candle_core::Tensor;
 
 use crate::config::check;
-use crate::{Error, Qwen3, Result};
+use crate::{Error, Decoder, Result};
 
-impl Qwen3 {
+impl Decoder {
     /// Keys that were cached at `positions`, as they are `by` positions later (earlier where `by` is negative). Rotations
     /// add up, so nothing else about a key changes (AM, arXiv 2602.16284, text-based chunking).
     ///
@@ -24,7 +24,7 @@ impl Qwen3 {
             let expected = format!("[kv_heads, {}, head_dim]", positions.len());
             return Err(Error::Shape { arg: "keys", expected, got: keys.dims().to_vec() });
         }
-        let limit = self.config().max_position_embeddings;
+        let limit = self.config().position_limit();
         for position in positions {
             let moved = i64::from(*position).saturating_add(by as i64);
             check(moved >= 0, "by", by, "must not move a key to a position below 0")?;

@@ -1,16 +1,22 @@
 //! A safetensors file, opened once and read tensor by tensor.
 //!
-//! Plain reads rather than a memory map: no `unsafe`, and a file that is cut short under us is an error instead of
-//! a signal. Loading holds one stored tensor at a time.
+//! Checkpoints are mapped: 16-bit weights are then used where they lie in the file, and processes share them. Saved
+//! caches are read plainly, so that one that is cut short under us is an error instead of a signal.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+use memmap2::Mmap;
+use rayon::prelude::*;
 use serde::Deserialize;
 
+use crate::matrix::Bits;
 use crate::{Error, Result};
 
 /// Larger headers are refused, like in the reference implementation.
@@ -31,47 +37,84 @@ struct Header {
     tensors: BTreeMap<String, Info>,
 }
 
-trait ReadSeek: Read + Seek + Send {}
-impl<T: Read + Seek + Send> ReadSeek for T {}
+/// Where the bytes are.
+enum Content {
+    File(File),
+    Mapped(Arc<Mmap>),
+    #[cfg(feature = "embedded")]
+    Static(&'static [u8]),
+}
+
+impl Content {
+    fn bytes(&mut self, range: Range<usize>) -> std::io::Result<Cow<'_, [u8]>> {
+        match self {
+            Self::File(file) => {
+                let mut bytes = vec![0; range.len()];
+                file.seek(SeekFrom::Start(range.start as u64))?;
+                file.read_exact(&mut bytes)?;
+                Ok(Cow::Owned(bytes))
+            }
+            Self::Mapped(map) => Ok(Cow::Borrowed(&map[range])),
+            #[cfg(feature = "embedded")]
+            Self::Static(bytes) => Ok(Cow::Borrowed(&bytes[range])),
+        }
+    }
+}
 
 /// An open file whose header fits its length.
 pub(crate) struct SafeFile {
     path: PathBuf,
-    reader: Box<dyn ReadSeek>,
-    data_start: u64,
+    content: Content,
+    data_start: usize,
     header: Header,
 }
 
+/// Maps a file for reading.
+pub(crate) fn map(path: &Path) -> Result<Arc<Mmap>> {
+    let io = |source| Error::Io { path: path.to_path_buf(), source };
+    let file = File::open(path).map_err(io)?;
+    #[allow(unsafe_code, reason = "a mapped file is unsound only if another process cuts it, as for every loader that maps")]
+    let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+    Ok(Arc::new(map))
+}
+
 impl SafeFile {
+    /// Reads a file plainly.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let io = |source| Error::Io { path: path.to_path_buf(), source };
         let file = File::open(path).map_err(io)?;
         let len = file.metadata().map_err(io)?.len();
-        Self::read_header(Box::new(file), len, path)
+        Self::read_header(Content::File(file), len, path)
+    }
+
+    /// Maps a file, whose weights may then be used in place.
+    pub(crate) fn map(path: &Path) -> Result<Self> {
+        let map = map(path)?;
+        let len = map.len() as u64;
+        Self::read_header(Content::Mapped(map), len, path)
     }
 
     #[cfg(feature = "embedded")]
     pub(crate) fn from_static(bytes: &'static [u8], path: &Path) -> Result<Self> {
-        Self::read_header(Box::new(std::io::Cursor::new(bytes)), bytes.len() as u64, path)
+        Self::read_header(Content::Static(bytes), bytes.len() as u64, path)
     }
 
-    fn read_header(mut reader: Box<dyn ReadSeek>, len: u64, path: &Path) -> Result<Self> {
+    fn read_header(mut content: Content, len: u64, path: &Path) -> Result<Self> {
         let corrupt = |reason: String| Error::Corrupt { path: path.to_path_buf(), reason };
         let io = |source| Error::Io { path: path.to_path_buf(), source };
         if len < 8 {
             return Err(corrupt(format!("{len} bytes are too few for a header")));
         }
-        let mut size = [0; 8];
-        reader.read_exact(&mut size).map_err(io)?;
-        let size = u64::from_le_bytes(size);
+        let size = content.bytes(0..8).map_err(io)?;
+        let size = u64::from_le_bytes(std::array::from_fn(|i| size[i]));
         if size > MAX_HEADER.min(len - 8) {
             return Err(corrupt(format!("a header of {size} bytes in a file of {len}")));
         }
-        let mut json = vec![0; size as usize];
-        reader.read_exact(&mut json).map_err(io)?;
+        let json = content.bytes(8..8 + size as usize).map_err(io)?;
         let header: Header = serde_json::from_slice(&json).map_err(|e| corrupt(format!("header: {e}")))?;
         check_extents(&header, len - 8 - size).map_err(corrupt)?;
-        Ok(Self { path: path.to_path_buf(), reader, data_start: 8 + size, header })
+        drop(json);
+        Ok(Self { path: path.to_path_buf(), content, data_start: 8 + size as usize, header })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -96,21 +139,37 @@ impl SafeFile {
 
     /// Reads one tensor in its stored dtype.
     pub(crate) fn load(&mut self, name: &str, device: &Device) -> Result<Tensor> {
-        let (bytes, dtype, shape) = self.read(name)?;
+        let (dtype, shape, range) = self.find(name)?;
+        let bytes = self.read(range)?;
         Ok(Tensor::from_raw_buffer(&bytes, dtype, &shape, device)?)
     }
 
     /// Like `load`, and refuses NaN and infinities.
     pub(crate) fn load_finite(&mut self, name: &str, device: &Device) -> Result<Tensor> {
-        let (bytes, dtype, shape) = self.read(name)?;
-        if !all_finite(&bytes, dtype) {
-            return Err(Error::NonFinite { tensor: name.to_string(), file: self.path.clone() });
-        }
+        let (dtype, shape, range) = self.find(name)?;
+        self.require_finite(name, dtype, range.clone())?;
+        let bytes = self.read(range)?;
         Ok(Tensor::from_raw_buffer(&bytes, dtype, &shape, device)?)
     }
 
-    fn read(&mut self, name: &str) -> Result<(Vec<u8>, DType, Vec<usize>)> {
-        let (file, io_path) = (self.path.clone(), self.path.clone());
+    /// The 16-bit numbers of a tensor, in place where the file is mapped. Refuses NaN and infinities.
+    pub(crate) fn bits(&mut self, name: &str) -> Result<Bits> {
+        let (dtype, _, range) = self.find(name)?;
+        self.require_finite(name, dtype, range.clone())?;
+        match &self.content {
+            Content::Mapped(map) => Ok(Bits::mapped(map, range)),
+            _ => Ok(Bits::copied(&self.read(range)?)),
+        }
+    }
+
+    fn require_finite(&mut self, name: &str, dtype: DType, range: Range<usize>) -> Result<()> {
+        let finite = all_finite(&self.read(range)?, dtype);
+        let error = || Error::NonFinite { tensor: name.to_string(), file: self.path.clone() };
+        if finite { Ok(()) } else { Err(error()) }
+    }
+
+    fn find(&self, name: &str) -> Result<(DType, Vec<usize>, Range<usize>)> {
+        let file = self.path.clone();
         let Some(info) = self.header.tensors.get(name) else {
             return Err(Error::MissingTensor { name: name.to_string(), file });
         };
@@ -118,11 +177,13 @@ impl SafeFile {
             return Err(Error::TensorDtype { name: name.to_string(), file, got: info.dtype.clone() });
         };
         let (start, end) = info.data_offsets;
-        let mut bytes = vec![0; (end - start) as usize];
-        let read = self.reader.seek(SeekFrom::Start(self.data_start + start));
-        read.and_then(|_| self.reader.read_exact(&mut bytes))
-            .map_err(|source| Error::Io { path: io_path, source })?;
-        Ok((bytes, dtype, info.shape.clone()))
+        let range = self.data_start + start as usize..self.data_start + end as usize;
+        Ok((dtype, info.shape.clone(), range))
+    }
+
+    fn read(&mut self, range: Range<usize>) -> Result<Cow<'_, [u8]>> {
+        let path = &self.path;
+        self.content.bytes(range).map_err(|source| Error::Io { path: path.clone(), source })
     }
 }
 
@@ -162,10 +223,14 @@ fn float_dtype(name: &str) -> Option<DType> {
 
 /// An exponent of all ones is NaN or an infinity.
 fn all_finite(bytes: &[u8], dtype: DType) -> bool {
-    let narrow = |mask: u16| bytes.chunks_exact(2).all(|b| u16::from_le_bytes([b[0], b[1]]) & mask != mask);
-    match dtype {
-        DType::BF16 => narrow(0x7F80),
-        DType::F16 => narrow(0x7C00),
+    const PIECE: usize = 1 << 20;
+    let narrow = |bytes: &[u8], mask: u16| {
+        // No early end: the loop without one runs in vectors.
+        bytes.chunks_exact(2).fold(true, |ok, b| ok & (u16::from_le_bytes([b[0], b[1]]) & mask != mask))
+    };
+    bytes.par_chunks(PIECE).all(|bytes| match dtype {
+        DType::BF16 => narrow(bytes, 0x7F80),
+        DType::F16 => narrow(bytes, 0x7C00),
         _ => bytes.chunks_exact(4).all(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).is_finite()),
-    }
+    })
 }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use candle_core::{DType, Device, Tensor};
-use candle_nn::Linear;
 use serde::Deserialize;
 
 use crate::checkpoint::Source;
 use crate::config::read_json;
+use crate::matrix::{Linear, Matrix, Narrow};
 use crate::safefile::SafeFile;
 use crate::{Error, Result};
 
@@ -20,7 +20,8 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Tensors by name. Each is read from disk only when taken, so the peak is the model plus one stored tensor.
+/// Tensors by name. Each is read only when taken, so that the peak is the model plus one stored tensor; 16-bit weights
+/// that stay so are not even copied.
 pub(crate) struct Weights {
     files: Vec<SafeFile>,
     /// Tensors not taken yet, and the index of their file.
@@ -48,29 +49,67 @@ impl Weights {
         Ok(Self { files, names, origin, dtype, device: device.clone() })
     }
 
+    /// What matrices and caches are stored in.
     pub(crate) fn dtype(&self) -> DType {
         self.dtype
     }
 
-    /// Reads, checks and converts one tensor.
+    /// What activations, norms and biases are in: the CPU sums everything in f32.
+    pub(crate) fn compute(&self) -> DType {
+        if matches!(self.device, Device::Cpu) { DType::F32 } else { self.dtype }
+    }
+
+    /// A norm's gains or a bias.
     ///
     /// # Errors
     /// `MissingTensor`, `TensorShape`, `TensorDtype`, `NonFinite`, each naming tensor and file.
-    pub(crate) fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+    pub(crate) fn vector(&mut self, name: &str, len: usize) -> Result<Tensor> {
+        let compute = self.compute();
+        let device = self.device.clone();
+        Ok(self.claim(name, &[len])?.load_finite(name, &device)?.to_dtype(compute)?)
+    }
+
+    /// A weight `[rows, columns]`.
+    ///
+    /// # Errors
+    /// Those of [`vector`](Self::vector).
+    pub(crate) fn matrix(&mut self, name: &str, rows: usize, columns: usize) -> Result<Matrix> {
+        let (dtype, compute, device) = (self.dtype, self.compute(), self.device.clone());
+        let file = self.claim(name, &[rows, columns])?;
+        if dtype == compute {
+            return Ok(Matrix::Dense(file.load_finite(name, &device)?.to_dtype(dtype)?));
+        }
+        if file.dtype(name) == Some(dtype) {
+            return Ok(Matrix::Narrow(Narrow::new(file.bits(name)?, dtype, rows, columns)?));
+        }
+        let narrowed = file.load_finite(name, &device)?.to_dtype(dtype)?;
+        Ok(Matrix::Narrow(Narrow::from_tensor(&narrowed)?))
+    }
+
+    /// The projection `{prefix}.weight`, `[outputs, inputs]`, and `{prefix}.bias` if it has one.
+    pub(crate) fn linear(
+        &mut self,
+        prefix: &str,
+        inputs: usize,
+        outputs: usize,
+        bias: bool,
+    ) -> Result<Linear> {
+        let weight = self.matrix(&format!("{prefix}.weight"), outputs, inputs)?;
+        let bias = bias.then(|| self.vector(&format!("{prefix}.bias"), outputs)).transpose()?;
+        Ok(Linear::new(weight, bias))
+    }
+
+    /// The file of a tensor of this shape, which can be asked for once.
+    fn claim(&mut self, name: &str, shape: &[usize]) -> Result<&mut SafeFile> {
         let missing = || Error::MissingTensor { name: name.to_string(), file: self.origin.clone() };
         let index = self.names.remove(name).ok_or_else(missing)?;
         let file = &mut self.files[index];
         let got = file.shape(name).unwrap_or_default();
-        if got != shape {
-            let (name, file, got) = (name.to_string(), file.path().to_path_buf(), got.to_vec());
-            return Err(Error::TensorShape { name, file, expected: shape.to_vec(), got });
+        if got == shape {
+            return Ok(file);
         }
-        Ok(file.load_finite(name, &self.device)?.to_dtype(self.dtype)?)
-    }
-
-    /// A projection without bias from a weight `[outputs, inputs]`.
-    pub(crate) fn linear(&mut self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
-        Ok(Linear::new(self.take(name, &[outputs, inputs])?, None))
+        let (name, file, got) = (name.to_string(), file.path().to_path_buf(), got.to_vec());
+        Err(Error::TensorShape { name, file, expected: shape.to_vec(), got })
     }
 
     /// Fails when tensors were left over that the model should have used.
@@ -116,11 +155,7 @@ fn load_dtype(
         (None, Device::Cpu) => DType::F32,
         (None, _) => stored().unwrap_or(DType::F32),
     };
-    let ok = match device {
-        Device::Cpu => matches!(dtype, DType::F32 | DType::F16),
-        _ => matches!(dtype, DType::F32 | DType::F16 | DType::BF16),
-    };
-    let reason = "f32 or f16 on the CPU, also bf16 on a GPU";
-    crate::config::check(ok, "dtype", format!("{dtype:?}"), reason)?;
+    let ok = matches!(dtype, DType::F32 | DType::F16 | DType::BF16);
+    crate::config::check(ok, "dtype", format!("{dtype:?}"), "f32, f16 or bf16")?;
     Ok(dtype)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device};
 
-use crate::{ChatTemplate, Checkpoint, ModelConfig, Qwen3, Result, Tokenizer};
+use crate::{ChatTemplate, Checkpoint, ModelConfig, Decoder, Result, Tokenizer};
 
 /// Everything that is needed to turn text into text. Cloning shares the weights.
 #[derive(Debug, Clone)]
@@ -15,7 +15,7 @@ pub struct Worker {
 
 #[derive(Debug)]
 struct Inner {
-    model: Qwen3,
+    model: Decoder,
     tokenizer: Tokenizer,
     template: ChatTemplate,
     name: String,
@@ -39,12 +39,12 @@ impl Worker {
         Checkpoint::dir(path)?.load(&crate::device::auto()?, None)
     }
 
-    pub(crate) fn assemble(model: Qwen3, tokenizer: Tokenizer, template: ChatTemplate, name: String) -> Self {
+    pub(crate) fn assemble(model: Decoder, tokenizer: Tokenizer, template: ChatTemplate, name: String) -> Self {
         Self { inner: Arc::new(Inner { model, tokenizer, template, name }) }
     }
 
     /// The decoder.
-    pub fn model(&self) -> &Qwen3 {
+    pub fn model(&self) -> &Decoder {
         &self.inner.model
     }
 

@@ -20,7 +20,7 @@ use super::chunk::{Chunk, Tail};
 use super::{Geometry, KvCache};
 use crate::config::read_json;
 use crate::safefile::SafeFile;
-use crate::{Error, ModelConfig, Result};
+use crate::{Error, ModelConfig, Result, RopeScaling};
 
 const FORMAT: &str = "latent-briefing-kv-1";
 const RAGGED: &str = "latent-briefing-kv-2";
@@ -34,6 +34,8 @@ struct Header {
     kv_heads: usize,
     head_dim: usize,
     rope_theta: f64,
+    #[serde(default)]
+    rope_scaling: RopeScaling,
     limit: usize,
     /// By layer.
     chunks: Vec<Vec<ChunkHeader>>,
@@ -111,10 +113,12 @@ impl KvCache {
             }
             chunks.push(headers);
         }
-        let Geometry { layers, kv_heads, head_dim, rope_theta, limit } = self.geometry;
+        let Geometry { layers, kv_heads, head_dim, rope_theta, rope_scaling, limit } = self.geometry.clone();
         let ragged = chunks.iter().flatten().any(|chunk| chunk.counts.is_some());
         let (format, logical_len) = (if ragged { RAGGED } else { FORMAT }.to_string(), self.logical_len);
-        Ok((Header { format, logical_len, layers, kv_heads, head_dim, rope_theta, limit, chunks }, tensors))
+        let header =
+            Header { format, logical_len, layers, kv_heads, head_dim, rope_theta, rope_scaling, limit, chunks };
+        Ok((header, tensors))
     }
 
     /// Reads a cache for a model of shape `config`. Decoding from it gives the same bits as from the one saved.
@@ -132,7 +136,8 @@ impl KvCache {
             return Err(corrupt(&format!("the format {} is neither {FORMAT} nor {RAGGED}", header.format)));
         }
         let Header { layers, kv_heads, head_dim, rope_theta, limit, .. } = header;
-        let geometry = Geometry { layers, kv_heads, head_dim, rope_theta, limit };
+        let rope_scaling = header.rope_scaling.clone();
+        let geometry = Geometry { layers, kv_heads, head_dim, rope_theta, rope_scaling, limit };
         let dtype = file.dtype(&names(0, 0)[0]).unwrap_or(DType::F32);
         let mut cache = Self::new(config, dtype, device);
         if geometry != cache.geometry {

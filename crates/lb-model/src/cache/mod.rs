@@ -14,7 +14,7 @@ use lb_am::{Compacted, CompactedLayer, LayerKv};
 pub(crate) use chunk::{Chunk, SlotKind};
 pub(crate) use layer::LayerCache;
 
-use crate::{Error, ModelConfig, Result};
+use crate::{Error, ModelConfig, Result, RopeScaling};
 
 /// Keys and values of everything a model has read, layer by layer, with biases where it was compacted.
 ///
@@ -36,6 +36,7 @@ pub(crate) struct Geometry {
     pub(crate) kv_heads: usize,
     pub(crate) head_dim: usize,
     pub(crate) rope_theta: f64,
+    pub(crate) rope_scaling: RopeScaling,
     pub(crate) limit: usize,
 }
 
@@ -46,7 +47,8 @@ impl Geometry {
             kv_heads: config.num_key_value_heads,
             head_dim: config.head_dim,
             rope_theta: config.rope_theta,
-            limit: config.max_position_embeddings,
+            rope_scaling: config.rope_scaling.clone(),
+            limit: config.position_limit(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Rotary position embedding, the one place that rotates anything.
 
+mod frequencies;
+
 use std::sync::Mutex;
 
 use candle_core::{DType, Device, Tensor};
@@ -10,6 +12,8 @@ use crate::{ModelConfig, Result};
 #[derive(Debug)]
 pub(crate) struct Rope {
     inv_freq: Vec<f32>,
+    /// What cos and sin are multiplied by (YaRN).
+    sharpening: f32,
     limit: usize,
     device: Device,
     tables: Mutex<Option<Tables>>,
@@ -31,13 +35,11 @@ pub(crate) struct Rotation {
 
 impl Rope {
     pub(crate) fn new(config: &ModelConfig, device: &Device) -> Self {
-        let theta = config.rope_theta as f32;
-        let dim = config.head_dim as f32;
-        // In f32 like transformers, so that angles at far positions round the same way as in training.
-        let inv_freq = (0..config.head_dim / 2).map(|i| 1.0 / theta.powf(2.0 * i as f32 / dim)).collect();
+        let (inv_freq, sharpening) = frequencies::frequencies(config);
         Self {
             inv_freq,
-            limit: config.max_position_embeddings,
+            sharpening,
+            limit: config.position_limit(),
             device: device.clone(),
             tables: Mutex::new(None),
         }
@@ -49,7 +51,7 @@ impl Rope {
         Ok(Rotation { cos: tables.cos.narrow(0, start, count)?, sin: tables.sin.narrow(0, start, count)? })
     }
 
-    /// The rotation from each of `positions` to the one `by` later.
+    /// The rotation from each of `positions` to the one `by` later. It only turns: cached keys are sharpened already.
     pub(crate) fn between(&self, positions: &[u32], by: isize) -> Result<Rotation> {
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
         for &position in positions {
@@ -75,8 +77,8 @@ impl Rope {
         for position in 0..rows {
             for inv_freq in &self.inv_freq {
                 let angle = f64::from(position as f32 * inv_freq);
-                cos.push(angle.cos() as f32);
-                sin.push(angle.sin() as f32);
+                cos.push(angle.cos() as f32 * self.sharpening);
+                sin.push(angle.sin() as f32 * self.sharpening);
             }
         }
         let table = |data: Vec<f32>| Tensor::from_vec(data, (rows, half), &self.device);

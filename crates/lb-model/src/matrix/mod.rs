@@ -1,0 +1,81 @@
+//! Weight matrices, each multiplied as it is stored.
+
+mod kernel;
+mod narrow;
+
+use std::sync::Arc;
+
+use candle_core::quantized::{QMatMul, QTensor};
+use candle_core::{DType, Device, Module, Tensor};
+
+pub(crate) use narrow::{Bits, Narrow};
+
+use crate::Result;
+
+/// A weight `[rows, columns]`. Cloning shares it.
+#[derive(Debug, Clone)]
+pub(crate) enum Matrix {
+    /// In the dtype of the activations.
+    Dense(Tensor),
+    /// bf16 or f16 on the CPU, widened while it is multiplied.
+    Narrow(Narrow),
+    /// Blocks of a GGUF file, multiplied by candle's kernels.
+    Quantized(Arc<Quantized>),
+}
+
+/// Both forms share the blocks.
+#[derive(Debug)]
+pub(crate) struct Quantized {
+    blocks: Arc<QTensor>,
+    product: QMatMul,
+}
+
+impl Matrix {
+    /// A quantised matrix.
+    pub(crate) fn quantized(blocks: QTensor) -> Result<Self> {
+        let blocks = Arc::new(blocks);
+        let product = QMatMul::from_arc(blocks.clone())?;
+        Ok(Self::Quantized(Arc::new(Quantized { blocks, product })))
+    }
+
+    /// `x Wᵀ`: `[tokens, columns]` to `[tokens, rows]`.
+    pub(crate) fn product(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Self::Dense(weight) => x.matmul(&weight.t()?)?,
+            Self::Narrow(weight) => weight.product(x)?,
+            Self::Quantized(weight) => weight.product.forward(x)?,
+        })
+    }
+
+    /// The rows of `ids`, `[ids, columns]`, in `dtype`.
+    pub(crate) fn rows(&self, ids: &[u32], dtype: DType, device: &Device) -> Result<Tensor> {
+        Ok(match self {
+            Self::Dense(weight) => weight.index_select(&Tensor::new(ids, device)?, 0)?,
+            Self::Narrow(weight) => weight.rows(ids)?,
+            Self::Quantized(weight) => weight.blocks.embedding(&Tensor::new(ids, device)?)?,
+        }
+        .to_dtype(dtype)?)
+    }
+}
+
+/// A projection `x Wᵀ + b`.
+#[derive(Debug, Clone)]
+pub(crate) struct Linear {
+    weight: Matrix,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    pub(crate) fn new(weight: Matrix, bias: Option<Tensor>) -> Self {
+        Self { weight, bias }
+    }
+
+    /// `x`: `[tokens, inputs]`; the result `[tokens, outputs]`.
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let y = self.weight.product(x)?;
+        match &self.bias {
+            None => Ok(y),
+            Some(bias) => Ok(y.broadcast_add(bias)?),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! bf16 and f16 weights on the CPU: read where they lie, in the file's own pages if need be, and summed in f32.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor};
+use half::slice::HalfBitsSliceExt;
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+use super::kernel;
+use crate::Result;
+use crate::config::check;
+
+/// With more rows of activations than this the whole matrix is widened once; below, each row of it on the fly.
+const FEW: usize = 12;
+
+/// 16-bit numbers, owned or in a mapped file. Cloning shares them.
+#[derive(Clone)]
+pub(crate) enum Bits {
+    Owned(Arc<[u16]>),
+    /// Byte range of a map; checked for alignment.
+    Mapped(Arc<memmap2::Mmap>, Range<usize>),
+}
+
+impl Bits {
+    /// The numbers at `range` of `map`, or a copy of them where they are not aligned.
+    pub(crate) fn mapped(map: &Arc<memmap2::Mmap>, range: Range<usize>) -> Self {
+        match bytemuck::try_cast_slice::<u8, u16>(&map[range.clone()]) {
+            Ok(_) if cfg!(target_endian = "little") => Self::Mapped(map.clone(), range),
+            _ => Self::copied(&map[range]),
+        }
+    }
+
+    /// Little-endian bytes.
+    pub(crate) fn copied(bytes: &[u8]) -> Self {
+        Self::Owned(bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect())
+    }
+
+    fn as_slice(&self) -> &[u16] {
+        match self {
+            Self::Owned(numbers) => numbers,
+            Self::Mapped(map, range) => bytemuck::cast_slice(&map[range.clone()]),
+        }
+    }
+}
+
+/// A matrix of 16-bit floats.
+#[derive(Clone)]
+pub(crate) struct Narrow {
+    bits: Bits,
+    dtype: DType,
+    rows: usize,
+    columns: usize,
+}
+
+impl fmt::Debug for Narrow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Narrow({:?}, [{}, {}])", self.dtype, self.rows, self.columns)
+    }
+}
+
+impl Narrow {
+    /// `bits` must be `rows * columns` numbers of `dtype`, which is BF16 or F16.
+    pub(crate) fn new(bits: Bits, dtype: DType, rows: usize, columns: usize) -> Result<Self> {
+        check(matches!(dtype, DType::BF16 | DType::F16), "dtype", format!("{dtype:?}"), "bf16 or f16")?;
+        let count = bits.as_slice().len();
+        check(count == rows * columns, "weight", count, "as many numbers as its shape says")?;
+        Ok(Self { bits, dtype, rows, columns })
+    }
+
+    /// A tensor in memory.
+    pub(crate) fn from_tensor(tensor: &Tensor) -> Result<Self> {
+        let (rows, columns) = tensor.dims2()?;
+        let flat = tensor.flatten_all()?;
+        let numbers: Vec<u16> = match tensor.dtype() {
+            DType::BF16 => flat.to_vec1::<bf16>()?.into_iter().map(bf16::to_bits).collect(),
+            _ => flat.to_dtype(DType::F16)?.to_vec1::<f16>()?.into_iter().map(f16::to_bits).collect(),
+        };
+        let dtype = if tensor.dtype() == DType::BF16 { DType::BF16 } else { DType::F16 };
+        Self::new(Bits::Owned(numbers.into()), dtype, rows, columns)
+    }
+
+    fn row(&self, index: usize) -> &[u16] {
+        &self.bits.as_slice()[index * self.columns..(index + 1) * self.columns]
+    }
+
+    /// The rows of `ids`, f32; the ids are in range.
+    pub(crate) fn rows(&self, ids: &[u32]) -> Result<Tensor> {
+        let mut out = vec![0f32; ids.len() * self.columns];
+        for (&id, to) in ids.iter().zip(out.chunks_exact_mut(self.columns)) {
+            self.widen(self.row(id as usize), to);
+        }
+        Ok(Tensor::from_vec(out, (ids.len(), self.columns), &Device::Cpu)?)
+    }
+
+    /// `x Wᵀ`: f32 `[tokens, columns]` to f32 `[tokens, rows]`.
+    pub(crate) fn product(&self, x: &Tensor) -> Result<Tensor> {
+        if x.dim(0)? <= FEW {
+            return Ok(x.contiguous()?.apply_op1_no_bwd(self)?);
+        }
+        let mut wide = vec![0f32; self.rows * self.columns];
+        let piece = self.columns * 64;
+        wide.par_chunks_mut(piece)
+            .zip(self.bits.as_slice().par_chunks(piece))
+            .for_each(|(to, from)| self.widen(from, to));
+        let wide = Tensor::from_vec(wide, (self.rows, self.columns), &Device::Cpu)?;
+        Ok(x.matmul(&wide.t()?)?)
+    }
+
+    fn widen(&self, from: &[u16], to: &mut [f32]) {
+        match self.dtype {
+            DType::BF16 => kernel::widen_bf16(from, to),
+            _ => half::slice::HalfFloatSliceExt::convert_to_f32_slice(from.reinterpret_cast::<f16>(), to),
+        }
+    }
+
+    /// `out[token][row]`, a few tokens, one row of the weight after another.
+    fn few(&self, x: &[f32], tokens: usize) -> Vec<f32> {
+        let (rows, columns) = (self.rows, self.columns);
+        let mut by_row = vec![0f32; rows * tokens];
+        let together = (1_usize << 14).div_ceil(columns.max(1)).max(8);
+        by_row.par_chunks_mut(together * tokens).enumerate().for_each(|(piece, out)| {
+            let first = piece * together;
+            let weights = &self.bits.as_slice()[first * columns..];
+            match self.dtype {
+                DType::BF16 => kernel::dots::<kernel::Bf16>(weights, x, columns, tokens, out),
+                _ => kernel::dots::<kernel::F16>(weights, x, columns, tokens, out),
+            }
+        });
+        if tokens == 1 {
+            return by_row;
+        }
+        let mut out = vec![0f32; rows * tokens];
+        for (row, values) in by_row.chunks_exact(tokens).enumerate() {
+            for (token, value) in values.iter().enumerate() {
+                out[token * rows + row] = *value;
+            }
+        }
+        out
+    }
+}
+
+impl CustomOp1 for Narrow {
+    fn name(&self) -> &'static str {
+        "narrow-product"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (tokens, columns) = layout.shape().dims2()?;
+        if columns != self.columns {
+            candle_core::bail!("{columns} columns against a weight of {}", self.columns);
+        }
+        let Some((from, to)) = layout.contiguous_offsets() else {
+            candle_core::bail!("activations must be contiguous");
+        };
+        let out = self.few(&x.as_slice::<f32>()?[from..to], tokens);
+        Ok((CpuStorage::F32(out), Shape::from((tokens, self.rows))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Tensor};
+
+    use super::{FEW, Narrow};
+
+    /// Both ways to multiply, against the widened matrix; odd sizes, so that every tail is met.
+    #[test]
+    fn products_are_those_of_the_widened_matrix() -> crate::Result<()> {
+        for dtype in [DType::BF16, DType::F16] {
+            for (rows, columns) in [(1, 1), (3, 17), (37, 130), (64, 256), (5, 1031)] {
+                let weight = Tensor::randn(0f32, 1.0, (rows, columns), &Device::Cpu)?.to_dtype(dtype)?;
+                let narrow = Narrow::from_tensor(&weight)?;
+                for tokens in [1, 2, 3, 7, FEW, FEW + 1] {
+                    let x = Tensor::randn(0f32, 1.0, (tokens, columns), &Device::Cpu)?;
+                    let expected = x.matmul(&weight.to_dtype(DType::F32)?.t()?)?;
+                    let error = (narrow.product(&x)? - &expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
+                    assert!(error < 1e-6 * columns as f32, "{dtype:?} {rows}x{columns}, {tokens}: {error}");
+                }
+                let rows = narrow.rows(&[rows as u32 - 1])?.flatten_all()?.to_vec1::<f32>()?;
+                let last = weight.to_dtype(DType::F32)?.to_vec2::<f32>()?.pop().unwrap();
+                assert_eq!(rows, last);
+            }
+        }
+        Ok(())
+    }
+}
