@@ -8,6 +8,8 @@ from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config, Q
 EOS = 302
 BOS = 300
 LONG_PROMPT = 4300
+# Large enough that a decoder with another epsilon is caught.
+EPSILON = {"rms_norm_eps": 1e-2}
 
 
 @dataclasses.dataclass
@@ -83,7 +85,9 @@ QWEN3 = [
             # The model card's advice: the field is added, max_position_embeddings stays what it was.
             "config.model_card.json": {"max_position_embeddings": 2560},
             # Qwen2.5's model cards name the kind `type`.
-            "config.type_key.json": {"rope_scaling": {"type": "yarn", "factor": 4, "original_max_position_embeddings": 2048}},
+            "config.type_key.json": {
+                "rope_scaling": {"type": "yarn", "factor": 4, "original_max_position_embeddings": 2048}
+            },
         },
         prompt_tokens=LONG_PROMPT,
     ),
@@ -107,7 +111,7 @@ QWEN3 = [
         head_gain=(1.0, 2.6),
         prompt_tokens=LONG_PROMPT,
     ),
-    Spec("qwen3_bias", "qwen3", 25, shape(2, 24, 48, 3, 3, 12, True, attention_bias=True) | rope(theta=1e6)),
+    Spec("qwen3_bias", "qwen3", 25, shape(2, 24, 48, 3, 3, 12, True, attention_bias=True, **EPSILON) | rope(theta=1e6)),
 ]
 
 MOE = dict(moe_intermediate_size=16, num_experts=8, num_experts_per_tok=2)
@@ -116,7 +120,7 @@ QWEN3_MOE = [
         "qwen3_moe",
         "qwen3_moe",
         31,
-        shape(2, 24, 40, 8, 1, 8, norm_topk_prob=True, **MOE) | rope(theta=1e6),
+        shape(2, 24, 40, 8, 1, 8, norm_topk_prob=True, **MOE, **EPSILON) | rope(theta=1e6),
         dtype=torch.bfloat16,
         shard="60KB",
         hub_fields={"max_window_layers": 2, "bos_token_id": BOS},
@@ -135,7 +139,7 @@ QWEN2 = [
         "qwen2_tied",
         "qwen2",
         41,
-        shape(2, 36, 48, 6, 2, tied=True) | rope(theta=1e6),
+        shape(2, 36, 48, 6, 2, tied=True, **EPSILON) | rope(theta=1e6),
         hub_fields={"sliding_window": 512, "max_window_layers": 1, "bos_token_id": BOS},
     ),
     Spec(
@@ -177,7 +181,7 @@ LLAMA = [
         "llama_bias",
         "llama",
         53,
-        shape(2, 30, 44, 5, 1, 8, True, bos_token_id=BOS, attention_bias=True, mlp_bias=True) | rope(),
+        shape(2, 30, 44, 5, 1, 8, True, bos_token_id=BOS, attention_bias=True, mlp_bias=True, **EPSILON) | rope(),
     ),
 ]
 
@@ -186,7 +190,8 @@ MISTRAL = [
         "mistral",
         "mistral",
         61,
-        shape(2, 32, 48, 8, 2, 10, True, bos_token_id=BOS, sliding_window=None, rms_norm_eps=1e-5) | rope(theta=1e6),
+        shape(2, 32, 48, 8, 2, 10, True, bos_token_id=BOS, sliding_window=None, **EPSILON) | rope(theta=1e6),
+        dtype=torch.bfloat16,
     ),
 ]
 
