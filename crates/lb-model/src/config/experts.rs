@@ -28,8 +28,11 @@ impl Experts {
     }
 
     pub(super) fn parse(fields: &mut Fields<'_>) -> Result<Self> {
+        // transformers 5 renamed the field.
+        let renamed: Option<usize> = fields.optional("num_local_experts")?;
+        let count: Option<usize> = fields.optional("num_experts")?;
         Ok(Self {
-            count: fields.take("num_experts")?,
+            count: count.or(renamed).map_or_else(|| fields.missing("num_experts"), Ok)?,
             per_token: fields.take("num_experts_per_tok")?,
             intermediate_size: fields.take("moe_intermediate_size")?,
             normalised: fields.take_or("norm_topk_prob", false)?,

@@ -59,9 +59,8 @@ impl RopeScaling {
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
-        let above = |field, value: f64| {
-            check(value > 0.0 && value.is_finite(), field, value, "above 0 and finite")
-        };
+        let above =
+            |field, value: f64| check(value > 0.0 && value.is_finite(), field, value, "above 0 and finite");
         match *self {
             Self::Default => Ok(()),
             Self::Linear { factor } => above("rope_scaling.factor", factor),
@@ -93,15 +92,17 @@ fn original(positions: usize) -> Result<()> {
 /// (transformers 4). Takes these fields out of `fields`.
 pub(super) fn parse(fields: &mut Fields<'_>, max_positions: usize) -> Result<(f64, RopeScaling)> {
     let top: Option<f64> = fields.optional("rope_theta")?;
-    let mut inner: Option<Map<String, Value>> = None;
-    let mut prefix = "rope_parameters";
-    for field in ["rope_scaling", "rope_parameters"] {
-        if let Some(map) = fields.optional(field)? {
-            (inner, prefix) = (Some(map), field);
+    let old: Option<Map<String, Value>> = fields.optional("rope_scaling")?;
+    let new: Option<Map<String, Value>> = fields.optional("rope_parameters")?;
+    let (prefix, map) = match (old, new) {
+        (None, None) => {
+            return Ok((top.map_or_else(|| fields.missing("rope_theta"), Ok)?, RopeScaling::Default));
         }
-    }
-    let Some(map) = inner else {
-        return Ok((top.map_or_else(|| fields.missing("rope_theta"), Ok)?, RopeScaling::Default));
+        (Some(map), None) => ("rope_scaling", map),
+        (None, Some(map)) => ("rope_parameters", map),
+        (Some(map), Some(_)) => {
+            return Err(unsupported("rope_scaling", &Value::from(map), "not beside rope_parameters"));
+        }
     };
     let mut rope = Fields { map, path: fields.path };
     let theta = match rope.optional("rope_theta")?.or(top) {
@@ -148,8 +149,7 @@ fn scaling(rope: &mut Fields<'_>, prefix: &str, max_positions: usize) -> Result<
 }
 
 fn yarn(rope: &mut Fields<'_>, max_positions: usize) -> Result<RopeScaling> {
-    let original_positions =
-        rope.optional("original_max_position_embeddings")?.unwrap_or(max_positions);
+    let original_positions = rope.optional("original_max_position_embeddings")?.unwrap_or(max_positions);
     let given: Option<f64> = rope.optional("factor")?;
     let factor = given.unwrap_or(max_positions as f64 / original_positions.max(1) as f64);
     let (mscale, all_dim): (Option<f64>, Option<f64>) =
