@@ -4,6 +4,7 @@ mod cache;
 mod capture;
 mod checkpoint;
 mod compacted;
+mod corrupt;
 mod families;
 mod generate;
 mod golden;

@@ -58,6 +58,7 @@ mod worker;
 pub use cache::KvCache;
 pub use checkpoint::Checkpoint;
 pub use config::{Experts, Family, ModelConfig, RopeScaling};
+pub use device::DeviceChoice;
 pub use error::{Error, Result};
 pub use generate::{Generation, StopReason};
 pub use model::{Captured, Decoder, PrefillOptions};
