@@ -6,6 +6,10 @@ mod checkpoint;
 mod compacted;
 mod generate;
 mod golden;
+#[cfg(feature = "hub")]
+mod hub;
+#[cfg(feature = "hub")]
+mod hub_faults;
 mod io;
 mod ragged;
 mod replacing;

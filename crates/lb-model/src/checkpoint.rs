@@ -106,10 +106,35 @@ impl Checkpoint {
         Ok(Self { source: Source::Dir(dir), name })
     }
 
+    /// A repository `org/name` (or `org/name@revision`) of the Hugging Face hub, from the cache or the network, with
+    /// the settings of the environment; [`Hub`](crate::hub::Hub) has more of them.
+    ///
+    /// # Errors
+    /// Those of [`Hub::checkpoint`](crate::hub::Hub::checkpoint).
+    #[cfg(feature = "hub")]
+    pub fn hub(name: &str) -> Result<Self> {
+        crate::hub::Hub::new(name)?.checkpoint()
+    }
+
+    /// A folder that goes by another name than its own.
+    #[cfg(feature = "hub")]
+    pub(crate) fn named(dir: PathBuf, name: String) -> Self {
+        Self { source: Source::Dir(dir), name }
+    }
+
     /// The small trained worker inside the binary.
     #[cfg(feature = "embedded")]
     pub fn embedded() -> Self {
         Self { source: Source::Embedded(crate::embedded::FILES), name: "embedded".to_string() }
+    }
+
+    /// The folder of the files, `None` for those inside the binary.
+    pub fn folder(&self) -> Option<&Path> {
+        match &self.source {
+            Source::Dir(dir) => Some(dir),
+            #[cfg(feature = "embedded")]
+            Source::Embedded(_) => None,
+        }
     }
 
     /// Reads, checks and converts everything. `dtype` is that of weights and cache; `None` means f32 on the CPU
