@@ -71,7 +71,7 @@ fn run(args: Args) -> Result<()> {
 fn show(bar: &ProgressBar, progress: Progress<'_>) {
     if bar.length() != progress.size {
         bar.set_message(progress.file.to_string());
-        bar.update(|state| state.set_len(progress.size.unwrap_or(0)));
+        bar.set_length(progress.size.unwrap_or(0));
         // Bytes of an earlier attempt are not part of the speed.
         bar.set_position(progress.done);
         bar.reset_eta();

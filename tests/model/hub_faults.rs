@@ -267,6 +267,26 @@ fn other_refusals_keep_their_status() {
 }
 
 #[test]
+fn an_optional_file_may_be_out_of_reach_only_when_all_else_is_cached() {
+    const TEMPLATE: &str = "chat_template.jinja";
+    let (cache, server) = start();
+    server.fault(TEMPLATE, Fault::Status(503, ""));
+    let hub = server.hub(cache.path());
+    for _ in 0..2 {
+        assert_eq!(failure(&hub.checkpoint().unwrap_err(), TEMPLATE), Failure::Status { status: 503 });
+    }
+    server.heal();
+    hub.checkpoint().unwrap();
+    fs::remove_file(in_repository(&cache, &format!("snapshots/{COMMIT}/{TEMPLATE}"))).unwrap();
+    server.fault(TEMPLATE, Fault::Status(503, ""));
+    let folder = hub.checkpoint().unwrap().folder().unwrap().to_path_buf();
+    assert!(!folder.join(TEMPLATE).exists());
+    server.heal();
+    hub.checkpoint().unwrap();
+    assert!(folder.join(TEMPLATE).is_file());
+}
+
+#[test]
 fn a_held_lock_is_waited_for_and_then_named() {
     let (cache, server) = start();
     server.put(COMMIT, BIG, big());

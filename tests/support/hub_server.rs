@@ -186,11 +186,13 @@ impl Drop for HubServer {
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    ring::digest::digest(&ring::digest::SHA256, bytes).as_ref().iter().map(|b| format!("{b:02x}")).collect()
+    format!("{:?}", ring::digest::digest(&ring::digest::SHA256, bytes))
+        .trim_start_matches("SHA256:")
+        .to_string()
 }
 
 fn is_large(file: &str) -> bool {
-    file.ends_with(".safetensors") || file.ends_with(".gguf")
+    Path::new(file).extension().is_some_and(|end| end == "safetensors" || end == "gguf")
 }
 
 fn serve(state: &State, stream: &TcpStream, address: SocketAddr) {
@@ -336,7 +338,7 @@ fn body(
         Some(Fault::Silent) => wait_while_open(state, out, b""),
         Some(Fault::Trickle) => wait_while_open(state, out, b"x"),
         Some(Fault::Endless) => loop {
-            out.write_all(&[b' '; 1 << 16])?;
+            out.write_all(&[b' '; 1 << 12])?;
         },
         _ => out.write_all(&bytes),
     }
@@ -353,7 +355,7 @@ fn wait_while_open(state: &State, mut out: &TcpStream, drop: &[u8]) -> std::io::
 fn send_headers(mut out: &TcpStream, status: u16, headers: &[(&str, String)]) -> std::io::Result<()> {
     let mut head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\n");
     for (name, value) in headers.iter().filter(|(_, value)| !value.is_empty()) {
-        head += &format!("{name}: {value}\r\n");
+        head.extend([name, ": ", value.as_str(), "\r\n"]);
     }
     out.write_all((head + "\r\n").as_bytes())
 }

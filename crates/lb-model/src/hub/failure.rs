@@ -62,8 +62,9 @@ pub enum Failure {
         /// The limit: [`Hub::timeout`](super::Hub::timeout).
         after: Duration,
     },
-    /// The connection ended before the file did. The next call goes on where this one ended.
-    #[error("the connection ended after {got} of {} bytes; the next attempt goes on from there", size.map_or("unknown".to_string(), |s| s.to_string()))]
+    /// The connection ended before the file did. The next call goes on where this one ended, if the hub announces
+    /// the file's sha256 (that of all weights), and starts over otherwise.
+    #[error("the connection ended after {got} of {} bytes; the next attempt at a large file goes on from there", size.map_or("unknown".to_string(), |s| s.to_string()))]
     Cut {
         /// Bytes on disk, under a name that nothing loads.
         got: u64,
@@ -87,7 +88,7 @@ pub enum Failure {
         limit: u64,
     },
     /// No space is left for the cache. What came is kept for the next call.
-    #[error("no space left on the disk of {}; what came is kept and the next attempt goes on from there", path.display())]
+    #[error("no space left on the disk of {}; what came of a large file is kept for the next attempt", path.display())]
     DiskFull {
         /// The file that was written.
         path: PathBuf,

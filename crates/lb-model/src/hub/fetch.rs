@@ -69,24 +69,14 @@ impl<'h> Fetch<'h> {
         for file in REQUIRED {
             self.get(file)?;
         }
-        // Before the weights: these are small, and what is wrong with them shows at once.
-        let weights_cached = self.weights_cached();
-        if !weights_cached {
-            self.optional()?;
-        }
         self.weights()?;
-        if weights_cached {
-            self.optional()?;
-        }
+        self.optional()?;
         self.remember()?;
         let config = self.get(CONFIG)?;
         Ok(config.parent().unwrap_or(&config).to_path_buf())
     }
 
-    fn weights_cached(&self) -> bool {
-        [SINGLE, INDEX].iter().any(|file| self.cached(file).is_some())
-    }
-
+    /// Only when all the rest came from the cache may the hub be out of reach: then the cache is the checkpoint.
     fn optional(&mut self) -> Result<()> {
         for file in OPTIONAL {
             match self.get(file) {
