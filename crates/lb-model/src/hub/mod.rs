@@ -21,8 +21,8 @@
 //! All files of a checkpoint come from one commit. A file appears under its name only when it has the announced size
 //! and, where the hub announces one (all weights), the announced sha256. Bytes of a broken download stay in the cache
 //! as `blobs/*.incomplete`, which nothing loads; the next call goes on from there (files without a sha256, which are
-//! small, start over). The server may be silent for
-//! [`Hub::timeout`] at most. The token goes to the endpoint alone, never to the storage host that it redirects to.
+//! small, start over). The server may be silent for [`Hub::timeout`] at most. The token goes to the endpoint
+//! alone, never to the storage host that it redirects to.
 //!
 //! The layout of the cache, the addresses and the repository API are those of the `hf-hub` crate. Its downloads are
 //! not used: they have no timeouts, check no sha256 and append to a partial file whatever the server sends.
