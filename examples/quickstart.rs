@@ -19,7 +19,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// Answer questions about an orchestrator's trajectory through six handoffs and compare them.
 #[derive(Parser)]
 struct Args {
-    /// A checkpoint folder in the Hugging Face layout instead of the built-in worker.
+    /// A checkpoint folder, or `org/name` on the Hugging Face hub, instead of the built-in worker.
     #[arg(long)]
     model: Option<PathBuf>,
     /// Keep what scores above median + TAU x MAD (0 to 1e6; higher keeps less).

@@ -61,10 +61,18 @@ fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     let size: u64 = std::fs::read_dir(&args.model)?
-        .filter_map(|entry| Some(entry.ok()?).filter(|e| e.path().extension().is_some_and(|x| x == "safetensors")))
+        .filter_map(|entry| {
+            Some(entry.ok()?).filter(|e| e.path().extension().is_some_and(|x| x == "safetensors"))
+        })
         .map(|entry| entry.metadata().map_or(0, |m| m.len()))
         .sum();
-    println!("{} MiB of weights, {} + {} tokens, medians of {}", size >> 20, args.prompt, args.decode, args.runs);
+    println!(
+        "{} MiB of weights, {} + {} tokens, medians of {}",
+        size >> 20,
+        args.prompt,
+        args.decode,
+        args.runs
+    );
     println!("{:<22}{:>10}{:>12}{:>14}{:>13}", "", "load s", "peak MiB", "prefill tok/s", "decode tok/s");
     for dtype in &args.dtype {
         for side in ["ours", "candle"] {
@@ -113,7 +121,9 @@ fn measure(args: &Args, side: Side) -> Result<Value> {
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     };
-    Ok(json!({ "load_s": load_s, "peak_mib": peak_mib(), "prefill": median(prefill), "decode": median(decode) }))
+    Ok(
+        json!({ "load_s": load_s, "peak_mib": peak_mib(), "prefill": median(prefill), "decode": median(decode) }),
+    )
 }
 
 fn ours(folder: &Path, dtype: DType) -> Result<Box<dyn FnMut(&[u32], usize) -> Result<Tensor>>> {
@@ -133,7 +143,8 @@ fn candle(folder: &Path, dtype: DType) -> Result<Box<dyn FnMut(&[u32], usize) ->
         config["rope_theta"] = theta;
     }
     let config: Config = serde_json::from_value(config)?;
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.retain(|file| file.extension().is_some_and(|x| x == "safetensors"));
     #[allow(unsafe_code, reason = "candle maps files through an unsafe function")]
     let weights = unsafe { VarBuilder::from_mmaped_safetensors(&files, dtype, &Device::Cpu)? };

@@ -8,6 +8,10 @@ mod corrupt;
 mod families;
 mod generate;
 mod golden;
+#[cfg(feature = "hub")]
+mod hub;
+#[cfg(feature = "hub")]
+mod hub_faults;
 mod io;
 mod ragged;
 mod replacing;

@@ -2,6 +2,8 @@
 pub(crate) mod caches;
 pub(crate) mod checkpoints;
 pub(crate) mod compare;
+#[cfg(feature = "hub")]
+pub(crate) mod hub_server;
 pub(crate) mod naive_model;
 pub(crate) mod oracle;
 

@@ -106,10 +106,50 @@ impl Checkpoint {
         Ok(Self { source: Source::Dir(dir), name })
     }
 
+    /// A folder in the Hugging Face layout, or any file in it; a GGUF file; and what is no path but looks like
+    /// `org/name` or `org/name@revision` is a repository of the Hugging Face hub (with the feature `hub`), see
+    /// [`hub`](Self::hub).
+    ///
+    /// # Errors
+    /// Those of [`dir`](Self::dir), and of [`hub`](Self::hub) for a repository.
+    pub fn open(name: impl AsRef<Path>) -> Result<Self> {
+        match Self::dir(name) {
+            Err(Error::Io { path, source }) if source.kind() == std::io::ErrorKind::NotFound => {
+                from_hub(path)
+            }
+            found => found,
+        }
+    }
+
+    /// A repository `org/name` (or `org/name@revision`) of the Hugging Face hub, from the cache or the network, with
+    /// the settings of the environment; [`Hub`](crate::hub::Hub) has more of them.
+    ///
+    /// # Errors
+    /// Those of [`Hub::checkpoint`](crate::hub::Hub::checkpoint).
+    #[cfg(feature = "hub")]
+    pub fn hub(name: &str) -> Result<Self> {
+        crate::hub::Hub::new(name)?.checkpoint()
+    }
+
+    /// A folder that goes by another name than its own.
+    #[cfg(feature = "hub")]
+    pub(crate) fn named(dir: PathBuf, name: String) -> Self {
+        Self { source: Source::Dir(dir), name }
+    }
+
     /// The small trained worker inside the binary.
     #[cfg(feature = "embedded")]
     pub fn embedded() -> Self {
         Self { source: Source::Embedded(crate::embedded::FILES), name: "embedded".to_string() }
+    }
+
+    /// The folder of the files, `None` for those inside the binary.
+    pub fn folder(&self) -> Option<&Path> {
+        match &self.source {
+            Source::Dir(dir) => Some(dir),
+            #[cfg(feature = "embedded")]
+            Source::Embedded(_) => None,
+        }
     }
 
     /// Reads, checks and converts everything. `dtype` is that of weights and cache; `None` means f32 on the CPU
@@ -153,4 +193,21 @@ impl Checkpoint {
 fn named_token(config: &Map<String, Value>, field: &str) -> Option<String> {
     let value = config.get(field)?;
     value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_string)
+}
+
+#[cfg(feature = "hub")]
+fn from_hub(path: PathBuf) -> Result<Checkpoint> {
+    match path.to_str().filter(|name| crate::hub::parse(name).is_ok()) {
+        Some(name) => Checkpoint::hub(name),
+        None => Err(not_found(path, "no such file or folder, and not a repository `org/name` of the hub")),
+    }
+}
+
+#[cfg(not(feature = "hub"))]
+fn from_hub(path: PathBuf) -> Result<Checkpoint> {
+    Err(not_found(path, "no such file or folder; this build does not ask the hub (feature `hub`)"))
+}
+
+fn not_found(path: PathBuf, reason: &'static str) -> Error {
+    Error::Io { path, source: std::io::Error::new(std::io::ErrorKind::NotFound, reason) }
 }

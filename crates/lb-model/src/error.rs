@@ -175,6 +175,19 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// A file of the Hugging Face hub cannot be had.
+    #[cfg(feature = "hub")]
+    #[error("{repo} (revision {revision}), {file}: {failure}")]
+    Hub {
+        /// The repository, `org/name`.
+        repo: String,
+        /// The branch, tag or commit that was asked for.
+        revision: String,
+        /// The file in the repository.
+        file: String,
+        /// Why.
+        failure: Box<crate::hub::Failure>,
+    },
     /// A failure in the compaction crate.
     #[error(transparent)]
     Am(#[from] lb_am::Error),

@@ -39,6 +39,8 @@ pub mod device;
 mod embedded;
 mod error;
 mod generate;
+#[cfg(feature = "hub")]
+pub mod hub;
 mod layer;
 mod matrix;
 mod mlp;

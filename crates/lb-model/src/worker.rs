@@ -31,12 +31,12 @@ impl Worker {
         Checkpoint::embedded().load(&Device::Cpu, None)
     }
 
-    /// A checkpoint folder, or any file in it, on the device of [`device::auto`](crate::device::auto).
+    /// What [`Checkpoint::open`] finds under this name, on the device of [`device::auto`](crate::device::auto).
     ///
     /// # Errors
-    /// Those of [`Checkpoint::load`].
+    /// Those of [`Checkpoint::open`] and [`Checkpoint::load`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        Checkpoint::dir(path)?.load(&crate::device::auto()?, None)
+        Checkpoint::open(path)?.load(&crate::device::auto()?, None)
     }
 
     pub(crate) fn assemble(

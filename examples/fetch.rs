@@ -1,0 +1,83 @@
+//! Fetches a checkpoint, or one file, from the Hugging Face hub into the cache that the Python library uses.
+//!
+//! `cargo run --release --example fetch -- Qwen/Qwen3-0.6B` shows a bar per file on a terminal and prints where the
+//! files lie; what the cache already holds is not fetched again.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+use clap::Parser;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use latent_briefing::model::hub::{Hub, Network, Progress};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Fetch a checkpoint from the Hugging Face hub.
+#[derive(Parser)]
+struct Args {
+    /// The repository: org/name, or org/name@revision.
+    repository: String,
+    /// One file instead of a checkpoint in safetensors, for instance a GGUF.
+    #[arg(long)]
+    file: Option<String>,
+    /// The folder that holds models--org--name instead of the user's cache.
+    #[arg(long)]
+    cache: Option<PathBuf>,
+    /// Look into the cache alone.
+    #[arg(long, conflicts_with = "refresh")]
+    offline: bool,
+    /// Ask which commit the revision stands for now.
+    #[arg(long)]
+    refresh: bool,
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fetch: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> Result<()> {
+    // Bars draw on a terminal only.
+    let (bars, files) = (MultiProgress::new(), Mutex::new(HashMap::new()));
+    let style =
+        ProgressStyle::with_template("{msg:40} {bar:30} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left")?;
+    let mut hub = Hub::new(&args.repository)?.progress(move |progress| {
+        let Ok(mut files) = files.lock() else { return };
+        let new = || bars.add(ProgressBar::no_length().with_style(style.clone()));
+        show(files.entry(progress.file.to_string()).or_insert_with(new), progress);
+    });
+    if let Some(cache) = args.cache {
+        hub = hub.cache_dir(cache);
+    }
+    if args.offline {
+        hub = hub.network(Network::Offline);
+    } else if args.refresh {
+        hub = hub.network(Network::Refresh);
+    }
+    match args.file {
+        Some(file) => println!("{}", hub.file(&file)?.display()),
+        None => println!("{}", hub.checkpoint()?.folder().ok_or("no folder")?.display()),
+    }
+    Ok(())
+}
+
+fn show(bar: &ProgressBar, progress: Progress<'_>) {
+    if bar.length() != progress.size {
+        bar.set_message(progress.file.to_string());
+        bar.set_length(progress.size.unwrap_or(0));
+        // Bytes of an earlier attempt are not part of the speed.
+        bar.set_position(progress.done);
+        bar.reset_eta();
+    }
+    bar.set_position(progress.done);
+    if Some(progress.done) == progress.size {
+        bar.finish();
+    }
+}
