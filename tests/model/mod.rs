@@ -9,4 +9,6 @@ mod golden;
 mod io;
 mod ragged;
 mod replacing;
+mod templates;
 mod text;
+mod tokenizers;

@@ -62,6 +62,9 @@ pub use generate::{Generation, StopReason};
 pub use model::{Captured, PrefillOptions, Qwen3};
 pub use replacing::Replaced;
 pub use sample::GenerateOptions;
-pub use template::{ChatTemplate, TemplateParts};
-pub use tokenizer::Tokenizer;
+pub use template::{
+    ChatTemplate, Content, Conversation, Ending, Message, PartKind, RenderOptions, RenderedPiece,
+    SpecialTokens, TemplateParts, TextPart,
+};
+pub use tokenizer::{TextStream, Tokenizer};
 pub use worker::Worker;
