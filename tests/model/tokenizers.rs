@@ -211,13 +211,21 @@ fn changed(kind: &str, edit: impl FnOnce(&mut Value)) -> Result<Tokenizer, Error
     Tokenizer::load(dir.path())
 }
 
+/// A change to `tokenizer.json` and the field that the error names.
+type Change = (fn(&mut Value), &'static str);
+
+fn assert_refused(kind: &str, changes: &[Change]) {
+    for (edit, expected) in changes {
+        match changed(kind, edit) {
+            Err(Error::UnsupportedConfig { field, .. }) => assert_eq!(field, *expected),
+            other => panic!("{expected}: {other:?}"),
+        }
+    }
+}
+
 #[test]
-fn unsupported_and_malformed_files_name_the_field() {
-    let field = |kind: &str, edit: fn(&mut Value)| match changed(kind, edit) {
-        Err(Error::UnsupportedConfig { field, .. }) => field,
-        other => panic!("{other:?}"),
-    };
-    let byte_level: [(fn(&mut Value), &str); 35] = [
+fn models_that_are_not_supported_name_the_field() {
+    let changes: &[Change] = &[
         (|t| *t = json!([]), "decoder.type"),
         (|t| t["decoder"] = Value::Null, "decoder.type"),
         (|t| t["decoder"]["type"] = "WordPiece".into(), "decoder.type"),
@@ -240,6 +248,13 @@ fn unsupported_and_malformed_files_name_the_field() {
         (|t| t["model"]["merges"][3] = json!(["a", "b", "c"]), "model.merges[3]"),
         (|t| t["model"]["merges"][3] = "a b c".into(), "model.merges[3]"),
         (|t| t["model"]["merges"][3] = json!(["Ġledger", "Ġledger"]), "model.merges[3]"),
+    ];
+    assert_refused("qwen", changes);
+}
+
+#[test]
+fn components_that_are_not_supported_name_the_field() {
+    let changes: &[Change] = &[
         (|t| t["added_tokens"] = 1.into(), "added_tokens"),
         (|t| t["added_tokens"][1]["content"] = "".into(), "added_tokens[1].content"),
         (
@@ -263,10 +278,14 @@ fn unsupported_and_malformed_files_name_the_field() {
         (|t| t["pre_tokenizer"]["pretokenizers"][0]["behavior"] = "Removed".into(), "pre_tokenizer.behavior"),
         (|t| t["post_processor"] = json!({"type": "BertProcessing"}), "post_processor"),
     ];
-    for (edit, expected) in byte_level {
-        assert_eq!(field("qwen", edit), expected);
-    }
-    let sentence_piece: [(fn(&mut Value), &str); 10] = [
+    assert_refused("qwen", changes);
+    let regex = changed("qwen", |t| t["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(".into());
+    assert!(matches!(regex, Err(Error::Tokenizer { .. })), "{regex:?}");
+}
+
+#[test]
+fn byte_fallback_that_is_not_supported_names_the_field() {
+    let changes: &[Change] = &[
         (|t| t["decoder"]["decoders"] = json!([{"type": "Fuse"}]), "decoder"),
         (|t| t["decoder"]["decoders"][3]["start"] = 2.into(), "decoder"),
         (|t| t["model"]["byte_fallback"] = false.into(), "model.byte_fallback"),
@@ -278,14 +297,10 @@ fn unsupported_and_malformed_files_name_the_field() {
         (|t| t["post_processor"]["special_tokens"] = json!({}), "post_processor.single"),
         (|t| t["post_processor"]["special_tokens"]["<s>"]["ids"] = json!([70000]), "post_processor.single"),
     ];
-    for (edit, expected) in sentence_piece {
-        assert_eq!(field("llama2", edit), expected);
-    }
-    let scheme = field("mistral", |t| t["pre_tokenizer"]["prepend_scheme"] = "last".into());
-    assert_eq!(scheme, "pre_tokenizer.prepend_scheme");
-    let bad_regex =
-        changed("qwen", |t| t["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(".into());
-    assert!(matches!(bad_regex, Err(Error::Tokenizer { .. })), "{bad_regex:?}");
+    assert_refused("llama2", changes);
+    let scheme: Change =
+        (|t| t["pre_tokenizer"]["prepend_scheme"] = "last".into(), "pre_tokenizer.prepend_scheme");
+    assert_refused("mistral", &[scheme]);
 }
 
 /// Padding, truncation and an unknown token do not change what a text is; a byte token of a name does not either.
@@ -367,7 +382,7 @@ fn damaged_files_do_no_harm() {
                 tokenizer.encode_prompt("</s> x").unwrap();
             }
             Err(Error::Json { .. } | Error::UnsupportedConfig { .. } | Error::Tokenizer { .. }) => {
-                refused += 1
+                refused += 1;
             }
             Err(other) => panic!("{other}"),
         }

@@ -78,7 +78,7 @@ impl ChatTemplate {
         let control: Vec<&str> =
             control.iter().map(String::as_str).filter(|token| !token.trim().is_empty()).collect();
         let messages = self.prepare(messages, options)?;
-        let text = self.render_as(&self.source, &self.special, &messages, options)?;
+        let text = super::render(&self.source, &self.special, &messages, options)?;
         let places = self.places(&control);
         let stand_ins = stand_ins(&places, self, &messages, options)?;
         let probe = Probe { template: self, messages, options, stand_ins, text };
@@ -139,7 +139,7 @@ impl Probe<'_> {
     /// The text with `places` marked, unless marking them changes it.
     fn render_marked(&self, places: &[Place]) -> Option<String> {
         let (source, special) = self.substituted(places);
-        let marked = self.template.render_as(&source, &special, &self.messages, self.options).ok()?;
+        let marked = super::render(&source, &special, &self.messages, self.options).ok()?;
         (self.unmarked(&marked) == self.text).then_some(marked)
     }
 
@@ -257,8 +257,9 @@ fn strings<'a>(messages: &'a [Value], options: &'a RenderOptions) -> Vec<&'a str
         }
     }
     let mut out = Vec::new();
-    messages.iter().for_each(|message| collect(message, &mut out));
-    options.tools.iter().flatten().for_each(|tool| collect(tool, &mut out));
+    for value in messages.iter().chain(options.tools.iter().flatten()) {
+        collect(value, &mut out);
+    }
     for (key, value) in &options.variables {
         out.push(key);
         collect(value, &mut out);

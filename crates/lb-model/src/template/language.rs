@@ -13,29 +13,24 @@ const NAME: &str = "chat";
 /// Instructions that a rendering may take. A conversation of ten thousand turns needs a few million.
 const FUEL: u64 = 100_000_000;
 
-/// What `strftime_now` tells.
-pub(super) struct Clock(pub(super) Option<SystemTime>);
-
-/// Why a template failed, with the line.
-pub(super) type LanguageError = String;
-
 /// Parses `source`.
-pub(super) fn check(source: &str) -> Result<(), LanguageError> {
-    environment(source, &Clock(None)).map(|_| ()).map_err(|e| describe(&e))
+pub(super) fn check(source: &str) -> crate::Result<()> {
+    environment(source, None).map(|_| ()).map_err(|e| described(&e))
 }
 
-/// Renders `source` with the variables of `context`.
-pub(super) fn render(source: &str, clock: Clock, context: Value) -> Result<String, LanguageError> {
-    environment(source, &clock)
+/// Renders `source` with the variables of `context`. `now` is what `strftime_now` tells.
+pub(super) fn render(source: &str, now: Option<SystemTime>, context: Value) -> crate::Result<String> {
+    environment(source, now)
         .and_then(|env| env.get_template(NAME)?.render(context))
-        .map_err(|e| describe(&e))
+        .map_err(|e| described(&e))
 }
 
-fn describe(error: &Error) -> String {
-    format!("{error:#}")
+/// With the line, and the errors behind it.
+fn described(error: &Error) -> crate::Error {
+    crate::Error::template(&format!("{error:#}"))
 }
 
-fn environment(source: &str, clock: &Clock) -> Result<Environment<'static>, Error> {
+fn environment(source: &str, now: Option<SystemTime>) -> Result<Environment<'static>, Error> {
     let mut env = Environment::new();
     env.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     env.set_fuel(Some(FUEL));
@@ -56,7 +51,6 @@ fn environment(source: &str, clock: &Clock) -> Result<Environment<'static>, Erro
     env.add_filter("length", length);
     env.add_filter("count", length);
     env.add_function("raise_exception", raise_exception);
-    let now = clock.0;
     env.add_function("strftime_now", move |format: &str| {
         strftime::format(now.unwrap_or_else(SystemTime::now), format).ok_or_else(|| {
             Error::new(

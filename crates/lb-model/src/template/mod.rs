@@ -15,7 +15,6 @@ use minijinja::Value;
 use minijinja::value::{Serde, merge_maps};
 use serde::Serialize;
 
-use self::language::{Clock, LanguageError};
 use crate::{Error, Result, Tokenizer};
 
 pub use encode::RenderedPiece;
@@ -69,7 +68,7 @@ impl ChatTemplate {
     /// [`Error::Template`] with line and reason.
     pub fn new(source: impl Into<String>) -> Result<Self> {
         let template = Self { source: source.into(), special: SpecialTokens::new() };
-        language::check(&template.source).map_err(|e| Error::template(&e))?;
+        language::check(&template.source)?;
         Ok(template)
     }
 
@@ -119,7 +118,7 @@ impl ChatTemplate {
     /// conversation without messages or one that cannot be continued.
     pub fn render(&self, messages: &[Message], options: &RenderOptions) -> Result<String> {
         let messages = self.prepare(messages, options)?;
-        self.render_as(&self.source, &self.special, &messages, options)
+        render(&self.source, &self.special, &messages, options)
     }
 
     /// The conversation as tokens. Only the template's own text and the special tokens of the tokenizer's files may
@@ -141,30 +140,24 @@ impl ChatTemplate {
         let pieces = self.render_pieces(messages, options, tokenizer.added_tokens())?;
         tokenizer.encode_pieces(&pieces)
     }
+}
 
-    /// Renders `source` in place of the template's own.
-    fn render_as(
-        &self,
-        source: &str,
-        special: &SpecialTokens,
-        messages: &[serde_json::Value],
-        options: &RenderOptions,
-    ) -> Result<String> {
-        let context = Context {
-            messages,
-            tools: options.tools.as_deref(),
-            documents: None,
-            add_generation_prompt: options.ending == Ending::AnswerPrompt,
-            enable_thinking: options.enable_thinking,
-        };
-        let layers = [
-            Value::from(Serde(&options.variables)),
-            Value::from(Serde(context)),
-            Value::from(Serde(special)),
-        ];
-        let clock = Clock(options.now);
-        let text = language::render(source, clock, merge_maps(layers))
-            .map_err(|e: LanguageError| Error::template(&e))?;
-        options.finish(text, messages)
-    }
+/// Renders prepared messages.
+fn render(
+    source: &str,
+    special: &SpecialTokens,
+    messages: &[serde_json::Value],
+    options: &RenderOptions,
+) -> Result<String> {
+    let context = Context {
+        messages,
+        tools: options.tools.as_deref(),
+        documents: None,
+        add_generation_prompt: options.ending == Ending::AnswerPrompt,
+        enable_thinking: options.enable_thinking,
+    };
+    let layers =
+        [Value::from(Serde(&options.variables)), Value::from(Serde(context)), Value::from(Serde(special))];
+    let text = language::render(source, options.now, merge_maps(layers))?;
+    options.finish(text, messages)
 }

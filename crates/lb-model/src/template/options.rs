@@ -74,7 +74,7 @@ impl ChatTemplate {
         const TEXT: &str = "\u{E0B5}part\u{E0B6}";
         let part = serde_json::json!([{"role": "user", "content": [{"type": "text", "text": TEXT}]}]);
         let Value::Array(messages) = part else { return false };
-        let text = self.render_as(&self.source, &self.special, &messages, &RenderOptions::default());
+        let text = super::render(&self.source, &self.special, &messages, &RenderOptions::default());
         text.is_ok_and(|text| {
             text.match_indices(TEXT).count() == 1 && !text.contains("'type'") && !text.contains("\"type\"")
         })

@@ -52,12 +52,10 @@ pub(super) fn format(time: SystemTime, format: &str) -> Option<String> {
 
 impl Moment {
     fn new(time: SystemTime) -> Self {
+        let whole = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 2);
         let seconds = match time.duration_since(UNIX_EPOCH) {
-            Ok(after) => after.as_secs().min(i64::MAX as u64 / 2) as i64,
-            Err(before) => {
-                let before = before.duration() + Duration::from_nanos(999_999_999);
-                -(before.as_secs().min(i64::MAX as u64 / 2) as i64)
-            }
+            Ok(after) => whole(after),
+            Err(before) => -whole(before.duration() + Duration::from_nanos(999_999_999)),
         };
         let days = seconds.div_euclid(86_400);
         let (year, month, day) = civil(days);
