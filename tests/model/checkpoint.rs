@@ -61,7 +61,7 @@ fn malformed_json_is_named() {
     assert_error!(spoilt_config(|c| c["hidden_size"] = "wide".into()), Error::Json { .. }, "config.json");
     let copy = Copy::of(TIED);
     copy.edit_json("tokenizer.json", |t| t["model"]["vocab"] = 3.into());
-    assert_error!(copy.error(), Error::Tokenizer { .. }, "tokenizer");
+    assert_error!(copy.error(), Error::UnsupportedConfig { .. }, "model.vocab");
     let copy = Copy::of(TIED);
     copy.edit_json("tokenizer.json", |t| t["decoder"]["type"] = "Metaspace".into());
     assert_error!(copy.error(), Error::UnsupportedConfig { .. }, "decoder.type", "Metaspace");
@@ -222,11 +222,10 @@ fn a_tokenizer_larger_than_the_model_is_refused() {
     let copy = Copy::of(TIED);
     copy.edit_json("tokenizer.json", |t| {
         let mut token = t["added_tokens"][0].clone();
-        token["id"] = 5000.into();
+        token["id"] = 307.into();
         token["content"] = "<|extra|>".into();
         t["added_tokens"].as_array_mut().unwrap().push(token);
     });
-    // The library numbers added tokens itself, so the vocabulary decides.
     copy.edit_json("config.json", |c| c["vocab_size"] = 305.into());
     assert_error!(copy.error(), Error::TokenizerMismatch { vocab_size: 305, .. }, "305");
 }
@@ -260,4 +259,19 @@ fn a_file_of_the_folder_names_it_and_the_built_in_worker_loads() {
         let logits = worker.model().forward(&tokens, &mut worker.model().new_cache()).unwrap();
         assert_eq!(logits.dims(), [worker.config().vocab_size]);
     }
+}
+
+/// A list of named templates gives the one called default.
+#[test]
+fn the_default_of_several_templates_is_taken() {
+    let copy = Copy::of(TIED);
+    std::fs::remove_file(copy.file("chat_template.jinja")).unwrap();
+    copy.edit_json("tokenizer_config.json", |config| {
+        config["chat_template"] = serde_json::json!([
+            {"name": "tool_use", "template": "tools"},
+            {"name": "default", "template": "{{ eos_token }}{{ messages[0].content }}"},
+        ]);
+    });
+    let parts = copy.load().template().split(None, true).unwrap();
+    assert_eq!(parts.head, "<|im_end|>", "the special tokens reach the template");
 }

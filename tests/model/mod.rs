@@ -15,4 +15,6 @@ mod hub_faults;
 mod io;
 mod ragged;
 mod replacing;
+mod templates;
 mod text;
+mod tokenizers;

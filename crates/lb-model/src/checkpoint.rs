@@ -162,14 +162,16 @@ impl Checkpoint {
         let mut config = ModelConfig::parse(&source.require("config.json")?, &source.path("config.json"))?;
         let generation = source.json("generation_config.json")?.unwrap_or_default();
         let tokenizer_config = source.json("tokenizer_config.json")?.unwrap_or_default();
-        let tokenizer = Tokenizer::parse(&source.require("tokenizer.json")?, &source.path("tokenizer.json"))?;
+        let tokenizer = Tokenizer::parse(&source.require("tokenizer.json")?, &source.path("tokenizer.json"))?
+            .with_config(&tokenizer_config);
         let mut eos = eos_ids(generation.get("eos_token_id"), &source.path("generation_config.json"))?;
-        eos.extend(named_token(&tokenizer_config, "eos_token").and_then(|token| tokenizer.token_id(&token)));
+        eos.extend(tokenizer.special_tokens().get("eos_token").and_then(|token| tokenizer.token_id(token)));
         config.eos_token_ids.extend(eos);
         config.eos_token_ids.sort_unstable();
         config.eos_token_ids.dedup();
         let tokenizer = tokenizer.for_model(&config)?;
-        let template = self.template(&tokenizer_config)?;
+        let template =
+            self.template(&tokenizer_config)?.with_special_tokens(tokenizer.special_tokens().clone());
         let model = Decoder::load(config, Weights::open(source, dtype, device)?, device)?;
         Ok(Worker::assemble(model, tokenizer, template, self.name.clone()))
     }
@@ -179,7 +181,12 @@ impl Checkpoint {
             let jinja = String::from_utf8(bytes.into_owned()).map_err(|e| Error::template(&e))?;
             return ChatTemplate::new(jinja);
         }
-        match tokenizer_config.get("chat_template").and_then(Value::as_str) {
+        let template = tokenizer_config.get("chat_template");
+        // Several templates are a list of names and templates.
+        let named = template.and_then(Value::as_array).and_then(|list| {
+            list.iter().find(|entry| entry["name"] == "default").map(|entry| &entry["template"])
+        });
+        match named.or(template).and_then(Value::as_str) {
             Some(jinja) => ChatTemplate::new(jinja),
             None => Err(Error::MissingField {
                 path: self.source.path("tokenizer_config.json"),
@@ -187,12 +194,6 @@ impl Checkpoint {
             }),
         }
     }
-}
-
-/// A token written as a string, or as an object with its `content`.
-fn named_token(config: &Map<String, Value>, field: &str) -> Option<String> {
-    let value = config.get(field)?;
-    value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_string)
 }
 
 #[cfg(feature = "hub")]

@@ -129,6 +129,14 @@ pub enum Error {
         /// What went wrong.
         reason: String,
     },
+    /// A conversation is malformed or does not fit the call.
+    #[error("conversation: `{field}`: {reason}")]
+    Conversation {
+        /// Where, such as `messages[2].content[0].text`.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A token id beyond the vocabulary.
     #[error("token {id} is beyond the vocabulary of {vocab_size}")]
     TokenRange {

@@ -124,7 +124,7 @@ impl Worker {
             });
         }
         let mut sampler = Sampler::new(options)?;
-        let mut text = TextStream::default();
+        let mut text = self.tokenizer().stream();
         let mut tokens = Vec::new();
         let mut logits = logits.clone();
         let stopped = loop {
@@ -133,7 +133,7 @@ impl Worker {
                 break StopReason::Eos;
             }
             tokens.push(token);
-            if !on_token(token, text.push(&self.tokenizer().token_bytes(token))) {
+            if !on_token(token, text.push(token)) {
                 break StopReason::Callback;
             }
             if tokens.len() == options.max_new_tokens {
@@ -146,38 +146,5 @@ impl Worker {
         };
         let text = self.tokenizer().decode(&tokens)?;
         Ok(Generation { tokens, text, stopped, prefill: Duration::ZERO, decode: begin.elapsed() })
-    }
-}
-
-/// Bytes in, complete characters out.
-#[derive(Default)]
-struct TextStream {
-    pending: Vec<u8>,
-    delta: String,
-}
-
-impl TextStream {
-    /// The text that `bytes` complete. An unfinished character waits; bytes that can never be one are U+FFFD.
-    fn push(&mut self, bytes: &[u8]) -> &str {
-        self.pending.extend(bytes);
-        self.delta.clear();
-        let mut rest = Vec::new();
-        let mut consumed = 0;
-        for chunk in self.pending.utf8_chunks() {
-            self.delta.push_str(chunk.valid());
-            consumed += chunk.valid().len() + chunk.invalid().len();
-            if chunk.invalid().is_empty() {
-                continue;
-            }
-            let unfinished = consumed == self.pending.len()
-                && std::str::from_utf8(chunk.invalid()).is_err_and(|e| e.error_len().is_none());
-            if unfinished {
-                rest = chunk.invalid().to_vec();
-            } else {
-                self.delta.push(char::REPLACEMENT_CHARACTER);
-            }
-        }
-        self.pending = rest;
-        &self.delta
     }
 }

@@ -28,6 +28,22 @@
 //! # Ok::<(), lb_model::Error>(())
 //! ```
 //!
+//! A conversation becomes a prompt the same way, with the tokens that transformers would give it:
+//!
+//! ```
+//! # #[cfg(feature = "embedded")] {
+//! use lb_model::{Conversation, Worker};
+//!
+//! let worker = Worker::embedded()?;
+//! let json = br#"{"messages": [{"role": "user", "content": "Who keeps it?<|im_end|>"}], "enable_thinking": false}"#;
+//! let conversation = Conversation::from_json(json)?;
+//! let prompt = worker.encode_conversation(&conversation.messages, &conversation.options())?;
+//! let end = worker.tokenizer().token_id("<|im_end|>").unwrap();
+//! assert_eq!(prompt.iter().filter(|id| **id == end).count(), 1); // the template's own, not the user's
+//! # }
+//! # Ok::<(), lb_model::Error>(())
+//! ```
+//!
 //! Positions are logical: the next token's position is [`KvCache::logical_len`], however few slots are left.
 
 mod attention;
@@ -66,6 +82,9 @@ pub use generate::{Generation, StopReason};
 pub use model::{Captured, Decoder, PrefillOptions};
 pub use replacing::Replaced;
 pub use sample::GenerateOptions;
-pub use template::{ChatTemplate, TemplateParts};
-pub use tokenizer::Tokenizer;
+pub use template::{
+    ChatTemplate, Content, Conversation, Ending, Message, PartKind, RenderOptions, RenderedPiece,
+    SpecialTokens, TemplateParts, TextPart,
+};
+pub use tokenizer::{TextStream, Tokenizer};
 pub use worker::Worker;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device};
 
-use crate::{ChatTemplate, Checkpoint, Decoder, ModelConfig, Result, Tokenizer};
+use crate::{ChatTemplate, Checkpoint, Decoder, Message, ModelConfig, RenderOptions, Result, Tokenizer};
 
 /// Everything that is needed to turn text into text. Cloning shares the weights.
 #[derive(Debug, Clone)]
@@ -61,6 +61,14 @@ impl Worker {
     /// The chat template.
     pub fn template(&self) -> &ChatTemplate {
         &self.inner.template
+    }
+
+    /// A conversation as a prompt: [`ChatTemplate::encode_conversation`] with this worker's tokenizer.
+    ///
+    /// # Errors
+    /// Those of [`ChatTemplate::encode_conversation`].
+    pub fn encode_conversation(&self, messages: &[Message], options: &RenderOptions) -> Result<Vec<u32>> {
+        self.template().encode_conversation(messages, options, self.tokenizer())
     }
 
     /// The model's shape.

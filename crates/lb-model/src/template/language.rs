@@ -1,0 +1,182 @@
+//! Jinja as transformers sets it up.
+
+use std::time::SystemTime;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::ValueKind;
+use minijinja::{Environment, Error, ErrorKind, State, Value};
+
+use super::{generation, json, strftime};
+
+const NAME: &str = "chat";
+
+/// Instructions that a rendering may take. A conversation of ten thousand turns needs a few million.
+const FUEL: u64 = 100_000_000;
+
+/// Parses `source`.
+pub(super) fn check(source: &str) -> crate::Result<()> {
+    environment(source, None).map(|_| ()).map_err(|e| described(&e))
+}
+
+/// Renders `source` with the variables of `context`. `now` is what `strftime_now` tells.
+pub(super) fn render(source: &str, now: Option<SystemTime>, context: Value) -> crate::Result<String> {
+    environment(source, now)
+        .and_then(|env| env.get_template(NAME)?.render(context))
+        .map_err(|e| described(&e))
+}
+
+/// With the line, and the errors behind it.
+fn described(error: &Error) -> crate::Error {
+    crate::Error::template(&format!("{error:#}"))
+}
+
+fn environment(source: &str, now: Option<SystemTime>) -> Result<Environment<'static>, Error> {
+    let mut env = Environment::new();
+    env.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    env.set_fuel(Some(FUEL));
+    env.set_unknown_method_callback(python_method);
+    env.add_filter("tojson", json::tojson);
+    env.set_formatter(|out, state, value| match float(value) {
+        Some(float) => minijinja::escape_formatter(out, state, &Value::from(float)),
+        None => minijinja::escape_formatter(out, state, value),
+    });
+    env.add_filter("string", |value: &Value| {
+        if value.is_undefined() {
+            Value::from("")
+        } else {
+            Value::from(float(value).unwrap_or_else(|| value.to_string()))
+        }
+    });
+    env.add_filter("trim", trim);
+    env.add_filter("length", length);
+    env.add_filter("count", length);
+    env.add_function("raise_exception", raise_exception);
+    env.add_function("strftime_now", move |format: &str| {
+        strftime::format(now.unwrap_or_else(SystemTime::now), format).ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidOperation,
+                format!("strftime_now does not know the format {format:?}"),
+            )
+        })
+    });
+    // A string and a mapping have a length and take an index, which is all that Jinja2 asks of a sequence.
+    env.add_test("sequence", |value: &Value| {
+        value.is_undefined() || matches!(value.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map)
+    });
+    env.add_test("iterable", |value: &Value| value.kind() == ValueKind::String || value.try_iter().is_ok());
+    env.add_template_owned(NAME, generation::as_scopes(source).into_owned())?;
+    Ok(env)
+}
+
+fn raise_exception(message: String) -> Result<String, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, message))
+}
+
+/// How Python writes a number with a fraction, which is not how Rust does for large and small ones.
+fn float(value: &Value) -> Option<String> {
+    let is_float = value.kind() == ValueKind::Number && !value.is_integer();
+    let float = f64::try_from(value.clone()).ok().filter(|float| is_float && float.is_finite())?;
+    Some(json::python_float(float))
+}
+
+/// What Python's `str.strip` takes for white space: four control characters more than Unicode does.
+fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
+}
+
+fn trim(value: &Value, chars: Option<String>) -> Value {
+    let text = value.to_string();
+    let chars: Option<Vec<char>> = chars.map(|chars| chars.chars().collect());
+    Value::from(text.trim_matches(|c| chars.as_ref().map_or_else(|| is_space(c), |chars| chars.contains(&c))))
+}
+
+/// Undefined values have no items.
+fn length(value: &Value) -> Result<usize, Error> {
+    if value.is_undefined() {
+        return Ok(0);
+    }
+    value.len().ok_or_else(|| {
+        Error::new(ErrorKind::InvalidOperation, format!("a value of type {} has no length", value.kind()))
+    })
+}
+
+/// Methods of Python's strings, lists and dictionaries.
+fn python_method(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
+    if let Some(text) = value.as_str()
+        && let Some(result) = string_method(text, method, args)?
+    {
+        return Ok(result);
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
+}
+
+/// The methods of strings that pycompat lacks or has without Python's rules.
+fn string_method(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Error> {
+    let pair = |split: Option<(&str, &str)>, otherwise: [&str; 2], separator: &str| {
+        let (head, tail) = split.unwrap_or((otherwise[0], otherwise[1]));
+        let middle = if split.is_some() { separator } else { "" };
+        [head, middle, tail].into_iter().map(Value::from).collect::<Value>()
+    };
+    Ok(Some(match (method, args) {
+        ("strip", []) => Value::from(text.trim_matches(is_space)),
+        ("lstrip", []) => Value::from(text.trim_start_matches(is_space)),
+        ("rstrip", []) => Value::from(text.trim_end_matches(is_space)),
+        ("removeprefix", [prefix]) => {
+            let prefix = prefix.as_str().unwrap_or_default();
+            Value::from(text.strip_prefix(prefix).unwrap_or(text))
+        }
+        ("removesuffix", [suffix]) => {
+            let suffix = suffix.as_str().unwrap_or_default();
+            Value::from(text.strip_suffix(suffix).unwrap_or(text))
+        }
+        ("partition", [separator]) => {
+            let separator = separator_of(separator)?;
+            pair(text.split_once(separator), [text, ""], separator)
+        }
+        ("rpartition", [separator]) => {
+            let separator = separator_of(separator)?;
+            pair(text.rsplit_once(separator), ["", text], separator)
+        }
+        ("split", [separator, ..]) if separator.as_str().is_some() => {
+            split(text, separator_of(separator)?, &args[1..])?
+        }
+        ("rsplit", [separator, ..]) => rsplit(text, separator_of(separator)?, &args[1..])?,
+        _ => return Ok(None),
+    }))
+}
+
+fn separator_of(value: &Value) -> Result<&str, Error> {
+    match value.as_str() {
+        Some(separator) if !separator.is_empty() => Ok(separator),
+        _ => Err(Error::new(ErrorKind::InvalidOperation, "the separator is not a string, or empty")),
+    }
+}
+
+fn split(text: &str, separator: &str, rest: &[Value]) -> Result<Value, Error> {
+    Ok(match max_splits(rest)? {
+        Some(max) => text.splitn(max + 1, separator).map(Value::from).collect(),
+        None => text.split(separator).map(Value::from).collect(),
+    })
+}
+
+fn rsplit(text: &str, separator: &str, rest: &[Value]) -> Result<Value, Error> {
+    let mut parts: Vec<&str> = match max_splits(rest)? {
+        Some(max) => text.rsplitn(max + 1, separator).collect(),
+        None => text.rsplit(separator).collect(),
+    };
+    parts.reverse();
+    Ok(parts.into_iter().map(Value::from).collect())
+}
+
+/// `maxsplit`, by position or by name; negative means no limit.
+fn max_splits(rest: &[Value]) -> Result<Option<usize>, Error> {
+    let [value] = rest else {
+        return if rest.is_empty() { Ok(None) } else { Err(Error::from(ErrorKind::TooManyArguments)) };
+    };
+    let value = match value.kind() {
+        ValueKind::Map => value.get_attr("maxsplit")?,
+        _ => value.clone(),
+    };
+    let max = i64::try_from(value)?;
+    Ok(usize::try_from(max).ok().map(|max| max.min(usize::MAX - 1)))
+}
