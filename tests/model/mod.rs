@@ -5,6 +5,7 @@ mod capture;
 mod checkpoint;
 mod compacted;
 mod generate;
+mod gguf;
 mod golden;
 mod io;
 mod ragged;

@@ -2,8 +2,10 @@
 pub(crate) mod caches;
 pub(crate) mod checkpoints;
 pub(crate) mod compare;
+pub(crate) mod gguf_bytes;
 pub(crate) mod naive_model;
 pub(crate) mod oracle;
+pub(crate) mod random_checkpoint;
 
 use std::sync::OnceLock;
 

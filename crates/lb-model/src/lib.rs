@@ -62,7 +62,7 @@ pub use config::{Experts, Family, ModelConfig, RopeScaling};
 pub use error::{Error, Result};
 pub use generate::{Generation, StopReason};
 pub use gguf::GgufFormat;
-pub use model::{Captured, PrefillOptions, Decoder};
+pub use model::{Captured, Decoder, PrefillOptions};
 pub use replacing::Replaced;
 pub use sample::GenerateOptions;
 pub use template::{ChatTemplate, TemplateParts};

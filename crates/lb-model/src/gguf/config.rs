@@ -1,9 +1,9 @@
 //! The shape of a decoder, from the metadata of a GGUF file.
 
+use super::Gguf;
 use super::keys::{EXPERTS, HARMLESS, NEUTRAL, READ};
 use super::types::Kind;
 use super::value::Value;
-use super::Gguf;
 use crate::config::{Bias, Experts, FAMILIES, FamilySpec};
 use crate::{Error, ModelConfig, Result, RopeScaling};
 
@@ -98,7 +98,8 @@ impl Gguf {
         let given = |name: &str| self.count(&self.key(name));
         let head_dim = given("attention.key_length")?.unwrap_or(default);
         let same = ["attention.value_length", "rope.dimension_count"];
-        for (name, reason) in same.into_iter().zip(["only that of the keys", "only rotation of whole heads"]) {
+        for (name, reason) in same.into_iter().zip(["only that of the keys", "only rotation of whole heads"])
+        {
             if given(name)?.is_some_and(|width| width != head_dim) {
                 return Err(self.unsupported(&self.key(name), reason));
             }
@@ -130,7 +131,9 @@ impl Gguf {
     fn require_full_attention(&self, positions: usize) -> Result<()> {
         let key = self.key("attention.sliding_window");
         match self.count(&key)? {
-            Some(width) if width > 0 && width < positions => Err(self.unsupported(&key, "only full attention")),
+            Some(width) if width > 0 && width < positions => {
+                Err(self.unsupported(&key, "only full attention"))
+            }
             _ => Ok(()),
         }
     }
@@ -226,7 +229,9 @@ impl Gguf {
         for key in ["eos_token_id", "eot_token_id", "eom_token_id"] {
             ids.extend(self.token(&format!("tokenizer.ggml.{key}"))?);
         }
-        ids.extend(self.control_tokens()?.into_iter().filter(|(_, text)| TURN_ENDS.contains(text)).map(|t| t.0));
+        ids.extend(
+            self.control_tokens()?.into_iter().filter(|(_, text)| TURN_ENDS.contains(text)).map(|t| t.0),
+        );
         Ok(ids)
     }
 }

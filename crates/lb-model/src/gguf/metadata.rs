@@ -127,7 +127,14 @@ fn scaling(out: &mut Metadata, config: &ModelConfig, key: impl Fn(&str) -> Strin
             out.text(&key("rope.scaling.type"), "linear");
             out.float(&key("rope.scaling.factor"), *factor);
         }
-        RopeScaling::Yarn { factor, beta_fast, beta_slow, attention_factor, truncate, original_positions } => {
+        RopeScaling::Yarn {
+            factor,
+            beta_fast,
+            beta_slow,
+            attention_factor,
+            truncate,
+            original_positions,
+        } => {
             let usual = if *factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 };
             if !truncate || (attention_factor - usual).abs() > 1e-6 {
                 let (field, value) = ("rope_scaling.attention_factor", Json::from(*attention_factor));
@@ -148,9 +155,10 @@ fn tokenizer(out: &mut Metadata, source: &Source, config: &ModelConfig) -> Resul
     let path = source.path("tokenizer.json");
     let json: Json = read_json(&source.require("tokenizer.json")?, &path)?;
     let pre = Pre::of(&json);
-    let pre = pre.ok_or_else(|| {
-        unsupported("pre_tokenizer", &json["pre_tokenizer"], "no byte-level splitting that GGUF files name")
-    })?;
+    let byte_level = json["model"]["type"] == "BPE" && json["decoder"]["type"] == "ByteLevel";
+    if !byte_level {
+        return Err(unsupported("model.type", &json["model"]["type"], "only byte-level BPE is written"));
+    }
     let mut tokens: Vec<(String, u8)> =
         (0..config.vocab_size).map(|id| (format!("[PAD{id}]"), kind::UNUSED)).collect();
     let mut set = |id: Option<u64>, text: &str, kind: u8| {
@@ -172,7 +180,11 @@ fn tokenizer(out: &mut Metadata, source: &Source, config: &ModelConfig) -> Resul
     };
     let merges: Vec<String> = json["model"]["merges"].as_array().into_iter().flatten().map(pair).collect();
     out.text("tokenizer.ggml.model", "gpt2");
-    out.text("tokenizer.ggml.pre", pre.names[0]);
+    match pre {
+        Some(pre) => out.text("tokenizer.ggml.pre", pre.names[0]),
+        // Without a name for how it splits text, other readers warn and guess; the whole tokenizer tells.
+        None => out.text("tokenizer.huggingface.json", &json.to_string()),
+    }
     out.texts("tokenizer.ggml.tokens", tokens.iter().map(|(text, _)| text.as_str()));
     out.list("tokenizer.ggml.token_type", Type::I32, tokens.len());
     out.bytes.extend(tokens.iter().flat_map(|(_, kind)| i32::from(*kind).to_le_bytes()));

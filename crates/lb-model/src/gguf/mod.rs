@@ -25,8 +25,8 @@ use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use memmap2::Mmap;
 
 pub(crate) use config::ROPE_FACTORS;
-pub(crate) use read::Info;
 pub use format::GgufFormat;
+pub(crate) use read::Info;
 use value::{Type, Value};
 
 use crate::checkpoint::read_file;
@@ -62,8 +62,10 @@ impl Gguf {
     /// [`Error::Io`]; [`Error::Corrupt`] with what does not fit; [`Error::UnsupportedConfig`] for one of several parts.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let map = map(path)?;
-        let header = read::header(&map)
-            .map_err(|reason| Error::Corrupt { path: path.to_path_buf(), reason: format!("GGUF header: {reason}") })?;
+        let header = read::header(&map).map_err(|reason| Error::Corrupt {
+            path: path.to_path_buf(),
+            reason: format!("GGUF header: {reason}"),
+        })?;
         let file = Self { path: path.to_path_buf(), map, values: header.values, tensors: header.tensors };
         match file.count("split.count")? {
             Some(parts) if parts > 1 => {
@@ -167,7 +169,8 @@ impl Gguf {
                 let mut strings = Vec::with_capacity(*count);
                 for _ in 0..*count {
                     let (len, behind) = rest.split_first_chunk::<8>()?;
-                    let (string, behind) = behind.split_at_checked(usize::try_from(u64::from_le_bytes(*len)).ok()?)?;
+                    let (string, behind) =
+                        behind.split_at_checked(usize::try_from(u64::from_le_bytes(*len)).ok()?)?;
                     strings.push(std::str::from_utf8(string).ok()?);
                     rest = behind;
                 }
@@ -190,8 +193,14 @@ impl Gguf {
 
 /// Blocks as candle holds them; `bytes` are those that type and shape need.
 pub(crate) fn tensor(bytes: &[u8], dtype: GgmlDType, shape: &[usize], device: &Device) -> Result<QTensor> {
-    let expected = shape.iter().try_fold(1usize, |n, &dim| n.checked_mul(dim)).and_then(|n| types::bytes(dtype, n));
-    crate::config::check(expected == Some(bytes.len()), "weight", bytes.len(), "as many bytes as its shape says")?;
+    let expected =
+        shape.iter().try_fold(1usize, |n, &dim| n.checked_mul(dim)).and_then(|n| types::bytes(dtype, n));
+    crate::config::check(
+        expected == Some(bytes.len()),
+        "weight",
+        bytes.len(),
+        "as many bytes as its shape says",
+    )?;
     // candle casts the bytes, and panics on odd addresses.
     let aligned = bytes.as_ptr().align_offset(align_of::<u64>()) == 0;
     let copy = if aligned { Vec::new() } else { words(bytes) };

@@ -53,7 +53,9 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header> {
     }
     let (tensors, entries) = (reader.u64()?, reader.u64()?);
     if tensors > MAX_TENSORS || entries > MAX_ENTRIES {
-        return Err(format!("{tensors} tensors and {entries} metadata entries; at most {MAX_TENSORS} and {MAX_ENTRIES} are read"));
+        return Err(format!(
+            "{tensors} tensors and {entries} metadata entries; at most {MAX_TENSORS} and {MAX_ENTRIES} are read"
+        ));
     }
     let mut values = BTreeMap::new();
     for _ in 0..entries {
@@ -98,7 +100,9 @@ fn place(listed: Vec<Listed>, start: u64, alignment: u64, len: u64) -> Result<BT
         let begin = start.checked_add(offset);
         let end = begin.and_then(|begin| begin.checked_add(size)).filter(|&end| end <= len);
         let (Some(begin), Some(end)) = (begin, end) else {
-            return Err(format!("`{name}` of {size} bytes at {start} + {offset} is outside of a file of {len} (truncated?)"));
+            return Err(format!(
+                "`{name}` of {size} bytes at {start} + {offset} is outside of a file of {len} (truncated?)"
+            ));
         };
         extents.push((begin, end, name.clone()));
         let info = Info { kind, shape, range: begin as usize..end as usize };
@@ -178,7 +182,8 @@ impl<'a> Reader<'a> {
 
     fn value(&mut self, key: &str) -> Result<Value> {
         let number = self.u32()?;
-        let kind = Type::from_number(number).ok_or_else(|| format!("`{key}` has the unknown type {number}"))?;
+        let kind =
+            Type::from_number(number).ok_or_else(|| format!("`{key}` has the unknown type {number}"))?;
         if kind == Type::Array {
             return self.list(key);
         }
@@ -193,7 +198,8 @@ impl<'a> Reader<'a> {
     fn list(&mut self, key: &str) -> Result<Value> {
         let (number, count) = (self.u32()?, self.u64()?);
         let kind = Type::from_number(number).filter(|kind| *kind != Type::Array);
-        let kind = kind.ok_or_else(|| format!("`{key}` is a list of the type {number}, which is not read"))?;
+        let kind =
+            kind.ok_or_else(|| format!("`{key}` is a list of the type {number}, which is not read"))?;
         let start = self.at;
         // Every element takes at least one byte, every string at least eight.
         let most = (self.bytes.len() - start) / kind.size();

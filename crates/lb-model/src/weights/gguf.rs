@@ -111,7 +111,12 @@ impl Blocks {
         let experts = expert.map(|_| self.experts);
         let expected: Vec<usize> = experts.into_iter().chain(shape.iter().copied()).collect();
         if info.shape != expected {
-            return Err(Error::TensorShape { name: name.clone(), file: path(), expected, got: info.shape.clone() });
+            return Err(Error::TensorShape {
+                name: name.clone(),
+                file: path(),
+                expected,
+                got: info.shape.clone(),
+            });
         }
         let Kind::Known(dtype) = info.kind else { return Err(dtype_error(file, name, info)) };
         let mut range = info.range.clone();

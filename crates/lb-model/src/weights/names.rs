@@ -1,11 +1,8 @@
 //! What GGUF files call the tensors of the Hugging Face layout, and how they hold them.
 
 /// Outside of the layers.
-const TOP: [(&str, &str); 3] = [
-    ("model.embed_tokens", "token_embd"),
-    ("model.norm", "output_norm"),
-    ("lm_head", "output"),
-];
+const TOP: [(&str, &str); 3] =
+    [("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"), ("lm_head", "output")];
 
 /// Of layer N, behind `model.layers.N.` and `blk.N.`.
 const LAYER: [(&str, &str, Order); 12] = [
@@ -77,7 +74,10 @@ mod tests {
         assert_eq!(query, found("blk.12.attn_q.bias", None, Order::Queries));
         let expert = at("model.layers.3.mlp.experts.17.down_proj.weight");
         assert_eq!(expert, found("blk.3.ffn_down_exps.weight", Some(17), Order::Same));
-        assert_eq!(at("model.layers.3.mlp.gate.weight"), found("blk.3.ffn_gate_inp.weight", None, Order::Same));
+        assert_eq!(
+            at("model.layers.3.mlp.gate.weight"),
+            found("blk.3.ffn_gate_inp.weight", None, Order::Same)
+        );
         assert_eq!(at("model.layers.x.mlp.gate.weight"), None);
         assert_eq!(at("vision.weight"), None);
     }

@@ -56,7 +56,9 @@ impl Shards {
 
     /// Names of what was not taken yet, and the shapes.
     pub(crate) fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
-        self.names.iter().map(|(name, &index)| (name.as_str(), self.files[index].shape(name).unwrap_or_default()))
+        self.names
+            .iter()
+            .map(|(name, &index)| (name.as_str(), self.files[index].shape(name).unwrap_or_default()))
     }
 
     /// The file of a tensor of this shape, which can be asked for once.

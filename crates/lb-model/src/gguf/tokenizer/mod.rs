@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-pub(super) use pre::Pre;
 use pre::PRE;
+pub(super) use pre::Pre;
 
 use super::Gguf;
 use crate::{Error, Result};
@@ -18,6 +18,8 @@ const TOKENS: &str = "tokenizer.ggml.tokens";
 const TYPES: &str = "tokenizer.ggml.token_type";
 const MERGES: &str = "tokenizer.ggml.merges";
 const PRE_KEY: &str = "tokenizer.ggml.pre";
+/// The whole tokenizer.json, in the few files that carry it.
+const HF_JSON: &str = "tokenizer.huggingface.json";
 
 /// Numbers of `tokenizer.ggml.token_type`.
 pub(super) mod kind {
@@ -64,7 +66,8 @@ impl Gguf {
             let reason = format!("{} tokens and {} token types", texts.len(), kinds.len());
             return Err(Error::Corrupt { path: self.path.clone(), reason });
         }
-        let tokens = (0u32..).zip(texts).zip(kinds).map(|((id, text), kind)| Token { id, text, kind: kind as u8 });
+        let tokens =
+            (0u32..).zip(texts).zip(kinds).map(|((id, text), kind)| Token { id, text, kind: kind as u8 });
         Ok(tokens.filter(|token| token.kind != kind::UNUSED).collect())
     }
 
@@ -174,9 +177,6 @@ impl Gguf {
         Ok(vocab)
     }
 }
-
-/// The whole tokenizer.json, in the few files that carry it.
-const HF_JSON: &str = "tokenizer.huggingface.json";
 
 fn added(tokens: &[Token<'_>]) -> Vec<Value> {
     tokens.iter().filter(|token| token.is_added()).map(Token::as_added).collect()

@@ -24,13 +24,13 @@ const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]
 
 /// Every way known here.
 pub(in crate::gguf) const PRE: [Pre; 6] = [
-    Pre { names: &["qwen2", "deepseek-r1-qwen", "megrez"], patterns: &[QWEN2], nfc: true, ignore_merges: false },
     Pre {
-        names: &["llama-bpe", "llama3", "llama-v3"],
-        patterns: &[LLAMA3],
-        nfc: false,
-        ignore_merges: true,
+        names: &["qwen2", "deepseek-r1-qwen", "megrez"],
+        patterns: &[QWEN2],
+        nfc: true,
+        ignore_merges: false,
     },
+    Pre { names: &["llama-bpe", "llama3", "llama-v3"], patterns: &[LLAMA3], nfc: false, ignore_merges: true },
     Pre { names: &["smaug-bpe", "dbrx"], patterns: &[LLAMA3], nfc: false, ignore_merges: false },
     Pre { names: &["tekken"], patterns: &[TEKKEN], nfc: false, ignore_merges: true },
     Pre { names: &["smollm"], patterns: &[DIGIT, GPT2], nfc: false, ignore_merges: false },
@@ -40,12 +40,8 @@ pub(in crate::gguf) const PRE: [Pre; 6] = [
 impl Pre {
     /// The pre-tokenizer of tokenizer.json.
     pub(super) fn pre_tokenizer(&self) -> Value {
-        let bytes = |use_regex: bool| {
-            json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": use_regex})
-        };
-        let split = |pattern: &&str| {
-            json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false})
-        };
+        let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": use_regex});
+        let split = |pattern: &&str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
         if self.patterns.is_empty() {
             return bytes(true);
         }
@@ -56,7 +52,8 @@ impl Pre {
     /// The way a tokenizer.json splits, where it is known here.
     pub(in crate::gguf) fn of(tokenizer: &Value) -> Option<&'static Self> {
         let step = &tokenizer["pre_tokenizer"];
-        let steps: Vec<&Value> = step["pretokenizers"].as_array().map_or_else(|| vec![step], |s| s.iter().collect());
+        let steps: Vec<&Value> =
+            step["pretokenizers"].as_array().map_or_else(|| vec![step], |s| s.iter().collect());
         let patterns: Vec<&str> = steps.iter().filter_map(|step| step["pattern"]["Regex"].as_str()).collect();
         let nfc = tokenizer["normalizer"]["type"] == "NFC";
         let ignore_merges = tokenizer["model"]["ignore_merges"] == true;

@@ -61,7 +61,11 @@ impl Gguf {
         let mut merges = Vec::new();
         for token in tokens.iter().filter(|token| !token.is_added() && token.kind != kind::BYTE) {
             if token.text.len() > MAX_PIECE {
-                let reason = format!("the piece {} has {} bytes, at most {MAX_PIECE} are read", token.id, token.text.len());
+                let reason = format!(
+                    "the piece {} has {} bytes, at most {MAX_PIECE} are read",
+                    token.id,
+                    token.text.len()
+                );
                 return Err(Error::Corrupt { path: self.path.clone(), reason });
             }
             let Some(&score) = scores.get(token.id as usize).filter(|score| !score.is_nan()) else {
