@@ -7,6 +7,7 @@ mod compacted;
 mod corrupt;
 mod families;
 mod generate;
+mod gguf;
 mod golden;
 #[cfg(feature = "hub")]
 mod hub;

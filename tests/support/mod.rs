@@ -2,10 +2,12 @@
 pub(crate) mod caches;
 pub(crate) mod checkpoints;
 pub(crate) mod compare;
+pub(crate) mod gguf_bytes;
 #[cfg(feature = "hub")]
 pub(crate) mod hub_server;
 pub(crate) mod naive_model;
 pub(crate) mod oracle;
+pub(crate) mod random_checkpoint;
 
 use std::sync::OnceLock;
 

@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{DType, Device};
 use serde_json::{Map, Value};
 
 use crate::config::{eos_ids, read_json};
+use crate::gguf::{Gguf, is_gguf};
 use crate::safefile::SafeFile;
 use crate::weights::Weights;
 use crate::{ChatTemplate, Decoder, Error, ModelConfig, Result, Tokenizer, Worker};
@@ -25,6 +27,8 @@ pub struct Checkpoint {
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
     Dir(PathBuf),
+    /// One GGUF file, whose metadata stands for the small files.
+    Gguf(Arc<Gguf>),
     #[cfg(feature = "embedded")]
     Embedded(&'static [(&'static str, &'static [u8])]),
 }
@@ -34,6 +38,7 @@ impl Source {
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         match self {
             Self::Dir(dir) => dir.join(name),
+            Self::Gguf(file) => file.path().to_path_buf(),
             #[cfg(feature = "embedded")]
             Self::Embedded(_) => Path::new("embedded").join(name),
         }
@@ -42,6 +47,7 @@ impl Source {
     pub(crate) fn has(&self, name: &str) -> bool {
         match self {
             Self::Dir(dir) => dir.join(name).is_file(),
+            Self::Gguf(_) => false,
             #[cfg(feature = "embedded")]
             Self::Embedded(files) => files.iter().any(|(n, _)| *n == name),
         }
@@ -50,14 +56,8 @@ impl Source {
     /// The content of a file, `None` where there is no such file.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>> {
         match self {
-            Self::Dir(dir) => {
-                let path = dir.join(name);
-                match fs::read(&path) {
-                    Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                    Err(source) => Err(Error::Io { path, source }),
-                }
-            }
+            Self::Dir(dir) => read_file(dir.join(name)),
+            Self::Gguf(file) => file.small_file(name),
             #[cfg(feature = "embedded")]
             Self::Embedded(files) => {
                 Ok(files.iter().find(|(n, _)| *n == name).map(|(_, bytes)| Cow::Borrowed(*bytes)))
@@ -65,7 +65,7 @@ impl Source {
         }
     }
 
-    fn require(&self, name: &str) -> Result<Cow<'static, [u8]>> {
+    pub(crate) fn require(&self, name: &str) -> Result<Cow<'static, [u8]>> {
         let missing = || Error::Io { path: self.path(name), source: std::io::ErrorKind::NotFound.into() };
         self.read(name)?.ok_or_else(missing)
     }
@@ -73,6 +73,7 @@ impl Source {
     pub(crate) fn safetensors(&self, name: &str) -> Result<SafeFile> {
         match self {
             Self::Dir(dir) => SafeFile::map(&dir.join(name)),
+            Self::Gguf(file) => SafeFile::map(file.path()),
             #[cfg(feature = "embedded")]
             Self::Embedded(files) => {
                 let path = self.path(name);
@@ -84,20 +85,33 @@ impl Source {
         }
     }
 
-    fn json(&self, name: &str) -> Result<Option<Map<String, Value>>> {
+    pub(crate) fn json(&self, name: &str) -> Result<Option<Map<String, Value>>> {
         self.read(name)?.map(|json| read_json(&json, &self.path(name))).transpose()
     }
 }
 
+/// The content of a file, `None` where there is no such file.
+pub(crate) fn read_file(path: PathBuf) -> Result<Option<Cow<'static, [u8]>>> {
+    match fs::read(&path) {
+        Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Io { path, source }),
+    }
+}
+
 impl Checkpoint {
-    /// The folder `path`, or the folder of the file `path`. Nothing but its existence is checked here.
+    /// The folder `path`, or the folder of the file `path`; a GGUF file is a checkpoint of its own, see
+    /// [`gguf`](Self::gguf). Nothing but its existence is checked of a folder here.
     ///
     /// # Errors
-    /// [`Error::Io`] when there is no such folder.
+    /// [`Error::Io`] when there is no such folder; those of [`gguf`](Self::gguf).
     pub fn dir(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let io = |source| Error::Io { path: path.to_path_buf(), source };
         let full = fs::canonicalize(path).map_err(io)?;
+        if is_gguf(&full) {
+            return Self::gguf(path);
+        }
         let dir = match full.parent() {
             Some(parent) if full.is_file() => parent.to_path_buf(),
             _ => full,
@@ -137,6 +151,20 @@ impl Checkpoint {
         Self { source: Source::Dir(dir), name }
     }
 
+    /// A GGUF file of a Qwen3, Qwen3-MoE, Qwen2, Llama or Mistral model: weights in F32, F16, BF16, Q8_0, Q4_0 to Q5_1
+    /// and Q2_K to Q6_K, tokenizer and chat template from its metadata. Where it brings no tokenizer or no template,
+    /// `tokenizer.json` and `chat_template.jinja` beside it serve. Weights are multiplied as they are stored, the rest
+    /// is computed in f32; the dtype of [`load`](Self::load) is that of the cache.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Corrupt`] for a header that does not fit the file; [`Error::UnsupportedConfig`] for a
+    /// file that is split.
+    pub fn gguf(path: impl AsRef<Path>) -> Result<Self> {
+        let file = Gguf::open(path.as_ref())?;
+        let name = path.as_ref().file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { source: Source::Gguf(Arc::new(file)), name })
+    }
+
     /// The small trained worker inside the binary.
     #[cfg(feature = "embedded")]
     pub fn embedded() -> Self {
@@ -147,19 +175,21 @@ impl Checkpoint {
     pub fn folder(&self) -> Option<&Path> {
         match &self.source {
             Source::Dir(dir) => Some(dir),
+            Source::Gguf(file) => file.path().parent(),
             #[cfg(feature = "embedded")]
             Source::Embedded(_) => None,
         }
     }
 
-    /// Reads, checks and converts everything. `dtype` is that of weights and cache; `None` means f32 on the CPU
+    /// Reads, checks and converts everything. `dtype` is that of weights and cache, of the cache alone for a GGUF file;
+    /// `None` means f32 on the CPU
     /// (whose matrix products know no bf16) and the checkpoint's own dtype on a GPU.
     ///
     /// # Errors
     /// One typed error per way a checkpoint can be wrong: see [`Error`]. A missing file is [`Error::Io`].
     pub fn load(&self, device: &Device, dtype: Option<DType>) -> Result<Worker> {
         let source = &self.source;
-        let mut config = ModelConfig::parse(&source.require("config.json")?, &source.path("config.json"))?;
+        let mut config = self.config()?;
         let generation = source.json("generation_config.json")?.unwrap_or_default();
         let tokenizer_config = source.json("tokenizer_config.json")?.unwrap_or_default();
         let tokenizer = Tokenizer::parse(&source.require("tokenizer.json")?, &source.path("tokenizer.json"))?
@@ -172,8 +202,29 @@ impl Checkpoint {
         let tokenizer = tokenizer.for_model(&config)?;
         let template =
             self.template(&tokenizer_config)?.with_special_tokens(tokenizer.special_tokens().clone());
-        let model = Decoder::load(config, Weights::open(source, dtype, device)?, device)?;
+        let weights = Weights::open(source, &config, dtype, device)?;
+        let model = Decoder::load(config, weights, device)?;
         Ok(Worker::assemble(model, tokenizer, template, self.name.clone()))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn chat_template(&self) -> Result<ChatTemplate> {
+        self.template(&self.source.json("tokenizer_config.json")?.unwrap_or_default())
+    }
+
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The shape that the files give, end-of-text tokens as far as they stand beside it.
+    pub(crate) fn config(&self) -> Result<ModelConfig> {
+        match &self.source {
+            Source::Gguf(file) => file.config(),
+            files => ModelConfig::parse(&files.require("config.json")?, &files.path("config.json")),
+        }
     }
 
     fn template(&self, tokenizer_config: &Map<String, Value>) -> Result<ChatTemplate> {

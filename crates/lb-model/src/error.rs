@@ -33,10 +33,22 @@ pub enum Error {
         /// The field.
         field: String,
     },
+    /// A value in a file has the wrong type.
+    #[error("{}: `{field}` is {got}, expected {expected}", path.display())]
+    FieldType {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        field: String,
+        /// What it should be.
+        expected: &'static str,
+        /// What it is.
+        got: &'static str,
+    },
     /// The checkpoint asks for something this crate does not implement.
     #[error("unsupported `{field}` = {value}: {reason}")]
     UnsupportedConfig {
-        /// The field in config.json or tokenizer.json.
+        /// The field in config.json or tokenizer.json, or the key in a GGUF file.
         field: String,
         /// Its value, as JSON.
         value: String,
@@ -53,8 +65,8 @@ pub enum Error {
         /// The accepted range.
         reason: String,
     },
-    /// A safetensors file is truncated or inconsistent.
-    #[error("{}: corrupt safetensors file: {reason}", path.display())]
+    /// A safetensors or GGUF file is truncated or inconsistent.
+    #[error("{}: corrupt file: {reason}", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -90,7 +102,7 @@ pub enum Error {
         got: Vec<usize>,
     },
     /// A tensor is stored in a dtype that this crate does not read.
-    #[error("{}: the tensor `{name}` has dtype {got}, expected BF16, F16 or F32", file.display())]
+    #[error("{}: the tensor `{name}` has dtype {got}, which is not read here", file.display())]
     TensorDtype {
         /// The tensor.
         name: String,

@@ -55,6 +55,7 @@ pub mod device;
 mod embedded;
 mod error;
 mod generate;
+mod gguf;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod layer;
@@ -79,6 +80,7 @@ pub use config::{Experts, Family, ModelConfig, RopeScaling};
 pub use device::DeviceChoice;
 pub use error::{Error, Result};
 pub use generate::{Generation, StopReason};
+pub use gguf::GgufFormat;
 pub use model::{Captured, Decoder, PrefillOptions};
 pub use replacing::Replaced;
 pub use sample::GenerateOptions;

@@ -251,7 +251,7 @@ fn check_header(header: &Header) -> std::result::Result<(), String> {
     Ok(())
 }
 
-fn temporary_beside(path: &Path) -> PathBuf {
+pub(crate) fn temporary_beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}.tmp", std::process::id()));
     path.with_file_name(name)

@@ -45,6 +45,11 @@ pub enum RopeScaling {
         /// Positions of the first training.
         original_positions: usize,
     },
+    /// Each frequency divided by a factor of its own, as GGUF files write Llama 3's scaling.
+    Factors {
+        /// `head_dim / 2` of them, above 0.
+        factors: Vec<f32>,
+    },
 }
 
 impl RopeScaling {
@@ -63,6 +68,9 @@ impl RopeScaling {
             |field, value: f64| check(value > 0.0 && value.is_finite(), field, value, "above 0 and finite");
         match *self {
             Self::Default => Ok(()),
+            Self::Factors { ref factors } => {
+                factors.iter().try_for_each(|&factor| above("rope_scaling.factors", f64::from(factor)))
+            }
             Self::Linear { factor } => above("rope_scaling.factor", factor),
             Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_positions } => {
                 above("rope_scaling.factor", factor)?;

@@ -43,7 +43,7 @@ impl Matrix {
         Ok(match self {
             Self::Dense(weight) => x.matmul(&weight.t()?)?,
             Self::Narrow(weight) => weight.product(x)?,
-            Self::Quantized(weight) => weight.product.forward(x)?,
+            Self::Quantized(weight) => weight.product.forward(&x.contiguous()?)?,
         })
     }
 

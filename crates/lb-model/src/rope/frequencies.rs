@@ -12,6 +12,7 @@ pub(super) fn frequencies(config: &ModelConfig) -> (Vec<f32>, f32) {
     match &config.rope_scaling {
         RopeScaling::Default => (plain.collect(), 1.0),
         RopeScaling::Linear { factor } => (plain.map(|f| f / *factor as f32).collect(), 1.0),
+        RopeScaling::Factors { factors } => (plain.zip(factors).map(|(f, factor)| f / factor).collect(), 1.0),
         RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_positions } => {
             let stretch = |frequency: f32| {
                 let (frequency, factor) = (f64::from(frequency), *factor);

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::{ModelConfig, Result};
+use crate::{ModelConfig, Result, RopeScaling};
 
 /// Tables of cos and sin, grown to the positions that are needed.
 #[derive(Debug)]
@@ -86,6 +86,13 @@ impl Rope {
         *guard = Some(tables.clone());
         Ok(tables)
     }
+}
+
+/// What the scaling divides each plain frequency by.
+pub(crate) fn frequency_factors(config: &ModelConfig) -> Vec<f32> {
+    let plain = ModelConfig { rope_scaling: RopeScaling::Default, ..config.clone() };
+    let (plain, scaled) = (frequencies::frequencies(&plain).0, frequencies::frequencies(config).0);
+    plain.iter().zip(scaled).map(|(plain, scaled)| plain / scaled).collect()
 }
 
 impl Rotation {

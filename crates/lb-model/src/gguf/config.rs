@@ -1,0 +1,237 @@
+//! The shape of a decoder, from the metadata of a GGUF file.
+
+use super::Gguf;
+use super::keys::{EXPERTS, HARMLESS, NEUTRAL, READ};
+use super::types::Kind;
+use super::value::Value;
+use crate::config::{Bias, Experts, FAMILIES, FamilySpec};
+use crate::{Error, ModelConfig, Result, RopeScaling};
+
+/// Llama 3's frequency factors.
+pub(crate) const ROPE_FACTORS: &str = "rope_freqs.weight";
+
+/// Control tokens that end an answer, whatever the file says its end of text is.
+const TURN_ENDS: [&str; 5] = ["<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>"];
+
+impl Gguf {
+    /// Reads the metadata of the architecture.
+    ///
+    /// # Errors
+    /// [`Error::MissingField`], [`Error::FieldType`], [`Error::MissingTensor`], [`Error::UnsupportedConfig`] naming the
+    /// key (also for a key this crate does not know), [`Error::Config`] for sizes that do not fit each other.
+    pub(crate) fn config(&self) -> Result<ModelConfig> {
+        let spec = self.family()?;
+        self.require_known(spec)?;
+        let hidden_size = self.required("embedding_length")?;
+        let heads = self.heads("attention.head_count")?;
+        let num_attention_heads = heads.ok_or_else(|| self.missing(&self.key("attention.head_count")))?;
+        let head_dim = self.head_dim(hidden_size / num_attention_heads.max(1))?;
+        let max_position_embeddings = self.required("context_length")?;
+        self.require_full_attention(max_position_embeddings)?;
+        let experts = spec.experts.then(|| self.experts()).transpose()?;
+        let has = |name: &str| self.tensors.contains_key(name);
+        let config = ModelConfig {
+            family: spec.family,
+            vocab_size: self.vocab_size(hidden_size)?,
+            hidden_size,
+            intermediate_size: self.required("feed_forward_length")?,
+            num_hidden_layers: self.required("block_count")?,
+            num_attention_heads,
+            num_key_value_heads: self.heads("attention.head_count_kv")?.unwrap_or(num_attention_heads),
+            head_dim,
+            rms_norm_eps: self.required_number("attention.layer_norm_rms_epsilon")?,
+            // llama.cpp's, where the file says nothing.
+            rope_theta: self.number(&self.key("rope.freq_base"))?.unwrap_or(10_000.0),
+            rope_scaling: self.rope_scaling(head_dim, max_position_embeddings)?,
+            max_position_embeddings,
+            tie_word_embeddings: !has("output.weight"),
+            qk_norm: spec.qk_norm,
+            qkv_bias: spec.qkv_bias == Bias::Always || has("blk.0.attn_q.bias"),
+            output_bias: has("blk.0.attn_output.bias"),
+            mlp_bias: has("blk.0.ffn_gate.bias"),
+            experts,
+            eos_token_ids: self.ends()?,
+        };
+        config.validate()
+    }
+
+    fn family(&self) -> Result<&'static FamilySpec> {
+        let key = "general.architecture";
+        let name = self.text(key)?.ok_or_else(|| self.missing(key))?;
+        FAMILIES.iter().find(|spec| spec.gguf == name).ok_or_else(|| {
+            let mut known: Vec<&str> = FAMILIES.iter().map(|spec| spec.gguf).collect();
+            known.dedup();
+            self.unsupported(key, &format!("only {}", known.join(", ")))
+        })
+    }
+
+    /// A key of the architecture.
+    fn key(&self, name: &str) -> String {
+        let architecture = self.text("general.architecture").ok().flatten();
+        format!("{}.{name}", architecture.unwrap_or_default())
+    }
+
+    fn required(&self, name: &str) -> Result<usize> {
+        let key = self.key(name);
+        self.count(&key)?.ok_or_else(|| self.missing(&key))
+    }
+
+    fn required_number(&self, name: &str) -> Result<f64> {
+        let key = self.key(name);
+        self.number(&key)?.ok_or_else(|| self.missing(&key))
+    }
+
+    /// A count that may be written once per layer.
+    fn heads(&self, name: &str) -> Result<Option<usize>> {
+        let key = self.key(name);
+        if !matches!(self.values.get(&key), Some(Value::List { .. })) {
+            return self.count(&key);
+        }
+        let counts = self.numbers(&key)?.unwrap_or_default();
+        match counts.first() {
+            Some(first) if *first >= 0.0 && counts.iter().all(|n| n == first) => Ok(Some(*first as usize)),
+            _ => Err(self.unsupported(&key, "only the same count in every layer")),
+        }
+    }
+
+    fn head_dim(&self, default: usize) -> Result<usize> {
+        let given = |name: &str| self.count(&self.key(name));
+        let head_dim = given("attention.key_length")?.unwrap_or(default);
+        let same = ["attention.value_length", "rope.dimension_count"];
+        for (name, reason) in same.into_iter().zip(["only that of the keys", "only rotation of whole heads"])
+        {
+            if given(name)?.is_some_and(|width| width != head_dim) {
+                return Err(self.unsupported(&self.key(name), reason));
+            }
+        }
+        Ok(head_dim)
+    }
+
+    fn require_known(&self, spec: &FamilySpec) -> Result<()> {
+        let prefix = format!("{}.", spec.gguf);
+        for (key, value) in &self.values {
+            let Some(name) = key.strip_prefix(&prefix) else { continue };
+            let neutral: &[f64] = if !spec.experts && EXPERTS.contains(&name) {
+                &[0.0]
+            } else if [READ, HARMLESS, EXPERTS].iter().any(|list| list.contains(&name)) {
+                continue;
+            } else {
+                let known = NEUTRAL.iter().find(|(known, _)| *known == name);
+                let unknown = || self.unsupported(key, "not a key of this architecture known here");
+                known.ok_or_else(unknown)?.1
+            };
+            let number = value.number().ok_or_else(|| self.mistyped(key, "a number"))?;
+            if !neutral.contains(&number) {
+                return Err(self.unsupported(key, &format!("only {neutral:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn require_full_attention(&self, positions: usize) -> Result<()> {
+        let key = self.key("attention.sliding_window");
+        match self.count(&key)? {
+            Some(width) if width > 0 && width < positions => {
+                Err(self.unsupported(&key, "only full attention"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Rows of the embedding.
+    fn vocab_size(&self, hidden_size: usize) -> Result<usize> {
+        let (name, file) = ("token_embd.weight".to_owned(), self.path.clone());
+        let Some(info) = self.tensors.get(&name) else { return Err(Error::MissingTensor { name, file }) };
+        let (rows, key) = (info.shape[0], self.key("vocab_size"));
+        let said = self.count(&key)?.unwrap_or(rows);
+        if info.shape.len() == 2 && said == rows {
+            return Ok(rows);
+        }
+        Err(Error::TensorShape { name, file, expected: vec![said, hidden_size], got: info.shape.clone() })
+    }
+
+    fn experts(&self) -> Result<Experts> {
+        let per_token = self.required("expert_used_count")?;
+        let intermediate_size = match self.count(&self.key("expert_feed_forward_length"))? {
+            Some(width) => width,
+            None => self.required("feed_forward_length")? / per_token.max(1),
+        };
+        Ok(Experts {
+            count: self.required("expert_count")?,
+            per_token,
+            intermediate_size,
+            normalised: true,
+            every: 1,
+            dense_layers: Vec::new(),
+        })
+    }
+
+    fn rope_scaling(&self, head_dim: usize, positions: usize) -> Result<RopeScaling> {
+        let kind_key = self.key("rope.scaling.type");
+        let factor_key = self.key("rope.scaling.factor");
+        let old = self.number(&self.key("rope.scale_linear"))?;
+        // 0 stands for no scaling, as in llama.cpp; so does a kind without a factor.
+        let factor = self.number(&factor_key)?.or(old).filter(|factor| *factor != 0.0);
+        let scaling = match (self.text(&kind_key)?.unwrap_or("linear"), factor) {
+            ("none", _) | ("linear", None) => RopeScaling::Default,
+            ("linear", Some(factor)) => RopeScaling::Linear { factor },
+            ("yarn", Some(factor)) => self.yarn(factor, positions)?,
+            ("yarn", None) => return Err(self.missing(&factor_key)),
+            _ => return Err(self.unsupported(&kind_key, "only none, linear and yarn")),
+        };
+        match self.rope_factors(head_dim)? {
+            None => Ok(scaling),
+            Some(factors) if scaling == RopeScaling::Default => Ok(RopeScaling::Factors { factors }),
+            Some(_) => Err(self.unsupported(&kind_key, "no scaling beside frequency factors")),
+        }
+    }
+
+    fn yarn(&self, factor: f64, positions: usize) -> Result<RopeScaling> {
+        let number = |name: &str, default: f64| -> Result<f64> {
+            Ok(self.number(&self.key(name))?.unwrap_or(default))
+        };
+        let attention_factor = if factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 };
+        // llama.cpp has read this key as the whole factor, as one on top of it, and not at all.
+        let said = number("rope.scaling.yarn_attn_factor", attention_factor)?;
+        if said != 1.0 && (said - attention_factor).abs() > 1e-4 {
+            let reason = format!("only the usual factor, {attention_factor}");
+            return Err(self.unsupported(&self.key("rope.scaling.yarn_attn_factor"), &reason));
+        }
+        let original = self.count(&self.key("rope.scaling.original_context_length"))?;
+        Ok(RopeScaling::Yarn {
+            factor,
+            beta_fast: number("rope.scaling.yarn_beta_fast", 32.0)?,
+            beta_slow: number("rope.scaling.yarn_beta_slow", 1.0)?,
+            attention_factor,
+            truncate: true,
+            original_positions: original.unwrap_or(positions),
+        })
+    }
+
+    /// What each frequency is divided by, where the file says so.
+    fn rope_factors(&self, head_dim: usize) -> Result<Option<Vec<f32>>> {
+        let Some(info) = self.tensors.get(ROPE_FACTORS) else { return Ok(None) };
+        let (name, file) = (ROPE_FACTORS.to_owned(), self.path.clone());
+        if info.shape != [head_dim / 2] {
+            let (expected, got) = (vec![head_dim / 2], info.shape.clone());
+            return Err(Error::TensorShape { name, file, expected, got });
+        }
+        if info.kind != Kind::from_number(0) {
+            return Err(Error::TensorDtype { name, file, got: info.kind.name() });
+        }
+        let numbers = self.map[info.range.clone()].chunks_exact(4);
+        Ok(Some(numbers.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()))
+    }
+
+    /// Tokens that end a generation.
+    fn ends(&self) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        for key in ["eos_token_id", "eot_token_id", "eom_token_id"] {
+            ids.extend(self.token(&format!("tokenizer.ggml.{key}"))?);
+        }
+        ids.extend(
+            self.control_tokens()?.into_iter().filter(|(_, text)| TURN_ENDS.contains(text)).map(|t| t.0),
+        );
+        Ok(ids)
+    }
+}

@@ -1,0 +1,188 @@
+//! The tokenizer in a file's metadata, as the tokenizer.json that it was made from.
+
+mod pre;
+mod spm;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use pre::PRE;
+pub(super) use pre::Pre;
+
+use super::Gguf;
+use crate::{Error, Result};
+
+const MODEL: &str = "tokenizer.ggml.model";
+const TOKENS: &str = "tokenizer.ggml.tokens";
+const TYPES: &str = "tokenizer.ggml.token_type";
+const MERGES: &str = "tokenizer.ggml.merges";
+const PRE_KEY: &str = "tokenizer.ggml.pre";
+/// The whole tokenizer.json, in the few files that carry it.
+const HF_JSON: &str = "tokenizer.huggingface.json";
+
+/// Numbers of `tokenizer.ggml.token_type`.
+pub(super) mod kind {
+    pub(in crate::gguf) const NORMAL: u8 = 1;
+    pub(super) const UNKNOWN: u8 = 2;
+    pub(in crate::gguf) const CONTROL: u8 = 3;
+    pub(in crate::gguf) const USER_DEFINED: u8 = 4;
+    pub(in crate::gguf) const UNUSED: u8 = 5;
+    pub(super) const BYTE: u8 = 6;
+}
+
+/// One entry of the vocabulary.
+#[derive(Debug, Clone, Copy)]
+struct Token<'a> {
+    id: u32,
+    text: &'a str,
+    kind: u8,
+}
+
+impl Token<'_> {
+    fn is_added(&self) -> bool {
+        matches!(self.kind, kind::CONTROL | kind::USER_DEFINED | kind::UNKNOWN)
+    }
+
+    fn as_added(&self) -> Value {
+        json!({
+            "id": self.id,
+            "content": self.text,
+            "single_word": false,
+            "lstrip": false,
+            "rstrip": false,
+            "normalized": false,
+            "special": self.kind != kind::USER_DEFINED,
+        })
+    }
+}
+
+impl Gguf {
+    /// The vocabulary, without the tokens that only fill it up.
+    fn tokens(&self) -> Result<Vec<Token<'_>>> {
+        let texts = self.strings(TOKENS)?.ok_or_else(|| self.missing(TOKENS))?;
+        let kinds = self.numbers(TYPES)?.unwrap_or_else(|| vec![f64::from(kind::NORMAL); texts.len()]);
+        if kinds.len() != texts.len() {
+            let reason = format!("{} tokens and {} token types", texts.len(), kinds.len());
+            return Err(Error::Corrupt { path: self.path.clone(), reason });
+        }
+        let tokens =
+            (0u32..).zip(texts).zip(kinds).map(|((id, text), kind)| Token { id, text, kind: kind as u8 });
+        Ok(tokens.filter(|token| token.kind != kind::UNUSED).collect())
+    }
+
+    /// Ids and texts of the control tokens; none where there is no vocabulary.
+    pub(super) fn control_tokens(&self) -> Result<Vec<(u32, &str)>> {
+        if !self.values.contains_key(TOKENS) {
+            return Ok(Vec::new());
+        }
+        let tokens = self.tokens()?.into_iter().filter(|token| token.kind == kind::CONTROL);
+        Ok(tokens.map(|token| (token.id, token.text)).collect())
+    }
+
+    /// Whether the file brings a tokenizer.
+    pub(crate) fn has_tokenizer(&self) -> bool {
+        [MODEL, HF_JSON].iter().any(|key| self.values.contains_key(*key))
+    }
+
+    /// The tokenizer.json.
+    ///
+    /// # Errors
+    /// [`Error::MissingField`], [`Error::FieldType`], [`Error::Corrupt`], and [`Error::UnsupportedConfig`] for a
+    /// tokenizer whose rules are not known here.
+    pub(crate) fn tokenizer_json(&self) -> Result<Vec<u8>> {
+        if let Some(json) = self.text(HF_JSON)? {
+            return Ok(json.as_bytes().to_vec());
+        }
+        let json = match self.text(MODEL)?.ok_or_else(|| self.missing(MODEL))? {
+            "gpt2" => self.byte_level()?,
+            "llama" => self.sentence_pieces()?,
+            _ => return Err(self.unsupported(MODEL, "only gpt2 and llama")),
+        };
+        Ok(json.to_string().into_bytes())
+    }
+
+    /// What tokenizer_config.json would say.
+    pub(crate) fn tokenizer_config(&self) -> Result<Vec<u8>> {
+        let mut config = Map::new();
+        let texts = self.strings(TOKENS)?.unwrap_or_default();
+        for name in ["bos", "eos"] {
+            let id = self.token(&format!("tokenizer.ggml.{name}_token_id"))?;
+            if let Some(text) = id.and_then(|id| texts.get(id as usize)) {
+                config.insert(format!("{name}_token"), Value::from(*text));
+            }
+            if let Some(add) = self.flag(&format!("tokenizer.ggml.add_{name}_token"))? {
+                config.insert(format!("add_{name}_token"), Value::from(add));
+            }
+        }
+        Ok(Value::from(config).to_string().into_bytes())
+    }
+
+    /// The chat template.
+    pub(crate) fn chat_template(&self) -> Result<Option<&str>> {
+        self.text("tokenizer.chat_template")
+    }
+
+    /// Byte-level BPE.
+    fn byte_level(&self) -> Result<Value> {
+        let name = self.text(PRE_KEY)?.ok_or_else(|| self.missing(PRE_KEY))?;
+        let pre = PRE.iter().find(|pre| pre.names.contains(&name));
+        let pre = pre.ok_or_else(|| self.unsupported(PRE_KEY, "how it splits text is not known here"))?;
+        let tokens = self.tokens()?;
+        let merges = self.strings(MERGES)?.ok_or_else(|| self.missing(MERGES))?;
+        // The left part may itself begin with a space in no byte-level vocabulary; the first character is skipped as
+        // llama.cpp does.
+        let pair = |merge: &&str| -> Option<Value> {
+            let first = merge.chars().next()?.len_utf8();
+            let at = merge[first..].find(' ')? + first;
+            Some(json!([merge[..at], merge[at + 1..]]))
+        };
+        let merges: Option<Vec<Value>> = merges.iter().map(pair).collect();
+        let merges = merges.ok_or_else(|| self.mistyped(MERGES, "a list of pairs with a space between"))?;
+        Ok(json!({
+            "version": "1.0",
+            "truncation": null,
+            "padding": null,
+            "added_tokens": added(&tokens),
+            "normalizer": if pre.nfc { json!({"type": "NFC"}) } else { Value::Null },
+            "pre_tokenizer": pre.pre_tokenizer(),
+            "post_processor": null,
+            "decoder": {
+                "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false,
+            },
+            "model": {
+                "type": "BPE",
+                "dropout": null,
+                "unk_token": null,
+                "continuing_subword_prefix": null,
+                "end_of_word_suffix": null,
+                "fuse_unk": false,
+                "byte_fallback": false,
+                "ignore_merges": pre.ignore_merges,
+                "vocab": self.vocab(&tokens)?,
+                "merges": merges,
+            },
+        }))
+    }
+
+    /// Ids by text.
+    fn vocab(&self, tokens: &[Token<'_>]) -> Result<Map<String, Value>> {
+        let mut vocab = Map::new();
+        for token in tokens {
+            if let Some(other) = vocab.insert(token.text.to_owned(), Value::from(token.id)) {
+                let reason = format!("the tokens {other} and {} are both {:?}", token.id, token.text);
+                return Err(Error::Corrupt { path: self.path.clone(), reason });
+            }
+        }
+        Ok(vocab)
+    }
+}
+
+fn added(tokens: &[Token<'_>]) -> Vec<Value> {
+    tokens.iter().filter(|token| token.is_added()).map(Token::as_added).collect()
+}
+
+/// Ids by text, to look them up.
+fn ids<'a>(tokens: &[Token<'a>]) -> BTreeMap<&'a str, u32> {
+    tokens.iter().map(|token| (token.text, token.id)).collect()
+}

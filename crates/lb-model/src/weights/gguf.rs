@@ -1,0 +1,174 @@
+//! Tensors of a GGUF file: blocks stay blocks, 16-bit numbers stay in the file.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use candle_core::quantized::GgmlDType;
+use candle_core::{DType, Device, Tensor};
+
+use super::names::{Order, Place, place};
+use crate::gguf::types::{self, Kind};
+use crate::gguf::{self, Gguf, Info, ROPE_FACTORS};
+use crate::matrix::{Bits, Matrix, Narrow};
+use crate::{Error, ModelConfig, Result};
+
+/// The file, and which of its tensors were not taken yet.
+pub(super) struct Blocks {
+    file: Arc<Gguf>,
+    left: BTreeSet<String>,
+    /// Query and key heads whose rows are ordered by adjacent rotary pairs, if any are.
+    paired: Option<(usize, usize)>,
+    experts: usize,
+}
+
+/// The bytes of one tensor, in the order of the Hugging Face layout.
+struct Found<'a> {
+    info: &'a Info,
+    name: &'a str,
+    dtype: GgmlDType,
+    bytes: Cow<'a, [u8]>,
+    /// Where the bytes lie in the file, unless they were reordered.
+    in_place: Option<std::ops::Range<usize>>,
+}
+
+impl Blocks {
+    pub(super) fn new(file: &Arc<Gguf>, config: &ModelConfig) -> Self {
+        let left = file.tensors().keys().filter(|name| *name != ROPE_FACTORS).cloned().collect();
+        let heads = (config.num_attention_heads, config.num_key_value_heads);
+        let paired = config.family.spec().gguf_adjacent_pairs.then_some(heads);
+        let experts = config.experts.as_ref().map_or(0, |experts| experts.count);
+        Self { file: file.clone(), left, paired, experts }
+    }
+
+    /// The widest plain type of the file's tensors; `None` where there are blocks.
+    pub(super) fn dtype(&self) -> Option<DType> {
+        let mut narrow = None;
+        for info in self.file.tensors().values().filter(|info| info.shape.len() > 1) {
+            match info.kind {
+                Kind::Known(GgmlDType::F16) => narrow = narrow.or(Some(DType::F16)),
+                Kind::Known(GgmlDType::BF16) => narrow = narrow.or(Some(DType::BF16)),
+                Kind::Known(GgmlDType::F32) => {}
+                _ => return None,
+            }
+        }
+        Some(narrow.unwrap_or(DType::F32))
+    }
+
+    pub(super) fn vector(&mut self, name: &str, len: usize, device: &Device) -> Result<Tensor> {
+        let file = self.file.clone();
+        let found = self.find(&file, name, &[len])?;
+        let dtype = match found.dtype {
+            GgmlDType::F32 => DType::F32,
+            GgmlDType::F16 => DType::F16,
+            GgmlDType::BF16 => DType::BF16,
+            _ => return Err(dtype_error(&file, found.name, found.info)),
+        };
+        Ok(Tensor::from_raw_buffer(&found.bytes, dtype, &[len], device)?)
+    }
+
+    /// Blocks as they are; 16-bit numbers too on the CPU, elsewhere in `compute`.
+    pub(super) fn matrix(
+        &mut self,
+        name: &str,
+        rows: usize,
+        columns: usize,
+        compute: DType,
+        device: &Device,
+    ) -> Result<Matrix> {
+        let file = self.file.clone();
+        let found = self.find(&file, name, &[rows, columns])?;
+        let shape = [rows, columns];
+        let dtype = match found.dtype {
+            GgmlDType::F32 => DType::F32,
+            GgmlDType::F16 => DType::F16,
+            GgmlDType::BF16 => DType::BF16,
+            blocks => return Matrix::quantized(gguf::tensor(&found.bytes, blocks, &shape, device)?),
+        };
+        if dtype == DType::F32 || !matches!(device, Device::Cpu) {
+            let dense = Tensor::from_raw_buffer(&found.bytes, dtype, &shape, device)?;
+            return Ok(Matrix::Dense(dense.to_dtype(compute)?));
+        }
+        let bits = match found.in_place {
+            Some(range) => Bits::mapped(file.map(), range),
+            None => Bits::copied(&found.bytes),
+        };
+        Ok(Matrix::Narrow(Narrow::new(bits, dtype, rows, columns)?))
+    }
+
+    pub(super) fn finish(self) -> Result<()> {
+        let (names, file) = (Vec::from_iter(self.left), self.file.path().to_path_buf());
+        if names.is_empty() { Ok(()) } else { Err(Error::UnexpectedTensors { names, file }) }
+    }
+
+    /// Finds a tensor of this shape, or its expert, and checks its numbers.
+    fn find<'a>(&mut self, file: &'a Gguf, name: &str, shape: &[usize]) -> Result<Found<'a>> {
+        let path = || file.path().to_path_buf();
+        let missing = |name: &str| Error::MissingTensor { name: name.to_owned(), file: path() };
+        let Place { name, expert, order } = place(name).ok_or_else(|| missing(name))?;
+        let (name, info) = file.tensors().get_key_value(&name).ok_or_else(|| missing(&name))?;
+        self.left.remove(name);
+        let experts = expert.map(|_| self.experts);
+        let expected: Vec<usize> = experts.into_iter().chain(shape.iter().copied()).collect();
+        if info.shape != expected {
+            return Err(Error::TensorShape {
+                name: name.clone(),
+                file: path(),
+                expected,
+                got: info.shape.clone(),
+            });
+        }
+        let Kind::Known(dtype) = info.kind else { return Err(dtype_error(file, name, info)) };
+        let mut range = info.range.clone();
+        if let Some(expert) = expert {
+            let size = range.len() / self.experts.max(1);
+            range = range.start + expert * size..range.start + (expert + 1) * size;
+        }
+        let bytes = &file.map()[range.clone()];
+        if !types::finite(dtype, bytes) {
+            return Err(Error::NonFinite { tensor: name.clone(), file: path() });
+        }
+        let heads = self.paired.and_then(|(queries, keys)| match order {
+            Order::Same => None,
+            Order::Queries => Some(queries),
+            Order::Keys => Some(keys),
+        });
+        let (bytes, in_place) = match heads {
+            Some(heads) => (Cow::Owned(unpaired(bytes, shape[0], heads)), None),
+            None => (Cow::Borrowed(bytes), Some(range)),
+        };
+        Ok(Found { info, name, dtype, bytes, in_place })
+    }
+}
+
+fn dtype_error(file: &Gguf, name: &str, info: &Info) -> Error {
+    Error::TensorDtype { name: name.to_owned(), file: file.path().to_path_buf(), got: info.kind.name() }
+}
+
+/// Rows of every head from the order (first, second) of each rotary pair to all firsts before all seconds. Rows are
+/// whole blocks, so this holds for any type.
+fn unpaired(bytes: &[u8], rows: usize, heads: usize) -> Vec<u8> {
+    let (row, half) = (bytes.len() / rows, rows / heads / 2);
+    let mut out = Vec::with_capacity(bytes.len());
+    for head in bytes.chunks_exact(2 * half * row) {
+        for second in 0..2 {
+            for pair in 0..half {
+                let at = (2 * pair + second) * row;
+                out.extend_from_slice(&head[at..at + row]);
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unpaired;
+
+    #[test]
+    fn pairs_are_undone_head_by_head() {
+        let stored: Vec<u8> = vec![0, 0, 1, 1, 2, 2, 3, 3, 10, 10, 11, 11, 12, 12, 13, 13];
+        let rows = [0, 0, 2, 2, 1, 1, 3, 3, 10, 10, 12, 12, 11, 11, 13, 13];
+        assert_eq!(unpaired(&stored, 8, 2), rows);
+    }
+}

@@ -1,0 +1,114 @@
+//! The tensors of a checkpoint, by their names in the Hugging Face layout, checked one by one.
+
+mod gguf;
+mod names;
+mod safetensors;
+
+use candle_core::{DType, Device, Tensor};
+
+use self::gguf::Blocks;
+use self::safetensors::Shards;
+use crate::checkpoint::Source;
+use crate::config::check;
+use crate::matrix::{Linear, Matrix};
+use crate::{ModelConfig, Result};
+
+pub(crate) use self::names::{Order, place};
+pub(crate) use self::safetensors::Shards as Safetensors;
+
+/// Tensors by name. Each is read only when taken, so that the peak is the model plus one stored tensor; 16-bit weights
+/// that stay so are not even copied.
+pub(crate) struct Weights {
+    store: Store,
+    dtype: DType,
+    compute: DType,
+    device: Device,
+}
+
+enum Store {
+    Safetensors(Shards),
+    Gguf(Blocks),
+}
+
+impl Weights {
+    /// Opens the files; `dtype` `None` means f32 on the CPU and the checkpoint's own dtype elsewhere. `config` says
+    /// what GGUF files leave to the reader.
+    pub(crate) fn open(
+        source: &Source,
+        config: &ModelConfig,
+        dtype: Option<DType>,
+        device: &Device,
+    ) -> Result<Self> {
+        let store = match source {
+            Source::Gguf(file) => Store::Gguf(Blocks::new(file, config)),
+            files => Store::Safetensors(Shards::open(files)?),
+        };
+        let cpu = matches!(device, Device::Cpu);
+        let (stored, narrow) = match &store {
+            Store::Safetensors(shards) => (shards.dtype(), true),
+            Store::Gguf(blocks) => (blocks.dtype(), blocks.dtype().is_some()),
+        };
+        let dtype = dtype.unwrap_or(if cpu { DType::F32 } else { stored.unwrap_or(DType::F32) });
+        let ok = matches!(dtype, DType::F32 | DType::F16 | DType::BF16);
+        check(ok, "dtype", format!("{dtype:?}"), "f32, f16 or bf16")?;
+        let compute = if cpu || !narrow { DType::F32 } else { dtype };
+        Ok(Self { store, dtype, compute, device: device.clone() })
+    }
+
+    /// What caches are stored in, and matrices unless the file quantises them.
+    pub(crate) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// What activations, norms and biases are in: the CPU sums everything in f32, and so do products with blocks.
+    pub(crate) fn compute(&self) -> DType {
+        self.compute
+    }
+
+    /// A norm's gains or a bias.
+    ///
+    /// # Errors
+    /// `MissingTensor`, `TensorShape`, `TensorDtype`, `NonFinite`, each naming tensor and file.
+    pub(crate) fn vector(&mut self, name: &str, len: usize) -> Result<Tensor> {
+        let vector = match &mut self.store {
+            Store::Safetensors(shards) => shards.claim(name, &[len])?.load_finite(name, &self.device)?,
+            Store::Gguf(blocks) => blocks.vector(name, len, &self.device)?,
+        };
+        Ok(vector.to_dtype(self.compute)?)
+    }
+
+    /// A weight `[rows, columns]`.
+    ///
+    /// # Errors
+    /// Those of [`vector`](Self::vector).
+    pub(crate) fn matrix(&mut self, name: &str, rows: usize, columns: usize) -> Result<Matrix> {
+        match &mut self.store {
+            Store::Safetensors(shards) => {
+                let narrow = (self.dtype != self.compute).then_some(self.dtype);
+                shards.matrix(name, rows, columns, narrow, self.compute, &self.device)
+            }
+            Store::Gguf(blocks) => blocks.matrix(name, rows, columns, self.compute, &self.device),
+        }
+    }
+
+    /// The projection `{prefix}.weight`, `[outputs, inputs]`, and `{prefix}.bias` if it has one.
+    pub(crate) fn linear(
+        &mut self,
+        prefix: &str,
+        inputs: usize,
+        outputs: usize,
+        bias: bool,
+    ) -> Result<Linear> {
+        let weight = self.matrix(&format!("{prefix}.weight"), outputs, inputs)?;
+        let bias = bias.then(|| self.vector(&format!("{prefix}.bias"), outputs)).transpose()?;
+        Ok(Linear::new(weight, bias))
+    }
+
+    /// Fails when tensors were left over that the model should have used.
+    pub(crate) fn finish(self, tied_head: bool) -> Result<()> {
+        match self.store {
+            Store::Safetensors(shards) => shards.finish(tied_head),
+            Store::Gguf(blocks) => blocks.finish(),
+        }
+    }
+}

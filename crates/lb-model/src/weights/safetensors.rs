@@ -1,0 +1,126 @@
+//! One safetensors file, or shards with an index.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device};
+use serde::Deserialize;
+
+use crate::checkpoint::Source;
+use crate::config::read_json;
+use crate::matrix::{Matrix, Narrow};
+use crate::safefile::SafeFile;
+use crate::{Error, Result};
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// The files, and what was not taken from them yet.
+pub(crate) struct Shards {
+    files: Vec<SafeFile>,
+    /// Tensors not taken yet, and the index of their file.
+    names: BTreeMap<String, usize>,
+    origin: PathBuf,
+}
+
+impl Shards {
+    pub(crate) fn open(source: &Source) -> Result<Self> {
+        let (files, origin) = if source.has(SINGLE) {
+            (vec![source.safetensors(SINGLE)?], source.path(SINGLE))
+        } else if let Some(json) = source.read(INDEX)? {
+            (open_shards(source, &json)?, source.path(INDEX))
+        } else {
+            return Err(Error::Io { path: source.path(SINGLE), source: std::io::ErrorKind::NotFound.into() });
+        };
+        let mut names = BTreeMap::new();
+        for (index, file) in files.iter().enumerate() {
+            names.extend(file.names().map(|name| (name.to_string(), index)));
+        }
+        Ok(Self { files, names, origin })
+    }
+
+    /// The file, or the index of the shards.
+    pub(crate) fn origin(&self) -> &Path {
+        &self.origin
+    }
+
+    /// What the first tensor is stored in.
+    pub(super) fn dtype(&self) -> Option<DType> {
+        self.names.iter().next().and_then(|(name, &index)| self.files[index].dtype(name))
+    }
+
+    /// Names of what was not taken yet, and the shapes.
+    pub(crate) fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.names
+            .iter()
+            .map(|(name, &index)| (name.as_str(), self.files[index].shape(name).unwrap_or_default()))
+    }
+
+    /// The file of a tensor of this shape, which can be asked for once.
+    pub(crate) fn claim(&mut self, name: &str, shape: &[usize]) -> Result<&mut SafeFile> {
+        let missing = || Error::MissingTensor { name: name.to_string(), file: self.origin.clone() };
+        let index = self.names.remove(name).ok_or_else(missing)?;
+        let file = &mut self.files[index];
+        let got = file.shape(name).unwrap_or_default();
+        if got == shape {
+            return Ok(file);
+        }
+        let (name, file, got) = (name.to_string(), file.path().to_path_buf(), got.to_vec());
+        Err(Error::TensorShape { name, file, expected: shape.to_vec(), got })
+    }
+
+    /// A weight in `narrow`, which the CPU widens as it multiplies, or else in `compute`.
+    pub(super) fn matrix(
+        &mut self,
+        name: &str,
+        rows: usize,
+        columns: usize,
+        narrow: Option<DType>,
+        compute: DType,
+        device: &Device,
+    ) -> Result<Matrix> {
+        let file = self.claim(name, &[rows, columns])?;
+        let Some(dtype) = narrow else {
+            return Ok(Matrix::Dense(file.load_finite(name, device)?.to_dtype(compute)?));
+        };
+        if file.dtype(name) == Some(dtype) {
+            return Ok(Matrix::Narrow(Narrow::new(file.bits(name)?, dtype, rows, columns)?));
+        }
+        let narrowed = file.load_finite(name, device)?.to_dtype(dtype)?;
+        Ok(Matrix::Narrow(Narrow::from_tensor(&narrowed)?))
+    }
+
+    pub(super) fn finish(self, tied_head: bool) -> Result<()> {
+        let harmless =
+            |name: &str| name.ends_with("rotary_emb.inv_freq") || (tied_head && name == "lm_head.weight");
+        let names: Vec<String> = self.names.into_keys().filter(|n| !harmless(n)).collect();
+        if names.is_empty() { Ok(()) } else { Err(Error::UnexpectedTensors { names, file: self.origin }) }
+    }
+}
+
+fn open_shards(source: &Source, json: &[u8]) -> Result<Vec<SafeFile>> {
+    let path = source.path(INDEX);
+    let index: Index = read_json(json, &path)?;
+    let shards: BTreeSet<&String> = index.weight_map.values().collect();
+    let mut files = BTreeMap::new();
+    for shard in shards {
+        if shard.contains(['/', '\\']) {
+            return Err(Error::Corrupt {
+                path,
+                reason: format!("the shard `{shard}` is not a plain file name"),
+            });
+        }
+        files.insert(shard.clone(), source.safetensors(shard)?);
+    }
+    for (name, shard) in &index.weight_map {
+        if files[shard].shape(name).is_none() {
+            return Err(Error::MissingTensor { name: name.clone(), file: source.path(shard) });
+        }
+    }
+    Ok(files.into_values().collect())
+}

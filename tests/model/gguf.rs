@@ -1,0 +1,473 @@
+//! GGUF files: the built-in worker and the golden checkpoints in every format, tokenizers from metadata, broken files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::quantized::gguf_file;
+use candle_core::{DType, Device};
+use latent_briefing::am::Compaction;
+use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
+use latent_briefing::prelude::*;
+use lb_model::{Checkpoint, Error, GgufFormat, Worker};
+use rand::Rng;
+use tempfile::TempDir;
+
+use crate::support::caches::rng;
+use crate::support::checkpoints::{GROUPED, TIED, golden, golden_json, ids, prompt, worker};
+use crate::support::compare::assert_same;
+use crate::support::embedded;
+use crate::support::gguf_bytes::{Gguf, Value};
+use crate::support::random_checkpoint::{FAMILIES, Random};
+
+/// Largest difference of a logit from those of the f32 model, relative to their range, on the golden prompt of the
+/// built-in worker: at most twice what was measured. Its rows of 192 are no whole blocks of 256, so formats of such
+/// blocks fall back to those of 32, as in llama.cpp. Its weights are bf16 and small enough for f16 to lose nothing.
+const ERRORS: [(GgufFormat, f32); 13] = [
+    (GgufFormat::F32, 2e-6),
+    (GgufFormat::F16, 2e-6),
+    (GgufFormat::Bf16, 2e-6),
+    (GgufFormat::Q8_0, 2.7e-2),
+    (GgufFormat::Q6K, 2.7e-2),
+    (GgufFormat::Q5KM, 9e-2),
+    (GgufFormat::Q4KM, 1.1e-1),
+    (GgufFormat::Q3K, 2.3e-1),
+    (GgufFormat::Q2K, 2.3e-1),
+    (GgufFormat::Q5_1, 9e-2),
+    (GgufFormat::Q5_0, 1.1e-1),
+    (GgufFormat::Q4_1, 3.8e-1),
+    (GgufFormat::Q4_0, 2.3e-1),
+];
+
+/// Mean difference, relative to the range, between products with blocks and with the numbers that the blocks stand
+/// for: what rounding the activations to 8 bits costs on random weights.
+const ACTIVATIONS: f32 = 2e-2;
+
+/// A checkpoint written to a file of its own folder.
+struct Written {
+    folder: TempDir,
+}
+
+impl Written {
+    fn of(checkpoint: &Checkpoint, format: GgufFormat) -> Self {
+        let written = Self { folder: TempDir::new().unwrap() };
+        checkpoint.write_gguf(written.path(), format).unwrap();
+        assert_eq!(fs::read_dir(&written.folder).unwrap().count(), 1, "no temporary file stays");
+        written
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("model.gguf")
+    }
+
+    fn load(&self) -> Worker {
+        load(&self.path()).unwrap()
+    }
+}
+
+fn load(path: &Path) -> Result<Worker, Error> {
+    Checkpoint::gguf(path)?.load(&Device::Cpu, None)
+}
+
+fn logits(worker: &Worker, tokens: &[u32]) -> Vec<f32> {
+    let mut cache = worker.model().new_cache();
+    worker.model().forward_all(tokens, &mut cache).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Largest difference relative to the range of `reference`.
+fn error(reference: &[f32], other: &[f32]) -> f32 {
+    assert_eq!(reference.len(), other.len());
+    assert!(other.iter().all(|x| x.is_finite()));
+    let range = reference.iter().copied().fold(f32::MIN, f32::max)
+        - reference.iter().copied().fold(f32::MAX, f32::min);
+    reference.iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / range
+}
+
+/// Mean difference relative to the range of `reference`.
+fn mean_error(reference: &[f32], other: &[f32]) -> f32 {
+    error(reference, other);
+    let range = reference.iter().copied().fold(f32::MIN, f32::max)
+        - reference.iter().copied().fold(f32::MAX, f32::min);
+    let sum: f32 = reference.iter().zip(other).map(|(a, b)| (a - b).abs()).sum();
+    sum / reference.len() as f32 / range
+}
+
+#[test]
+fn every_format_keeps_the_logits_of_the_built_in_worker() {
+    let tokens = ids(&golden_json("default_worker")["tokens"]);
+    let reference = logits(embedded(), &tokens);
+    assert_eq!(GgufFormat::all().count(), ERRORS.len());
+    for (format, bound) in ERRORS {
+        let written = Written::of(&Checkpoint::embedded(), format);
+        let found = error(&reference, &logits(&written.load(), &tokens));
+        assert!(found <= bound, "{}: {found:e} above {bound:e}", format.name());
+    }
+}
+
+/// All families and both rotary orders; tied and untied heads, biases, experts in one tensor, frequency factors.
+#[test]
+fn every_family_survives_the_way_through_a_file() {
+    let goldens = [TIED, GROUPED].map(|name| Checkpoint::dir(golden(name)).unwrap());
+    let folders: Vec<Random> = FAMILIES.iter().map(|family| Random::of(family)).collect();
+    let random = folders.iter().map(|folder| Checkpoint::dir(folder.path()).unwrap());
+    for checkpoint in goldens.into_iter().chain(random) {
+        let original = checkpoint.load(&Device::Cpu, None).unwrap();
+        let reference = logits(&original, &prompt(TIED));
+        // Mean errors: a token of a mixture that goes to another expert has large ones.
+        for (format, bound) in [(GgufFormat::F32, 1e-6), (GgufFormat::F16, 1e-3), (GgufFormat::Q8_0, 1e-2)] {
+            let worker = Written::of(&checkpoint, format).load();
+            let found = mean_error(&reference, &logits(&worker, &prompt(TIED)));
+            assert!(found < bound, "{:?} as {}: {found:e}", original.config().family, format.name());
+            let (a, b) = (original.config(), worker.config());
+            assert_eq!((a.tie_word_embeddings, a.qkv_bias), (b.tie_word_embeddings, b.qkv_bias));
+            assert_eq!(a.experts, b.experts);
+        }
+    }
+}
+
+/// The same file with every tensor as the f32 numbers that it stands for, by candle's own reader.
+fn dequantised(path: &Path) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let mut file = fs::File::open(path).unwrap();
+    let content = gguf_file::Content::read(&mut file).unwrap();
+    let mut gguf = Gguf::read(path);
+    gguf.data.clear();
+    for tensor in &mut gguf.tensors {
+        let blocks = content.tensor(&mut file, &tensor.name, &Device::Cpu).unwrap();
+        let numbers =
+            blocks.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        (tensor.kind, tensor.offset) = (0, gguf.data.len() as u64);
+        gguf.data.extend(numbers.iter().flat_map(|x| x.to_le_bytes()));
+        gguf.data.resize(gguf.data.len().next_multiple_of(32), 0);
+    }
+    gguf.write(&folder.path().join("model.gguf"));
+    folder
+}
+
+/// Blocks of 256 and of 32, row orders of Llama, experts cut from one tensor: the products are those of the numbers.
+#[test]
+fn blocks_stand_for_their_numbers() {
+    for family in ["qwen3", "llama", "qwen3_moe"] {
+        let folder = Random::wide(family);
+        let checkpoint = Checkpoint::dir(folder.path()).unwrap();
+        let original = logits(&checkpoint.load(&Device::Cpu, None).unwrap(), &prompt(TIED));
+        for format in GgufFormat::all() {
+            let file = Written::of(&checkpoint, format);
+            let numbers = dequantised(&file.path());
+            let reference = logits(&load(&numbers.path().join("model.gguf")).unwrap(), &prompt(TIED));
+            let found = logits(&file.load(), &prompt(TIED));
+            let (own, from_f32) = (mean_error(&reference, &found), mean_error(&original, &found));
+            assert!(own < ACTIVATIONS, "{family} as {}: {own:e}", format.name());
+            let coarse = matches!(format, GgufFormat::Q2K | GgufFormat::Q3K);
+            assert!(!coarse || from_f32 > own, "{family} as {}: {from_f32:e}", format.name());
+            println!("{family} {} {own:e} {from_f32:e}", format.name());
+        }
+    }
+}
+
+#[test]
+fn greedy_tokens_are_those_of_transformers() {
+    let expected = golden_json("default_worker");
+    let tokens = ids(&expected["tokens"]);
+    for format in [GgufFormat::F16, GgufFormat::Q8_0] {
+        let worker = Written::of(&Checkpoint::embedded(), format).load();
+        let mut cache = worker.model().new_cache();
+        let mut next = worker.model().forward(&tokens, &mut cache).unwrap();
+        for (step, expected) in ids(&expected["greedy"]).into_iter().enumerate() {
+            let token = next.argmax(0).unwrap().to_scalar::<u32>().unwrap();
+            assert_eq!(token, expected, "{} step {step}", format.name());
+            next = worker.model().forward(&[token], &mut cache).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_narrow_cache_over_quantised_weights() {
+    let tokens = ids(&golden_json("default_worker")["tokens"]);
+    let file = Written::of(&Checkpoint::embedded(), GgufFormat::Q8_0);
+    let reference = logits(&file.load(), &tokens);
+    for (dtype, bound) in [(DType::F16, 1e-2), (DType::BF16, 4e-2)] {
+        let worker = Checkpoint::gguf(file.path()).unwrap().load(&Device::Cpu, Some(dtype)).unwrap();
+        assert_eq!((worker.dtype(), worker.model().compute_dtype()), (dtype, DType::F32));
+        let found = error(&reference, &logits(&worker, &tokens));
+        assert!(found > 0.0 && found < bound, "{dtype:?}: {found:e}");
+    }
+}
+
+/// Chunked prefill, and rows of one token, run through other kernels than a whole prompt.
+#[test]
+fn tokens_one_by_one_are_the_prompt_at_once() {
+    let tokens = &ids(&golden_json("default_worker")["tokens"])[..40];
+    for format in [GgufFormat::Q4KM, GgufFormat::Q8_0, GgufFormat::F16] {
+        let worker = Written::of(&Checkpoint::embedded(), format).load();
+        let whole = logits(&worker, tokens);
+        let mut cache = worker.model().new_cache();
+        let mut single = Vec::new();
+        for token in tokens {
+            single.extend(worker.model().forward(&[*token], &mut cache).unwrap().to_vec1::<f32>().unwrap());
+        }
+        let found = error(&whole, &single);
+        assert!(found < 1e-2, "{}: {found:e}", format.name());
+    }
+}
+
+#[test]
+fn the_tokenizer_comes_back() {
+    let text = "Grüße, 東京 42! <|im_end|> <think>\n\n\tx  y\u{1F600} I'll they've e\u{301}";
+    for (name, checkpoint) in [
+        ("embedded", Checkpoint::embedded()),
+        (TIED, Checkpoint::dir(golden(TIED)).unwrap()),
+        (GROUPED, Checkpoint::dir(golden(GROUPED)).unwrap()),
+    ] {
+        let original = checkpoint.load(&Device::Cpu, None).unwrap();
+        let read = Written::of(&checkpoint, GgufFormat::F16).load();
+        let (a, b) = (original.tokenizer(), read.tokenizer());
+        for text in [text, golden_json("default_worker")["text"].as_str().unwrap()] {
+            assert_eq!(a.encode_text(text).unwrap(), b.encode_text(text).unwrap(), "{name}");
+            assert_eq!(a.encode_template(text).unwrap(), b.encode_template(text).unwrap(), "{name}");
+            let tokens = a.encode_template(text).unwrap();
+            assert_eq!(a.decode(&tokens).unwrap(), b.decode(&tokens).unwrap(), "{name}");
+        }
+        assert_eq!(a.vocab_size(), b.vocab_size());
+        assert_eq!(original.template().source(), read.template().source());
+        let ends = original.tokenizer().eos_ids();
+        assert!(!ends.is_empty() && ends.iter().all(|id| read.tokenizer().eos_ids().contains(id)), "{name}");
+    }
+}
+
+#[test]
+fn a_quantised_worker_answers_from_a_briefing() {
+    let config = EpisodeConfig::held_out((285, 400), 1);
+    let file = Written::of(&Checkpoint::embedded(), GgufFormat::Q8_0);
+    assert_eq!(Worker::load(file.path()).unwrap().name(), "model");
+    let worker = file.load();
+    let mut right = 0;
+    for seed in 20_000..20_006 {
+        let episode = Episode::generate(seed, &config).unwrap();
+        let question = &episode.questions[0];
+        let answers = [embedded(), &worker].map(|worker| {
+            let mut session = worker.session().unwrap();
+            session.extend_all(episode.lines.iter().map(Segment::from), &mut |_, _| {}).unwrap();
+            let briefing = session.brief(question.text.as_str(), &Compaction::keep_ratio(0.2)).unwrap();
+            session.answer(&briefing, question.text.as_str()).unwrap().text
+        });
+        assert_eq!(answers[0], answers[1], "{}", question.text);
+        right += usize::from(answers[1].trim() == question.answer);
+    }
+    assert!(right >= 4, "{right} of 6 right");
+}
+
+#[test]
+fn files_are_known_by_name_or_magic() {
+    let file = Written::of(&Checkpoint::dir(golden(TIED)).unwrap(), GgufFormat::Q8_0);
+    let other = file.path().with_extension("bin");
+    fs::copy(file.path(), &other).unwrap();
+    let [a, b] = [file.path(), other.clone()].map(|path| Worker::load(path).unwrap());
+    let run =
+        |worker: &Worker| worker.model().forward(&prompt(TIED), &mut worker.model().new_cache()).unwrap();
+    assert_same(&run(&a), &run(&b));
+    let again = Checkpoint::gguf(&other).unwrap().write_gguf(file.path(), GgufFormat::F32).unwrap_err();
+    assert!(matches!(again, Error::UnsupportedConfig { .. }), "{again}");
+}
+
+#[test]
+fn what_the_metadata_lacks_may_lie_beside_the_file() {
+    let file = Written::of(&Checkpoint::dir(golden(TIED)).unwrap(), GgufFormat::F16);
+    let mut gguf = Gguf::read(&file.path());
+    gguf.values.retain(|(key, _)| !key.starts_with("tokenizer.ggml.") && key != "tokenizer.chat_template");
+    gguf.write(&file.path());
+    assert!(matches!(load(&file.path()), Err(Error::Io { path, .. }) if path.ends_with("model.gguf")));
+    for name in ["tokenizer.json", "chat_template.jinja"] {
+        fs::copy(golden(TIED).join(name), file.folder.path().join(name)).unwrap();
+    }
+    let text = "Ünï <|im_end|> 12";
+    let expected = worker(TIED).tokenizer().encode_text(text).unwrap();
+    assert_eq!(file.load().tokenizer().encode_text(text).unwrap(), expected);
+}
+
+/// A small file that a test may spoil.
+fn small() -> (Written, Gguf) {
+    let folder = Random::of("qwen3");
+    let file = Written::of(&Checkpoint::dir(folder.path()).unwrap(), GgufFormat::Q8_0);
+    let gguf = Gguf::read(&file.path());
+    (file, gguf)
+}
+
+/// The error of loading a file that `edit` has spoilt.
+fn spoilt(edit: impl FnOnce(&mut Gguf)) -> Error {
+    let (file, mut gguf) = small();
+    edit(&mut gguf);
+    gguf.write(&file.path());
+    load(&file.path()).expect_err("a spoilt file must not load")
+}
+
+macro_rules! assert_error {
+    ($error:expr, $pattern:pat, $($word:expr),* $(,)?) => {{
+        let error = $error;
+        assert!(matches!(error, $pattern), "{error:?}");
+        let message = error.to_string();
+        for word in [$($word),*] {
+            assert!(message.contains(word), "{message:?} does not name {word:?}");
+        }
+    }};
+}
+
+#[test]
+fn a_file_taken_apart_and_put_together_is_itself() {
+    let (file, gguf) = small();
+    let reference = logits(&file.load(), &prompt(TIED));
+    gguf.write(&file.path());
+    assert_eq!(logits(&file.load(), &prompt(TIED)), reference);
+}
+
+#[test]
+fn headers_that_do_not_fit_are_named() {
+    let (file, _) = small();
+    let bytes = fs::read(file.path()).unwrap();
+    let header = |place: usize, with: &[u8], word: &str| {
+        let mut bytes = bytes.clone();
+        bytes[place..place + with.len()].copy_from_slice(with);
+        fs::write(file.path(), bytes).unwrap();
+        assert_error!(load(&file.path()).unwrap_err(), Error::Corrupt { .. }, "model.gguf", word);
+    };
+    header(0, b"GGML", "begin with GGUF");
+    header(4, &1u32.to_le_bytes(), "version 1");
+    header(4, &3u32.to_be_bytes(), "big-endian");
+    header(8, &(1u64 << 60).to_le_bytes(), "1152921504606846976 tensors");
+    header(16, &(1u64 << 60).to_le_bytes(), "1152921504606846976 metadata");
+    header(24, &(1u64 << 60).to_le_bytes(), "a string of 1152921504606846976 bytes");
+    let empty: [&[u8]; 3] = [b"", b"GGU", b"GGUF"];
+    for bytes in empty {
+        fs::write(file.path(), bytes).unwrap();
+        assert_error!(load(&file.path()).unwrap_err(), Error::Corrupt { .. }, "model.gguf");
+    }
+}
+
+#[test]
+fn tensors_that_do_not_fit_are_named() {
+    const NORM: &str = "blk.0.attn_norm.weight";
+    const Q: &str = "blk.1.attn_q.weight";
+    let twice = spoilt(|g| {
+        let copy = g.tensors[0].clone();
+        g.tensors.push(copy);
+    });
+    assert_error!(twice, Error::Corrupt { .. }, "appears twice");
+    assert_error!(spoilt(|g| g.offset_of(NORM, |_| 1 << 50)), Error::Corrupt { .. }, NORM, "outside");
+    assert_error!(spoilt(|g| g.offset_of(NORM, |_| u64::MAX - 31)), Error::Corrupt { .. }, NORM, "outside");
+    assert_error!(spoilt(|g| g.offset_of(NORM, |at| at + 4)), Error::Corrupt { .. }, NORM, "aligned");
+    assert_error!(spoilt(|g| g.offset_of("output_norm.weight", |_| 0)), Error::Corrupt { .. }, "overlap");
+    assert_error!(spoilt(|g| g.tensor(Q).dims[1] = 1 << 62), Error::Corrupt { .. }, Q, "absurd");
+    assert_error!(spoilt(|g| g.tensor(Q).dims[0] = 0), Error::Corrupt { .. }, Q, "absurd");
+    assert_error!(spoilt(|g| g.tensor(Q).dims[0] -= 1), Error::Corrupt { .. }, Q, "whole blocks of Q8_0");
+    assert_error!(spoilt(|g| g.tensor(Q).dims[1] -= 2), Error::TensorShape { .. }, Q);
+    assert_error!(spoilt(|g| g.tensor(Q).kind = 23), Error::TensorDtype { .. }, Q, "IQ4_XS");
+    assert_error!(spoilt(|g| g.tensor(Q).kind = 777), Error::TensorDtype { .. }, Q, "number 777");
+    assert_error!(spoilt(|g| g.tensor(Q).name = "blk.1.attn_p".into()), Error::MissingTensor { .. }, Q);
+    assert_error!(
+        spoilt(|g| g.tensors.retain(|t| t.name != "token_embd.weight")),
+        Error::MissingTensor { .. },
+        "token_embd"
+    );
+    let extra = spoilt(|g| {
+        let mut extra = g.tensor(NORM).clone();
+        (extra.name, extra.offset) = ("blk.0.attn_sinks.weight".into(), g.data.len() as u64);
+        g.data.extend(vec![0; 4096]);
+        g.tensors.push(extra);
+    });
+    assert_error!(extra, Error::UnexpectedTensors { .. }, "attn_sinks");
+    let nan = spoilt(|g| {
+        let at = usize::try_from(g.tensor(Q).offset).unwrap();
+        g.data[at..at + 2].copy_from_slice(&0x7E00u16.to_le_bytes());
+    });
+    assert_error!(nan, Error::NonFinite { .. }, Q);
+}
+
+#[test]
+fn metadata_that_is_not_supported_is_named() {
+    let set = |key: &'static str, value: Value| spoilt(move |g| g.set(key, value));
+    let text = |s: &str| Value::Text(s.to_owned());
+    assert_error!(
+        set("general.architecture", text("mamba")),
+        Error::UnsupportedConfig { .. },
+        "mamba",
+        "qwen3moe"
+    );
+    assert_error!(set("split.count", Value::U32(3)), Error::UnsupportedConfig { .. }, "split.count");
+    assert_error!(set("qwen3.new_thing", Value::U32(1)), Error::UnsupportedConfig { .. }, "qwen3.new_thing");
+    assert_error!(set("qwen3.logit_scale", Value::F32(2.0)), Error::UnsupportedConfig { .. }, "logit_scale");
+    assert_error!(set("qwen3.expert_count", Value::U32(8)), Error::UnsupportedConfig { .. }, "expert_count");
+    let window = set("qwen3.attention.sliding_window", Value::U32(64));
+    assert_error!(window, Error::UnsupportedConfig { .. }, "sliding_window", "full attention");
+    assert_error!(
+        set("qwen3.rope.dimension_count", Value::U32(2)),
+        Error::UnsupportedConfig { .. },
+        "dimension_count"
+    );
+    assert_error!(
+        set("qwen3.rope.scaling.type", text("longrope")),
+        Error::UnsupportedConfig { .. },
+        "longrope"
+    );
+    assert_error!(set("qwen3.block_count", text("two")), Error::FieldType { .. }, "block_count", "a string");
+    assert_error!(set("qwen3.block_count", Value::U32(0)), Error::Config { .. }, "num_hidden_layers");
+    assert_error!(set("qwen3.block_count", Value::U32(1)), Error::UnexpectedTensors { .. }, "blk.1.");
+    assert_error!(set("qwen3.embedding_length", Value::U32(7)), Error::TensorShape { .. }, "token_embd");
+    assert_error!(set("qwen3.vocab_size", Value::U32(7)), Error::TensorShape { .. }, "token_embd");
+    assert_error!(set("general.alignment", Value::U32(0)), Error::Corrupt { .. }, "general.alignment");
+    let heads = set("qwen3.attention.head_count_kv", Value::U32s(vec![2, 1]));
+    assert_error!(heads, Error::UnsupportedConfig { .. }, "head_count_kv", "every layer");
+    let missing = spoilt(|g| g.values.retain(|(key, _)| key != "qwen3.context_length"));
+    assert_error!(missing, Error::MissingField { .. }, "qwen3.context_length");
+    assert_error!(set("tokenizer.ggml.pre", text("klingon")), Error::UnsupportedConfig { .. }, "klingon");
+    assert_error!(set("tokenizer.ggml.model", text("bert")), Error::UnsupportedConfig { .. }, "bert");
+    assert_error!(
+        set("tokenizer.ggml.token_type", Value::U32s(vec![1])),
+        Error::Corrupt { .. },
+        "token types"
+    );
+    assert_error!(
+        set("tokenizer.ggml.eos_token_id", Value::U32(1 << 30)),
+        Error::Config { .. },
+        "eos_token_id"
+    );
+    let twice = spoilt(|g| g.values.push(("general.name".into(), Value::U32(1))));
+    assert_error!(twice, Error::Corrupt { .. }, "general.name", "twice");
+    // What says nothing is allowed, and a list of equal counts is a count.
+    let (file, mut gguf) = small();
+    gguf.set("qwen3.rope.scaling.type", text("none"));
+    gguf.set("qwen3.logit_scale", Value::F32(1.0));
+    gguf.set("qwen3.attention.head_count_kv", Value::U32s(vec![2, 2]));
+    gguf.write(&file.path());
+    assert_eq!(file.load().config().num_key_value_heads, 2);
+}
+
+/// Cut or changed at 200 places each: an error with a name or a model that runs, never a panic.
+#[test]
+fn damaged_files_end_in_an_error_or_a_model() {
+    let (file, _) = small();
+    let bytes = fs::read(file.path()).unwrap();
+    let mut rng = rng(7);
+    let tokens = &prompt(TIED)[..6];
+    let (mut failed, mut loaded) = (0, 0);
+    let mut check = |bytes: &[u8]| {
+        fs::write(file.path(), bytes).unwrap();
+        match load(&file.path()) {
+            Err(_) => failed += 1,
+            Ok(worker) => {
+                loaded += 1;
+                let tokens: Vec<u32> = tokens.iter().map(|t| t % worker.config().vocab_size as u32).collect();
+                let _ = worker.model().forward(&tokens, &mut worker.model().new_cache());
+                let _ = worker.tokenizer().encode_text("one two <|im_end|>");
+            }
+        }
+    };
+    let header = bytes.len() / 4;
+    for i in 0..200 {
+        let end = if i % 2 == 0 { header } else { bytes.len() };
+        check(&bytes[..rng.random_range(0..end)]);
+        let mut changed = bytes.clone();
+        let place = rng.random_range(0..end);
+        changed[place] ^= 1 << rng.random_range(0..8);
+        check(&changed);
+    }
+    assert!(failed > 200 && loaded > 20, "{failed} failed, {loaded} loaded");
+}

@@ -1,0 +1,149 @@
+//! GGUF files taken apart and put together, sharing no code with `lb-model`.
+
+use std::fs;
+use std::path::Path;
+
+/// A value of the metadata, as far as the tests make them.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    U32(u32),
+    F32(f32),
+    Text(String),
+    U32s(Vec<u32>),
+    /// Number of the type and bytes of anything else.
+    Raw(u32, Vec<u8>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Tensor {
+    pub(crate) name: String,
+    /// Columns first.
+    pub(crate) dims: Vec<u64>,
+    pub(crate) kind: u32,
+    pub(crate) offset: u64,
+}
+
+pub(crate) struct Gguf {
+    pub(crate) values: Vec<(String, Value)>,
+    pub(crate) tensors: Vec<Tensor>,
+    pub(crate) data: Vec<u8>,
+}
+
+struct Bytes<'a>(&'a [u8], usize);
+
+impl Bytes<'_> {
+    fn take(&mut self, count: usize) -> &[u8] {
+        self.1 += count;
+        &self.0[self.1 - count..self.1]
+    }
+
+    fn u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.take(4).try_into().unwrap())
+    }
+
+    fn u64(&mut self) -> u64 {
+        u64::from_le_bytes(self.take(8).try_into().unwrap())
+    }
+
+    fn text(&mut self) -> String {
+        let len = self.u64() as usize;
+        String::from_utf8(self.take(len).to_vec()).unwrap()
+    }
+
+    fn skip(&mut self, kind: u32) {
+        match kind {
+            0 | 1 | 7 => drop(self.take(1).len()),
+            2 | 3 => drop(self.take(2).len()),
+            4..=6 => drop(self.u32()),
+            8 => drop(self.text()),
+            9 => {
+                let (kind, count) = (self.u32(), self.u64());
+                (0..count).for_each(|_| self.skip(kind));
+            }
+            _ => drop(self.u64()),
+        }
+    }
+
+    fn value(&mut self) -> Value {
+        let kind = self.u32();
+        let start = self.1;
+        self.skip(kind);
+        Value::Raw(kind, self.0[start..self.1].to_vec())
+    }
+}
+
+fn push_text(out: &mut Vec<u8>, text: &str) {
+    out.extend((text.len() as u64).to_le_bytes());
+    out.extend(text.as_bytes());
+}
+
+impl Gguf {
+    pub(crate) fn read(path: &Path) -> Self {
+        let file = fs::read(path).unwrap();
+        let mut bytes = Bytes(&file, 8);
+        let (tensors, values) = (bytes.u64(), bytes.u64());
+        let values = (0..values).map(|_| (bytes.text(), bytes.value())).collect();
+        let tensors = (0..tensors).map(|_| {
+            let name = bytes.text();
+            let dims = bytes.u32();
+            let dims = (0..dims).map(|_| bytes.u64()).collect();
+            Tensor { name, dims, kind: bytes.u32(), offset: bytes.u64() }
+        });
+        let tensors = tensors.collect();
+        let data = file[bytes.1.next_multiple_of(32)..].to_vec();
+        Self { values, tensors, data }
+    }
+
+    pub(crate) fn write(&self, path: &Path) {
+        let mut out = b"GGUF".to_vec();
+        out.extend(3u32.to_le_bytes());
+        out.extend((self.tensors.len() as u64).to_le_bytes());
+        out.extend((self.values.len() as u64).to_le_bytes());
+        for (key, value) in &self.values {
+            push_text(&mut out, key);
+            let mut put = |kind: u32, bytes: &[u8]| {
+                out.extend(kind.to_le_bytes());
+                out.extend(bytes);
+            };
+            match value {
+                Value::U32(n) => put(4, &n.to_le_bytes()),
+                Value::F32(x) => put(6, &x.to_le_bytes()),
+                Value::Raw(kind, bytes) => put(*kind, bytes),
+                Value::Text(text) => {
+                    put(8, &[]);
+                    push_text(&mut out, text);
+                }
+                Value::U32s(numbers) => {
+                    put(9, &4u32.to_le_bytes());
+                    out.extend((numbers.len() as u64).to_le_bytes());
+                    out.extend(numbers.iter().flat_map(|n| n.to_le_bytes()));
+                }
+            }
+        }
+        for tensor in &self.tensors {
+            push_text(&mut out, &tensor.name);
+            out.extend((tensor.dims.len() as u32).to_le_bytes());
+            out.extend(tensor.dims.iter().flat_map(|n| n.to_le_bytes()));
+            out.extend(tensor.kind.to_le_bytes());
+            out.extend(tensor.offset.to_le_bytes());
+        }
+        out.resize(out.len().next_multiple_of(32), 0);
+        out.extend(&self.data);
+        fs::write(path, out).unwrap();
+    }
+
+    /// Sets a key, or adds it.
+    pub(crate) fn set(&mut self, key: &str, value: Value) {
+        self.values.retain(|(old, _)| old != key);
+        self.values.push((key.to_owned(), value));
+    }
+
+    pub(crate) fn tensor(&mut self, name: &str) -> &mut Tensor {
+        self.tensors.iter_mut().find(|tensor| tensor.name == name).unwrap()
+    }
+
+    pub(crate) fn offset_of(&mut self, name: &str, change: impl FnOnce(u64) -> u64) {
+        let tensor = self.tensor(name);
+        tensor.offset = change(tensor.offset);
+    }
+}
