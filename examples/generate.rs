@@ -10,7 +10,9 @@ use std::process::ExitCode;
 use candle_core::{DType, Tensor};
 use clap::{ArgGroup, Parser};
 use indicatif::{ProgressBar, ProgressStyle};
-use latent_briefing::model::{Checkpoint, DeviceChoice, GenerateOptions, PrefillOptions};
+use latent_briefing::model::{
+    Checkpoint, Conversation, DeviceChoice, GenerateOptions, PrefillOptions, RenderOptions,
+};
 use latent_briefing::prelude::*;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -113,8 +115,10 @@ fn prompt(args: &Args, worker: &Worker) -> Result<Vec<u32>> {
         return Ok(worker.tokenizer().encode_prompt(text)?);
     }
     let path = args.messages.as_ref().ok_or("no input")?;
-    let conversation = Conversation::read(path)?;
-    Ok(worker.encode_conversation(&conversation)?)
+    let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let conversation = Conversation::from_json(&bytes).map_err(|e| format!("{}: {e}", path.display()))?;
+    let options = conversation.options();
+    Ok(worker.encode_conversation(&conversation.messages, &options)?)
 }
 
 /// Reads the prompt once more with all its logits, and writes them beside `path` before they get that name.
