@@ -30,7 +30,9 @@
 //!
 //! Positions are logical: the next token's position is [`KvCache::logical_len`], however few slots are left.
 
+mod attend;
 mod attention;
+mod batch;
 mod cache;
 mod checkpoint;
 mod config;
@@ -39,11 +41,13 @@ pub mod device;
 mod embedded;
 mod error;
 mod generate;
+mod generate_batch;
 mod layer;
 mod matrix;
 mod mlp;
 mod model;
 mod norm;
+mod pass;
 mod queries;
 mod replacing;
 mod rerotate;
