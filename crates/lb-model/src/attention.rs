@@ -79,7 +79,7 @@ impl Attention {
             askers.push(Asker { q: q.clone(), chunks: cache.views(span.tokens)?, mask: span.mask.clone() });
             queries.push(q);
         }
-        let by_sequence = attend(askers)?
+        let by_sequence = attend(&askers)?
             .iter()
             .zip(&pass.spans)
             .map(|(out, span)| Ok(out.reshape((self.heads, span.tokens, self.head_dim))?))
@@ -105,7 +105,10 @@ impl Attention {
 }
 
 fn normed(x: Tensor, norm: Option<&RmsNorm>) -> Result<Tensor> {
-    norm.map_or(Ok(x.clone()), |norm| norm.forward(&x))
+    match norm {
+        Some(norm) => norm.forward(&x),
+        None => Ok(x),
+    }
 }
 
 #[cfg(test)]
@@ -142,9 +145,8 @@ mod tests {
         let (output, queries) =
             attention.forward(&random(5)?, &pass, &mut [&mut cache], &mut |_, _| Ok(()))?;
         let again = |q: &Tensor| -> crate::Result<Vec<Vec<f32>>> {
-            let asker =
-                Asker { q: q.clone(), chunks: cache.views(5)?, mask: pass.spans[0].mask.clone() };
-            let heads = attend(vec![asker])?.remove(0).reshape((4, 5, 16))?.transpose(0, 1)?;
+            let asker = Asker { q: q.clone(), chunks: cache.views(5)?, mask: pass.spans[0].mask.clone() };
+            let heads = attend(&[asker])?.remove(0).reshape((4, 5, 16))?.transpose(0, 1)?;
             Ok(attention.o_proj.forward(&heads.reshape((5, 64))?)?.to_vec2()?)
         };
         assert_eq!(again(&queries[0])?, output.to_vec2::<f32>()?);

@@ -23,8 +23,10 @@ impl Decoder {
     /// For each sequence the logits of its last token, `[vocab]`, f32. Without sequences, nothing.
     ///
     /// # Numerics
-    /// What [`forward`](Self::forward) gives for each sequence alone, in another order of summation: a relative 1e-5 of the
-    /// largest logit for f32 activations, whatever the dtype of weights and caches.
+    /// What [`forward`](Self::forward) gives for each sequence alone, in another order of summation: matrix products on the
+    /// CPU sum differently for one row than for several, and over long caches by the number of rows. Within 1e-5 of the
+    /// largest logit for f32 activations; where caches are in 16 bits, a key or value between two numbers may be rounded
+    /// to the other one, 5e-3.
     ///
     /// # Errors
     /// [`Error::Sequence`] with the errors of [`forward`](Self::forward) for the first sequence whose input is at fault,
@@ -132,7 +134,8 @@ impl Decoder {
         let (total, mut done) = (lengths.iter().sum(), 0);
         let mut last: Vec<Option<Tensor>> = vec![None; tokens.len()];
         for pass in passes(&lengths, options.chunk) {
-            let parts: Vec<&[u32]> = pass.iter().map(|&(number, from, to)| &tokens[number][from..to]).collect();
+            let parts: Vec<&[u32]> =
+                pass.iter().map(|&(number, from, to)| &tokens[number][from..to]).collect();
             let mut chosen = pick(caches, |number| pass.iter().any(|piece| piece.0 == number));
             let logits = self.run(&parts, &mut chosen, Rows::Last, &mut |layer, number, queries| {
                 capture(layer, pass[number].0, queries);
@@ -223,10 +226,7 @@ mod tests {
         assert_eq!(passes(&[3, 2, 4], 10), [[(0, 0, 3), (1, 0, 2), (2, 0, 4)]]);
         assert_eq!(passes(&[3, 2, 4], 5), [vec![(0, 0, 3), (1, 0, 2)], vec![(2, 0, 4)]]);
         let long = passes(&[1, 9, 3], 4);
-        assert_eq!(
-            long,
-            [vec![(0, 0, 1), (2, 0, 3)], vec![(1, 0, 4)], vec![(1, 4, 8)], vec![(1, 8, 9)]]
-        );
+        assert_eq!(long, [vec![(0, 0, 1), (2, 0, 3)], vec![(1, 0, 4)], vec![(1, 4, 8)], vec![(1, 8, 9)]]);
         assert_eq!(passes(&[2, 1], 1).len(), 3);
         assert!(passes(&[], 4).is_empty());
     }

@@ -167,8 +167,7 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
-    /// One of the sequences of a batch is at fault. All caches are as they were before the call, but where its
-    /// documentation says otherwise.
+    /// One of the sequences of a batch is at fault.
     #[error("sequence {index}: {source}")]
     Sequence {
         /// Which one, from 0.

@@ -180,12 +180,7 @@ impl<'a> Decoding<'a> {
         })
     }
 
-    pub(crate) fn finish(
-        self,
-        worker: &Worker,
-        stopped: StopReason,
-        decode: Duration,
-    ) -> Result<Generation> {
+    pub(crate) fn finish(self, worker: &Worker, stopped: StopReason, decode: Duration) -> Result<Generation> {
         let text = worker.tokenizer().decode(&self.tokens)?;
         Ok(Generation { tokens: self.tokens, text, stopped, prefill: Duration::ZERO, decode })
     }

@@ -64,7 +64,7 @@ pub use checkpoint::Checkpoint;
 pub use config::{Experts, Family, ModelConfig, RopeScaling};
 pub use error::{Error, Result};
 pub use generate::{Generation, StopReason};
-pub use model::{Captured, PrefillOptions, Decoder};
+pub use model::{Captured, Decoder, PrefillOptions};
 pub use replacing::Replaced;
 pub use sample::GenerateOptions;
 pub use template::{ChatTemplate, TemplateParts};

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
+use crate::cache::Mark;
 use crate::config::check;
 use crate::layer::DecoderLayer;
 use crate::matrix::{Linear, Matrix};
@@ -9,7 +10,6 @@ use crate::norm::RmsNorm;
 use crate::pass::Pass;
 use crate::rope::Rope;
 use crate::weights::Weights;
-use crate::cache::Mark;
 use crate::{Error, KvCache, ModelConfig, Result};
 
 /// Slots reserved behind a prefill, so that an answer does not move the whole cache to a larger buffer.

@@ -6,7 +6,7 @@ use lb_am::{CompactedLayer, LayerKv};
 use crate::cache::Chunk;
 use crate::model::Rows;
 use crate::pass::Pass;
-use crate::{Captured, KvCache, Decoder, Result};
+use crate::{Captured, Decoder, KvCache, Result};
 
 /// What [`Decoder::forward_replacing`] hands out.
 #[derive(Debug)]

@@ -111,7 +111,13 @@ impl WorkerSession {
         let protect = Protected::default();
         let of = |cache: KvCache, brief: Duration| {
             let kept_len = cache.mean_slots();
-            Handed { cache, before: Vec::new(), kept_len, keep_ratio: kept_len as f64 / seq_len as f64, brief }
+            Handed {
+                cache,
+                before: Vec::new(),
+                kept_len,
+                keep_ratio: kept_len as f64 / seq_len as f64,
+                brief,
+            }
         };
         let text = |before: &[u32], kept_len: usize, keep_ratio: f64| {
             let cache = self.worker.model().new_cache();

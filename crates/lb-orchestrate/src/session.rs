@@ -226,9 +226,7 @@ impl WorkerSession {
         let mut hear = |_: u32, text: &str| on_text(text);
         let generation = match &prompt {
             Ask::Tokens(tokens) => self.worker.generate(&mut cache, tokens, options, &mut hear)?,
-            Ask::Read(logits) => {
-                self.worker.generate_from_logits(&mut cache, logits, options, &mut hear)?
-            }
+            Ask::Read(logits) => self.worker.generate_from_logits(&mut cache, logits, options, &mut hear)?,
         };
         Ok(self.finish(&generation, cost, start.elapsed()))
     }

@@ -53,12 +53,12 @@ impl Rope {
 
     /// The rotation of several runs of tokens behind one another: first position and count of each.
     pub(crate) fn at_each(&self, runs: &[(usize, usize)]) -> Result<Rotation> {
-        let parts =
-            runs.iter().map(|&(start, count)| self.at(start, count)).collect::<Result<Vec<_>>>()?;
+        let parts = runs.iter().map(|&(start, count)| self.at(start, count)).collect::<Result<Vec<_>>>()?;
         if let [only] = &parts[..] {
             return Ok(only.clone());
         }
-        let join = |part: fn(&Rotation) -> &Tensor| Tensor::cat(&parts.iter().map(part).collect::<Vec<_>>(), 0);
+        let join =
+            |part: fn(&Rotation) -> &Tensor| Tensor::cat(&parts.iter().map(part).collect::<Vec<_>>(), 0);
         Ok(Rotation { cos: join(|r| &r.cos)?, sin: join(|r| &r.sin)? })
     }
 
