@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device};
 use lb_am::LayerKv;
-use lb_model::{Error, KvCache, PrefillOptions, Decoder};
+use lb_model::{Decoder, Error, KvCache, PrefillOptions};
 
 use crate::support::checkpoints::{Copy, GROUPED, TIED, golden, prompt, worker};
 use crate::support::compare::{F32, assert_close, assert_same, distance, flat};

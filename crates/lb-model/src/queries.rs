@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{Error, Decoder, Result};
+use crate::{Decoder, Error, Result};
 
 impl Decoder {
     /// Joins queries that were captured one part after another, so that rows are again ordered (head of the group,

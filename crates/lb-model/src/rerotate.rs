@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::config::check;
-use crate::{Error, Decoder, Result};
+use crate::{Decoder, Error, Result};
 
 impl Decoder {
     /// Keys that were cached at `positions`, as they are `by` positions later (earlier where `by` is negative). Rotations

@@ -73,7 +73,10 @@ pub(crate) struct SafeFile {
 pub(crate) fn map(path: &Path) -> Result<Arc<Mmap>> {
     let io = |source| Error::Io { path: path.to_path_buf(), source };
     let file = File::open(path).map_err(io)?;
-    #[allow(unsafe_code, reason = "a mapped file is unsound only if another process cuts it, as for every loader that maps")]
+    #[allow(
+        unsafe_code,
+        reason = "a mapped file is unsound only if another process cuts it, as for every loader that maps"
+    )]
     let map = unsafe { Mmap::map(&file) }.map_err(io)?;
     Ok(Arc::new(map))
 }

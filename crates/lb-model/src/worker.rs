@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device};
 
-use crate::{ChatTemplate, Checkpoint, ModelConfig, Decoder, Result, Tokenizer};
+use crate::{ChatTemplate, Checkpoint, Decoder, ModelConfig, Result, Tokenizer};
 
 /// Everything that is needed to turn text into text. Cloning shares the weights.
 #[derive(Debug, Clone)]
@@ -39,7 +39,12 @@ impl Worker {
         Checkpoint::dir(path)?.load(&crate::device::auto()?, None)
     }
 
-    pub(crate) fn assemble(model: Decoder, tokenizer: Tokenizer, template: ChatTemplate, name: String) -> Self {
+    pub(crate) fn assemble(
+        model: Decoder,
+        tokenizer: Tokenizer,
+        template: ChatTemplate,
+        name: String,
+    ) -> Self {
         Self { inner: Arc::new(Inner { model, tokenizer, template, name }) }
     }
 

@@ -116,8 +116,17 @@ impl KvCache {
         let Geometry { layers, kv_heads, head_dim, rope_theta, rope_scaling, limit } = self.geometry.clone();
         let ragged = chunks.iter().flatten().any(|chunk| chunk.counts.is_some());
         let (format, logical_len) = (if ragged { RAGGED } else { FORMAT }.to_string(), self.logical_len);
-        let header =
-            Header { format, logical_len, layers, kv_heads, head_dim, rope_theta, rope_scaling, limit, chunks };
+        let header = Header {
+            format,
+            logical_len,
+            layers,
+            kv_heads,
+            head_dim,
+            rope_theta,
+            rope_scaling,
+            limit,
+            chunks,
+        };
         Ok((header, tensors))
     }
 

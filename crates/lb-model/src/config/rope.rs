@@ -59,9 +59,8 @@ impl RopeScaling {
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
-        let above = |field, value: f64| {
-            check(value > 0.0 && value.is_finite(), field, value, "above 0 and finite")
-        };
+        let above =
+            |field, value: f64| check(value > 0.0 && value.is_finite(), field, value, "above 0 and finite");
         match *self {
             Self::Default => Ok(()),
             Self::Linear { factor } => above("rope_scaling.factor", factor),
@@ -148,8 +147,7 @@ fn scaling(rope: &mut Fields<'_>, prefix: &str, max_positions: usize) -> Result<
 }
 
 fn yarn(rope: &mut Fields<'_>, max_positions: usize) -> Result<RopeScaling> {
-    let original_positions =
-        rope.optional("original_max_position_embeddings")?.unwrap_or(max_positions);
+    let original_positions = rope.optional("original_max_position_embeddings")?.unwrap_or(max_positions);
     let given: Option<f64> = rope.optional("factor")?;
     let factor = given.unwrap_or(max_positions as f64 / original_positions.max(1) as f64);
     let (mscale, all_dim): (Option<f64>, Option<f64>) =

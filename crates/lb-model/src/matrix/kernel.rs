@@ -70,7 +70,8 @@ impl<W: Widen> WithSimd for Dots<'_, W> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let mut wide = [0f32; BLOCK];
-        for (sums, row) in self.out.chunks_exact_mut(self.tokens).zip(self.weights.chunks_exact(self.columns)) {
+        for (sums, row) in self.out.chunks_exact_mut(self.tokens).zip(self.weights.chunks_exact(self.columns))
+        {
             sums.fill(0.0);
             for (index, part) in row.chunks(BLOCK).enumerate() {
                 let wide = &mut wide[..part.len()];

@@ -37,9 +37,8 @@ fn kept_by_yarn(config: &ModelConfig) -> Vec<f32> {
     };
     let dim = config.head_dim as f64;
     // The dimension that makes this many turns over the original positions.
-    let dimension = |turns: f64| {
-        dim * (*original_positions as f64 / (turns * TAU)).ln() / (2.0 * config.rope_theta.ln())
-    };
+    let dimension =
+        |turns: f64| dim * (*original_positions as f64 / (turns * TAU)).ln() / (2.0 * config.rope_theta.ln());
     let (mut low, mut high) = (dimension(*beta_fast), dimension(*beta_slow));
     if *truncate {
         (low, high) = (low.floor(), high.ceil());
