@@ -221,6 +221,9 @@ fn long_prompts_are_read_in_chunks() {
     }
 }
 
+/// Tokens, and whether an error is theirs.
+type Fault<'a> = (&'a [u32], fn(&Error) -> bool);
+
 #[test]
 fn the_sequence_at_fault_is_named_and_nothing_changes() {
     let (worker, tokens) = (worker(TIED), prompt(TIED));
@@ -228,7 +231,7 @@ fn the_sequence_at_fault_is_named_and_nothing_changes() {
     let limit = worker.config().position_limit();
     let full = read(&worker, &tokens);
     let long = vec![5; limit];
-    let faults: [(&[u32], fn(&Error) -> bool); 3] = [
+    let faults: [Fault; 3] = [
         (&[], |e| matches!(e, Error::Empty { arg: "tokens" })),
         (&[3, 9999], |e| matches!(e, Error::TokenRange { id: 9999, .. })),
         (&long, |e| matches!(e, Error::ContextOverflow { .. })),
