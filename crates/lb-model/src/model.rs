@@ -258,6 +258,21 @@ mod tests {
         Worker::load(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/tiny_tied")).unwrap()
     }
 
+    /// What attention shares between forks, whatever each has read since.
+    #[test]
+    fn forks_have_the_same_first_chunk() {
+        let worker = worker();
+        let mut cache = worker.model().new_cache();
+        worker.model().forward(&[1, 2, 3], &mut cache).unwrap();
+        let mut forks = [cache.fork(), cache.fork(), cache.fork().fork()];
+        worker.model().forward_batch(&[vec![4], vec![5, 6], vec![7]], &mut forks).unwrap();
+        let first = forks.each_mut().map(|fork| fork.layer_mut(1).views(1).unwrap().remove(0));
+        assert!(first[0].same(&first[1]) && first[0].same(&first[2]));
+        let mut other = worker.model().new_cache();
+        worker.model().forward(&[1, 2, 3], &mut other).unwrap();
+        assert!(!first[0].same(&other.fork().layer_mut(1).views(1).unwrap().remove(0)));
+    }
+
     /// The second layer fails behind a first one that has already appended: both are as before.
     #[test]
     fn a_layer_that_fails_leaves_no_half_written_cache() {
