@@ -1,5 +1,6 @@
 //! Tests of `lb-model`.
 
+mod batch;
 mod cache;
 mod capture;
 mod checkpoint;

@@ -1,5 +1,6 @@
 //! Tests of `lb-orchestrate` on the built-in worker.
 
+mod batch;
 mod brief_as;
 mod combinations;
 mod explain;

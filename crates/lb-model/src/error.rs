@@ -187,6 +187,14 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// One of the sequences of a batch is at fault.
+    #[error("sequence {index}: {source}")]
+    Sequence {
+        /// Which one, from 0.
+        index: usize,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
     /// The device cannot be used.
     #[error("device {device}: {reason}")]
     Device {
@@ -219,6 +227,10 @@ pub enum Error {
 impl Error {
     pub(crate) fn cache(reason: impl Into<String>) -> Self {
         Self::Cache { reason: reason.into() }
+    }
+
+    pub(crate) fn in_sequence(self, index: usize) -> Self {
+        Self::Sequence { index, source: Box::new(self) }
     }
 
     pub(crate) fn template(source: &impl std::fmt::Display) -> Self {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use candle_core::Tensor;
 
 use crate::sample::Sampler;
-use crate::{Error, GenerateOptions, KvCache, PrefillOptions, Result, Worker};
+use crate::{Error, GenerateOptions, KvCache, PrefillOptions, Result, TextStream, Worker};
 
 /// Why a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,36 +115,73 @@ impl Worker {
         step: &mut dyn FnMut(u32, &mut KvCache) -> Result<Tensor>,
     ) -> Result<Generation> {
         let begin = Instant::now();
-        let vocab = self.config().vocab_size;
-        if logits.dims() != [vocab] {
-            return Err(Error::Shape {
-                arg: "logits",
-                expected: format!("[{vocab}]"),
-                got: logits.dims().to_vec(),
-            });
-        }
-        let mut sampler = Sampler::new(options)?;
-        let mut text = self.tokenizer().stream();
-        let mut tokens = Vec::new();
+        self.check_logits(logits)?;
+        let mut decoding = Decoding::new(self, options)?;
         let mut logits = logits.clone();
-        let stopped = loop {
-            let token = sampler.sample(&logits)?;
-            if self.tokenizer().eos_ids().contains(&token) || options.stop_tokens.contains(&token) {
-                break StopReason::Eos;
+        loop {
+            match decoding.take(self, &logits, cache, on_token)? {
+                Next::Read(token) => logits = step(token, cache)?,
+                Next::Stop(reason) => return decoding.finish(self, reason, begin.elapsed()),
             }
-            tokens.push(token);
-            if !on_token(token, text.push(token)) {
-                break StopReason::Callback;
-            }
-            if tokens.len() == options.max_new_tokens {
-                break StopReason::MaxTokens;
-            }
-            if cache.logical_len() == self.config().position_limit() {
-                break StopReason::ContextFull;
-            }
-            logits = step(token, cache)?;
-        };
-        let text = self.tokenizer().decode(&tokens)?;
-        Ok(Generation { tokens, text, stopped, prefill: Duration::ZERO, decode: begin.elapsed() })
+        }
+    }
+
+    pub(crate) fn check_logits(&self, logits: &Tensor) -> Result<()> {
+        let vocab = self.config().vocab_size;
+        if logits.dims() == [vocab] {
+            return Ok(());
+        }
+        Err(Error::Shape { arg: "logits", expected: format!("[{vocab}]"), got: logits.dims().to_vec() })
+    }
+}
+
+/// What is to be done for a sequence once its next token is chosen.
+pub(crate) enum Next {
+    Read(u32),
+    Stop(StopReason),
+}
+
+/// One sequence on its way.
+pub(crate) struct Decoding<'a> {
+    options: &'a GenerateOptions,
+    sampler: Sampler,
+    stream: TextStream<'a>,
+    tokens: Vec<u32>,
+}
+
+impl<'a> Decoding<'a> {
+    pub(crate) fn new(worker: &'a Worker, options: &'a GenerateOptions) -> Result<Self> {
+        let (stream, tokens) = (worker.tokenizer().stream(), Vec::new());
+        Ok(Self { options, sampler: Sampler::new(options)?, stream, tokens })
+    }
+
+    /// Chooses the token that `logits` (`[vocab]`, f32) ask for behind what `cache` holds.
+    pub(crate) fn take(
+        &mut self,
+        worker: &Worker,
+        logits: &Tensor,
+        cache: &KvCache,
+        on_token: &mut dyn FnMut(u32, &str) -> bool,
+    ) -> Result<Next> {
+        let (tokenizer, options) = (worker.tokenizer(), self.options);
+        let token = self.sampler.sample(logits)?;
+        if tokenizer.eos_ids().contains(&token) || options.stop_tokens.contains(&token) {
+            return Ok(Next::Stop(StopReason::Eos));
+        }
+        self.tokens.push(token);
+        Ok(if !on_token(token, self.stream.push(token)) {
+            Next::Stop(StopReason::Callback)
+        } else if self.tokens.len() == options.max_new_tokens {
+            Next::Stop(StopReason::MaxTokens)
+        } else if cache.logical_len() == worker.config().position_limit() {
+            Next::Stop(StopReason::ContextFull)
+        } else {
+            Next::Read(token)
+        })
+    }
+
+    pub(crate) fn finish(self, worker: &Worker, stopped: StopReason, decode: Duration) -> Result<Generation> {
+        let text = worker.tokenizer().decode(&self.tokens)?;
+        Ok(Generation { tokens: self.tokens, text, stopped, prefill: Duration::ZERO, decode })
     }
 }

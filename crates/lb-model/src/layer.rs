@@ -6,6 +6,7 @@ use crate::attention::{Attention, Before};
 use crate::cache::LayerCache;
 use crate::mlp::FeedForward;
 use crate::norm::RmsNorm;
+use crate::pass::Pass;
 use crate::rope::Rotation;
 use crate::weights::Weights;
 use crate::{ModelConfig, Result};
@@ -35,18 +36,18 @@ impl DecoderLayer {
         })
     }
 
-    /// `x`: `[tokens, hidden]`; `mask`: [`causal_mask`](crate::attention::causal_mask). Appends the tokens' keys and values to `cache`. Returns the new residual stream
-    /// and the queries, `[kv_heads, group_size * tokens, head_dim]`, which `before` hears first.
+    /// `x`: `[rows, hidden]`, and `caches` by sequence. Appends the tokens' keys and values to them. Returns the new
+    /// residual stream and by sequence the queries, `[kv_heads, group_size * tokens, head_dim]`, which `before` hears
+    /// first.
     pub(crate) fn forward(
         &self,
         x: &Tensor,
-        rotation: &Rotation,
-        mask: Option<&Tensor>,
-        cache: &mut LayerCache,
+        pass: &Pass,
+        caches: &mut [&mut LayerCache],
         before: Before<'_>,
-    ) -> Result<(Tensor, Tensor)> {
+    ) -> Result<(Tensor, Vec<Tensor>)> {
         let (attended, queries) =
-            self.attention.forward(&self.attention_norm.forward(x)?, rotation, mask, cache, before)?;
+            self.attention.forward(&self.attention_norm.forward(x)?, pass, caches, before)?;
         let x = (x + attended)?;
         let x = (&x + self.mlp.forward(&self.mlp_norm.forward(&x)?)?)?;
         Ok((x, queries))

@@ -46,7 +46,9 @@
 //!
 //! Positions are logical: the next token's position is [`KvCache::logical_len`], however few slots are left.
 
+mod attend;
 mod attention;
+mod batch;
 mod cache;
 mod checkpoint;
 mod config;
@@ -55,6 +57,7 @@ pub mod device;
 mod embedded;
 mod error;
 mod generate;
+mod generate_batch;
 mod gguf;
 #[cfg(feature = "hub")]
 pub mod hub;
@@ -63,6 +66,7 @@ mod matrix;
 mod mlp;
 mod model;
 mod norm;
+mod pass;
 mod queries;
 mod replacing;
 mod rerotate;

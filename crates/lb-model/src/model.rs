@@ -2,17 +2,18 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::attention::causal_mask;
+use crate::cache::Mark;
 use crate::config::check;
 use crate::layer::DecoderLayer;
 use crate::matrix::{Linear, Matrix};
 use crate::norm::RmsNorm;
+use crate::pass::Pass;
 use crate::rope::Rope;
 use crate::weights::Weights;
 use crate::{Error, KvCache, ModelConfig, Result};
 
 /// Slots reserved behind a prefill, so that an answer does not move the whole cache to a larger buffer.
-const HEADROOM: usize = 256;
+pub(crate) const HEADROOM: usize = 256;
 
 /// A decoder of any family. It holds no cache: every call names the [`KvCache`] it reads and extends.
 #[derive(Debug)]
@@ -50,6 +51,9 @@ pub struct Captured {
     /// Logits of the last token, `[vocab]`, f32.
     pub logits: Tensor,
 }
+
+/// Hears the queries of a pass: layer, number of the sequence in the pass, queries.
+pub(crate) type Capture<'a> = &'a mut dyn FnMut(usize, usize, Tensor);
 
 /// Which tokens' logits are wanted.
 #[derive(Clone, Copy)]
@@ -112,7 +116,7 @@ impl Decoder {
     /// [`Error::Empty`], [`Error::TokenRange`], [`Error::ContextOverflow`], [`Error::Cache`] for another model's
     /// cache, [`Error::Tensor`]. The cache is as before then.
     pub fn forward(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Tensor> {
-        Ok(self.run(tokens, cache, Rows::Last, None)?.squeeze(0)?)
+        Ok(self.run_alone(tokens, cache, Rows::Last)?.squeeze(0)?)
     }
 
     /// Like [`forward`](Self::forward), with the logits of all tokens.
@@ -123,7 +127,7 @@ impl Decoder {
     /// # Errors
     /// Those of [`forward`](Self::forward).
     pub fn forward_all(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Tensor> {
-        self.run(tokens, cache, Rows::All, None)
+        self.run_alone(tokens, cache, Rows::All)
     }
 
     /// Reads a long input chunk by chunk; `progress` hears tokens done and in all after each.
@@ -141,7 +145,10 @@ impl Decoder {
         options: &PrefillOptions,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Tensor> {
-        self.prefill_chunks(tokens, cache, *options, progress, &mut None)
+        check(options.chunk > 0, "chunk", options.chunk, "at least 1")?;
+        self.check_input(tokens, cache)?;
+        let mut nothing = |_: usize, _: usize, _: Tensor| {};
+        Ok(self.prefill_all(&[tokens], &mut [cache], *options, progress, &mut nothing)?.squeeze(0)?)
     }
 
     /// Like [`prefill`](Self::prefill), and hands out the queries of `tokens`, as a compaction for them needs.
@@ -155,42 +162,14 @@ impl Decoder {
         options: &PrefillOptions,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Captured> {
-        let mut parts = Some(vec![Vec::new(); self.layers.len()]);
-        let logits = self.prefill_chunks(tokens, cache, *options, progress, &mut parts)?;
-        let queries = parts
-            .unwrap_or_default()
-            .iter()
-            .map(|parts| crate::queries::join(parts, self.config.group_size()))
-            .collect::<Result<_>>()?;
-        Ok(Captured { queries, logits })
-    }
-
-    fn prefill_chunks(
-        &self,
-        tokens: &[u32],
-        cache: &mut KvCache,
-        options: PrefillOptions,
-        progress: &mut dyn FnMut(usize, usize),
-        captured: &mut Option<Vec<Vec<Tensor>>>,
-    ) -> Result<Tensor> {
         check(options.chunk > 0, "chunk", options.chunk, "at least 1")?;
         self.check_input(tokens, cache)?;
-        cache.reserve(tokens.len() + HEADROOM)?;
-        let (start, slots) = (cache.logical_len(), cache.slot_counts());
-        let mut logits = None;
-        let mut done = 0;
-        for chunk in tokens.chunks(options.chunk) {
-            match self.run(chunk, cache, Rows::Last, captured.as_mut()) {
-                Ok(rows) => logits = Some(rows),
-                Err(error) => {
-                    cache.roll_back(&slots, start)?;
-                    return Err(error);
-                }
-            }
-            done += chunk.len();
-            progress(done, tokens.len());
-        }
-        Ok(logits.ok_or(Error::Empty { arg: "tokens" })?.squeeze(0)?)
+        let mut captured = self.capture_all(&[tokens], &mut [cache], *options, progress)?;
+        captured.pop().ok_or(Error::Empty { arg: "tokens" })
+    }
+
+    pub(crate) fn check_cache(&self, cache: &KvCache) -> Result<()> {
+        cache.check_model(&self.config, &self.device)
     }
 
     pub(crate) fn check_input(&self, tokens: &[u32], cache: &KvCache) -> Result<()> {
@@ -201,47 +180,56 @@ impl Decoder {
         if let Some(&id) = tokens.iter().find(|&&id| id as usize >= vocab_size) {
             return Err(Error::TokenRange { id, vocab_size });
         }
-        cache.check_model(&self.config, &self.device)?;
+        self.check_cache(cache)?;
         let positions = cache.logical_len() + tokens.len();
         if positions > limit { Err(Error::ContextOverflow { positions, limit }) } else { Ok(()) }
     }
 
-    fn run(
-        &self,
-        tokens: &[u32],
-        cache: &mut KvCache,
-        rows: Rows,
-        captured: Option<&mut Vec<Vec<Tensor>>>,
-    ) -> Result<Tensor> {
+    fn run_alone(&self, tokens: &[u32], cache: &mut KvCache, rows: Rows) -> Result<Tensor> {
         self.check_input(tokens, cache)?;
-        let (start, slots) = (cache.logical_len(), cache.slot_counts());
-        let result = self.run_layers(tokens, cache, rows, captured);
-        match result {
-            Ok(_) => cache.advance(tokens.len()),
-            Err(_) => cache.roll_back(&slots, start)?,
+        self.run(&[tokens], &mut [cache], rows, &mut |_, _, _| {})
+    }
+
+    /// One pass over sequences whose input is checked, `[sequences or tokens, vocab]`. On an error all caches are as
+    /// before.
+    pub(crate) fn run(
+        &self,
+        tokens: &[&[u32]],
+        caches: &mut [&mut KvCache],
+        rows: Rows,
+        capture: Capture<'_>,
+    ) -> Result<Tensor> {
+        let before: Vec<Mark> = caches.iter().map(|cache| cache.mark()).collect();
+        let result = self.run_layers(tokens, caches, rows, capture);
+        for ((cache, tokens), before) in caches.iter_mut().zip(tokens).zip(&before) {
+            match result {
+                Ok(_) => cache.advance(tokens.len()),
+                Err(_) => cache.roll_back(before)?,
+            }
         }
         result
     }
 
     fn run_layers(
         &self,
-        tokens: &[u32],
-        cache: &mut KvCache,
+        tokens: &[&[u32]],
+        caches: &mut [&mut KvCache],
         rows: Rows,
-        mut captured: Option<&mut Vec<Vec<Tensor>>>,
+        capture: Capture<'_>,
     ) -> Result<Tensor> {
-        let rotation = self.rope.at(cache.logical_len(), tokens.len())?;
-        let mask = causal_mask(tokens.len(), &self.device)?;
-        let mut x = self.embed(tokens)?;
+        let runs: Vec<(usize, usize)> =
+            caches.iter().zip(tokens).map(|(cache, tokens)| (cache.logical_len(), tokens.len())).collect();
+        let pass = Pass::new(&runs, &self.rope, &self.device)?;
+        let mut x = self.embed(&tokens.concat())?;
         for (index, layer) in self.layers.iter().enumerate() {
-            let (next, queries) =
-                layer.forward(&x, &rotation, mask.as_ref(), cache.layer_mut(index), &mut |_, _| Ok(()))?;
+            let mut own: Vec<_> = caches.iter_mut().map(|cache| cache.layer_mut(index)).collect();
+            let (next, queries) = layer.forward(&x, &pass, &mut own, &mut |_, _| Ok(()))?;
             x = next;
-            if let Some(parts) = captured.as_mut() {
-                parts[index].push(queries);
+            for (number, queries) in queries.into_iter().enumerate() {
+                capture(index, number, queries);
             }
         }
-        self.logits(x, rows)
+        self.logits(&x, &pass, rows)
     }
 
     /// `[tokens, hidden]`.
@@ -249,13 +237,13 @@ impl Decoder {
         self.embedding.rows(tokens, self.compute, &self.device)
     }
 
-    /// From the residual stream behind the last layer to `[tokens or 1, vocab]`, f32.
-    pub(crate) fn logits(&self, x: Tensor, rows: Rows) -> Result<Tensor> {
+    /// From the residual stream behind the last layer to `[sequences or rows, vocab]`, f32.
+    pub(crate) fn logits(&self, x: &Tensor, pass: &Pass, rows: Rows) -> Result<Tensor> {
         let x = match rows {
-            Rows::Last => x.narrow(0, x.dim(0)? - 1, 1)?,
+            Rows::Last => &pass.last_rows(x)?,
             Rows::All => x,
         };
-        Ok(self.head.forward(&self.norm.forward(&x)?)?.to_dtype(DType::F32)?)
+        Ok(self.head.forward(&self.norm.forward(x)?)?.to_dtype(DType::F32)?)
     }
 }
 
@@ -268,6 +256,21 @@ mod tests {
 
     fn worker() -> Worker {
         Worker::load(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/tiny_tied")).unwrap()
+    }
+
+    /// What attention shares between forks, whatever each has read since.
+    #[test]
+    fn forks_have_the_same_first_chunk() {
+        let worker = worker();
+        let mut cache = worker.model().new_cache();
+        worker.model().forward(&[1, 2, 3], &mut cache).unwrap();
+        let mut forks = [cache.fork(), cache.fork(), cache.fork().fork()];
+        worker.model().forward_batch(&[vec![4], vec![5, 6], vec![7]], &mut forks).unwrap();
+        let first = forks.each_mut().map(|fork| fork.layer_mut(1).views(1).unwrap().remove(0));
+        assert!(first[0].same(&first[1]) && first[0].same(&first[2]));
+        let mut other = worker.model().new_cache();
+        worker.model().forward(&[1, 2, 3], &mut other).unwrap();
+        assert!(!first[0].same(&other.fork().layer_mut(1).views(1).unwrap().remove(0)));
     }
 
     /// The second layer fails behind a first one that has already appended: both are as before.
@@ -286,9 +289,21 @@ mod tests {
             exact: true,
         };
         cache.layer_mut(1).push(chunk);
-        let before = cache.slot_counts();
+        let before = cache.mark();
         let error = worker.model().forward(&[4, 5], &mut cache).unwrap_err();
         assert!(matches!(error, Error::Tensor(_)), "{error}");
-        assert_eq!((cache.slot_counts(), cache.logical_len()), (before, 3));
+        assert_eq!(cache.mark(), before);
+
+        // In a batch, the other sequence is as before too, and on the first layer both had been written.
+        let mut caches = [worker.model().new_cache(), cache];
+        worker.model().forward(&[7, 8], &mut caches[0]).unwrap();
+        let before = caches.each_ref().map(crate::KvCache::mark);
+        let error = worker.model().forward_batch(&[vec![1], vec![4, 5]], &mut caches).unwrap_err();
+        assert!(matches!(error, Error::Tensor(_)), "{error}");
+        assert_eq!(caches.each_ref().map(crate::KvCache::mark), before);
+        let options = crate::PrefillOptions { chunk: 2 };
+        let tokens = [vec![1, 2, 3, 4, 5], vec![4]];
+        worker.model().prefill_batch(&tokens, &mut caches, &options, &mut |_, _| {}).unwrap_err();
+        assert_eq!(caches.each_ref().map(crate::KvCache::mark), before);
     }
 }

@@ -3,9 +3,9 @@
 use candle_core::Tensor;
 use lb_am::{CompactedLayer, LayerKv};
 
-use crate::attention::causal_mask;
 use crate::cache::Chunk;
 use crate::model::Rows;
+use crate::pass::Pass;
 use crate::{Captured, Decoder, KvCache, Result};
 
 /// What [`Decoder::forward_replacing`] hands out.
@@ -40,8 +40,7 @@ impl Decoder {
         self.check_input(tokens, full)?;
         let positions = full.logical_len();
         let mut cache = KvCache::new(self.config(), full.dtype(), full.device());
-        let rotation = self.rope.at(positions, tokens.len())?;
-        let mask = causal_mask(tokens.len(), self.device())?;
+        let pass = Pass::new(&[(positions, tokens.len())], &self.rope, self.device())?;
         let mut x = self.embed(tokens)?;
         let mut queries = Vec::with_capacity(self.layers.len());
         for (index, layer) in self.layers.iter().enumerate() {
@@ -51,12 +50,12 @@ impl Decoder {
                 cache.push(Chunk::compacted(&replaced, positions)?);
                 Ok(())
             };
-            let (next, seen) = layer.forward(&x, &rotation, mask.as_ref(), cache.layer_mut(index), before)?;
+            let (next, seen) = layer.forward(&x, &pass, &mut [cache.layer_mut(index)], before)?;
             x = next;
-            queries.push(seen);
+            queries.extend(seen);
         }
         cache.advance(positions + tokens.len());
-        let logits = self.logits(x, Rows::Last)?.squeeze(0)?;
+        let logits = self.logits(&x, &pass, Rows::Last)?.squeeze(0)?;
         Ok(Replaced { cache, captured: Captured { queries, logits } })
     }
 }

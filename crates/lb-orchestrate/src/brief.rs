@@ -64,21 +64,26 @@ impl WorkerSession {
         config.validate()?;
         let task = task.into();
         let tokens = self.prompt.task(&self.worker, &task)?;
-        if self.tokens.len() <= self.prompt.head.len() {
-            return Err(Error::Empty { arg: "trajectory" });
-        }
+        self.check_trajectory()?;
         let start = Instant::now();
         let made = match config.chunking {
             Some(chunking) if chunking.mode == ChunkMode::Rerotated => {
                 self.rerotated(&tokens, &config.compaction, chunking.chunk_len)?
             }
-            Some(chunking) => self.in_place(&tokens, config, chunking.chunk_len)?,
             None if config.on_policy => self.on_policy(&tokens, config)?,
-            None => self.in_place(&tokens, config, self.tokens.len())?,
+            _ => self.in_place(self.asked(&tokens, config)?, config)?,
         };
-        let timing =
-            BriefTiming { queries: made.queries, compaction: start.elapsed().saturating_sub(made.queries) };
-        Ok(Briefing {
+        let compaction = start.elapsed().saturating_sub(made.queries);
+        Ok(self.briefing(task, made, compaction))
+    }
+
+    pub(crate) fn check_trajectory(&self) -> Result<()> {
+        let empty = self.tokens.len() <= self.prompt.head.len();
+        if empty { Err(Error::Empty { arg: "trajectory" }) } else { Ok(()) }
+    }
+
+    pub(crate) fn briefing(&self, task: Task, made: Made, compaction: Duration) -> Briefing {
+        Briefing {
             kept_len: made.cache.mean_slots(),
             cache: made.cache,
             task,
@@ -87,8 +92,8 @@ impl WorkerSession {
             tokens: self.tokens.clone(),
             reused: made.reused,
             report: made.report,
-            timing,
-        })
+            timing: BriefTiming { queries: made.queries, compaction },
+        }
     }
 
     /// The queries that a configuration asks for, and the task's state where it is wanted.
@@ -118,7 +123,7 @@ impl WorkerSession {
         Ok((captured, fork))
     }
 
-    fn reused(&self, fork: &KvCache, task_len: usize, logits: Tensor) -> Result<ReusedTask> {
+    pub(crate) fn reused(&self, fork: &KvCache, task_len: usize, logits: Tensor) -> Result<ReusedTask> {
         let seq_len = self.tokens.len();
         Ok(ReusedTask { layers: fork.layers_range(seq_len, seq_len + task_len)?, logits })
     }

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use lb_am::{Compacted, CompactedLayer, Compaction, Compactor, LayerKv};
 use serde::{Deserialize, Serialize};
 
-use crate::brief::{Made, kept_by};
+use crate::brief::{Asked, Made, kept_by};
 use crate::session::WorkerSession;
 use crate::{BriefConfig, Error, Result, merge};
 
@@ -67,17 +67,31 @@ struct Piece {
 }
 
 impl WorkerSession {
-    /// Compacts the full cache range by range; one range is the whole.
-    pub(crate) fn in_place(&self, task: &[u32], config: &BriefConfig, chunk_len: usize) -> Result<Made> {
-        let asked = self.asked(task, config)?;
-        let mut pieces = Vec::new();
+    /// Compacts the full cache range by range; without chunks, as one range.
+    pub(crate) fn in_place(&self, asked: Asked, config: &BriefConfig) -> Result<Made> {
+        let mut made = self.in_place_for(vec![asked], config)?;
+        made.pop().unwrap_or(Err(Error::Empty { arg: "task" }))
+    }
+
+    /// The same for several tasks; each layer of a range is handed out once for all.
+    pub(crate) fn in_place_for(&self, asked: Vec<Asked>, config: &BriefConfig) -> Result<Vec<Result<Made>>> {
+        let chunk_len = config.chunking.map_or(self.tokens.len(), |chunking| chunking.chunk_len);
+        let mut pieces: Vec<Result<Vec<Piece>>> = asked.iter().map(|_| Ok(Vec::new())).collect();
         for (from, to) in ranges(0, self.tokens.len(), chunk_len) {
             let layers = self.cache.layers_range(from, to)?;
-            let compacted = self.compact_piece(&layers, &asked.queries, &config.compaction, from, to)?;
-            pieces.push(Piece { from, to, compacted });
+            for (asked, pieces) in asked.iter().zip(&mut pieces) {
+                let Ok(done) = pieces else { continue };
+                match self.compact_piece(&layers, &asked.queries, &config.compaction, from, to) {
+                    Ok(compacted) => done.push(Piece { from, to, compacted }),
+                    Err(error) => *pieces = Err(error),
+                }
+            }
         }
-        let made = self.join(pieces)?;
-        Ok(Made { reused: asked.reused, prefilled: asked.prefilled, queries: asked.elapsed, ..made })
+        let made = |(asked, pieces): (Asked, Result<Vec<Piece>>)| {
+            let Asked { reused, prefilled, elapsed, .. } = asked;
+            Ok(Made { reused, prefilled, queries: elapsed, ..self.join(pieces?)? })
+        };
+        Ok(asked.into_iter().zip(pieces).map(made).collect())
     }
 
     /// Reads, compacts and moves the text piece by piece.

@@ -30,6 +30,14 @@ pub enum Error {
         /// The task that was asked.
         asked: String,
     },
+    /// One of the calls of a batch is at fault; nothing was answered.
+    #[error("call {index}: {source}")]
+    Call {
+        /// Which one, from 0.
+        index: usize,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
     /// The orchestrator took more steps than it was allowed.
     #[error("the orchestrator took {steps} steps without finishing")]
     StepLimit {
@@ -51,6 +59,10 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn in_call(self, index: usize) -> Self {
+        Self::Call { index, source: Box::new(self) }
+    }
+
     pub(crate) fn config(field: &'static str, value: impl std::fmt::Display, reason: &'static str) -> Self {
         Self::Config { field, value: value.to_string(), reason }
     }

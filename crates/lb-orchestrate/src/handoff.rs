@@ -8,7 +8,7 @@ use lb_model::KvCache;
 
 use crate::briefing::Briefing;
 use crate::ledger::CallTokens;
-use crate::session::{Answer, WorkerSession};
+use crate::session::{Answer, Call, WorkerSession};
 use crate::{BriefConfig, Error, Result, Task};
 
 /// How large a selection is. Protected positions (the template's head) count towards it.
@@ -96,59 +96,46 @@ impl WorkerSession {
     /// [`Error::Compaction`] for sizes out of range; [`Error::Model`].
     pub fn answer_via(&mut self, handoff: &Handoff, task: impl Into<Task>) -> Result<Outcome> {
         let task = task.into();
-        let tokens = self.prompt.task(&self.worker, &task)?;
-        match handoff {
-            Handoff::None => {
-                let head = self.prompt.head.clone();
-                self.replay(&head, &tokens, 0)
-            }
-            Handoff::TextReplay => {
-                let all = self.tokens.clone();
-                self.replay(&all, &tokens, all.len())
-            }
-            Handoff::FullKv => {
-                let cache = self.cache.fork();
-                self.over_cache(cache, &tokens, Duration::ZERO)
-            }
-            Handoff::Recent(size) => self.over_selection(*size, &tokens, &|len, kept, protect| {
-                baselines::recent_positions(len, kept, protect)
-            }),
-            Handoff::Random { size, seed } => self.over_selection(*size, &tokens, &|len, kept, protect| {
-                baselines::random_positions(len, kept, protect, *seed)
-            }),
-            Handoff::LatentBriefing(config) => self.over_briefing(task, config),
+        if let Handoff::LatentBriefing(config) = handoff {
+            return self.over_briefing(task, config);
         }
+        let tokens = self.prompt.task(&self.worker, &task)?;
+        let handed = self.handed(handoff)?;
+        let answer = self.answer_call(handed.call(&tokens), &mut |_| true)?;
+        Ok(handed.outcome(answer, handed.brief))
     }
 
-    /// Reads `before` and the task as text, behind nothing.
-    fn replay(&mut self, before: &[u32], task: &[u32], kept_len: usize) -> Result<Outcome> {
-        let text = [before, task].concat();
-        let cache = self.worker.model().new_cache();
-        let answer = self.answer_over(cache, &text, CallTokens::default(), &mut |_| true)?;
-        let keep_ratio = if kept_len == 0 { 0.0 } else { 1.0 };
-        Ok(Outcome { answer, kept_len, keep_ratio, brief: Duration::ZERO, briefing: None })
-    }
-
-    fn over_cache(&mut self, cache: KvCache, task: &[u32], brief: Duration) -> Result<Outcome> {
-        let kept_len = cache.mean_slots();
-        let keep_ratio = kept_len as f64 / self.tokens.len() as f64;
-        let cost = CallTokens { reused: kept_len, ..CallTokens::default() };
-        let answer = self.answer_over(cache, task, cost, &mut |_| true)?;
-        Ok(Outcome { answer, kept_len, keep_ratio, brief, briefing: None })
-    }
-
-    fn over_selection(
-        &mut self,
-        size: SelectionSize,
-        task: &[u32],
-        select: &dyn Fn(usize, usize, Protected) -> Vec<u32>,
-    ) -> Result<Outcome> {
-        let start = Instant::now();
-        let seq_len = self.tokens.len();
+    /// What any task gets through `handoff`; of a briefing, which is made for its task, nothing.
+    pub(crate) fn handed(&self, handoff: &Handoff) -> Result<Handed> {
+        let (start, seq_len) = (Instant::now(), self.tokens.len());
         let protect = Protected::default();
-        let kept = select(seq_len, size.resolve(seq_len)?, protect);
-        let cache = self.only(&kept)?;
-        self.over_cache(cache, task, start.elapsed())
+        let of = |cache: KvCache, brief: Duration| {
+            let kept_len = cache.mean_slots();
+            Handed {
+                cache,
+                before: Vec::new(),
+                kept_len,
+                keep_ratio: kept_len as f64 / seq_len as f64,
+                brief,
+            }
+        };
+        let text = |before: &[u32], kept_len: usize, keep_ratio: f64| {
+            let cache = self.worker.model().new_cache();
+            Handed { cache, before: before.to_vec(), kept_len, keep_ratio, brief: Duration::ZERO }
+        };
+        Ok(match handoff {
+            Handoff::None | Handoff::LatentBriefing(_) => text(&self.prompt.head, 0, 0.0),
+            Handoff::TextReplay => text(&self.tokens, seq_len, 1.0),
+            Handoff::FullKv => of(self.cache.fork(), Duration::ZERO),
+            Handoff::Recent(size) => {
+                let kept = baselines::recent_positions(seq_len, size.resolve(seq_len)?, protect);
+                of(self.only(&kept)?, start.elapsed())
+            }
+            Handoff::Random { size, seed } => {
+                let kept = baselines::random_positions(seq_len, size.resolve(seq_len)?, protect, *seed);
+                of(self.only(&kept)?, start.elapsed())
+            }
+        })
     }
 
     /// A cache of the given slots alone, keys and values unchanged, at their own positions.
@@ -171,12 +158,36 @@ impl WorkerSession {
     fn over_briefing(&mut self, task: Task, config: &BriefConfig) -> Result<Outcome> {
         let briefing = self.brief_as(&task, config)?;
         let answer = self.answer(&briefing, task)?;
-        Ok(Outcome {
-            answer,
-            kept_len: briefing.kept_len(),
-            keep_ratio: briefing.keep_ratio(),
-            brief: briefing.timing().total(),
-            briefing: Some(briefing),
-        })
+        Ok(Outcome::briefed(answer, briefing))
+    }
+}
+
+/// What a handoff gives to a task, whichever it is.
+pub(crate) struct Handed {
+    cache: KvCache,
+    /// Text that is read anew, before the task.
+    before: Vec<u32>,
+    kept_len: usize,
+    keep_ratio: f64,
+    pub(crate) brief: Duration,
+}
+
+impl Handed {
+    pub(crate) fn call(&self, task: &[u32]) -> Call {
+        let cost = CallTokens { reused: self.cache.mean_slots(), ..CallTokens::default() };
+        Call::reading(self.cache.fork(), [&self.before, task].concat(), cost)
+    }
+
+    pub(crate) fn outcome(&self, answer: Answer, brief: Duration) -> Outcome {
+        let (kept_len, keep_ratio) = (self.kept_len, self.keep_ratio);
+        Outcome { answer, kept_len, keep_ratio, brief, briefing: None }
+    }
+}
+
+impl Outcome {
+    pub(crate) fn briefed(answer: Answer, briefing: Briefing) -> Self {
+        let (kept_len, keep_ratio) = (briefing.kept_len(), briefing.keep_ratio());
+        let brief = briefing.timing().total();
+        Self { answer, kept_len, keep_ratio, brief, briefing: Some(briefing) }
     }
 }

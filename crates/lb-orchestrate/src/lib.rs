@@ -4,6 +4,7 @@
 //! new tokens only. Before each call a [`Briefing`] is cut from that cache for the task at hand, and the worker
 //! answers over the briefing. [`Handoff`] puts every alternative behind the same call, and [`TokenLedger`] counts.
 
+mod batch;
 mod brief;
 mod brief_config;
 mod briefing;

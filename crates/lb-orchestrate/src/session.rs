@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use candle_core::Tensor;
 use lb_model::{GenerateOptions, Generation, KvCache, PrefillOptions, Worker};
 
 use crate::briefing::Briefing;
@@ -192,52 +193,73 @@ impl WorkerSession {
         task: impl Into<Task>,
         on_text: &mut dyn FnMut(&str) -> bool,
     ) -> Result<Answer> {
-        let task = task.into();
-        let kept = briefing.cache.mean_slots();
+        let call = self.call_over(briefing, task.into())?;
+        self.answer_call(call, on_text)
+    }
+
+    /// What there is to do for `task` over a briefing.
+    pub(crate) fn call_over(&self, briefing: &Briefing, task: Task) -> Result<Call> {
+        let mut cache = briefing.cache.fork();
+        let kept = cache.mean_slots();
+        // The passes that yielded the queries belong to this call.
+        let cost = CallTokens { prefilled: briefing.prefilled, reused: kept, ..CallTokens::default() };
         let Some(reused) = &briefing.reused else {
             let tokens = self.prompt.task(&self.worker, &task)?;
-            // The passes that yielded the queries belong to this call.
-            let cost = CallTokens { prefilled: briefing.prefilled, reused: kept, ..CallTokens::default() };
-            return self.answer_over(briefing.cache.fork(), &tokens, cost, on_text);
+            return Ok(Call::reading(cache, tokens, cost));
         };
         if task != briefing.task {
             let (made_for, asked) = (briefing.task.question.clone(), task.question);
             return Err(Error::TaskMismatch { made_for, asked });
         }
-        let start = Instant::now();
-        let mut cache = briefing.cache.fork();
         cache.append_layers(&reused.layers, reused.len())?;
-        let attended = cache.mean_slots();
-        let generation = self.worker.generate_from_logits(
-            &mut cache,
-            &reused.logits,
-            &self.config.generate,
-            &mut |_, text| on_text(text),
-        )?;
-        let cost = CallTokens { attended, prefilled: briefing.prefilled, reused: kept, generated: 0 };
-        Ok(self.finish(&generation, cost, start))
+        let cost = CallTokens { attended: cache.mean_slots(), ..cost };
+        Ok(Call { cache, prompt: Ask::Read(reused.logits.clone()), cost })
     }
 
-    /// Reads `task` behind `cache` and generates.
-    pub(crate) fn answer_over(
+    pub(crate) fn answer_call(
         &mut self,
-        mut cache: KvCache,
-        task: &[u32],
-        cost: CallTokens,
+        call: Call,
         on_text: &mut dyn FnMut(&str) -> bool,
     ) -> Result<Answer> {
-        let start = Instant::now();
-        let attended = cache.mean_slots() + task.len();
-        let generation =
-            self.worker.generate(&mut cache, task, &self.config.generate, &mut |_, text| on_text(text))?;
-        let cost = CallTokens { attended, prefilled: cost.prefilled + task.len(), ..cost };
-        Ok(self.finish(&generation, cost, start))
+        let (start, options) = (Instant::now(), &self.config.generate);
+        let Call { mut cache, prompt, cost } = call;
+        let mut hear = |_: u32, text: &str| on_text(text);
+        let generation = match &prompt {
+            Ask::Tokens(tokens) => self.worker.generate(&mut cache, tokens, options, &mut hear)?,
+            Ask::Read(logits) => self.worker.generate_from_logits(&mut cache, logits, options, &mut hear)?,
+        };
+        Ok(self.finish(&generation, cost, start.elapsed()))
     }
 
-    fn finish(&mut self, generation: &Generation, cost: CallTokens, start: Instant) -> Answer {
+    pub(crate) fn finish(&mut self, generation: &Generation, cost: CallTokens, elapsed: Duration) -> Answer {
         let tokens = CallTokens { generated: generation.tokens.len(), ..cost };
         self.ledger.record(tokens);
-        Answer { text: generation.text.trim().to_owned(), tokens, elapsed: start.elapsed() }
+        Answer { text: generation.text.trim().to_owned(), tokens, elapsed }
+    }
+}
+
+/// A call that only has to be generated, and what it costs until then.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) cache: KvCache,
+    pub(crate) prompt: Ask,
+    pub(crate) cost: CallTokens,
+}
+
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// To be read behind the cache.
+    Tokens(Vec<u32>),
+    /// In the cache; the logits of its last token.
+    Read(Tensor),
+}
+
+impl Call {
+    /// A call that reads `tokens` behind `cache`, on top of what `cost` says of the cache itself.
+    pub(crate) fn reading(cache: KvCache, tokens: Vec<u32>, cost: CallTokens) -> Self {
+        let attended = cache.mean_slots() + tokens.len();
+        let cost = CallTokens { attended, prefilled: cost.prefilled + tokens.len(), ..cost };
+        Self { cache, prompt: Ask::Tokens(tokens), cost }
     }
 }
 

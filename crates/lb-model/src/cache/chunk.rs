@@ -71,6 +71,24 @@ impl Chunk {
         self.keys.dims()[1] * self.keys.dims()[2]
     }
 
+    /// Slots of one head.
+    pub(crate) fn head_slots(&self, head: usize) -> usize {
+        self.counts.as_ref().map_or_else(|| self.slots(), |counts| counts[head])
+    }
+
+    /// Whether both are the same slots in the same memory, as those that forks of one cache share.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        let same_bias = match (&self.bias, &other.bias) {
+            (None, None) => true,
+            (Some(a), Some(b)) => same_memory(a, b),
+            _ => false,
+        };
+        same_bias
+            && self.counts == other.counts
+            && same_memory(&self.keys, &other.keys)
+            && same_memory(&self.values, &other.values)
+    }
+
     /// The rows of one head as a chunk of a single head, a view.
     pub(crate) fn head(&self, head: usize) -> Result<Self> {
         let Some(counts) = &self.counts else {
@@ -216,6 +234,14 @@ impl Tail {
         }
         free
     }
+}
+
+/// Whether two tensors are the same numbers in the same place.
+fn same_memory(a: &Tensor, b: &Tensor) -> bool {
+    // One lock at a time: a second one would wait behind a writer that waits for the first.
+    let place = |t: &Tensor| std::ptr::from_ref(&*t.storage_and_layout().0).addr();
+    let alike = a.layout().start_offset() == b.layout().start_offset() && a.stride() == b.stride();
+    alike && a.dims() == b.dims() && place(a) == place(b)
 }
 
 /// The slots of a head that can take mass.

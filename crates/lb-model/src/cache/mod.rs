@@ -30,6 +30,14 @@ pub struct KvCache {
     device: Device,
 }
 
+/// Lengths of a cache at one time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Of each layer.
+    slots: Vec<usize>,
+    logical_len: usize,
+}
+
 /// What a cache must agree on with the model that reads it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Geometry {
@@ -317,18 +325,19 @@ impl KvCache {
         self.logical_len += tokens;
     }
 
-    /// Undoes what was appended since each layer had `slots` and the cache `logical_len`.
-    pub(crate) fn roll_back(&mut self, slots: &[usize], logical_len: usize) -> Result<()> {
-        for (layer, &before) in self.layers.iter_mut().zip(slots) {
-            layer.drop_last(layer.slots() - before)?;
-        }
-        self.logical_len = logical_len;
-        Ok(())
+    /// How long everything is, for [`roll_back`](Self::roll_back).
+    pub(crate) fn mark(&self) -> Mark {
+        let slots = self.layers.iter().map(LayerCache::slots).collect();
+        Mark { slots, logical_len: self.logical_len }
     }
 
-    /// Slots of each layer, for [`roll_back`](Self::roll_back).
-    pub(crate) fn slot_counts(&self) -> Vec<usize> {
-        self.layers.iter().map(LayerCache::slots).collect()
+    /// Undoes what was appended since `mark`.
+    pub(crate) fn roll_back(&mut self, mark: &Mark) -> Result<()> {
+        for (layer, before) in self.layers.iter_mut().zip(&mark.slots) {
+            layer.drop_last(layer.slots() - before)?;
+        }
+        self.logical_len = mark.logical_len;
+        Ok(())
     }
 
     /// Fails when this cache belongs to a model of another shape.

@@ -51,6 +51,17 @@ impl Rope {
         Ok(Rotation { cos: tables.cos.narrow(0, start, count)?, sin: tables.sin.narrow(0, start, count)? })
     }
 
+    /// The rotation of several runs of tokens behind one another: first position and count of each.
+    pub(crate) fn at_each(&self, runs: &[(usize, usize)]) -> Result<Rotation> {
+        let parts = runs.iter().map(|&(start, count)| self.at(start, count)).collect::<Result<Vec<_>>>()?;
+        if let [only] = &parts[..] {
+            return Ok(only.clone());
+        }
+        let join =
+            |part: fn(&Rotation) -> &Tensor| Tensor::cat(&parts.iter().map(part).collect::<Vec<_>>(), 0);
+        Ok(Rotation { cos: join(|r| &r.cos)?, sin: join(|r| &r.sin)? })
+    }
+
     /// The rotation from each of `positions` to the one `by` later. It only turns: cached keys are sharpened already.
     pub(crate) fn between(&self, positions: &[u32], by: isize) -> Result<Rotation> {
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
