@@ -25,6 +25,10 @@ pub(crate) struct Asker {
 /// `softmax(q Kᵀ/√d + bias + causal mask) V` of each sequence over the concatenation of its chunks, softmax in f32; each
 /// result is like its `q`.
 pub(crate) fn attend(askers: &[Asker]) -> Result<Vec<Tensor>> {
+    #[cfg(feature = "flash-attn")]
+    if let Some(attended) = crate::flash::attend(askers)? {
+        return Ok(attended);
+    }
     let mut out: Vec<Option<Tensor>> = vec![None; askers.len()];
     for family in families(askers) {
         let (numbers, askers): (Vec<usize>, Vec<&Asker>) =

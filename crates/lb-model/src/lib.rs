@@ -56,6 +56,8 @@ pub mod device;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod error;
+#[cfg(any(test, feature = "flash-attn"))]
+mod flash;
 mod generate;
 mod generate_batch;
 mod gguf;
