@@ -10,9 +10,7 @@ use std::process::ExitCode;
 use candle_core::{DType, Tensor};
 use clap::{ArgGroup, Parser};
 use indicatif::{ProgressBar, ProgressStyle};
-use latent_briefing::model::{
-    Checkpoint, Conversation, DeviceChoice, GenerateOptions, PrefillOptions, RenderOptions,
-};
+use latent_briefing::model::{Checkpoint, Conversation, DeviceChoice, GenerateOptions, PrefillOptions};
 use latent_briefing::prelude::*;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

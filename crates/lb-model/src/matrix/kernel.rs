@@ -55,6 +55,33 @@ pub(super) fn dots<W: Widen>(weights: &[u16], x: &[f32], columns: usize, tokens:
     Arch::new().dispatch(Dots::<W> { weights, x, columns, tokens, out, kind: std::marker::PhantomData });
 }
 
+/// The same for f32 weights.
+pub(super) fn dots_f32(weights: &[f32], x: &[f32], columns: usize, tokens: usize, out: &mut [f32]) {
+    Arch::new().dispatch(DotsF32 { weights, x, columns, tokens, out });
+}
+
+struct DotsF32<'a> {
+    weights: &'a [f32],
+    x: &'a [f32],
+    columns: usize,
+    tokens: usize,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for DotsF32<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let rows = self.weights.chunks_exact(self.columns);
+        for (sums, row) in self.out.chunks_exact_mut(self.tokens).zip(rows) {
+            for (sum, x) in sums.iter_mut().zip(self.x.chunks_exact(self.columns)) {
+                *sum = dot(simd, row, x);
+            }
+        }
+    }
+}
+
 struct Dots<'a, W> {
     weights: &'a [u16],
     x: &'a [f32],

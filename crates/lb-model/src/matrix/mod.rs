@@ -1,5 +1,6 @@
 //! Weight matrices, each multiplied as it is stored.
 
+mod few;
 mod kernel;
 mod narrow;
 
@@ -41,7 +42,10 @@ impl Matrix {
     /// `x Wᵀ`: `[tokens, columns]` to `[tokens, rows]`.
     pub(crate) fn product(&self, x: &Tensor) -> Result<Tensor> {
         Ok(match self {
-            Self::Dense(weight) => x.matmul(&weight.t()?)?,
+            Self::Dense(weight) => match few::product(x, weight)? {
+                Some(product) => product,
+                None => x.matmul(&weight.t()?)?,
+            },
             Self::Narrow(weight) => weight.product(x)?,
             Self::Quantized(weight) => weight.product.forward(&x.contiguous()?)?,
         })

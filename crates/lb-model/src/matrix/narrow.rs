@@ -9,12 +9,10 @@ use half::slice::HalfBitsSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
+use super::few::{FEW, few_tokens};
 use super::kernel;
 use crate::Result;
 use crate::config::check;
-
-/// With more rows of activations than this the whole matrix is widened once; below, each row of it on the fly.
-const FEW: usize = 12;
 
 /// 16-bit numbers, owned or in a mapped file. Cloning shares them.
 #[derive(Clone)]
@@ -97,6 +95,7 @@ impl Narrow {
 
     /// `x Wᵀ`: f32 `[tokens, columns]` to f32 `[tokens, rows]`.
     pub(crate) fn product(&self, x: &Tensor) -> Result<Tensor> {
+        // A few rows widen the matrix on the fly, row by row; more of them once as a whole.
         if x.dim(0)? <= FEW {
             return Ok(x.contiguous()?.apply_op1_no_bwd(self)?);
         }
@@ -116,29 +115,16 @@ impl Narrow {
         }
     }
 
-    /// `out[token][row]`, a few tokens, one row of the weight after another.
+    /// A few tokens, one row of the weight after another.
     fn few(&self, x: &[f32], tokens: usize) -> Vec<f32> {
-        let (rows, columns) = (self.rows, self.columns);
-        let mut by_row = vec![0f32; rows * tokens];
-        let together = (1_usize << 14).div_ceil(columns.max(1)).max(8);
-        by_row.par_chunks_mut(together * tokens).enumerate().for_each(|(piece, out)| {
-            let first = piece * together;
+        let columns = self.columns;
+        few_tokens(self.rows, columns, tokens, |first, out| {
             let weights = &self.bits.as_slice()[first * columns..];
             match self.dtype {
                 DType::BF16 => kernel::dots::<kernel::Bf16>(weights, x, columns, tokens, out),
                 _ => kernel::dots::<kernel::F16>(weights, x, columns, tokens, out),
             }
-        });
-        if tokens == 1 {
-            return by_row;
-        }
-        let mut out = vec![0f32; rows * tokens];
-        for (row, values) in by_row.chunks_exact(tokens).enumerate() {
-            for (token, value) in values.iter().enumerate() {
-                out[token * rows + row] = *value;
-            }
-        }
-        out
+        })
     }
 }
 
