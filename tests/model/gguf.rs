@@ -40,7 +40,7 @@ const ERRORS: [(GgufFormat, f32); 13] = [
 
 /// Mean difference, relative to the range, between products with blocks and with the numbers that the blocks stand
 /// for: what rounding the activations to 8 bits costs on random weights.
-const ACTIVATIONS: f32 = 2e-2;
+const ACTIVATIONS: f32 = 1e-2;
 
 /// A checkpoint written to a file of its own folder.
 struct Written {
@@ -85,7 +85,8 @@ fn error(reference: &[f32], other: &[f32]) -> f32 {
 /// Mean difference relative to the range of `reference`.
 fn mean_error(reference: &[f32], other: &[f32]) -> f32 {
     error(reference, other);
-    let range = reference.iter().copied().fold(f32::MIN, f32::max) - reference.iter().copied().fold(f32::MAX, f32::min);
+    let range = reference.iter().copied().fold(f32::MIN, f32::max)
+        - reference.iter().copied().fold(f32::MAX, f32::min);
     let sum: f32 = reference.iter().zip(other).map(|(a, b)| (a - b).abs()).sum();
     sum / reference.len() as f32 / range
 }
@@ -132,7 +133,8 @@ fn dequantised(path: &Path) -> TempDir {
     gguf.data.clear();
     for tensor in &mut gguf.tensors {
         let blocks = content.tensor(&mut file, &tensor.name, &Device::Cpu).unwrap();
-        let numbers = blocks.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let numbers =
+            blocks.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         (tensor.kind, tensor.offset) = (0, gguf.data.len() as u64);
         gguf.data.extend(numbers.iter().flat_map(|x| x.to_le_bytes()));
         gguf.data.resize(gguf.data.len().next_multiple_of(32), 0);
@@ -155,9 +157,9 @@ fn blocks_stand_for_their_numbers() {
             let found = logits(&file.load(), &prompt(TIED));
             let (own, from_f32) = (mean_error(&reference, &found), mean_error(&original, &found));
             assert!(own < ACTIVATIONS, "{family} as {}: {own:e}", format.name());
+            // The weights really are coarse where they should be.
             let coarse = matches!(format, GgufFormat::Q2K | GgufFormat::Q3K);
-            assert!(!coarse || from_f32 > own, "{family} as {}: {from_f32:e}", format.name());
-            println!("{family} {} {own:e} {from_f32:e}", format.name());
+            assert!(!coarse || from_f32 > 10.0 * own, "{family} as {}: {from_f32:e}", format.name());
         }
     }
 }

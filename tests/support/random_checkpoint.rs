@@ -50,7 +50,8 @@ impl Random {
             fs::copy(golden(TIED).join(file), folder.path().join(file)).unwrap();
         }
         fs::write(folder.path().join("config.json"), config(family, sizes).to_string()).unwrap();
-        candle_core::safetensors::save(&tensors(family, sizes), folder.path().join("model.safetensors")).unwrap();
+        candle_core::safetensors::save(&tensors(family, sizes), folder.path().join("model.safetensors"))
+            .unwrap();
         Self(folder)
     }
 
@@ -116,7 +117,8 @@ fn tensors(family: &str, sizes: Sizes) -> HashMap<String, Tensor> {
             add(at(&format!("{norm}.weight")), &[hidden], 1.0);
         }
         let (queries, keys) = (HEADS * head_dim, KV_HEADS * head_dim);
-        let projections = [("q", queries, hidden), ("k", keys, hidden), ("v", keys, hidden), ("o", hidden, queries)];
+        let projections =
+            [("q", queries, hidden), ("k", keys, hidden), ("v", keys, hidden), ("o", hidden, queries)];
         for (name, rows, columns) in projections {
             add(at(&format!("self_attn.{name}_proj.weight")), &[rows, columns], 0.0);
             if family == "llama" || (family == "qwen2" && name != "o") {

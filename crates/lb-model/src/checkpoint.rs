@@ -158,7 +158,7 @@ impl Checkpoint {
         config.eos_token_ids.dedup();
         let tokenizer = tokenizer.for_model(&config)?;
         let template = self.template(&tokenizer_config)?;
-        let weights = Weights::open(source, &config, dtype, device)?;
+        let weights = Weights::open(source, dtype, device)?;
         let model = Decoder::load(config, weights, device)?;
         Ok(Worker::assemble(model, tokenizer, template, self.name.clone()))
     }
