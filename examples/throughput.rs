@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
+/// Reads tokens from a position on (0 starts anew) and gives the logits of the last one.
+type Step = Box<dyn FnMut(&[u32], usize) -> Result<Tensor>>;
+
 /// Compare the speed of this library with candle-transformers on one dense Qwen3 checkpoint.
 #[derive(Parser)]
 struct Args {
@@ -99,7 +102,7 @@ fn run(args: &Args) -> Result<()> {
 fn measure(args: &Args, side: Side) -> Result<Value> {
     let dtype = *args.dtype.first().ok_or("no dtype")?;
     let begin = Instant::now();
-    let mut step: Box<dyn FnMut(&[u32], usize) -> Result<Tensor>> = match side {
+    let mut step: Step = match side {
         Side::Ours => ours(&args.model, dtype)?,
         Side::Candle => candle(&args.model, dtype)?,
     };
@@ -126,7 +129,7 @@ fn measure(args: &Args, side: Side) -> Result<Value> {
     )
 }
 
-fn ours(folder: &Path, dtype: DType) -> Result<Box<dyn FnMut(&[u32], usize) -> Result<Tensor>>> {
+fn ours(folder: &Path, dtype: DType) -> Result<Step> {
     let worker = Checkpoint::dir(folder)?.load(&Device::Cpu, Some(dtype))?;
     let mut cache = worker.model().new_cache();
     Ok(Box::new(move |tokens, position| {
@@ -137,7 +140,7 @@ fn ours(folder: &Path, dtype: DType) -> Result<Box<dyn FnMut(&[u32], usize) -> R
     }))
 }
 
-fn candle(folder: &Path, dtype: DType) -> Result<Box<dyn FnMut(&[u32], usize) -> Result<Tensor>>> {
+fn candle(folder: &Path, dtype: DType) -> Result<Step> {
     let mut config: Value = serde_json::from_slice(&std::fs::read(folder.join("config.json"))?)?;
     if let Some(theta) = config["rope_parameters"].get("rope_theta").cloned() {
         config["rope_theta"] = theta;

@@ -40,7 +40,7 @@ const ERRORS: [(GgufFormat, f32); 13] = [
 
 /// Mean difference, relative to the range, between products with blocks and with the numbers that the blocks stand
 /// for: what rounding the activations to 8 bits costs on random weights.
-const ACTIVATIONS: f32 = 2e-2;
+const ACTIVATIONS: f32 = 1e-2;
 
 /// A checkpoint written to a file of its own folder.
 struct Written {
@@ -118,7 +118,7 @@ fn every_family_survives_the_way_through_a_file() {
             let found = mean_error(&reference, &logits(&worker, &prompt(TIED)));
             assert!(found < bound, "{:?} as {}: {found:e}", original.config().family, format.name());
             let (a, b) = (original.config(), worker.config());
-            assert_eq!((a.tie_word_embeddings, a.qkv_bias), (b.tie_word_embeddings, b.qkv_bias));
+            assert_eq!((a.tie_word_embeddings, a.biases), (b.tie_word_embeddings, b.biases));
             assert_eq!(a.experts, b.experts);
         }
     }
@@ -157,9 +157,9 @@ fn blocks_stand_for_their_numbers() {
             let found = logits(&file.load(), &prompt(TIED));
             let (own, from_f32) = (mean_error(&reference, &found), mean_error(&original, &found));
             assert!(own < ACTIVATIONS, "{family} as {}: {own:e}", format.name());
+            // The weights really are coarse where they should be.
             let coarse = matches!(format, GgufFormat::Q2K | GgufFormat::Q3K);
-            assert!(!coarse || from_f32 > own, "{family} as {}: {from_f32:e}", format.name());
-            println!("{family} {} {own:e} {from_f32:e}", format.name());
+            assert!(!coarse || from_f32 > 10.0 * own, "{family} as {}: {from_f32:e}", format.name());
         }
     }
 }

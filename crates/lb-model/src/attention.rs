@@ -34,7 +34,7 @@ impl Attention {
     pub(crate) fn load(weights: &mut Weights, prefix: &str, config: &ModelConfig) -> Result<Self> {
         let (hidden, d) = (config.hidden_size, config.head_dim);
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
-        let (qkv, out) = (config.qkv_bias, config.output_bias);
+        let (qkv, out) = (config.biases.qkv, config.biases.output);
         let norm = |weights: &mut Weights, name: &str| {
             let name = format!("{prefix}.{name}.weight");
             config.qk_norm.then(|| RmsNorm::load(weights, &name, d, config.rms_norm_eps)).transpose()

@@ -202,7 +202,7 @@ impl Checkpoint {
         let tokenizer = tokenizer.for_model(&config)?;
         let template =
             self.template(&tokenizer_config)?.with_special_tokens(tokenizer.special_tokens().clone());
-        let weights = Weights::open(source, &config, dtype, device)?;
+        let weights = Weights::open(source, dtype, device)?;
         let model = Decoder::load(config, weights, device)?;
         Ok(Worker::assemble(model, tokenizer, template, self.name.clone()))
     }

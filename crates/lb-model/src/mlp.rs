@@ -45,7 +45,7 @@ pub(crate) struct Mlp {
 
 impl Mlp {
     fn load(weights: &mut Weights, prefix: &str, config: &ModelConfig, inner: usize) -> Result<Self> {
-        let (hidden, bias) = (config.hidden_size, config.mlp_bias);
+        let (hidden, bias) = (config.hidden_size, config.biases.mlp);
         Ok(Self {
             gate: weights.linear(&format!("{prefix}.gate_proj"), hidden, inner, bias)?,
             up: weights.linear(&format!("{prefix}.up_proj"), hidden, inner, bias)?,

@@ -43,6 +43,18 @@ const HARMLESS: &[&str] = &[
     "use_cache",
 ];
 
+/// Which projections have a bias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Biases {
+    /// Queries, keys and values.
+    pub qkv: bool,
+    /// The output of the attention.
+    pub output: bool,
+    /// The three of the MLP.
+    pub mlp: bool,
+}
+
 /// The shape of a decoder, and what in it differs between the families.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -75,12 +87,8 @@ pub struct ModelConfig {
     pub tie_word_embeddings: bool,
     /// Whether every query and key head goes through a norm.
     pub qk_norm: bool,
-    /// Whether query, key and value projections have a bias.
-    pub qkv_bias: bool,
-    /// Whether the output projection of the attention has a bias.
-    pub output_bias: bool,
-    /// Whether the projections of the MLP have a bias.
-    pub mlp_bias: bool,
+    /// Which projections have a bias.
+    pub biases: Biases,
     /// Which layers are mixtures of experts, if any.
     pub experts: Option<Experts>,
     /// Tokens that end a generation; `generation_config.json` may add to them.
@@ -182,9 +190,7 @@ fn build(mut fields: Fields<'_>) -> Result<ModelConfig> {
         max_position_embeddings,
         tie_word_embeddings: fields.take_or("tie_word_embeddings", false)?,
         qk_norm: spec.qk_norm,
-        qkv_bias: bias(spec.qkv_bias),
-        output_bias: bias(spec.output_bias),
-        mlp_bias: bias(spec.mlp_bias),
+        biases: Biases { qkv: bias(spec.qkv_bias), output: bias(spec.output_bias), mlp: bias(spec.mlp_bias) },
         experts: spec.experts.then(|| Experts::parse(&mut fields)).transpose()?,
         eos_token_ids: eos_ids(eos.as_ref(), fields.path)?,
     };

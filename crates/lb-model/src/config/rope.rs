@@ -113,9 +113,8 @@ pub(super) fn parse(fields: &mut Fields<'_>, max_positions: usize) -> Result<(f6
         }
     };
     let mut rope = Fields { map, path: fields.path };
-    let theta = match rope.optional("rope_theta")?.or(top) {
-        Some(theta) => theta,
-        None => return fields.missing(&format!("{prefix}.rope_theta")),
+    let Some(theta) = rope.optional("rope_theta")?.or(top) else {
+        return fields.missing(&format!("{prefix}.rope_theta"));
     };
     let scaling = scaling(&mut rope, prefix, max_positions)?;
     match rope.map.iter().next() {
@@ -129,7 +128,7 @@ pub(super) fn parse(fields: &mut Fields<'_>, max_positions: usize) -> Result<(f6
 fn scaling(rope: &mut Fields<'_>, prefix: &str, max_positions: usize) -> Result<RopeScaling> {
     let old: Option<String> = rope.optional("type")?;
     let kind = rope.optional::<String>("rope_type")?.or(old).unwrap_or_else(|| "default".to_owned());
-    if let Some(partial) = rope.optional::<f64>("partial_rotary_factor")?.filter(|p| *p != 1.0) {
+    if let Some(partial) = rope.optional::<f64>("partial_rotary_factor")?.filter(|p| (p - 1.0).abs() > 0.0) {
         let field = format!("{prefix}.partial_rotary_factor");
         return Err(unsupported(&field, &Value::from(partial), "only rotation of whole heads"));
     }

@@ -1,10 +1,12 @@
 //! The shape of a decoder, from the metadata of a GGUF file.
 
+use std::collections::BTreeSet;
+
 use super::Gguf;
 use super::keys::{EXPERTS, HARMLESS, NEUTRAL, READ};
 use super::types::Kind;
 use super::value::Value;
-use crate::config::{Bias, Experts, FAMILIES, FamilySpec};
+use crate::config::{Bias, Biases, Experts, FAMILIES, FamilySpec};
 use crate::{Error, ModelConfig, Result, RopeScaling};
 
 /// Llama 3's frequency factors.
@@ -46,9 +48,11 @@ impl Gguf {
             max_position_embeddings,
             tie_word_embeddings: !has("output.weight"),
             qk_norm: spec.qk_norm,
-            qkv_bias: spec.qkv_bias == Bias::Always || has("blk.0.attn_q.bias"),
-            output_bias: has("blk.0.attn_output.bias"),
-            mlp_bias: has("blk.0.ffn_gate.bias"),
+            biases: Biases {
+                qkv: spec.qkv_bias == Bias::Always || has("blk.0.attn_q.bias"),
+                output: has("blk.0.attn_output.bias"),
+                mlp: has("blk.0.ffn_gate.bias"),
+            },
             experts,
             eos_token_ids: self.ends()?,
         };
@@ -88,8 +92,9 @@ impl Gguf {
             return self.count(&key);
         }
         let counts = self.numbers(&key)?.unwrap_or_default();
+        let counts: BTreeSet<usize> = counts.into_iter().map(|count| count as usize).collect();
         match counts.first() {
-            Some(first) if *first >= 0.0 && counts.iter().all(|n| n == first) => Ok(Some(*first as usize)),
+            Some(count) if counts.len() == 1 => Ok(Some(*count)),
             _ => Err(self.unsupported(&key, "only the same count in every layer")),
         }
     }
@@ -193,7 +198,7 @@ impl Gguf {
         let attention_factor = if factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 };
         // llama.cpp has read this key as the whole factor, as one on top of it, and not at all.
         let said = number("rope.scaling.yarn_attn_factor", attention_factor)?;
-        if said != 1.0 && (said - attention_factor).abs() > 1e-4 {
+        if [1.0, attention_factor].iter().all(|usual| (said - usual).abs() > 1e-4) {
             let reason = format!("only the usual factor, {attention_factor}");
             return Err(self.unsupported(&self.key("rope.scaling.yarn_attn_factor"), &reason));
         }

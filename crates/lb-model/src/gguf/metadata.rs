@@ -28,7 +28,7 @@ impl Metadata {
         self.count += 1;
     }
 
-    fn text(&mut self, key: &str, text: &str) {
+    pub(super) fn text(&mut self, key: &str, text: &str) {
         self.key(key, Type::Text);
         push_text(&mut self.bytes, text);
     }
@@ -49,18 +49,18 @@ impl Metadata {
         self.bytes.extend((number as f32).to_le_bytes());
     }
 
-    fn flag(&mut self, key: &str, flag: bool) {
+    pub(super) fn flag(&mut self, key: &str, flag: bool) {
         self.key(key, Type::Bool);
         self.bytes.push(u8::from(flag));
     }
 
-    fn list(&mut self, key: &str, kind: Type, count: usize) {
+    pub(super) fn list(&mut self, key: &str, kind: Type, count: usize) {
         self.key(key, Type::Array);
         self.bytes.extend(kind.number().to_le_bytes());
         self.bytes.extend((count as u64).to_le_bytes());
     }
 
-    fn texts<'a>(&mut self, key: &str, texts: impl ExactSizeIterator<Item = &'a str>) {
+    pub(super) fn texts<'a>(&mut self, key: &str, texts: impl ExactSizeIterator<Item = &'a str>) {
         self.list(key, Type::Text, texts.len());
         texts.for_each(|text| push_text(&mut self.bytes, text));
     }

@@ -215,3 +215,20 @@ fn words(bytes: &[u8]) -> Vec<u64> {
     bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
     words
 }
+
+#[cfg(test)]
+impl Gguf {
+    /// A file in memory, of metadata alone.
+    fn of_metadata(metadata: &metadata::Metadata) -> Self {
+        let mut bytes = read::MAGIC.to_vec();
+        bytes.extend(3u32.to_le_bytes());
+        bytes.extend(0u64.to_le_bytes());
+        bytes.extend(metadata.count.to_le_bytes());
+        bytes.extend(&metadata.bytes);
+        let header = read::header(&bytes).unwrap();
+        let mut map = memmap2::MmapMut::map_anon(bytes.len()).unwrap();
+        map.copy_from_slice(&bytes);
+        let map = Arc::new(map.make_read_only().unwrap());
+        Self { path: PathBuf::from("memory.gguf"), map, values: header.values, tensors: header.tensors }
+    }
+}

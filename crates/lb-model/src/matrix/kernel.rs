@@ -1,4 +1,6 @@
-//! Dot products of 16-bit rows with f32 activations, in the widest vectors of the machine (by `pulp`).
+//! Dot products of weight rows with f32 activations, in the widest vectors of the machine (by `pulp`).
+
+#![allow(clippy::inline_always, reason = "what is not inlined into a dispatch runs without its vectors")]
 
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};

@@ -45,7 +45,7 @@ fn kept_by_yarn(config: &ModelConfig) -> Vec<f32> {
         (low, high) = (low.floor(), high.ceil());
     }
     (low, high) = (low.max(0.0), high.min(dim - 1.0));
-    if low == high {
+    if high - low <= 0.0 {
         high += 0.001;
     }
     let (low, width) = (low as f32, (high - low) as f32);

@@ -11,7 +11,7 @@ use super::names::{Order, Place, place};
 use crate::gguf::types::{self, Kind};
 use crate::gguf::{self, Gguf, Info, ROPE_FACTORS};
 use crate::matrix::{Bits, Matrix, Narrow};
-use crate::{Error, ModelConfig, Result};
+use crate::{Error, Result};
 
 /// The file, and which of its tensors were not taken yet.
 pub(super) struct Blocks {
@@ -33,12 +33,13 @@ struct Found<'a> {
 }
 
 impl Blocks {
-    pub(super) fn new(file: &Arc<Gguf>, config: &ModelConfig) -> Self {
+    pub(super) fn new(file: &Arc<Gguf>) -> Result<Self> {
+        let config = file.config()?;
         let left = file.tensors().keys().filter(|name| *name != ROPE_FACTORS).cloned().collect();
         let heads = (config.num_attention_heads, config.num_key_value_heads);
         let paired = config.family.spec().gguf_adjacent_pairs.then_some(heads);
         let experts = config.experts.as_ref().map_or(0, |experts| experts.count);
-        Self { file: file.clone(), left, paired, experts }
+        Ok(Self { file: file.clone(), left, paired, experts })
     }
 
     /// The widest plain type of the file's tensors; `None` where there are blocks.

@@ -8,10 +8,10 @@ use candle_core::{DType, Device, Tensor};
 
 use self::gguf::Blocks;
 use self::safetensors::Shards;
+use crate::Result;
 use crate::checkpoint::Source;
 use crate::config::check;
 use crate::matrix::{Linear, Matrix};
-use crate::{ModelConfig, Result};
 
 pub(crate) use self::names::{Order, place};
 pub(crate) use self::safetensors::Shards as Safetensors;
@@ -31,16 +31,10 @@ enum Store {
 }
 
 impl Weights {
-    /// Opens the files; `dtype` `None` means f32 on the CPU and the checkpoint's own dtype elsewhere. `config` says
-    /// what GGUF files leave to the reader.
-    pub(crate) fn open(
-        source: &Source,
-        config: &ModelConfig,
-        dtype: Option<DType>,
-        device: &Device,
-    ) -> Result<Self> {
+    /// Opens the files; `dtype` `None` means f32 on the CPU and the checkpoint's own dtype elsewhere.
+    pub(crate) fn open(source: &Source, dtype: Option<DType>, device: &Device) -> Result<Self> {
         let store = match source {
-            Source::Gguf(file) => Store::Gguf(Blocks::new(file, config)),
+            Source::Gguf(file) => Store::Gguf(Blocks::new(file)?),
             files => Store::Safetensors(Shards::open(files)?),
         };
         let cpu = matches!(device, Device::Cpu);

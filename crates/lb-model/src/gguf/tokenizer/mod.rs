@@ -186,3 +186,83 @@ fn added(tokens: &[Token<'_>]) -> Vec<Value> {
 fn ids<'a>(tokens: &[Token<'a>]) -> BTreeMap<&'a str, u32> {
     tokens.iter().map(|token| (token.text, token.id)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::PRE;
+    use crate::gguf::Gguf;
+    use crate::gguf::metadata::Metadata;
+    use crate::gguf::value::Type;
+
+    /// `text` split by the pre-tokenizer that `name` stands for.
+    fn split(name: &str, text: &str) -> Vec<String> {
+        use tokenizers::{
+            OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, PreTokenizerWrapper,
+        };
+        let pre = PRE.iter().find(|pre| pre.names.contains(&name)).unwrap();
+        let splitter: PreTokenizerWrapper = serde_json::from_value(pre.pre_tokenizer()).unwrap();
+        let mut string = PreTokenizedString::from(text);
+        splitter.pre_tokenize(&mut string).unwrap();
+        let places = string.get_splits(OffsetReferential::Original, OffsetType::Byte);
+        places.into_iter().map(|(_, (start, end), _)| text[start..end].to_owned()).collect()
+    }
+
+    #[test]
+    fn names_split_text_as_their_models_do() {
+        let text = "I'LL pay 12345 camelCase\n\n  x";
+        let join = |name| split(name, text).join("|");
+        assert_eq!(join("qwen2"), "I|'LL| pay| |1|2|3|4|5| camelCase|\n\n| | x");
+        assert_eq!(join("llama-bpe"), "I|'LL| pay| |123|45| camelCase|\n\n| | x");
+        assert_eq!(join("tekken"), "I|'LL| pay| |1|2|3|4|5| camel|Case|\n\n| | x");
+        assert_eq!(join("smollm"), "I|'|LL| pay| |1|2|3|4|5| camelCase|\n\n | x");
+        assert_eq!(join("gpt-2"), "I|'|LL| pay| 12345| camelCase|\n\n | x");
+    }
+
+    /// Special tokens, the bytes, and pieces with scores.
+    fn sentence_pieces(prefix: bool) -> Gguf {
+        let special = ["<unk>", "<s>", "</s>"].map(str::to_owned);
+        let bytes = (0..=255u8).map(|byte| format!("<0x{byte:02X}>"));
+        let pieces = ["\u{2581}", "a", "b", "c", "ab", "bc", "\u{2581}a", "abc", "\u{2581}ab"];
+        let tokens: Vec<String> = special.into_iter().chain(bytes).chain(pieces.map(str::to_owned)).collect();
+        let kinds = [2i32, 3, 3].into_iter().chain([6; 256]).chain([1; 9]);
+        // Pieces of one character come last, as SentencePiece has them; bc before ab.
+        let own = [-9f32, -9.0, -9.0, -9.0, -2.0, -1.0, -3.0, -4.0, -5.0];
+        let scores = [0f32; 259].into_iter().chain(own);
+        let mut out = Metadata::default();
+        out.text("tokenizer.ggml.model", "llama");
+        out.texts("tokenizer.ggml.tokens", tokens.iter().map(String::as_str));
+        out.list("tokenizer.ggml.token_type", Type::I32, tokens.len());
+        out.bytes.extend(kinds.flat_map(i32::to_le_bytes));
+        out.list("tokenizer.ggml.scores", Type::F32, tokens.len());
+        out.bytes.extend(scores.flat_map(f32::to_le_bytes));
+        out.flag("tokenizer.ggml.add_space_prefix", prefix);
+        Gguf::of_metadata(&out)
+    }
+
+    fn encode(file: &Gguf, text: &str) -> Vec<String> {
+        let tokenizer = tokenizers::Tokenizer::from_bytes(file.tokenizer_json().unwrap()).unwrap();
+        let encoding = tokenizer.encode_fast(text, false).unwrap();
+        encoding.get_ids().iter().map(|&id| tokenizer.id_to_token(id).unwrap()).collect()
+    }
+
+    #[test]
+    fn sentence_pieces_join_by_score() {
+        let file = sentence_pieces(true);
+        assert_eq!(encode(&file, "abc"), ["\u{2581}a", "bc"]);
+        assert_eq!(encode(&file, "ab ab"), ["\u{2581}ab", "\u{2581}ab"]);
+        assert_eq!(encode(&file, "c\u{e9}</s>"), ["\u{2581}", "c", "<0xC3>", "<0xA9>", "</s>"]);
+        assert_eq!(encode(&sentence_pieces(false), "abc"), ["abc"]);
+        let json: Value = serde_json::from_slice(&file.tokenizer_json().unwrap()).unwrap();
+        let merges: Vec<String> = json["model"]["merges"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|m| format!("{} {}", m[0].as_str().unwrap(), m[1].as_str().unwrap()))
+            .collect();
+        // By score; the two ways to \u{2581}ab by the length of the left part, longer first.
+        let expected = ["b c", "a b", "\u{2581} a", "ab c", "a bc", "\u{2581}a b", "\u{2581} ab"];
+        assert_eq!(merges, expected);
+    }
+}
