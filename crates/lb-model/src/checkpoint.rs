@@ -181,9 +181,10 @@ impl Checkpoint {
         }
     }
 
-    /// Reads, checks and converts everything. `dtype` is that of weights and cache, of the cache alone for a GGUF file;
-    /// `None` means f32 on the CPU
-    /// (whose matrix products know no bf16) and the checkpoint's own dtype on a GPU.
+    /// Reads, checks and converts everything. `dtype` is that of weights and cache, of the cache alone for a GGUF file.
+    /// `None` means on the CPU: weights in bf16 where they are stored so (they are used in the mapped file, and nothing is
+    /// faster there), else in f32, and the cache in f32; on a GPU the checkpoint's own dtype. The CPU computes in f32
+    /// whatever the weights are in.
     ///
     /// # Errors
     /// One typed error per way a checkpoint can be wrong: see [`Error`]. A missing file is [`Error::Io`].

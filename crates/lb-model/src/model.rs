@@ -92,7 +92,7 @@ impl Decoder {
         self.compute
     }
 
-    /// dtype of weights and of the caches it makes.
+    /// dtype of the caches it makes.
     pub fn dtype(&self) -> DType {
         self.dtype
     }

@@ -86,7 +86,7 @@ impl Worker {
         self.inner.model.device()
     }
 
-    /// dtype of weights and cache.
+    /// dtype of the cache.
     pub fn dtype(&self) -> DType {
         self.inner.model.dtype()
     }

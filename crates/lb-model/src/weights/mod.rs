@@ -21,6 +21,8 @@ pub(crate) use self::safetensors::Shards as Safetensors;
 pub(crate) struct Weights {
     store: Store,
     dtype: DType,
+    /// What matrices of safetensors are kept in, if it is not what is computed in.
+    narrow: Option<DType>,
     compute: DType,
     device: Device,
 }
@@ -31,25 +33,27 @@ enum Store {
 }
 
 impl Weights {
-    /// Opens the files; `dtype` `None` means f32 on the CPU and the checkpoint's own dtype elsewhere.
+    /// Opens the files. `dtype` is that of matrices and caches. `None` means on the CPU: matrices in bf16 where the files
+    /// are, which is the fastest there, else f32, and caches in f32; elsewhere: what the checkpoint is stored in.
     pub(crate) fn open(source: &Source, dtype: Option<DType>, device: &Device) -> Result<Self> {
         let store = match source {
             Source::Gguf(file) => Store::Gguf(Blocks::new(file)?),
             files => Store::Safetensors(Shards::open(files)?),
         };
-        let cpu = matches!(device, Device::Cpu);
-        let (stored, narrow) = match &store {
-            Store::Safetensors(shards) => (shards.dtype(), true),
-            Store::Gguf(blocks) => (blocks.dtype(), blocks.dtype().is_some()),
-        };
-        let dtype = dtype.unwrap_or(if cpu { DType::F32 } else { stored.unwrap_or(DType::F32) });
-        let ok = matches!(dtype, DType::F32 | DType::F16 | DType::BF16);
+        let ok = matches!(dtype, None | Some(DType::F32 | DType::F16 | DType::BF16));
         check(ok, "dtype", format!("{dtype:?}"), "f32, f16 or bf16")?;
-        let compute = if cpu || !narrow { DType::F32 } else { dtype };
-        Ok(Self { store, dtype, compute, device: device.clone() })
+        let cpu = matches!(device, Device::Cpu);
+        let (stored, quantised) = match &store {
+            Store::Safetensors(shards) => (shards.dtype(), false),
+            Store::Gguf(blocks) => (blocks.dtype(), blocks.dtype().is_none()),
+        };
+        let cache = dtype.unwrap_or(if cpu { DType::F32 } else { stored.unwrap_or(DType::F32) });
+        let compute = if cpu || quantised { DType::F32 } else { cache };
+        let narrow = dtype.or(stored.filter(|stored| *stored == DType::BF16)).filter(|dtype| *dtype != compute);
+        Ok(Self { store, dtype: cache, narrow: narrow.filter(|_| cpu), compute, device: device.clone() })
     }
 
-    /// What caches are stored in, and matrices unless the file quantises them.
+    /// What caches are stored in.
     pub(crate) fn dtype(&self) -> DType {
         self.dtype
     }
@@ -78,8 +82,7 @@ impl Weights {
     pub(crate) fn matrix(&mut self, name: &str, rows: usize, columns: usize) -> Result<Matrix> {
         match &mut self.store {
             Store::Safetensors(shards) => {
-                let narrow = (self.dtype != self.compute).then_some(self.dtype);
-                shards.matrix(name, rows, columns, narrow, self.compute, &self.device)
+                shards.matrix(name, rows, columns, self.narrow, self.compute, &self.device)
             }
             Store::Gguf(blocks) => blocks.matrix(name, rows, columns, self.compute, &self.device),
         }
