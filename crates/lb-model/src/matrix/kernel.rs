@@ -2,8 +2,6 @@
 
 #![allow(clippy::inline_always, reason = "what is not inlined into a dispatch runs without its vectors")]
 
-use half::f16;
-use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use pulp::{Arch, Simd, WithSimd};
 
 /// Numbers widened at a time: small enough to stay in the first-level cache.
@@ -27,28 +25,36 @@ impl Widen for Bf16 {
 }
 
 impl Widen for F16 {
+    /// Exponent and fraction moved to their places, and the bias of the exponent made good by a product, which is exact
+    /// for subnormal numbers as well. Infinities and NaN were refused when the weights were read.
     #[inline(always)]
     fn widen<S: Simd>(from: &[u16], to: &mut [f32]) {
-        from.reinterpret_cast::<f16>().convert_to_f32_slice(to);
+        let scale = f32::from_bits((127 + 112) << 23);
+        for (bits, wide) in from.iter().zip(to) {
+            let bits = u32::from(*bits);
+            let size = f32::from_bits((bits & 0x7FFF) << 13) * scale;
+            *wide = f32::from_bits(size.to_bits() | (bits & 0x8000) << 16);
+        }
     }
 }
 
-/// bf16 to f32.
-pub(super) fn widen_bf16(from: &[u16], to: &mut [f32]) {
-    Arch::new().dispatch(Copy { from, to });
+/// 16 bits to f32.
+pub(super) fn widen<W: Widen>(from: &[u16], to: &mut [f32]) {
+    Arch::new().dispatch(Copy::<W> { from, to, kind: std::marker::PhantomData });
 }
 
-struct Copy<'a> {
+struct Copy<'a, W> {
     from: &'a [u16],
     to: &'a mut [f32],
+    kind: std::marker::PhantomData<W>,
 }
 
-impl WithSimd for Copy<'_> {
+impl<W: Widen> WithSimd for Copy<'_, W> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        Bf16::widen::<S>(self.from, self.to);
+        W::widen::<S>(self.from, self.to);
     }
 }
 

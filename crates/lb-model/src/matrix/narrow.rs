@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor};
-use half::slice::HalfBitsSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
@@ -99,19 +98,23 @@ impl Narrow {
         if x.dim(0)? <= FEW {
             return Ok(x.contiguous()?.apply_op1_no_bwd(self)?);
         }
+        Ok(x.matmul(&self.widened()?.t()?)?)
+    }
+
+    /// The matrix in f32.
+    pub(crate) fn widened(&self) -> Result<Tensor> {
+        const PIECE: usize = 1 << 16;
         let mut wide = vec![0f32; self.rows * self.columns];
-        let piece = self.columns * 64;
-        wide.par_chunks_mut(piece)
-            .zip(self.bits.as_slice().par_chunks(piece))
+        wide.par_chunks_mut(PIECE)
+            .zip(self.bits.as_slice().par_chunks(PIECE))
             .for_each(|(to, from)| self.widen(from, to));
-        let wide = Tensor::from_vec(wide, (self.rows, self.columns), &Device::Cpu)?;
-        Ok(x.matmul(&wide.t()?)?)
+        Ok(Tensor::from_vec(wide, (self.rows, self.columns), &Device::Cpu)?)
     }
 
     fn widen(&self, from: &[u16], to: &mut [f32]) {
         match self.dtype {
-            DType::BF16 => kernel::widen_bf16(from, to),
-            _ => half::slice::HalfFloatSliceExt::convert_to_f32_slice(from.reinterpret_cast::<f16>(), to),
+            DType::BF16 => kernel::widen::<kernel::Bf16>(from, to),
+            _ => kernel::widen::<kernel::F16>(from, to),
         }
     }
 
@@ -149,8 +152,27 @@ impl CustomOp1 for Narrow {
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device, Tensor};
+    use half::{bf16, f16};
 
-    use super::{FEW, Narrow};
+    use super::{Bits, FEW, Narrow};
+
+    /// Every finite number there is, subnormal ones and both zeros included, to the bit.
+    #[test]
+    fn widening_is_exact() -> crate::Result<()> {
+        for dtype in [DType::BF16, DType::F16] {
+            let exact = |bits: u16| match dtype {
+                DType::BF16 => bf16::from_bits(bits).to_f32(),
+                _ => f16::from_bits(bits).to_f32(),
+            };
+            let finite: Vec<u16> = (0..=u16::MAX).filter(|bits| exact(*bits).is_finite()).collect();
+            let narrow = Narrow::new(Bits::Owned(finite.clone().into()), dtype, 1, finite.len())?;
+            let wide = narrow.widened()?.flatten_all()?.to_vec1::<f32>()?;
+            for (bits, wide) in finite.into_iter().zip(wide) {
+                assert_eq!(wide.to_bits(), exact(bits).to_bits(), "{dtype:?} {bits:#x}");
+            }
+        }
+        Ok(())
+    }
 
     /// Both ways to multiply, against the widened matrix; odd sizes, so that every tail is met.
     #[test]

@@ -49,7 +49,8 @@ impl Weights {
         };
         let cache = dtype.unwrap_or(if cpu { DType::F32 } else { stored.unwrap_or(DType::F32) });
         let compute = if cpu || quantised { DType::F32 } else { cache };
-        let narrow = dtype.or(stored.filter(|stored| *stored == DType::BF16)).filter(|dtype| *dtype != compute);
+        let narrow =
+            dtype.or(stored.filter(|stored| *stored == DType::BF16)).filter(|dtype| *dtype != compute);
         Ok(Self { store, dtype: cache, narrow: narrow.filter(|_| cpu), compute, device: device.clone() })
     }
 

@@ -85,10 +85,14 @@ impl Shards {
         device: &Device,
     ) -> Result<Matrix> {
         let file = self.claim(name, &[rows, columns])?;
+        let stored = file.dtype(name).filter(|dtype| *dtype != DType::F32);
         let Some(dtype) = narrow else {
-            return Ok(Matrix::Dense(file.load_finite(name, device)?.to_dtype(compute)?));
+            return Ok(Matrix::Dense(match stored.filter(|_| device.is_cpu()) {
+                Some(dtype) => Narrow::new(file.bits(name)?, dtype, rows, columns)?.widened()?,
+                None => file.load_finite(name, device)?.to_dtype(compute)?,
+            }));
         };
-        if file.dtype(name) == Some(dtype) {
+        if stored == Some(dtype) {
             return Ok(Matrix::Narrow(Narrow::new(file.bits(name)?, dtype, rows, columns)?));
         }
         let narrowed = file.load_finite(name, device)?.to_dtype(dtype)?;
