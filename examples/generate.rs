@@ -136,7 +136,7 @@ fn dump(worker: &Worker, tokens: &[u32], path: &Path) -> Result<()> {
     let logits = Tensor::cat(&rows, 0)?;
     let temporary = path.with_extension("safetensors.tmp");
     let written = candle_core::safetensors::save(&[("logits", logits)].into(), &temporary)
-        .map_err(Into::into)
+        .map_err(|e| format!("{}: {e}", path.display()).into())
         .and_then(|()| std::fs::rename(&temporary, path).map_err(Into::into));
     if written.is_err() {
         std::fs::remove_file(&temporary).ok();

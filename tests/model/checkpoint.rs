@@ -233,7 +233,7 @@ fn a_tokenizer_larger_than_the_model_is_refused() {
 #[test]
 fn dtypes_of_loading() {
     let load = |dtype| Checkpoint::dir(golden(GROUPED)).unwrap().load(&Device::Cpu, dtype);
-    assert_error!(load(Some(DType::F64)).unwrap_err(), Error::Config { field: "dtype", .. }, "F64");
+    assert_error!(load(Some(DType::F64)).unwrap_err(), Error::Config { field: "dtype", .. }, "f64");
     let (wide, half) = (load(Some(DType::F32)).unwrap(), load(Some(DType::F16)).unwrap());
     assert_eq!(
         (wide.dtype(), half.dtype(), half.model().new_cache().dtype()),

@@ -8,7 +8,7 @@ use candle_core::{DType, Device};
 use latent_briefing::am::Compaction;
 use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
 use latent_briefing::prelude::*;
-use lb_model::{Checkpoint, Error, GgufFormat, Worker};
+use lb_model::{Checkpoint, Error, GgufFormat, Tokenizer, Worker};
 use rand::Rng;
 use tempfile::TempDir;
 
@@ -232,6 +232,77 @@ fn the_tokenizer_comes_back() {
         let ends = original.tokenizer().eos_ids();
         assert!(!ends.is_empty() && ends.iter().all(|id| read.tokenizer().eos_ids().contains(id)), "{name}");
     }
+}
+
+/// The metadata of a Llama 2 style tokenizer: pieces, scores by the rank of the merge that makes them, kinds.
+fn sentence_pieces(tokenizer: &serde_json::Value, vocab_size: usize) -> Vec<(String, Value)> {
+    let list = |kind: u32, count: usize, items: Vec<u8>| {
+        let head = [kind.to_le_bytes().to_vec(), (count as u64).to_le_bytes().to_vec()].concat();
+        Value::Raw(9, [head, items].concat())
+    };
+    let mut pieces: Vec<String> = (0..vocab_size).map(|id| format!("[PAD{id}]")).collect();
+    let mut kinds = vec![5i32; vocab_size];
+    let mut scores = vec![-1000f32; vocab_size];
+    let mut ids = std::collections::HashMap::new();
+    for (piece, id) in tokenizer["model"]["vocab"].as_object().unwrap() {
+        let id = id.as_u64().unwrap() as usize;
+        ids.insert(piece.clone(), id);
+        pieces[id].clone_from(piece);
+        kinds[id] = match piece.as_str() {
+            "<unk>" => 2,
+            "<s>" | "</s>" => 3,
+            byte if byte.starts_with("<0x") => 6,
+            _ => 1,
+        };
+    }
+    for (rank, merge) in tokenizer["model"]["merges"].as_array().unwrap().iter().enumerate() {
+        let made: String = merge.as_array().unwrap().iter().map(|part| part.as_str().unwrap()).collect();
+        scores[ids[&made]] = -(rank as f32);
+    }
+    let text =
+        |piece: &String| [(piece.len() as u64).to_le_bytes().to_vec(), piece.clone().into_bytes()].concat();
+    let bytes_of = |numbers: &[f32]| numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+    vec![
+        ("tokenizer.ggml.model".into(), Value::Text("llama".into())),
+        ("tokenizer.ggml.tokens".into(), list(8, vocab_size, pieces.iter().flat_map(text).collect())),
+        ("tokenizer.ggml.scores".into(), list(6, vocab_size, bytes_of(&scores))),
+        (
+            "tokenizer.ggml.token_type".into(),
+            list(5, vocab_size, kinds.iter().flat_map(|kind| kind.to_le_bytes()).collect()),
+        ),
+        ("tokenizer.ggml.bos_token_id".into(), Value::U32(1)),
+        ("tokenizer.ggml.eos_token_id".into(), Value::U32(2)),
+    ]
+}
+
+/// A Llama 2 style file, loaded as a whole: tokens, text and end tokens are those of the tokenizer.json it stands for.
+#[test]
+fn sentence_pieces_come_from_the_metadata() {
+    let folder = Random::of("llama");
+    let file = Written::of(&Checkpoint::dir(folder.path()).unwrap(), GgufFormat::Q8_0);
+    let reference = golden("tokenizers/llama2/tokenizer.json");
+    let json = serde_json::from_slice(&fs::read(&reference).unwrap()).unwrap();
+    let reference = Tokenizer::load(&reference).unwrap();
+    let mut gguf = Gguf::read(&file.path());
+    gguf.values.retain(|(key, _)| !key.starts_with("tokenizer.") || key == "tokenizer.chat_template");
+    gguf.values.extend(sentence_pieces(&json, file.load().config().vocab_size));
+    gguf.write(&file.path());
+    let worker = file.load();
+    assert_eq!(worker.tokenizer().eos_ids(), [2]);
+    for text in [
+        "The ledger of Tromsø names three ships, the Aurora, the Nordlys and the Beacon.",
+        "  two  spaces\n\nand lines </s> <s> 日本語 🧭",
+        "",
+        "x",
+    ] {
+        let tokens = reference.encode_prompt(text).unwrap();
+        assert_eq!(worker.tokenizer().encode_prompt(text).unwrap(), tokens, "{text:?}");
+        assert_eq!(worker.tokenizer().encode_text(text).unwrap(), reference.encode_text(text).unwrap());
+        assert_eq!(worker.tokenizer().decode(&tokens).unwrap(), reference.decode(&tokens).unwrap());
+    }
+    let prompt = worker.tokenizer().encode_prompt("The ledger").unwrap();
+    let logits = worker.model().forward(&prompt, &mut worker.model().new_cache()).unwrap();
+    assert!(logits.max_all().unwrap().to_scalar::<f32>().unwrap().is_finite());
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub(crate) const FAMILIES: [&str; 5] = ["qwen3", "qwen3_moe", "qwen2", "llama", 
 const EXPERTS: usize = 4;
 const HEADS: usize = 4;
 const KV_HEADS: usize = 2;
-const VOCAB: usize = 320;
+const VOCAB: usize = 448;
 const LAYERS: usize = 2;
 
 #[derive(Clone, Copy)]

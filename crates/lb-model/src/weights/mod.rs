@@ -41,7 +41,7 @@ impl Weights {
             files => Store::Safetensors(Shards::open(files)?),
         };
         let ok = matches!(dtype, None | Some(DType::F32 | DType::F16 | DType::BF16));
-        check(ok, "dtype", format!("{dtype:?}"), "f32, f16 or bf16")?;
+        check(ok, "dtype", dtype.map_or("none", |dtype| dtype.as_str()), "f32, f16 or bf16")?;
         let cpu = matches!(device, Device::Cpu);
         let (stored, quantised) = match &store {
             Store::Safetensors(shards) => (shards.dtype(), false),

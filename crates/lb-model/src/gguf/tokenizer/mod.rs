@@ -94,12 +94,32 @@ impl Gguf {
         if let Some(json) = self.text(HF_JSON)? {
             return Ok(json.as_bytes().to_vec());
         }
-        let json = match self.text(MODEL)?.ok_or_else(|| self.missing(MODEL))? {
+        let mut json = match self.text(MODEL)?.ok_or_else(|| self.missing(MODEL))? {
             "gpt2" => self.byte_level()?,
             "llama" => self.sentence_pieces()?,
             _ => return Err(self.unsupported(MODEL, "only gpt2 and llama")),
         };
+        // Where the file does not say whether a prompt begins with a token of its own, it is as llama.cpp has it.
+        let usual = json["normalizer"]["type"] == "Sequence" || json["model"]["ignore_merges"] == true;
+        if self.flag("tokenizer.ggml.add_bos_token")?.unwrap_or(usual) {
+            json["post_processor"] = self.beginning()?;
+        }
         Ok(json.to_string().into_bytes())
+    }
+
+    /// What puts the token for a beginning in front of a prompt; null where the file names none.
+    fn beginning(&self) -> Result<Value> {
+        let Some(id) = self.token("tokenizer.ggml.bos_token_id")? else { return Ok(Value::Null) };
+        let texts = self.strings(TOKENS)?.unwrap_or_default();
+        let Some(text) = texts.get(id as usize) else { return Ok(Value::Null) };
+        let special = |kind: u32| json!({"SpecialToken": {"id": text, "type_id": kind}});
+        let sequence = |name: &str, kind: u32| json!({"Sequence": {"id": name, "type_id": kind}});
+        Ok(json!({
+            "type": "TemplateProcessing",
+            "single": [special(0), sequence("A", 0)],
+            "pair": [special(0), sequence("A", 0), special(1), sequence("B", 1)],
+            "special_tokens": {*text: {"id": text, "ids": [id], "tokens": [text]}},
+        }))
     }
 
     /// What tokenizer_config.json would say.
