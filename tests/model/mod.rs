@@ -6,6 +6,8 @@ mod capture;
 mod checkpoint;
 mod compacted;
 mod corrupt;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod families;
 mod generate;
 mod gguf;
