@@ -93,7 +93,7 @@ pub(crate) fn join(parts: &[Tensor], group: usize) -> Result<Tensor> {
 }
 
 /// Standard normal numbers, two at a time (Box and Muller).
-fn normal(rng: &mut ChaCha8Rng, count: usize) -> Vec<f32> {
+pub(crate) fn normal(rng: &mut ChaCha8Rng, count: usize) -> Vec<f32> {
     let mut numbers = Vec::with_capacity(count + 1);
     while numbers.len() < count {
         let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
