@@ -6,23 +6,12 @@ use candle_core::{DType, Device, Tensor};
 use lb_model::{Checkpoint, Error, Worker};
 use serde_json::{Value, json};
 
+use crate::support::assert_error;
 use crate::support::checkpoints::{Copy, GROUPED, TIED, golden, prompt, worker};
 use crate::support::compare::{assert_close, assert_same, flat};
 
 const WEIGHTS: &str = "model.safetensors";
 const Q_PROJ: &str = "model.layers.1.self_attn.q_proj.weight";
-
-/// Asserts the variant and that the message names all of `words`.
-macro_rules! assert_error {
-    ($error:expr, $pattern:pat, $($word:expr),* $(,)?) => {{
-        let error = $error;
-        assert!(matches!(error, $pattern), "{error:?}");
-        let message = error.to_string();
-        for word in [$($word),*] {
-            assert!(message.contains(word), "{message:?} does not name {word:?}");
-        }
-    }};
-}
 
 fn spoilt_config(edit: impl FnOnce(&mut Value)) -> Error {
     let copy = Copy::of(TIED);

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use lb_model::{Checkpoint, Worker};
 use serde_json::Value;
 
-use crate::support::checkpoints::{Copy, golden, golden_json, ids};
+use crate::support::checkpoints::{Copy, golden, golden_json, golden_logits, ids};
 use crate::support::compare::{distance, flat};
 
 const FAMILIES: [&str; 12] = [
@@ -50,12 +50,6 @@ fn read(worker: &Worker, expected: &Value, chunk: usize) -> (Vec<Vec<f64>>, Tens
     }
     assert_eq!(rows.len(), positions.len());
     (rows, last.unwrap(), cache)
-}
-
-fn golden_logits(name: &str) -> Vec<Vec<f64>> {
-    let file = golden(&format!("{name}.safetensors"));
-    let logits = candle_core::safetensors::load(file, &Device::Cpu).unwrap().remove("logits").unwrap();
-    (0..logits.dim(0).unwrap()).map(|i| flat(&logits.get(i).unwrap())).collect()
 }
 
 /// Largest difference as a part of the range of the golden logits.

@@ -1,18 +1,11 @@
 //! Against transformers: logits at every position and 64 greedy tokens (`tools/golden/make_golden.py`).
 
-use candle_core::Device;
 use latent_briefing::model::Worker;
 
-use crate::support::checkpoints::{GROUPED, TIED, golden, golden_json, ids, prompt, worker};
+use crate::support::checkpoints::{GROUPED, TIED, golden, golden_json, golden_logits, ids, prompt, worker};
 use crate::support::compare::{F32, assert_close, flat};
 use crate::support::embedded;
 use crate::support::naive_model::NaiveModel;
-
-fn golden_logits(name: &str) -> Vec<Vec<f64>> {
-    let file = golden(&format!("{name}.safetensors"));
-    let logits = candle_core::safetensors::load(file, &Device::Cpu).unwrap().remove("logits").unwrap();
-    (0..logits.dim(0).unwrap()).map(|i| flat(&logits.get(i).unwrap())).collect()
-}
 
 fn matches_transformers(worker: &Worker, name: &str) {
     let expected = golden_json(name);

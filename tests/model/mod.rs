@@ -11,6 +11,7 @@ mod cuda;
 mod families;
 mod generate;
 mod gguf;
+mod gguf_faults;
 mod golden;
 #[cfg(feature = "hub")]
 mod hub;

@@ -9,6 +9,8 @@ use lb_model::{Checkpoint, Error, Worker};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::compare::flat;
+
 pub(crate) const TIED: &str = "tiny_tied";
 pub(crate) const GROUPED: &str = "tiny_grouped";
 
@@ -18,6 +20,13 @@ pub(crate) fn golden(name: &str) -> PathBuf {
 
 pub(crate) fn golden_json(name: &str) -> Value {
     serde_json::from_slice(&fs::read(golden(&format!("{name}.json"))).unwrap()).unwrap()
+}
+
+/// Logits of a golden at its positions.
+pub(crate) fn golden_logits(name: &str) -> Vec<Vec<f64>> {
+    let file = golden(&format!("{name}.safetensors"));
+    let logits = candle_core::safetensors::load(file, &Device::Cpu).unwrap().remove("logits").unwrap();
+    (0..logits.dim(0).unwrap()).map(|i| flat(&logits.get(i).unwrap())).collect()
 }
 
 pub(crate) fn ids(value: &Value) -> Vec<u32> {

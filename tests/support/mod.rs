@@ -18,3 +18,16 @@ pub(crate) fn embedded() -> &'static Worker {
     static WORKER: OnceLock<Worker> = OnceLock::new();
     WORKER.get_or_init(|| Worker::embedded().expect("the built-in worker loads"))
 }
+
+/// Asserts the variant and that the message names all of the words.
+macro_rules! assert_error {
+    ($error:expr, $pattern:pat, $($word:expr),* $(,)?) => {{
+        let error = $error;
+        assert!(matches!(error, $pattern), "{error:?}");
+        let message = error.to_string();
+        for word in [$($word),*] {
+            assert!(message.contains(word), "{message:?} does not name {word:?}");
+        }
+    }};
+}
+pub(crate) use assert_error;

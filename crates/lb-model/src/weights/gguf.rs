@@ -46,12 +46,8 @@ impl Blocks {
     pub(super) fn dtype(&self) -> Option<DType> {
         let mut narrow = None;
         for info in self.file.tensors().values().filter(|info| info.shape.len() > 1) {
-            match info.kind {
-                Kind::Known(GgmlDType::F16) => narrow = narrow.or(Some(DType::F16)),
-                Kind::Known(GgmlDType::BF16) => narrow = narrow.or(Some(DType::BF16)),
-                Kind::Known(GgmlDType::F32) => {}
-                _ => return None,
-            }
+            let Kind::Known(dtype) = info.kind else { return None };
+            narrow = narrow.or(Some(plain(dtype)?).filter(|dtype| *dtype != DType::F32));
         }
         Some(narrow.unwrap_or(DType::F32))
     }
@@ -59,12 +55,7 @@ impl Blocks {
     pub(super) fn vector(&mut self, name: &str, len: usize, device: &Device) -> Result<Tensor> {
         let file = self.file.clone();
         let found = self.find(&file, name, &[len])?;
-        let dtype = match found.dtype {
-            GgmlDType::F32 => DType::F32,
-            GgmlDType::F16 => DType::F16,
-            GgmlDType::BF16 => DType::BF16,
-            _ => return Err(dtype_error(&file, found.name, found.info)),
-        };
+        let dtype = plain(found.dtype).ok_or_else(|| dtype_error(&file, found.name, found.info))?;
         Ok(Tensor::from_raw_buffer(&found.bytes, dtype, &[len], device)?)
     }
 
@@ -80,11 +71,8 @@ impl Blocks {
         let file = self.file.clone();
         let found = self.find(&file, name, &[rows, columns])?;
         let shape = [rows, columns];
-        let dtype = match found.dtype {
-            GgmlDType::F32 => DType::F32,
-            GgmlDType::F16 => DType::F16,
-            GgmlDType::BF16 => DType::BF16,
-            blocks => return Matrix::quantized(gguf::tensor(&found.bytes, blocks, &shape, device)?),
+        let Some(dtype) = plain(found.dtype) else {
+            return Matrix::quantized(gguf::tensor(&found.bytes, found.dtype, &shape, device)?);
         };
         if dtype == DType::F32 || !matches!(device, Device::Cpu) {
             let dense = Tensor::from_raw_buffer(&found.bytes, dtype, &shape, device)?;
@@ -139,6 +127,16 @@ impl Blocks {
             None => (Cow::Borrowed(bytes), Some(range)),
         };
         Ok(Found { info, name, dtype, bytes, in_place })
+    }
+}
+
+/// The dtype of a type that is plain numbers; `None` for blocks.
+fn plain(dtype: GgmlDType) -> Option<DType> {
+    match dtype {
+        GgmlDType::F32 => Some(DType::F32),
+        GgmlDType::F16 => Some(DType::F16),
+        GgmlDType::BF16 => Some(DType::BF16),
+        _ => None,
     }
 }
 

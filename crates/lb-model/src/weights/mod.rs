@@ -43,10 +43,11 @@ impl Weights {
         let ok = matches!(dtype, None | Some(DType::F32 | DType::F16 | DType::BF16));
         check(ok, "dtype", dtype.map_or("none", |dtype| dtype.as_str()), "f32, f16 or bf16")?;
         let cpu = matches!(device, Device::Cpu);
-        let (stored, quantised) = match &store {
-            Store::Safetensors(shards) => (shards.dtype(), false),
-            Store::Gguf(blocks) => (blocks.dtype(), blocks.dtype().is_none()),
+        let stored = match &store {
+            Store::Safetensors(shards) => shards.dtype(),
+            Store::Gguf(blocks) => blocks.dtype(),
         };
+        let quantised = stored.is_none() && matches!(store, Store::Gguf(_));
         let cache = dtype.unwrap_or(if cpu { DType::F32 } else { stored.unwrap_or(DType::F32) });
         let compute = if cpu || quantised { DType::F32 } else { cache };
         let narrow =

@@ -94,14 +94,17 @@ impl Gguf {
         if let Some(json) = self.text(HF_JSON)? {
             return Ok(json.as_bytes().to_vec());
         }
-        let mut json = match self.text(MODEL)?.ok_or_else(|| self.missing(MODEL))? {
-            "gpt2" => self.byte_level()?,
-            "llama" => self.sentence_pieces()?,
+        // And whether a prompt begins with a token of its own where the file does not say, as llama.cpp has it.
+        let (mut json, begins) = match self.text(MODEL)?.ok_or_else(|| self.missing(MODEL))? {
+            "gpt2" => {
+                let json = self.byte_level()?;
+                let begins = json["model"]["ignore_merges"] == true;
+                (json, begins)
+            }
+            "llama" => (self.sentence_pieces()?, true),
             _ => return Err(self.unsupported(MODEL, "only gpt2 and llama")),
         };
-        // Where the file does not say whether a prompt begins with a token of its own, it is as llama.cpp has it.
-        let usual = json["normalizer"]["type"] == "Sequence" || json["model"]["ignore_merges"] == true;
-        if self.flag("tokenizer.ggml.add_bos_token")?.unwrap_or(usual) {
+        if self.flag("tokenizer.ggml.add_bos_token")?.unwrap_or(begins) {
             json["post_processor"] = self.beginning()?;
         }
         Ok(json.to_string().into_bytes())
