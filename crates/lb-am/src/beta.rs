@@ -4,6 +4,7 @@ use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{BetaMethod, RowWeighting};
+use crate::cpu::BetaPart;
 use crate::error::Result;
 use crate::nnls::projected_gradient;
 
@@ -31,6 +32,15 @@ pub(crate) struct BetaSums {
 }
 
 impl BetaSums {
+    /// Counts one head in.
+    pub(crate) fn add_head(&mut self, part: &BetaPart, iterations: usize) {
+        self.before += part.before;
+        self.after += part.after;
+        self.mass += part.mass;
+        self.clamped += part.clamped;
+        self.iterations = iterations;
+    }
+
     pub(crate) fn report(self) -> BetaFit {
         let relative = |error: f64| if self.mass > 0.0 { (error / self.mass).sqrt() } else { 0.0 };
         BetaFit {

@@ -1,6 +1,9 @@
 //! A small batched solver for symmetric positive definite systems: candle has none.
 
+#![allow(clippy::inline_always, reason = "what is not inlined into a dispatch runs without its vectors")]
+
 use candle_core::{Device, Tensor};
+use pulp::Arch;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
@@ -57,15 +60,18 @@ impl Systems {
             .par_chunks_exact(size * size)
             .zip(self.right.par_chunks_exact_mut(size * columns))
             .map(|(matrix, right)| {
-                let (factor, jitter) = factorise(matrix, size)?;
-                substitute(&factor, right, size, columns);
-                Ok(jitter)
+                Arch::new().dispatch(|| {
+                    let (factor, jitter) = factorise(matrix, size)?;
+                    substitute(&factor, right, size, columns);
+                    Ok(jitter)
+                })
             })
             .try_reduce(|| 0.0, |a, b| Ok(a.max(b)))
     }
 }
 
 /// The lower factor L of A + jitter, and the jitter relative to the mean diagonal.
+#[inline(always)]
 fn factorise(matrix: &[f64], size: usize) -> Result<(Vec<f64>, f64)> {
     let mean = (0..size).map(|i| matrix[i * size + i]).sum::<f64>() / size as f64;
     for jitter in JITTER {
@@ -81,6 +87,7 @@ fn factorise(matrix: &[f64], size: usize) -> Result<(Vec<f64>, f64)> {
 }
 
 /// Row by row, each entry a dot product of two finished rows; false where a pivot is not positive.
+#[inline(always)]
 fn factorise_in_place(matrix: &mut [f64], size: usize) -> bool {
     for i in 0..size {
         let (above, rest) = matrix.split_at_mut(i * size);
@@ -99,6 +106,7 @@ fn factorise_in_place(matrix: &mut [f64], size: usize) -> bool {
 }
 
 /// Forward then backward substitution over all columns of B at once.
+#[inline(always)]
 fn substitute(factor: &[f64], right: &mut [f64], size: usize, columns: usize) {
     for i in 0..size {
         let (done, rest) = right.split_at_mut(i * columns);
@@ -118,12 +126,14 @@ fn substitute(factor: &[f64], right: &mut [f64], size: usize, columns: usize) {
     }
 }
 
+#[inline(always)]
 fn subtract(row: &mut [f64], other: &[f64], factor: f64) {
     for (a, b) in row.iter_mut().zip(other) {
         *a -= factor * b;
     }
 }
 
+#[inline(always)]
 fn divide(row: &mut [f64], by: f64) {
     for a in row {
         *a /= by;
@@ -131,6 +141,7 @@ fn divide(row: &mut [f64], by: f64) {
 }
 
 /// A dot product in eight running sums, which the compiler turns into vector code; one sum it may not reorder.
+#[inline(always)]
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut sums = [0.0; 8];
     let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));

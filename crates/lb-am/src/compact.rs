@@ -7,6 +7,7 @@ use candle_core::{DType, Tensor};
 use crate::beta::{BetaSums, fit_beta, stored_bias};
 use crate::compacted::{Compacted, CompactedLayer, Report, Timing};
 use crate::config::{BetaMethod, Budget, Compaction, Selection, ValuesMethod};
+use crate::cpu::{self, Cut, HeadFit, ValuesPart};
 use crate::error::{AtLayer, Error, Result};
 use crate::kept::{Kept, check_given};
 use crate::layout::{LayerKv, Padding, all_finite, check_inputs, common_len, gather, to_f32};
@@ -291,20 +292,81 @@ pub(crate) struct Fitted {
 
 /// Fits biases and values of every layer to a selection.
 pub(crate) fn fit_all(scene: &Scene<'_>, selected: &Selected, timing: &mut Timing) -> Result<Fitted> {
-    let mut fitted = Fitted { layers: Vec::new(), beta: BetaSums::default(), values: ValuesSums::default() };
-    for index in 0..scene.layers.len() {
-        let kept = &selected.kept[index % selected.kept.len()];
-        if !scene.padding[index].leaves_life(kept) {
+    for (index, padding) in scene.padding.iter().enumerate() {
+        if !padding.leaves_life(&selected.kept[index % selected.kept.len()]) {
             return Err(Error::Empty { arg: "a head that keeps nothing but padding" }).at_layer(index);
         }
-        let layer = fitted.layer(scene, index, kept, selected.importance(index), timing).at_layer(index)?;
+    }
+    let fitted = if by_kernels(scene, selected) {
+        Fitted::by_heads(scene, selected, timing)?
+    } else {
+        Fitted::by_tensors(scene, selected, timing)?
+    };
+    for (index, layer) in fitted.layers.iter().enumerate() {
         all_finite("fitted values", &layer.values, index)?;
-        fitted.layers.push(layer);
     }
     Ok(fitted)
 }
 
+/// Whether all heads can be fitted one by one on the CPU.
+fn by_kernels(scene: &Scene<'_>, selected: &Selected) -> bool {
+    let shortest = selected.kept.iter().flat_map(Kept::lists).map(Vec::len).min().unwrap_or(0);
+    let most = scene.queries.iter().map(|queries| queries.dims()[1]).max().unwrap_or(0);
+    scene.layers.iter().all(|layer| layer.keys.device().is_cpu()) && cpu::knows(scene.config, most, shortest)
+}
+
 impl Fitted {
+    fn new() -> Self {
+        Self { layers: Vec::new(), beta: BetaSums::default(), values: ValuesSums::default() }
+    }
+
+    /// Head by head, by the CPU's kernels.
+    fn by_heads(scene: &Scene<'_>, selected: &Selected, timing: &mut Timing) -> Result<Self> {
+        let cut = |(index, layer): (usize, &LayerKv)| -> Result<Cut> {
+            let kept = selected.kept[index % selected.kept.len()].clone();
+            Ok(Cut {
+                keys: gather(&layer.keys, &kept)?,
+                values: gather(&layer.values, &kept)?,
+                bias: carried_bias(layer, &kept)?,
+                shorter: kept.total(layer.kv_heads()) < layer.kv_heads() * layer.seq_len(),
+                kept,
+            })
+        };
+        let cuts = scene.layers.iter().enumerate().map(cut).collect::<Result<Vec<_>>>()?;
+        let fits = cpu::fit_layers(scene, selected, &cuts, timing)?;
+        let mut fitted = Self::new();
+        for (cut, fits) in cuts.into_iter().zip(fits) {
+            if cut.shorter {
+                fitted.count(&fits, scene.config, scene.queries[0].dims()[1]);
+            }
+            let Cut { keys, values, bias, kept, .. } = cpu::assemble(cut, &fits)?;
+            fitted.layers.push(CompactedLayer { keys, values, bias, kept });
+        }
+        Ok(fitted)
+    }
+
+    /// Adds the heads of one layer to the report.
+    fn count(&mut self, fits: &[HeadFit], config: &Compaction, n: usize) {
+        if let BetaMethod::Nnls { iterations, .. } = config.beta {
+            fits.iter().for_each(|fit| self.beta.add_head(&fit.beta, iterations));
+        }
+        let parts: Vec<ValuesPart> = fits.iter().map(|fit| fit.value).collect();
+        if let Some((lambda, exponent, _)) = cpu::dual_of(config.values, n, usize::MAX) {
+            self.values.add_layer(&parts, lambda, exponent);
+        }
+    }
+
+    /// Layer by layer, all heads at once.
+    fn by_tensors(scene: &Scene<'_>, selected: &Selected, timing: &mut Timing) -> Result<Self> {
+        let mut fitted = Self::new();
+        for index in 0..scene.layers.len() {
+            let kept = &selected.kept[index % selected.kept.len()];
+            let layer = fitted.layer(scene, index, kept, selected.importance(index), timing);
+            fitted.layers.push(layer.at_layer(index)?);
+        }
+        Ok(fitted)
+    }
+
     fn layer(
         &mut self,
         scene: &Scene<'_>,

@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, D, DType, Storage, Tensor};
 use rayon::prelude::*;
 
+use crate::cpu;
 use crate::error::{AtLayer, Error, Result};
 use crate::kept::Kept;
 
@@ -220,6 +221,12 @@ fn one_of(arg: &'static str, got: DType, expected: &[DType]) -> Result<()> {
 
 /// The kept rows of `[kv_heads, seq_len, ...]`, copied bit for bit; zeros fill up a head that keeps fewer than another.
 pub(crate) fn gather(tensor: &Tensor, kept: &Kept) -> Result<Tensor> {
+    if tensor.device().is_cpu() {
+        return match tensor.rank() {
+            2 => Ok(cpu::gather(&tensor.unsqueeze(2)?, kept)?.squeeze(2)?),
+            _ => cpu::gather(tensor, kept),
+        };
+    }
     let tensor = tensor.contiguous()?;
     if let [only] = kept.lists() {
         return Ok(tensor.index_select(&Tensor::new(&only[..], tensor.device())?, 1)?);

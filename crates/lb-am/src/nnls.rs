@@ -8,13 +8,13 @@ use crate::error::Result;
 use crate::layout::transposed;
 
 /// Rounds of power iteration. The matrix is non-negative, so a positive start is never orthogonal to the answer.
-const POWER_ROUNDS: usize = 12;
+pub(crate) const POWER_ROUNDS: usize = 12;
 /// The smallest entry of the power iterate relative to its largest, so that the bound below stays defined.
-const FLOOR: f64 = 1e-6;
+pub(crate) const FLOOR: f64 = 1e-6;
 /// Ridge of the least squares start, relative to the mean diagonal of A Aᵀ: just above the noise of f32 products.
 const START_LAMBDA: f64 = 1e-6;
 /// Stands in for zero where a quotient of two zeros is to be 1 or finite.
-const TINY: f64 = 1e-30;
+pub(crate) const TINY: f64 = 1e-30;
 
 /// Minimises ‖A w − y‖² over w ∈ [lower, upper], by default from the best weight that all columns could share.
 ///

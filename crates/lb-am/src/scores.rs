@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use crate::config::{HeadAgg, ScoreAgg};
+use crate::cpu;
 use crate::error::{AtLayer, Error, Result};
 use crate::layout::{LayerKv, check_inputs, common_len, to_f32, transposed};
 use crate::softmax::{Softmax, logits, softmax};
@@ -112,18 +113,28 @@ pub(crate) fn observe_all(
     score: ScoreAgg,
     with_output: bool,
 ) -> Result<Vec<Observed>> {
-    let tile = TILE;
-    let pass = Pass { score, with_output, tile };
+    let observed = if on_cpu(layers) {
+        cpu::observe_all(layers, queries, score, with_output)?
+    } else {
+        observe_plainly(layers, queries, Pass { score, with_output, tile: TILE })?
+    };
+    for (index, observed) in observed.iter().enumerate() {
+        check_mass(observed, index)?;
+    }
+    Ok(observed)
+}
+
+fn observe_plainly(layers: &[LayerKv], queries: &[Tensor], pass: Pass) -> Result<Vec<Observed>> {
     layers
         .iter()
         .zip(queries)
         .enumerate()
-        .map(|(index, (layer, queries))| {
-            let observed = pass.observe(layer, queries).at_layer(index)?;
-            check_mass(&observed, index)?;
-            Ok(observed)
-        })
+        .map(|(index, (layer, queries))| pass.observe(layer, queries).at_layer(index))
         .collect()
+}
+
+fn on_cpu(layers: &[LayerKv]) -> bool {
+    layers.iter().all(|layer| layer.keys.device().is_cpu())
 }
 
 /// Finite inputs can still overflow f32 in a logit; say so instead of passing NaN on.
@@ -237,9 +248,10 @@ fn cat<'a>(tensors: impl IntoIterator<Item = &'a Tensor>, dim: usize) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Tensor};
+    use candle_core::{DType, Device, Tensor};
 
     use super::{Observed, Pass};
+    use crate::cpu;
     use crate::{LayerKv, ScoreAgg};
 
     fn flat(tensor: &Tensor) -> Vec<f32> {
@@ -271,6 +283,71 @@ mod tests {
                 assert_close(&flat(&tiled.mass), &flat(&whole.mass));
                 assert_close(&flat(&tiled.output.unwrap()), &flat(whole.output.as_ref().unwrap()));
                 assert_close(&tiled.scores.concat(), &whole.scores.concat());
+            }
+        }
+    }
+
+    /// Of the kernels' results against the tensor operations', relative to the largest number, for caches and queries of
+    /// these dtypes: sums are in another order; where all is bf16, weights are rounded for their product with the values.
+    const TOLERANCES: [(DType, DType, f32); 4] = [
+        (DType::F32, DType::F32, 1e-5),
+        (DType::F16, DType::F16, 1e-5),
+        (DType::BF16, DType::F32, 1e-5),
+        (DType::BF16, DType::BF16, 4e-3),
+    ];
+
+    fn far(a: &[f32], b: &[f32]) -> f32 {
+        assert_eq!(a.len(), b.len());
+        let size = b.iter().fold(0f32, |size, x| size.max(x.abs()));
+        a.iter().zip(b).fold(0f32, |far, (a, b)| far.max((a - b).abs())) / size
+    }
+
+    /// Sizes around the panels and tiles of the kernels, biases with padding, views with heads that lie apart.
+    #[test]
+    fn kernels_see_what_tensor_operations_see() {
+        let mut rng = 1u64;
+        let mut random = |dims: &[usize]| {
+            let numbers: Vec<f32> = (0..dims.iter().product())
+                .map(|_| {
+                    rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    (rng >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+                })
+                .collect();
+            Tensor::from_vec(numbers, dims, &Device::Cpu).unwrap()
+        };
+        for (slots, n, d) in [(1, 1, 8), (127, 47, 16), (128, 48, 128), (300, 49, 64), (515, 130, 6), (64, 16, 7)] {
+            for (dtype, asking, tolerance) in TOLERANCES {
+                let mut narrow = |scale: f64| {
+                    let whole = (random(&[2, slots + 3, d]) * scale).unwrap().to_dtype(dtype).unwrap();
+                    whole.narrow(1, 2, slots).unwrap()
+                };
+                let (keys, values) = (narrow(3.0), narrow(1.0));
+                let mut bias = random(&[2, slots]).to_vec2::<f32>().unwrap();
+                if slots > 100 {
+                    bias[1][..100].fill(f32::NEG_INFINITY);
+                }
+                let bias = Tensor::new(bias, &Device::Cpu).unwrap();
+                let queries = [(random(&[2, n, d]) * 3.0).unwrap().to_dtype(asking).unwrap()];
+                for bias in [None, Some(bias)] {
+                    let layers = [LayerKv::new(keys.clone(), values.clone(), bias).unwrap()];
+                    for score in [ScoreAgg::Mean, ScoreAgg::Max, ScoreAgg::Rms] {
+                        let pass = Pass { score, with_output: true, tile: usize::MAX };
+                        let want = &super::observe_plainly(&layers, &queries, pass).unwrap()[0];
+                        let got = &cpu::observe_all(&layers, &queries, score, true).unwrap()[0];
+                        let case = format!("{dtype:?} {asking:?} {slots} slots, {n} queries, width {d}, {score:?}");
+                        let tensors = [
+                            ("max", &got.max, &want.max),
+                            ("mass", &got.mass, &want.mass),
+                            ("output", got.output.as_ref().unwrap(), want.output.as_ref().unwrap()),
+                        ];
+                        for (name, got, want) in tensors {
+                            let far = far(&flat(got), &flat(want));
+                            assert!(far <= tolerance, "{name} off by {far:e}: {case}");
+                        }
+                        let far = far(&got.scores.concat(), &want.scores.concat());
+                        assert!(far <= tolerance, "scores off by {far:e}: {case}");
+                    }
+                }
             }
         }
     }

@@ -5,11 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::cholesky::solve;
 use crate::config::ValuesMethod;
+use crate::cpu::ValuesPart;
 use crate::error::Result;
 use crate::layout::transposed;
 
 /// λ of [`ValuesMethod::LeastSquares`], relative like any other; just above the noise of f32 products.
-const LEAST_SQUARES_LAMBDA: f64 = 1e-6;
+pub(crate) const LEAST_SQUARES_LAMBDA: f64 = 1e-6;
 /// What [`ValuesMethod::RidgeLeaveOneOut`] chooses from.
 const LAMBDAS: [f64; 5] = [0.01, 0.1, 1.0, 10.0, 100.0];
 /// Likewise.
@@ -49,6 +50,19 @@ pub(crate) struct ValuesSums {
 }
 
 impl ValuesSums {
+    /// Counts the heads of one layer in, all fitted with the same λ and exponent.
+    pub(crate) fn add_layer(&mut self, heads: &[ValuesPart], lambda: f64, exponent: f64) {
+        for part in heads {
+            self.before += part.before;
+            self.after += part.after;
+            self.output += part.output;
+            self.jitter = self.jitter.max(part.jitter);
+        }
+        self.layers += 1.0;
+        self.log_lambda += lambda.ln();
+        self.importance += exponent;
+    }
+
     pub(crate) fn report(self) -> ValuesFit {
         let relative =
             |error: f64| if self.output > 0.0 { (error / self.output).sqrt() } else { error.sqrt() };
@@ -116,14 +130,17 @@ pub(crate) fn fit_values(
 
 /// ω_j = (g_j / mean g)^p over the kept positions of a list, clamped, and 1 for padding up to `t`.
 fn omega(importance: &[Vec<f32>], exponent: f64, t: usize) -> Vec<Vec<f64>> {
-    let one_list = |list: &Vec<f32>| {
-        let mean = list.iter().map(|g| f64::from(*g)).sum::<f64>() / list.len() as f64;
-        let weight = |g: f32| (f64::from(g) / mean).powf(exponent).clamp(OMEGA.0, OMEGA.1);
-        let mut weights: Vec<f64> = list.iter().map(|g| if mean > 0.0 { weight(*g) } else { 1.0 }).collect();
-        weights.resize(t, 1.0);
-        weights
-    };
-    importance.iter().map(one_list).collect()
+    importance.iter().map(|list| omega_of(list, exponent, t)).collect()
+}
+
+/// The same for one list.
+pub(crate) fn omega_of(importance: &[f32], exponent: f64, t: usize) -> Vec<f64> {
+    let mean = importance.iter().map(|g| f64::from(*g)).sum::<f64>() / importance.len() as f64;
+    let weight = |g: f32| (f64::from(g) / mean).powf(exponent).clamp(OMEGA.0, OMEGA.1);
+    let mut weights: Vec<f64> =
+        importance.iter().map(|g| if mean > 0.0 { weight(*g) } else { 1.0 }).collect();
+    weights.resize(t, 1.0);
+    weights
 }
 
 /// The D that minimises ‖X D − R‖² + λ' Σ ω_j ‖D_j‖², λ' = λ · mean diagonal of X Ω⁻¹ Xᵀ, for one Ω and any R and λ.

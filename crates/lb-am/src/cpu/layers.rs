@@ -1,0 +1,173 @@
+//! The fits of all layers: every head is a piece of work of its own.
+
+use std::time::{Duration, Instant};
+
+use candle_core::{DType, Device, Tensor};
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+use super::fit::{Head, HeadFit};
+use super::held::{Held, Plain};
+use crate::compacted::Timing;
+use crate::error::{AtLayer, Result};
+use crate::kept::Kept;
+use crate::scores::Observed;
+use crate::select::{Scene, Selected};
+
+/// A layer whose kept rows were copied.
+pub(crate) struct Cut {
+    /// `[heads, t, d]`.
+    pub(crate) keys: Tensor,
+    /// Like `keys`.
+    pub(crate) values: Tensor,
+    /// `[heads, t]`, f32.
+    pub(crate) bias: Tensor,
+    pub(crate) kept: Kept,
+    /// Whether something is missing, so that there is something to correct.
+    pub(crate) shorter: bool,
+}
+
+/// A layer's tensors as the fits read them.
+struct Plains {
+    keys: Plain,
+    values: Plain,
+    queries: Plain,
+    max: Plain,
+    mass: Plain,
+    output: Option<Plain>,
+    bias: Vec<Vec<f32>>,
+}
+
+struct Open<'a> {
+    plains: &'a Plains,
+    keys: Held<'a>,
+    values: Held<'a>,
+    queries: Held<'a>,
+    max: Held<'a>,
+    mass: Held<'a>,
+    output: Option<Held<'a>>,
+}
+
+/// Fits the heads of every layer that is shorter than before; by layer and head.
+pub(crate) fn fit_layers(
+    scene: &Scene<'_>,
+    selected: &Selected,
+    cuts: &[Cut],
+    timing: &mut Timing,
+) -> Result<Vec<Vec<HeadFit>>> {
+    let plains = cuts
+        .iter()
+        .enumerate()
+        .map(|(index, cut)| Plains::new(cut, &scene.queries[index], &scene.observed[index]).at_layer(index))
+        .collect::<Result<Vec<_>>>()?;
+    let open = plains.iter().map(Plains::open).collect::<Result<Vec<_>>>()?;
+    let heads = |index: usize| if cuts[index].shorter { scene.layers[index].kv_heads() } else { 0 };
+    let pieces: Vec<(usize, usize)> =
+        (0..cuts.len()).flat_map(|index| (0..heads(index)).map(move |head| (index, head))).collect();
+    let start = Instant::now();
+    let fits = pieces
+        .par_iter()
+        .map(|&(index, head)| {
+            let scores = selected.importance(index);
+            open[index].fit(scene, &cuts[index], head, &scores[head % scores.len()]).at_layer(index)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    share(start.elapsed(), &fits, timing);
+    let mut fits = fits.into_iter();
+    Ok((0..cuts.len()).map(|index| fits.by_ref().take(heads(index)).collect()).collect())
+}
+
+/// Heads are fitted side by side: the time that passed is divided as the work was.
+fn share(elapsed: Duration, fits: &[HeadFit], timing: &mut Timing) {
+    let beta: Duration = fits.iter().map(|fit| fit.beta_time).sum();
+    let values: Duration = fits.iter().map(|fit| fit.values_time).sum();
+    let beta = elapsed.mul_f64(beta.as_secs_f64() / (beta + values).as_secs_f64().max(f64::MIN_POSITIVE));
+    timing.beta += beta;
+    timing.values += elapsed.saturating_sub(beta);
+}
+
+impl Plains {
+    fn new(cut: &Cut, queries: &Tensor, observed: &Observed) -> Result<Self> {
+        Ok(Self {
+            keys: Plain::new(&cut.keys)?,
+            values: Plain::new(&cut.values)?,
+            queries: Plain::new(&queries.to_dtype(DType::F32)?)?,
+            max: Plain::new(&observed.max)?,
+            mass: Plain::new(&observed.mass)?,
+            output: observed.output.as_ref().map(Plain::new).transpose()?,
+            bias: cut.bias.to_vec2()?,
+        })
+    }
+
+    fn open(&self) -> Result<Open<'_>> {
+        Ok(Open {
+            plains: self,
+            keys: self.keys.hold()?,
+            values: self.values.hold()?,
+            queries: self.queries.hold()?,
+            max: self.max.hold()?,
+            mass: self.mass.hold()?,
+            output: self.output.as_ref().map(Plain::hold).transpose()?,
+        })
+    }
+}
+
+impl Open<'_> {
+    fn fit(&self, scene: &Scene<'_>, cut: &Cut, head: usize, scores: &[f32]) -> Result<HeadFit> {
+        let slots = cut.kept.head(head);
+        let head_dim = cut.keys.dim(2)?;
+        let mut buffers: [Vec<f32>; 6] = Default::default();
+        let [keys, values, queries, max, mass, output] = &mut buffers;
+        let importance: Vec<f32> = slots.iter().map(|slot| scores[*slot as usize]).collect();
+        let live = slots.len() * head_dim;
+        let output = match &self.output {
+            Some(held) => Some(held.head(head)?.wide(output)),
+            None => None,
+        };
+        Head {
+            queries: self.queries.head(head)?.wide(queries),
+            keys: self.keys.head(head)?.range(0, live).wide(keys),
+            values: self.values.head(head)?.range(0, live).wide(values),
+            carried: &self.plains.bias[head][..slots.len()],
+            importance: &importance,
+            max: self.max.head(head)?.wide(max),
+            mass: self.mass.head(head)?.wide(mass),
+            output,
+            head_dim,
+            round: rounding(cut.keys.dtype()),
+        }
+        .fit(scene.config)
+    }
+}
+
+fn rounding(dtype: DType) -> fn(f32) -> f32 {
+    match dtype {
+        DType::BF16 => |x| bf16::from_f32(x).to_f32(),
+        DType::F16 => |x| f16::from_f32(x).to_f32(),
+        _ => |x| x,
+    }
+}
+
+/// The fitted layer: biases of 0 and −∞ where a head is shorter than another, and values where they were fitted.
+pub(crate) fn assemble(cut: Cut, fits: &[HeadFit]) -> Result<Cut> {
+    if !cut.shorter {
+        return Ok(cut);
+    }
+    let (heads, t, d) = cut.keys.dims3()?;
+    let mut bias = Vec::with_capacity(heads * t);
+    let mut values = Vec::with_capacity(heads * t * d);
+    for fit in fits {
+        bias.extend_from_slice(&fit.bias);
+        bias.resize(bias.len().next_multiple_of(t), f32::NEG_INFINITY);
+        values.extend_from_slice(&fit.values);
+        values.resize(values.len().next_multiple_of(t * d), 0.0);
+    }
+    let bias = Tensor::from_vec(bias, (heads, t), &Device::Cpu)?;
+    let fitted = fits.iter().any(|fit| !fit.values.is_empty());
+    let values = if fitted {
+        Tensor::from_vec(values, (heads, t, d), &Device::Cpu)?.to_dtype(cut.values.dtype())?
+    } else {
+        cut.values
+    };
+    Ok(Cut { bias, values, ..cut })
+}

@@ -1,0 +1,13 @@
+//! The heavy stages on the CPU, head by head, by [`kernel`](crate::kernel). Other devices run the same stages as tensor
+//! operations over all heads at once; tests hold the two together.
+
+mod fit;
+mod held;
+mod layers;
+mod nnls;
+mod observe;
+
+pub(crate) use fit::{BetaPart, HeadFit, ValuesPart, dual_of, knows};
+pub(crate) use held::gather;
+pub(crate) use layers::{Cut, assemble, fit_layers};
+pub(crate) use observe::observe_all;

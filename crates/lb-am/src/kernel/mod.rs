@@ -1,0 +1,23 @@
+//! Kernels for the CPU: numbers in slices, in the widest vectors of the machine.
+//!
+//! They are what scoring, fits and the worker's attention and weights have in common. Each has a plain twin of tensor
+//! operations, which other devices run and tests compare with.
+
+mod attention;
+mod dots;
+mod exp;
+mod lines;
+mod numbers;
+mod soften;
+mod tile;
+mod widen;
+
+pub use attention::{Question, ROWS, Scratch, Slots, Watch, Watched, attend};
+pub use numbers::Numbers;
+
+/// What the fits of [`cpu`](crate::cpu) are made of.
+pub(crate) mod fit {
+    pub(crate) use super::lines::{add_dots, exp_shifted, scale_columns, scaled_lines, weighted_sum};
+    pub(crate) use super::soften::Soften;
+    pub(crate) use super::tile::{Line, PANEL, Rows, multiply, panels_of};
+}

@@ -1,0 +1,86 @@
+//! Numbers where they lie, in any of the dtypes that a cache or a weight has.
+
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+
+use super::dots::Pair;
+
+/// Numbers of one dtype.
+#[derive(Clone, Copy, Debug)]
+pub enum Numbers<'a> {
+    /// 32 bits.
+    F32(&'a [f32]),
+    /// The upper half of an f32.
+    Bf16(&'a [bf16]),
+    /// IEEE 754 half precision.
+    F16(&'a [f16]),
+}
+
+impl<'a> Numbers<'a> {
+    /// How many.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(x) => x.len(),
+            Self::Bf16(x) => x.len(),
+            Self::F16(x) => x.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// `len` numbers from `start` on.
+    #[must_use]
+    pub fn range(&self, start: usize, len: usize) -> Self {
+        let range = start..start + len;
+        match self {
+            Self::F32(x) => Self::F32(&x[range]),
+            Self::Bf16(x) => Self::Bf16(&x[range]),
+            Self::F16(x) => Self::F16(&x[range]),
+        }
+    }
+
+    /// The bits of 16-bit numbers; none for others.
+    pub(crate) fn bits(&self) -> &'a [u16] {
+        match self {
+            Self::F32(_) => &[],
+            Self::Bf16(x) => x.reinterpret_cast(),
+            Self::F16(x) => x.reinterpret_cast(),
+        }
+    }
+
+    /// The numbers in f32, in `buffer` where they are not.
+    pub(crate) fn wide<'b>(&self, buffer: &'b mut Vec<f32>) -> &'b [f32]
+    where
+        'a: 'b,
+    {
+        match self {
+            Self::F32(x) => x,
+            _ => {
+                buffer.resize(self.len(), 0.0);
+                self.widen(buffer);
+                buffer
+            }
+        }
+    }
+
+    /// Writes the numbers in f32 to as many places.
+    ///
+    /// # Numerics
+    ///
+    /// Exact.
+    pub fn widen(&self, to: &mut [f32]) {
+        match self {
+            Self::F32(x) => to.copy_from_slice(x),
+            Self::Bf16(x) => super::widen::bf16(x.reinterpret_cast(), to),
+            Self::F16(x) => super::widen::f16(x.reinterpret_cast(), to),
+        }
+    }
+}
+
+/// Two numbers, each rounded to the nearest bf16.
+pub(crate) fn pair(first: f32, second: f32) -> Pair {
+    u32::from(bf16::from_f32(first).to_bits()) | u32::from(bf16::from_f32(second).to_bits()) << 16
+}
