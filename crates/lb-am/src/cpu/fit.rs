@@ -4,6 +4,9 @@
 
 use std::time::{Duration, Instant};
 
+use candle_core::DType;
+
+use super::held::round_to;
 use super::nnls::{Columns, descend, squared_distance};
 use crate::cholesky::Systems;
 use crate::config::{BetaMethod, Compaction, NnlsStart, RowWeighting, ValuesMethod};
@@ -35,8 +38,21 @@ pub(crate) struct Head<'a> {
     /// Output of the full cache `[n, d]`, where values are fitted.
     pub(crate) output: Option<&'a [f32]>,
     pub(crate) head_dim: usize,
-    /// To the nearest number that the cache can hold.
-    pub(crate) round: fn(f32) -> f32,
+    /// What the cache can hold.
+    pub(crate) dtype: DType,
+}
+
+/// Memory that one thread uses again and again: fresh memory costs more than the sums in it.
+#[derive(Default)]
+pub(crate) struct Buffers {
+    /// Logits, then attention, `[panels, t]`.
+    logits: Vec<Line<f32>>,
+    /// Weights Φ, `[panels, t]`.
+    weights: Vec<Line<f32>>,
+    /// `[t]`.
+    lines: Vec<Line<f32>>,
+    /// `[t, d]` in f32, where the cache is not.
+    pub(crate) wide: [Vec<f32>; 6],
 }
 
 /// Results of one head, and what they add to the report.
@@ -88,21 +104,25 @@ pub(crate) fn knows(config: &Compaction, n: usize, shortest: usize) -> bool {
 }
 
 impl Head<'_> {
-    pub(crate) fn fit(&self, config: &Compaction) -> Result<HeadFit> {
+    pub(crate) fn fit(&self, config: &Compaction, buffers: &mut Buffers) -> Result<HeadFit> {
         let mut fit = HeadFit::default();
         let start = Instant::now();
-        let mut logits = self.logits();
+        let Buffers { logits, weights, lines, .. } = buffers;
+        self.logits(logits);
         let beta = match config.beta {
             BetaMethod::Zero => None,
-            nnls => Some(self.beta(&logits, nnls, &mut fit.beta)),
+            nnls => Some(self.beta(logits, weights, nnls, &mut fit.beta)),
         };
-        let total = |(j, carried): (usize, &f32)| (self.round)(carried + beta.as_ref().map_or(0.0, |beta| beta[j]));
-        fit.bias = self.carried.iter().enumerate().map(total).collect();
+        fit.bias = self.carried.to_vec();
+        if let Some(beta) = beta {
+            fit.bias.iter_mut().zip(beta).for_each(|(bias, beta)| *bias += beta);
+        }
+        round_to(self.dtype, &mut fit.bias);
         fit.beta_time = start.elapsed();
         let start = Instant::now();
         if let (Some(output), Some(dual)) = (self.output, dual_of(config.values, self.n(), self.t())) {
-            self.attention(&mut logits, &fit.bias);
-            fit.values = self.dual(&logits, output, dual, &mut fit.value)?;
+            self.attention(logits, &fit.bias);
+            fit.values = self.dual(logits, lines, output, dual, &mut fit.value)?;
         }
         fit.values_time = start.elapsed();
         Ok(fit)
@@ -122,17 +142,16 @@ impl Head<'_> {
     }
 
     /// q · k / √d + carried bias, `[panels, t]`.
-    fn logits(&self) -> Vec<Vec<Line<f32>>> {
+    fn logits(&self, out: &mut Vec<Line<f32>>) {
         let scale = 1.0 / (self.head_dim as f32).sqrt();
         let scaled: Vec<f32> = self.queries.iter().map(|q| q * scale).collect();
         let keys = Rows::packed(self.keys, self.t(), self.head_dim);
         let panels = panels_of(&scaled, self.head_dim);
-        let one_panel = |(panel, queries): (usize, &Vec<Line<f32>>)| {
-            let mut lines: Vec<Line<f32>> = self.carried.iter().map(|bias| [*bias; PANEL]).collect();
-            multiply(keys, queries, self.used(panel), &mut lines);
-            lines
-        };
-        panels.iter().enumerate().map(one_panel).collect()
+        out.resize(panels.len() * self.t(), [0.0; PANEL]);
+        for (panel, (queries, lines)) in panels.iter().zip(out.chunks_exact_mut(self.t())).enumerate() {
+            lines.iter_mut().zip(self.carried).for_each(|(line, bias)| line.fill(*bias));
+            multiply(keys, queries, self.used(panel), lines);
+        }
     }
 
     /// A list with an entry for each query, in panels; others are `other`.
@@ -145,7 +164,14 @@ impl Head<'_> {
         list.chunks(PANEL).map(line).collect()
     }
 
-    fn beta(&self, logits: &[Vec<Line<f32>>], method: BetaMethod, part: &mut BetaPart) -> Vec<f32> {
+    /// β, from the logits; `weights` is left with Φ.
+    fn beta(
+        &self,
+        logits: &[Line<f32>],
+        weights: &mut Vec<Line<f32>>,
+        method: BetaMethod,
+        part: &mut BetaPart,
+    ) -> Vec<f32> {
         let BetaMethod::Nnls { iterations, lower, upper, start, rows } = method else { return Vec::new() };
         let bounds = (lower.exp(), upper.exp());
         let max = self.lines(self.max, 0.0);
@@ -154,29 +180,25 @@ impl Head<'_> {
         let absolute = vec![1.0; self.n()];
         // Columns of no query are weights of 0.
         let by = self.lines(if rows == RowWeighting::Relative { &relative } else { &absolute }, 0.0);
-        let weights = |by: &[Line<f32>]| -> Vec<Vec<Line<f32>>> {
-            let one_panel = |(p, lines): (usize, &Vec<Line<f32>>)| {
-                let mut out = vec![[0.0; PANEL]; self.t()];
-                exp_shifted(lines, &max[p], &by[p], &mut out);
-                out
-            };
-            logits.iter().enumerate().map(one_panel).collect()
+        weights.resize(logits.len(), [0.0; PANEL]);
+        let mut weigh = |by: &[Line<f32>], weights: &mut [Line<f32>]| {
+            let panels = logits.chunks_exact(self.t()).zip(weights.chunks_exact_mut(self.t()));
+            for (p, (lines, out)) in panels.enumerate() {
+                exp_shifted(lines, &max[p], &by[p], out);
+            }
         };
-        let panels = weights(&by);
-        let columns = Columns { panels: &panels, t: self.t() };
+        weigh(&by, weights);
+        let columns = Columns { panels: &*weights, t: self.t() };
         let y = if rows == RowWeighting::Relative { self.lines(&absolute, 0.0) } else { mass.clone() };
         let first = match start {
             NnlsStart::Shared => columns.shared_weight(&y).clamp(bounds.0 as f32, bounds.1 as f32),
             _ => 1.0,
         };
         let w = descend(&columns, &y, bounds, iterations, vec![first; self.t()]);
-        let own;
-        let plain = if rows == RowWeighting::Relative {
-            own = weights(&self.lines(&absolute, 0.0));
-            Columns { panels: &own, t: self.t() }
-        } else {
-            columns
-        };
+        if rows == RowWeighting::Relative {
+            weigh(&self.lines(&absolute, 0.0), weights);
+        }
+        let plain = Columns { panels: &*weights, t: self.t() };
         part.before = f64::from(squared_distance(&plain.image(&vec![1.0; self.t()]), &mass));
         part.after = f64::from(squared_distance(&plain.image(&w), &mass));
         part.mass = self.mass.iter().map(|mass| f64::from(*mass).powi(2)).sum();
@@ -187,8 +209,8 @@ impl Head<'_> {
     }
 
     /// From logits with the carried bias to attention with the stored one, in place.
-    fn attention(&self, logits: &mut [Vec<Line<f32>>], stored: &[f32]) {
-        for (panel, lines) in logits.iter_mut().enumerate() {
+    fn attention(&self, logits: &mut [Line<f32>], stored: &[f32]) {
+        for (panel, lines) in logits.chunks_exact_mut(self.t()).enumerate() {
             for (line, (stored, carried)) in lines.iter_mut().zip(stored.iter().zip(self.carried)) {
                 // Padding stays padding; the difference of two infinities is none.
                 if *carried != f32::NEG_INFINITY && stored != carried {
@@ -208,10 +230,10 @@ impl Head<'_> {
     }
 
     /// Y − X V, `[n, d]`, for values V `[t, d]`.
-    fn residual(&self, attention: &[Vec<Line<f32>>], output: &[f32], values: &[f32]) -> Vec<f32> {
+    fn residual(&self, attention: &[Line<f32>], output: &[f32], values: &[f32]) -> Vec<f32> {
         let d = self.head_dim;
         let mut residual = output.to_vec();
-        for (panel, lines) in attention.iter().enumerate() {
+        for (panel, lines) in attention.chunks_exact(self.t()).enumerate() {
             let mut sums = vec![[0.0; PANEL]; d];
             multiply(Rows::columns(values, d), lines, self.used(panel), &mut sums);
             for (column, row) in residual[panel * PANEL * d..].chunks_exact_mut(d).take(PANEL).enumerate() {
@@ -224,7 +246,8 @@ impl Head<'_> {
     /// Values V + Ω⁻¹ Xᵀ (X Ω⁻¹ Xᵀ + λI)⁻¹ (Y − X V), or without V.
     fn dual(
         &self,
-        attention: &[Vec<Line<f32>>],
+        attention: &[Line<f32>],
+        lines: &mut Vec<Line<f32>>,
         output: &[f32],
         (lambda, exponent, to_original): (f64, f64, bool),
         part: &mut ValuesPart,
@@ -233,17 +256,18 @@ impl Head<'_> {
         let residual = self.residual(attention, output, self.values);
         let inverse: Vec<f32> =
             omega_of(self.importance, exponent, t).into_iter().map(|omega| (1.0 / omega) as f32).collect();
-        let mut matrices = self.gram(attention, &inverse);
+        let mut matrices = self.gram(attention, lines, &inverse);
         let scale = (0..n).map(|i| matrices[i * n + i]).sum::<f64>() / n as f64;
         (0..n).for_each(|i| matrices[i * n + i] += lambda * scale);
         let goal = if to_original { &residual[..] } else { output };
         let right = goal.iter().map(|x| f64::from(*x)).collect();
         let mut systems = Systems { size: n, columns: d, matrices, right };
         part.jitter = systems.solve()?;
-        let mut values = self.change(attention, &systems.right, &inverse);
-        for (value, original) in values.iter_mut().zip(self.values) {
-            *value = (self.round)(if to_original { original + *value } else { *value });
+        let mut values = self.change(attention, lines, &systems.right, &inverse);
+        if to_original {
+            values.iter_mut().zip(self.values).for_each(|(value, original)| *value += original);
         }
+        round_to(self.dtype, &mut values);
         part.before = squared_norm(&residual);
         part.after = squared_norm(&self.residual(attention, output, &values));
         part.output = squared_norm(output);
@@ -251,17 +275,17 @@ impl Head<'_> {
     }
 
     /// X Ω⁻¹ Xᵀ, `[n, n]`; the lower triangle is all that is read.
-    fn gram(&self, attention: &[Vec<Line<f32>>], inverse: &[f32]) -> Vec<f64> {
+    fn gram(&self, attention: &[Line<f32>], softened: &mut Vec<Line<f32>>, inverse: &[f32]) -> Vec<f64> {
         let (n, t) = (self.n(), self.t());
         let mut gram = vec![0f64; n * n];
-        let mut softened = vec![[0.0; PANEL]; t];
-        for (right, lines) in attention.iter().enumerate() {
-            scaled_lines(lines, inverse, &mut softened);
-            for (left, rows) in attention.iter().enumerate().skip(right) {
+        softened.resize(t, [0.0; PANEL]);
+        for (right, lines) in attention.chunks_exact(t).enumerate() {
+            scaled_lines(lines, inverse, softened);
+            for (left, rows) in attention.chunks_exact(t).enumerate().skip(right) {
                 let count = self.used(left);
                 let rows = Rows { data: rows.as_flattened(), rows: count, row_step: 1, k_step: PANEL };
                 let mut block = [[0.0; PANEL]; PANEL];
-                multiply(rows, &softened, self.used(right), &mut block);
+                multiply(rows, softened, self.used(right), &mut block);
                 for (i, line) in block.iter().enumerate().take(count) {
                     let at = (left * PANEL + i) * n + right * PANEL;
                     for (to, from) in gram[at..at + self.used(right)].iter_mut().zip(line) {
@@ -274,13 +298,20 @@ impl Head<'_> {
     }
 
     /// Ω⁻¹ Xᵀ D, `[t, d]`.
-    fn change(&self, attention: &[Vec<Line<f32>>], dual: &[f64], inverse: &[f32]) -> Vec<f32> {
+    fn change(
+        &self,
+        attention: &[Line<f32>],
+        lines: &mut Vec<Line<f32>>,
+        dual: &[f64],
+        inverse: &[f32],
+    ) -> Vec<f32> {
         let (n, t, d) = (self.n(), self.t(), self.head_dim);
         let mut change = vec![0f32; t * d];
         for first in (0..d).step_by(PANEL) {
             let width = PANEL.min(d - first);
-            let mut lines = vec![[0.0; PANEL]; t];
-            for (panel, rows) in attention.iter().enumerate() {
+            lines.clear();
+            lines.resize(t, [0.0; PANEL]);
+            for (panel, rows) in attention.chunks_exact(t).enumerate() {
                 let used = self.used(panel);
                 let mut right = vec![[0.0; PANEL]; used];
                 for (row, line) in right.iter_mut().enumerate() {
@@ -289,9 +320,9 @@ impl Head<'_> {
                 }
                 debug_assert!(panel * PANEL + used <= n);
                 let rows = Rows { data: rows.as_flattened(), rows: t, row_step: PANEL, k_step: 1 };
-                multiply(rows, &right, width, &mut lines);
+                multiply(rows, &right, width, lines);
             }
-            for ((to, line), inverse) in change.chunks_exact_mut(d).zip(&lines).zip(inverse) {
+            for ((to, line), inverse) in change.chunks_exact_mut(d).zip(&*lines).zip(inverse) {
                 to[first..first + width].iter_mut().zip(line).for_each(|(to, x)| *to = x * inverse);
             }
         }

@@ -2,8 +2,10 @@
 
 use std::ops::Deref;
 
-use candle_core::{CpuStorage, Device, Storage, Tensor, WithDType};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor, WithDType};
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::kept::Kept;
@@ -77,14 +79,46 @@ pub(crate) fn gather(tensor: &Tensor, kept: &Kept) -> Result<Tensor> {
     })
 }
 
+/// Heads of f32 numbers as `[heads, rows, columns]` in a dtype of caches; zeros fill up a head that has fewer.
+pub(crate) fn stacked(heads: &[&[f32]], shape: (usize, usize, usize), dtype: DType) -> Result<Tensor> {
+    match dtype {
+        DType::BF16 => stack::<bf16>(heads, shape),
+        DType::F16 => stack::<f16>(heads, shape),
+        _ => stack::<f32>(heads, shape),
+    }
+}
+
+fn stack<T: Cached>(heads: &[&[f32]], shape: (usize, usize, usize)) -> Result<Tensor> {
+    let (_, t, columns) = shape;
+    let mut out = vec![T::default(); heads.len() * t * columns];
+    out.par_chunks_mut((t * columns).max(1)).zip(heads).for_each(|(out, head)| T::round(head, out));
+    Ok(Tensor::from_vec(out, shape, &Device::Cpu)?)
+}
+
+/// Rounds f32 numbers to what a dtype of caches can hold.
+pub(crate) fn round_to(dtype: DType, numbers: &mut [f32]) {
+    match dtype {
+        DType::BF16 => numbers.iter_mut().for_each(|x| *x = bf16::from_f32(*x).to_f32()),
+        DType::F16 => numbers.iter_mut().for_each(|x| *x = f16::from_f32(*x).to_f32()),
+        _ => {}
+    }
+}
+
 /// A dtype of caches.
 trait Cached: WithDType + Default {
     fn of(numbers: Numbers<'_>) -> &[Self];
+
+    /// To as many numbers.
+    fn round(from: &[f32], to: &mut [Self]);
 }
 
 impl Cached for f32 {
     fn of(numbers: Numbers<'_>) -> &[Self] {
         if let Numbers::F32(x) = numbers { x } else { &[] }
+    }
+
+    fn round(from: &[f32], to: &mut [Self]) {
+        to[..from.len()].copy_from_slice(from);
     }
 }
 
@@ -92,24 +126,30 @@ impl Cached for bf16 {
     fn of(numbers: Numbers<'_>) -> &[Self] {
         if let Numbers::Bf16(x) = numbers { x } else { &[] }
     }
+
+    fn round(from: &[f32], to: &mut [Self]) {
+        to[..from.len()].convert_from_f32_slice(from);
+    }
 }
 
 impl Cached for f16 {
     fn of(numbers: Numbers<'_>) -> &[Self] {
         if let Numbers::F16(x) = numbers { x } else { &[] }
     }
+
+    fn round(from: &[f32], to: &mut [Self]) {
+        to[..from.len()].convert_from_f32_slice(from);
+    }
 }
 
 fn rows<T: Cached>(heads: &[Numbers<'_>], kept: &Kept, shape: (usize, usize, usize)) -> Result<Tensor> {
     let (_, t, columns) = shape;
-    let mut out: Vec<T> = Vec::with_capacity(heads.len() * t * columns);
-    for (index, head) in heads.iter().enumerate() {
-        let from = T::of(*head);
-        let slots = kept.head(index);
-        for slot in slots {
-            out.extend_from_slice(&from[*slot as usize * columns..][..columns]);
+    let mut out = vec![T::default(); heads.len() * t * columns];
+    out.par_chunks_mut((t * columns).max(1)).enumerate().for_each(|(index, out)| {
+        let from = T::of(heads[index]);
+        for (slot, out) in kept.head(index).iter().zip(out.chunks_exact_mut(columns)) {
+            out.copy_from_slice(&from[*slot as usize * columns..][..columns]);
         }
-        out.resize(out.len() + (t - slots.len()) * columns, T::default());
-    }
+    });
     Ok(Tensor::from_vec(out, shape, &Device::Cpu)?)
 }

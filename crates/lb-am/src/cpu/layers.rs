@@ -3,11 +3,10 @@
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
-use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::fit::{Head, HeadFit};
-use super::held::{Held, Plain};
+use super::fit::{Buffers, Head, HeadFit};
+use super::held::{Held, Plain, stacked};
 use crate::compacted::Timing;
 use crate::error::{AtLayer, Result};
 use crate::kept::Kept;
@@ -67,9 +66,10 @@ pub(crate) fn fit_layers(
     let start = Instant::now();
     let fits = pieces
         .par_iter()
-        .map(|&(index, head)| {
+        .map_init(Buffers::default, |buffers, &(index, head)| {
             let scores = selected.importance(index);
-            open[index].fit(scene, &cuts[index], head, &scores[head % scores.len()]).at_layer(index)
+            let scores = &scores[head % scores.len()];
+            open[index].fit(scene, &cuts[index], head, scores, buffers).at_layer(index)
         })
         .collect::<Result<Vec<_>>>()?;
     share(start.elapsed(), &fits, timing);
@@ -113,18 +113,25 @@ impl Plains {
 }
 
 impl Open<'_> {
-    fn fit(&self, scene: &Scene<'_>, cut: &Cut, head: usize, scores: &[f32]) -> Result<HeadFit> {
+    fn fit(
+        &self,
+        scene: &Scene<'_>,
+        cut: &Cut,
+        head: usize,
+        scores: &[f32],
+        buffers: &mut Buffers,
+    ) -> Result<HeadFit> {
         let slots = cut.kept.head(head);
         let head_dim = cut.keys.dim(2)?;
-        let mut buffers: [Vec<f32>; 6] = Default::default();
-        let [keys, values, queries, max, mass, output] = &mut buffers;
+        let mut wide = std::mem::take(&mut buffers.wide);
+        let [keys, values, queries, max, mass, output] = &mut wide;
         let importance: Vec<f32> = slots.iter().map(|slot| scores[*slot as usize]).collect();
         let live = slots.len() * head_dim;
         let output = match &self.output {
             Some(held) => Some(held.head(head)?.wide(output)),
             None => None,
         };
-        Head {
+        let fit = Head {
             queries: self.queries.head(head)?.wide(queries),
             keys: self.keys.head(head)?.range(0, live).wide(keys),
             values: self.values.head(head)?.range(0, live).wide(values),
@@ -134,17 +141,11 @@ impl Open<'_> {
             mass: self.mass.head(head)?.wide(mass),
             output,
             head_dim,
-            round: rounding(cut.keys.dtype()),
+            dtype: cut.keys.dtype(),
         }
-        .fit(scene.config)
-    }
-}
-
-fn rounding(dtype: DType) -> fn(f32) -> f32 {
-    match dtype {
-        DType::BF16 => |x| bf16::from_f32(x).to_f32(),
-        DType::F16 => |x| f16::from_f32(x).to_f32(),
-        _ => |x| x,
+        .fit(scene.config, buffers);
+        buffers.wide = wide;
+        fit
     }
 }
 
@@ -155,19 +156,16 @@ pub(crate) fn assemble(cut: Cut, fits: &[HeadFit]) -> Result<Cut> {
     }
     let (heads, t, d) = cut.keys.dims3()?;
     let mut bias = Vec::with_capacity(heads * t);
-    let mut values = Vec::with_capacity(heads * t * d);
     for fit in fits {
         bias.extend_from_slice(&fit.bias);
         bias.resize(bias.len().next_multiple_of(t), f32::NEG_INFINITY);
-        values.extend_from_slice(&fit.values);
-        values.resize(values.len().next_multiple_of(t * d), 0.0);
     }
     let bias = Tensor::from_vec(bias, (heads, t), &Device::Cpu)?;
-    let fitted = fits.iter().any(|fit| !fit.values.is_empty());
-    let values = if fitted {
-        Tensor::from_vec(values, (heads, t, d), &Device::Cpu)?.to_dtype(cut.values.dtype())?
-    } else {
+    let fitted: Vec<&[f32]> = fits.iter().map(|fit| &fit.values[..]).collect();
+    let values = if fitted.iter().all(|values| values.is_empty()) {
         cut.values
+    } else {
+        stacked(&fitted, (heads, t, d), cut.values.dtype())?
     };
     Ok(Cut { bias, values, ..cut })
 }

@@ -6,7 +6,7 @@ use crate::nnls::{FLOOR, POWER_ROUNDS, TINY};
 /// A matrix `[n, t]` of entries >= 0, column by column: a line for each column, in panels of rows.
 pub(crate) struct Columns<'a> {
     /// `[panels, t]`; rows that do not count are 0.
-    pub(crate) panels: &'a [Vec<Line<f32>>],
+    pub(crate) panels: &'a [Line<f32>],
     pub(crate) t: usize,
 }
 
@@ -16,13 +16,13 @@ type Image = Vec<Line<f32>>;
 impl Columns<'_> {
     /// A v.
     pub(crate) fn image(&self, v: &[f32]) -> Image {
-        self.panels.iter().map(|lines| weighted_sum(lines, v)).collect()
+        self.panels.chunks_exact(self.t).map(|lines| weighted_sum(lines, v)).collect()
     }
 
     /// Aᵀ u.
     pub(crate) fn back(&self, u: &[Line<f32>]) -> Vec<f32> {
         let mut out = vec![0.0; self.t];
-        for (lines, u) in self.panels.iter().zip(u) {
+        for (lines, u) in self.panels.chunks_exact(self.t).zip(u) {
             add_dots(lines, u, &mut out);
         }
         out

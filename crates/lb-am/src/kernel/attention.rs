@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::dots::{Dots, Pair};
 use super::numbers::Numbers;
 use super::soften::{ScoreColumns, Soften};
-use super::tile::{Line, PANEL, Rows, multiply};
+use super::tile::{Line, PANEL, Rows, multiply_ahead};
 use crate::config::ScoreAgg;
 
 /// Slots at a time: their logits for a panel of queries stay in the first or second cache.
@@ -227,12 +227,16 @@ impl Work {
             }
         }
         let keys = chunk.keys.range(first * d, count * d);
+        let next = chunk.keys.range_within((first + count) * d, TILE * d);
         match (self.dots, keys) {
             (Some(dots), Numbers::Bf16(_)) => {
                 let rows = Rows { data: keys.bits(), rows: count, row_step: d, k_step: 2 };
-                dots.multiply(rows, query_pairs, self.rows, out);
+                dots.multiply(rows, query_pairs, self.rows, out, next.bits());
             }
-            _ => multiply(Rows::packed(keys.wide(&mut wide[0]), count, d), queries, self.rows, out),
+            _ => {
+                let keys = Rows::packed(keys.wide(&mut wide[0]), count, d);
+                multiply_ahead(keys, queries, self.rows, out, next.bytes());
+            }
         }
     }
 
@@ -252,9 +256,11 @@ impl Work {
         let (d, count) = (self.head_dim, tile.count);
         let Scratch { logits, state, pairs, value_pairs, wide, .. } = &mut *tile.scratch;
         let values = chunk.values.range(first * d, count * d);
+        let next = chunk.values.range_within((first + count) * d, TILE * d);
         let (Some(dots), Numbers::Bf16(_)) = (self.dots, values) else {
             let values = Rows::columns(values.wide(&mut wide[1]), d);
-            return multiply(values, &logits[tile.at..tile.at + count], self.rows, &mut state.output);
+            let weights = &logits[tile.at..tile.at + count];
+            return multiply_ahead(values, weights, self.rows, &mut state.output, next.bytes());
         };
         let lines = count.div_ceil(2);
         pairs.resize(lines, [0; PANEL]);
@@ -272,7 +278,7 @@ impl Work {
         }
         let value_pairs: &[u16] = bytemuck::cast_slice(value_pairs);
         let rows = Rows { data: value_pairs, rows: d, row_step: 2, k_step: 2 * d };
-        dots.multiply(rows, pairs, self.rows, &mut state.output);
+        dots.multiply(rows, pairs, self.rows, &mut state.output, next.bits());
     }
 
     /// What the `slots` first slots have come to.

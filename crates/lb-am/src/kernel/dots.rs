@@ -22,6 +22,7 @@ mod x86 {
     };
 
     use super::Pair;
+    use crate::kernel::ahead::Ahead;
     use crate::kernel::tile::{Line, Rows};
 
     /// Numbers in a vector of f32.
@@ -45,13 +46,23 @@ mod x86 {
         /// # Numerics
         ///
         /// Products exact, sums in f32; subnormal numbers count as 0.
-        pub(crate) fn multiply(self, rows: Rows<'_, u16>, panel: &[Line<Pair>], used: usize, out: &mut [Line<f32>]) {
+        ///
+        /// `next` is asked for meanwhile.
+        pub(crate) fn multiply(
+            self,
+            rows: Rows<'_, u16>,
+            panel: &[Line<Pair>],
+            used: usize,
+            out: &mut [Line<f32>],
+            next: &[u16],
+        ) {
+            let ahead = Ahead::new(next, rows.rows.div_ceil(8));
             // SAFETY: `self` exists only where `detect` has found the features.
             unsafe {
                 match used.div_ceil(LANES) {
-                    3 => all::<3>(rows, panel, out),
-                    2 => all::<2>(rows, panel, out),
-                    _ => all::<1>(rows, panel, out),
+                    3 => all::<3>(rows, panel, out, ahead),
+                    2 => all::<2>(rows, panel, out, ahead),
+                    _ => all::<1>(rows, panel, out, ahead),
                 }
             }
         }
@@ -99,9 +110,15 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f,avx512bf16")]
-    fn all<const V: usize>(rows: Rows<'_, u16>, panel: &[Line<Pair>], out: &mut [Line<f32>]) {
+    fn all<const V: usize>(
+        rows: Rows<'_, u16>,
+        panel: &[Line<Pair>],
+        out: &mut [Line<f32>],
+        mut ahead: Ahead<'_>,
+    ) {
         let mut row = 0;
         while row + 8 <= rows.rows {
+            ahead.fetch();
             block::<8, V>(rows, row, panel, out);
             row += 8;
         }
@@ -207,7 +224,14 @@ mod none {
             None
         }
 
-        pub(crate) fn multiply(self, _: Rows<'_, u16>, _: &[Line<Pair>], _: usize, _: &mut [Line<f32>]) {
+        pub(crate) fn multiply(
+            self,
+            _: Rows<'_, u16>,
+            _: &[Line<Pair>],
+            _: usize,
+            _: &mut [Line<f32>],
+            _: &[u16],
+        ) {
             match self {}
         }
 

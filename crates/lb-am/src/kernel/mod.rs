@@ -3,17 +3,20 @@
 //! They are what scoring, fits and the worker's attention and weights have in common. Each has a plain twin of tensor
 //! operations, which other devices run and tests compare with.
 
+mod ahead;
 mod attention;
 mod dots;
 mod exp;
 mod lines;
 mod numbers;
+mod product;
 mod soften;
 mod tile;
 mod widen;
 
 pub use attention::{Question, ROWS, Scratch, Slots, Watch, Watched, attend};
 pub use numbers::Numbers;
+pub use product::product;
 
 /// What the fits of [`cpu`](crate::cpu) are made of.
 pub(crate) mod fit {

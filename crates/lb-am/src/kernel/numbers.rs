@@ -42,6 +42,20 @@ impl<'a> Numbers<'a> {
         }
     }
 
+    /// The same, as far as there are any.
+    pub(crate) fn range_within(&self, start: usize, len: usize) -> Self {
+        let start = start.min(self.len());
+        self.range(start, len.min(self.len() - start))
+    }
+
+    /// What they are in memory.
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        match self {
+            Self::F32(x) => bytemuck::cast_slice(x),
+            narrow => bytemuck::cast_slice(narrow.bits()),
+        }
+    }
+
     /// The bits of 16-bit numbers; none for others.
     pub(crate) fn bits(&self) -> &'a [u16] {
         match self {

@@ -2,7 +2,10 @@
 
 #![allow(clippy::inline_always, reason = "what is not inlined into a dispatch runs without its vectors")]
 
+use bytemuck::NoUninit;
 use pulp::{Arch, Simd, WithSimd};
+
+use super::ahead::Ahead;
 
 /// Columns of a panel: three of the widest vectors. Eight rows of them fill the registers of AVX-512.
 pub(crate) const PANEL: usize = 48;
@@ -59,7 +62,19 @@ pub(crate) fn panels_of(rows: &[f32], depth: usize) -> Vec<Vec<Line<f32>>> {
 ///
 /// f32, fused where the machine can.
 pub(crate) fn multiply(rows: Rows<'_, f32>, panel: &[Line<f32>], used: usize, out: &mut [Line<f32>]) {
-    Arch::new().dispatch(Multiply { rows, panel, used, out });
+    multiply_ahead::<f32>(rows, panel, used, out, &[]);
+}
+
+/// The same, while `next` is asked for.
+pub(crate) fn multiply_ahead<T: NoUninit>(
+    rows: Rows<'_, f32>,
+    panel: &[Line<f32>],
+    used: usize,
+    out: &mut [Line<f32>],
+    next: &[T],
+) {
+    let ahead = Ahead::new(next, rows.rows.div_ceil(8));
+    Arch::new().dispatch(Multiply { rows, panel, used, out, ahead });
 }
 
 struct Multiply<'a> {
@@ -67,6 +82,7 @@ struct Multiply<'a> {
     panel: &'a [Line<f32>],
     used: usize,
     out: &'a mut [Line<f32>],
+    ahead: Ahead<'a>,
 }
 
 impl WithSimd for Multiply<'_> {
@@ -92,6 +108,7 @@ impl Multiply<'_> {
     fn run<S: Simd, const R: usize, const V: usize>(mut self, simd: S) {
         let mut row = 0;
         while row + R <= self.rows.rows {
+            self.ahead.fetch();
             self.block::<S, R, V>(simd, row);
             row += R;
         }

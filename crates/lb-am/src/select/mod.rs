@@ -3,6 +3,7 @@
 pub(crate) mod error_target;
 mod omp;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::budgets;
@@ -96,11 +97,15 @@ impl Scene<'_> {
     }
 
     fn per_layer(&self) -> Parts {
-        let mut parts = Parts::default();
-        for (observed, padding) in self.observed.iter().zip(self.padding) {
+        let one_layer = |(observed, padding): (&Observed, &Padding)| {
             let scores = self.spans.pool(&layer_scores(observed, self.config.across));
             let is_dead = |slot| padding.is_dead(slot);
             let (slots, info) = select(&scores, is_dead, self.config.budget, self.config.protect, self.spans);
+            (scores, slots, info)
+        };
+        let mut parts = Parts::default();
+        let layers: Vec<_> = self.observed.par_iter().zip(self.padding).map(one_layer).collect();
+        for (scores, slots, info) in layers {
             parts.0.push(vec![scores]);
             parts.1.push(Kept::shared(slots));
             parts.2.push(info);
@@ -118,26 +123,31 @@ impl Scene<'_> {
             }
             _ => None,
         };
-        let mut parts = Parts::default();
-        for (index, (observed, padding)) in self.observed.iter().zip(self.padding).enumerate() {
-            let mut pooled = Vec::with_capacity(observed.scores.len());
-            let mut lists = Vec::with_capacity(observed.scores.len());
-            for (head, scores) in observed.scores.iter().enumerate() {
-                let scores = self.spans.pool(scores);
-                let budget = counts.map_or(self.config.budget, |counts| Budget::KeptLen(counts[index][head]));
-                if !scores_only {
-                    let is_dead = |slot| padding.is_dead_in(head, slot);
-                    let (mut slots, info) = select(&scores, is_dead, budget, self.config.protect, self.spans);
-                    if let Selection::Omp(omp) = &self.config.selection {
-                        slots = pursue(self, omp, (index, head), &slots).at_layer(index)?;
-                    }
-                    parts.2.push(info);
-                    lists.push(slots);
-                }
-                pooled.push(scores);
+        let one_head = |index: usize, head: usize| -> Result<_> {
+            let (observed, padding) = (&self.observed[index], &self.padding[index]);
+            let scores = self.spans.pool(&observed.scores[head]);
+            if scores_only {
+                return Ok((scores, None));
             }
-            parts.0.push(pooled);
+            let budget = counts.map_or(self.config.budget, |counts| Budget::KeptLen(counts[index][head]));
+            let is_dead = |slot| padding.is_dead_in(head, slot);
+            let (mut slots, info) = select(&scores, is_dead, budget, self.config.protect, self.spans);
+            if let Selection::Omp(omp) = &self.config.selection {
+                slots = pursue(self, omp, (index, head), &slots).at_layer(index)?;
+            }
+            Ok((scores, Some((slots, info))))
+        };
+        let mut parts = Parts::default();
+        for (index, observed) in self.observed.iter().enumerate() {
+            let heads: Vec<_> = (0..observed.scores.len())
+                .into_par_iter()
+                .map(|head| one_head(index, head))
+                .collect::<Result<_>>()?;
+            let (scores, chosen): (Vec<_>, Vec<_>) = heads.into_iter().unzip();
+            let (lists, infos): (Vec<_>, Vec<_>) = chosen.into_iter().flatten().unzip();
+            parts.0.push(scores);
             parts.1.push(Kept::per_head(lists));
+            parts.2.extend(infos);
         }
         Ok(parts)
     }
