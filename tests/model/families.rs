@@ -25,10 +25,11 @@ const FAMILIES: [&str; 12] = [
 /// Largest difference in f32, as a part of the range of the logits: what the order of summation makes of it.
 const F32: f64 = 1e-5;
 
-/// The same in bf16, weights and cache. transformers, whose activations are bf16 too, is 0.013 to 0.018 away from f32
-/// where the weights are stored in bf16; weights stored in f32 or f16 are rounded on top of that.
+/// The same in bf16, weights, cache and, where the machine multiplies bf16, long inputs. transformers, which rounds every
+/// intermediate result, is 0.013 to 0.018 away from f32 where the weights are stored in bf16; weights stored in f32 or f16
+/// are rounded on top of that.
 const BF16: f64 = 0.03;
-const STORED_BF16: f64 = 0.01;
+const STORED_BF16: f64 = 0.015;
 const F16: f64 = 0.01;
 
 const GREEDY: usize = 64;
@@ -107,7 +108,7 @@ fn layouts_of_the_configuration_agree() {
         let logits = |worker: &Worker| {
             flat(&worker.model().forward(&tokens, &mut worker.model().new_cache()).unwrap())
         };
-        let own = logits(&load(name, DType::F32));
+        let own = logits(&Checkpoint::dir(golden(name)).unwrap().load(&Device::Cpu, None).unwrap());
         let files = expected["same_logits_with"].as_array().unwrap();
         assert!(!files.is_empty(), "{name}");
         for file in files.iter().map(|f| f.as_str().unwrap()) {

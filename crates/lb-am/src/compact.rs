@@ -11,7 +11,7 @@ use crate::cpu::{self, Cut, HeadFit, ValuesPart};
 use crate::error::{AtLayer, Error, Result};
 use crate::kept::{Kept, check_given};
 use crate::layout::{LayerKv, Padding, all_finite, check_inputs, common_len, gather, to_f32};
-use crate::scores::{Observed, observe_all};
+use crate::scores::{Observed, check_observed, observe_all};
 use crate::select::error_target::{ErrorTarget, Search};
 use crate::select::{Scene, Selected};
 use crate::softmax::{logits, probabilities, weights_at};
@@ -89,6 +89,7 @@ pub struct Compactor<'a> {
     units: Option<&'a [u32]>,
     group_size: usize,
     counts: Option<&'a [Vec<usize>]>,
+    observed: Option<&'a [Observed]>,
     choice: Choice<'a>,
 }
 
@@ -104,7 +105,7 @@ impl<'a> Compactor<'a> {
     /// The same as [`compact`] so far. For shapes see there.
     pub fn new(layers: &'a [LayerKv], queries: &'a [Tensor], config: &'a Compaction) -> Self {
         let choice = Choice::Own;
-        Self { layers, queries, config, units: None, group_size: 1, counts: None, choice }
+        Self { layers, queries, config, units: None, group_size: 1, counts: None, observed: None, choice }
     }
 
     /// Slots at which units of the text begin, strictly ascending; [`Spans::Units`](crate::Spans::Units) needs them.
@@ -123,6 +124,12 @@ impl<'a> Compactor<'a> {
     #[must_use]
     pub fn counts(self, counts: &'a [Vec<usize>]) -> Self {
         Self { counts: Some(counts), ..self }
+    }
+
+    /// What the queries saw in each layer, noted when a model read the task; nothing is read once more then.
+    #[must_use]
+    pub fn observed(self, observed: &'a [Observed]) -> Self {
+        Self { observed: Some(observed), ..self }
     }
 
     /// Takes these slots: one selection for all layers, or one per layer.
@@ -145,8 +152,15 @@ impl<'a> Compactor<'a> {
     pub fn select(&self) -> Result<Selected> {
         let prepared = self.prepare()?;
         let config = prepared.config(self.config);
-        let observed = observe_all(self.layers, self.queries, config.score, false)?;
-        self.choose(&prepared.scene(self, &observed, &config))
+        let own;
+        let observed = match self.observed {
+            Some(observed) => observed,
+            None => {
+                own = observe_all(self.layers, self.queries, config.score, false)?;
+                &own[..]
+            }
+        };
+        self.choose(&prepared.scene(self, observed, &config))
     }
 
     /// The configuration with a budget that needs no search: an error target becomes a keep ratio, and how it was met is
@@ -171,9 +185,17 @@ impl<'a> Compactor<'a> {
         let config = prepared.config(self.config);
         let mut timing = Timing { search: prepared.search, ..Timing::default() };
         let with_output = config.values != ValuesMethod::Copy;
-        let observed =
-            timed(&mut timing.scores, || observe_all(self.layers, self.queries, config.score, with_output))?;
-        let scene = prepared.scene(self, &observed, &config);
+        let own;
+        let observed = match self.observed {
+            Some(observed) => observed,
+            None => {
+                own = timed(&mut timing.scores, || {
+                    observe_all(self.layers, self.queries, config.score, with_output)
+                })?;
+                &own[..]
+            }
+        };
+        let scene = prepared.scene(self, observed, &config);
         let selected = timed(&mut timing.mask, || self.choose(&scene))?;
         let fitted = fit_all(&scene, &selected, &mut timing)?;
         timing.total = started.elapsed();
@@ -197,6 +219,9 @@ impl<'a> Compactor<'a> {
         }
         self.check_choice()?;
         self.check_counts()?;
+        if let Some(observed) = self.observed {
+            check_observed(self.layers, self.queries, observed, self.config)?;
+        }
         let rows = self.queries[0].dim(1)?;
         if self.group_size == 0 || rows % self.group_size != 0 {
             let (value, reason) = (self.group_size.to_string(), "must divide the number of queries");

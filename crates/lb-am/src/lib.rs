@@ -61,7 +61,7 @@ pub use fidelity::{Errors, Fidelity, Sizes};
 pub use kept::Kept;
 pub use layout::LayerKv;
 pub use mask::{Limit, MaskInfo};
-pub use scores::{layer_position_scores, position_scores};
+pub use scores::{Observed, layer_position_scores, position_scores};
 pub use select::Selected;
 pub use select::error_target::ErrorTarget;
 pub use values::ValuesFit;

@@ -76,13 +76,13 @@ impl Attention {
             let q = span.of(&q, 2)?.reshape(grouped)?;
             before(&q, cache)?;
             cache.append(&span.of(&k, 2)?, &span.of(&v, 2)?)?;
-            askers.push(Asker { q: q.clone(), chunks: cache.views(span.tokens)?, mask: span.mask.clone() });
+            askers.push(Asker { q: q.clone(), chunks: cache.views(span.tokens)?, mask: span.mask.clone(), watch: None });
             queries.push(q);
         }
         let by_sequence = attend(&askers)?
             .iter()
             .zip(&pass.spans)
-            .map(|(out, span)| Ok(out.reshape((self.heads, span.tokens, self.head_dim))?))
+            .map(|(attended, span)| Ok(attended.out.reshape((self.heads, span.tokens, self.head_dim))?))
             .collect::<Result<Vec<_>>>()?;
         let out = if let [only] = &by_sequence[..] { only.clone() } else { Tensor::cat(&by_sequence, 1)? };
         let out = out.transpose(0, 1)?.reshape((rows, self.heads * self.head_dim))?;
@@ -145,8 +145,8 @@ mod tests {
         let (output, queries) =
             attention.forward(&random(5)?, &pass, &mut [&mut cache], &mut |_, _| Ok(()))?;
         let again = |q: &Tensor| -> crate::Result<Vec<Vec<f32>>> {
-            let asker = Asker { q: q.clone(), chunks: cache.views(5)?, mask: pass.spans[0].mask.clone() };
-            let heads = attend(&[asker])?.remove(0).reshape((4, 5, 16))?.transpose(0, 1)?;
+            let asker = Asker { q: q.clone(), chunks: cache.views(5)?, mask: pass.spans[0].mask.clone(), watch: None };
+            let heads = attend(&[asker])?.remove(0).out.reshape((4, 5, 16))?.transpose(0, 1)?;
             Ok(attention.o_proj.forward(&heads.reshape((5, 64))?)?.to_vec2()?)
         };
         assert_eq!(again(&queries[0])?, output.to_vec2::<f32>()?);

@@ -184,11 +184,11 @@ mod tests {
             chunks.push(Chunk { keys, values, bias, counts: None, positions: slots, exact: true });
         }
         let q = random(&[2, 3 * tokens, dim])?.to_dtype(dtype)?;
-        let asker = Asker { q, chunks, mask: causal_mask(tokens, &Device::Cpu)? };
+        let asker = Asker { q, chunks, mask: causal_mask(tokens, &Device::Cpu)?, watch: None };
         let fused = Fused::new(&asker)?.expect("even heads");
         let got = fused.finish(&kernel(&fused)?)?;
         let wide = Asker { q: asker.q.to_dtype(DType::F32)?, ..asker.clone() };
-        let expected = attend(std::slice::from_ref(&wide))?.remove(0);
+        let expected = attend(std::slice::from_ref(&wide))?.remove(0).out;
         Ok((got.to_dtype(DType::F32)? - expected)?.abs()?.max_all()?.to_scalar::<f32>()?)
     }
 
@@ -215,9 +215,9 @@ mod tests {
         let (keys, values) = (random(&[1, 1, 3, 8])?, random(&[1, 1, 3, 8])?);
         let bias = Tensor::new(&[[0f32, f32::NEG_INFINITY, 0.5]], &Device::Cpu)?;
         let chunk = Chunk { keys, values, bias: Some(bias), counts: None, positions: 3, exact: false };
-        let asker = Asker { q: random(&[1, 2, 8])?, chunks: vec![chunk], mask: None };
+        let asker = Asker { q: random(&[1, 2, 8])?, chunks: vec![chunk], mask: None, watch: None };
         let fused = Fused::new(&asker)?.expect("even heads");
-        let expected = attend(std::slice::from_ref(&asker))?.remove(0);
+        let expected = attend(std::slice::from_ref(&asker))?.remove(0).out;
         let d = (fused.finish(&kernel(&fused)?)? - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
         assert!(d < 1e-5, "{d}");
         Ok(())

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::DType;
 
-use super::held::round_to;
+use super::gather::round_to;
 use super::nnls::{Columns, descend, squared_distance};
 use crate::cholesky::Systems;
 use crate::config::{BetaMethod, Compaction, NnlsStart, RowWeighting, ValuesMethod};
@@ -181,7 +181,7 @@ impl Head<'_> {
         // Columns of no query are weights of 0.
         let by = self.lines(if rows == RowWeighting::Relative { &relative } else { &absolute }, 0.0);
         weights.resize(logits.len(), [0.0; PANEL]);
-        let mut weigh = |by: &[Line<f32>], weights: &mut [Line<f32>]| {
+        let weigh = |by: &[Line<f32>], weights: &mut [Line<f32>]| {
             let panels = logits.chunks_exact(self.t()).zip(weights.chunks_exact_mut(self.t()));
             for (p, (lines, out)) in panels.enumerate() {
                 exp_shifted(lines, &max[p], &by[p], out);

@@ -6,10 +6,11 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::fit::{Buffers, Head, HeadFit};
-use super::held::{Held, Plain, stacked};
+use super::gather::stacked;
 use crate::compacted::Timing;
 use crate::error::{AtLayer, Result};
 use crate::kept::Kept;
+use crate::kernel::{Held, packed_heads};
 use crate::scores::Observed;
 use crate::select::{Scene, Selected};
 
@@ -26,25 +27,17 @@ pub(crate) struct Cut {
     pub(crate) shorter: bool,
 }
 
-/// A layer's tensors as the fits read them.
-struct Plains {
-    keys: Plain,
-    values: Plain,
-    queries: Plain,
-    max: Plain,
-    mass: Plain,
-    output: Option<Plain>,
+/// A layer's tensors as the fits read them: keys, values, queries, maxima, mass and, where values are fitted, output.
+struct Layer {
+    tensors: Vec<Tensor>,
     bias: Vec<Vec<f32>>,
 }
 
+/// A layer held for reading.
 struct Open<'a> {
-    plains: &'a Plains,
-    keys: Held<'a>,
-    values: Held<'a>,
-    queries: Held<'a>,
-    max: Held<'a>,
-    mass: Held<'a>,
-    output: Option<Held<'a>>,
+    held: Held<'a>,
+    with_output: bool,
+    bias: &'a [Vec<f32>],
 }
 
 /// Fits the heads of every layer that is shorter than before; by layer and head.
@@ -54,12 +47,12 @@ pub(crate) fn fit_layers(
     cuts: &[Cut],
     timing: &mut Timing,
 ) -> Result<Vec<Vec<HeadFit>>> {
-    let plains = cuts
+    let layers = cuts
         .iter()
         .enumerate()
-        .map(|(index, cut)| Plains::new(cut, &scene.queries[index], &scene.observed[index]).at_layer(index))
+        .map(|(index, cut)| Layer::new(cut, &scene.queries[index], &scene.observed[index]).at_layer(index))
         .collect::<Result<Vec<_>>>()?;
-    let open = plains.iter().map(Plains::open).collect::<Result<Vec<_>>>()?;
+    let open = layers.iter().map(Layer::open).collect::<Result<Vec<_>>>()?;
     let heads = |index: usize| if cuts[index].shorter { scene.layers[index].kv_heads() } else { 0 };
     let pieces: Vec<(usize, usize)> =
         (0..cuts.len()).flat_map(|index| (0..heads(index)).map(move |head| (index, head))).collect();
@@ -86,29 +79,17 @@ fn share(elapsed: Duration, fits: &[HeadFit], timing: &mut Timing) {
     timing.values += elapsed.saturating_sub(beta);
 }
 
-impl Plains {
+impl Layer {
     fn new(cut: &Cut, queries: &Tensor, observed: &Observed) -> Result<Self> {
-        Ok(Self {
-            keys: Plain::new(&cut.keys)?,
-            values: Plain::new(&cut.values)?,
-            queries: Plain::new(&queries.to_dtype(DType::F32)?)?,
-            max: Plain::new(&observed.max)?,
-            mass: Plain::new(&observed.mass)?,
-            output: observed.output.as_ref().map(Plain::new).transpose()?,
-            bias: cut.bias.to_vec2()?,
-        })
+        let queries = queries.to_dtype(DType::F32)?;
+        let all = [&cut.keys, &cut.values, &queries, &observed.max, &observed.mass].into_iter();
+        let tensors = all.chain(&observed.output).map(packed_heads).collect::<Result<_>>()?;
+        Ok(Self { tensors, bias: cut.bias.to_vec2()? })
     }
 
     fn open(&self) -> Result<Open<'_>> {
-        Ok(Open {
-            plains: self,
-            keys: self.keys.hold()?,
-            values: self.values.hold()?,
-            queries: self.queries.hold()?,
-            max: self.max.hold()?,
-            mass: self.mass.hold()?,
-            output: self.output.as_ref().map(Plain::hold).transpose()?,
-        })
+        let tensors: Vec<&Tensor> = self.tensors.iter().collect();
+        Ok(Open { held: Held::new(&tensors)?, with_output: tensors.len() == 6, bias: &self.bias })
     }
 }
 
@@ -127,18 +108,15 @@ impl Open<'_> {
         let [keys, values, queries, max, mass, output] = &mut wide;
         let importance: Vec<f32> = slots.iter().map(|slot| scores[*slot as usize]).collect();
         let live = slots.len() * head_dim;
-        let output = match &self.output {
-            Some(held) => Some(held.head(head)?.wide(output)),
-            None => None,
-        };
+        let output = if self.with_output { Some(self.held.head(5, head)?.wide(output)) } else { None };
         let fit = Head {
-            queries: self.queries.head(head)?.wide(queries),
-            keys: self.keys.head(head)?.range(0, live).wide(keys),
-            values: self.values.head(head)?.range(0, live).wide(values),
-            carried: &self.plains.bias[head][..slots.len()],
+            queries: self.held.head(2, head)?.wide(queries),
+            keys: self.held.head(0, head)?.range(0, live).wide(keys),
+            values: self.held.head(1, head)?.range(0, live).wide(values),
+            carried: &self.bias[head][..slots.len()],
             importance: &importance,
-            max: self.max.head(head)?.wide(max),
-            mass: self.mass.head(head)?.wide(mass),
+            max: self.held.head(3, head)?.wide(max),
+            mass: self.held.head(4, head)?.wide(mass),
             output,
             head_dim,
             dtype: cut.keys.dtype(),

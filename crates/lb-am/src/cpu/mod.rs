@@ -2,12 +2,12 @@
 //! operations over all heads at once; tests hold the two together.
 
 mod fit;
-mod held;
+mod gather;
 mod layers;
 mod nnls;
 mod observe;
 
 pub(crate) use fit::{BetaPart, HeadFit, ValuesPart, dual_of, knows};
-pub(crate) use held::gather;
+pub(crate) use gather::gather;
 pub(crate) use layers::{Cut, assemble, fit_layers};
 pub(crate) use observe::observe_all;

@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use super::dots::{Dots, Pair};
+use super::glance::{GLANCE, Memory, glance};
 use super::numbers::Numbers;
 use super::soften::{ScoreColumns, Soften};
 use super::tile::{Line, PANEL, Rows, multiply_ahead};
@@ -55,8 +56,8 @@ pub const ROWS: usize = PANEL;
 pub struct Watch {
     /// How many chunks.
     pub chunks: usize,
-    /// How the attention to a slot is aggregated over queries.
-    pub score: ScoreAgg,
+    /// How the attention to a slot is aggregated over queries, where scores are wanted.
+    pub score: Option<ScoreAgg>,
     /// Whether the output over those chunks is wanted.
     pub output: bool,
 }
@@ -70,8 +71,29 @@ pub struct Watched {
     pub mass: Vec<f32>,
     /// `[rows, head_dim]`, where wanted.
     pub output: Vec<f32>,
-    /// By slot: sum of the weights, of their squares, or the largest, over the rows.
+    /// By slot: sum of the weights, of their squares, or the largest, over the rows; where wanted.
     pub scores: Vec<f32>,
+}
+
+impl Watched {
+    /// The attention over what several have seen together, row by row: outputs `[rows, head_dim]` to `out`.
+    pub fn merge(parts: &[&Self], out: &mut [f32]) {
+        let rows = parts.first().map_or(0, |part| part.max.len());
+        let d = out.len() / rows.max(1);
+        out.fill(0.0);
+        for (row, out) in out.chunks_exact_mut(d.max(1)).enumerate() {
+            let largest = parts.iter().fold(f32::NEG_INFINITY, |largest, part| largest.max(part.max[row]));
+            let masses: Vec<f32> =
+                parts.iter().map(|part| part.mass[row] * (part.max[row] - largest).exp()).collect();
+            let inverse = 1.0 / masses.iter().sum::<f32>();
+            for (part, mass) in parts.iter().zip(masses).filter(|(_, mass)| *mass > 0.0) {
+                let share = mass * inverse;
+                for (out, x) in out.iter_mut().zip(&part.output[row * d..]) {
+                    *out += share * x;
+                }
+            }
+        }
+    }
 }
 
 /// Memory that one thread uses again and again.
@@ -84,6 +106,7 @@ pub struct Scratch {
     pairs: Vec<Line<Pair>>,
     value_pairs: Vec<Pair>,
     wide: [Vec<f32>; 2],
+    glance: Memory,
     /// Of each tile that is watched: its slots and its shift.
     shifts: Vec<(Range<usize>, Line<f32>)>,
 }
@@ -112,6 +135,10 @@ impl Default for State {
 ///
 /// f32 throughout, but for what [`Question::round`] allows; even then logits, mass and sums are f32.
 pub fn attend(question: &Question<'_>, scratch: &mut Scratch, out: &mut [f32]) -> Option<Watched> {
+    let scored = question.watch.is_some_and(|watch| watch.score.is_some());
+    if !scored && question.queries.len() <= GLANCE * question.head_dim {
+        return glance(question, &mut scratch.glance, out);
+    }
     let work = Work::new(question);
     scratch.prepare(question, work.dots.is_some());
     let watched_chunks = question.watch.map_or(0, |watch| watch.chunks);
@@ -120,7 +147,7 @@ pub fn attend(question: &Question<'_>, scratch: &mut Scratch, out: &mut [f32]) -
     for (index, chunk) in question.chunks.iter().enumerate() {
         let seen = question.seen.filter(|_| index + 1 == question.chunks.len());
         let watching = index < watched_chunks;
-        slot += work.chunk(chunk, seen, watching.then_some(slot), scratch);
+        slot += work.chunk(chunk, seen, (watching && scored).then_some(slot), watching, scratch);
         if index + 1 == watched_chunks {
             watched = question.watch.map(|watch| work.watched(watch, slot, scratch));
         }
@@ -185,19 +212,20 @@ impl Work {
         }
     }
 
-    /// One run of slots; returns how many. `watched` is the number of the first among the watched ones.
+    /// One run of slots; returns how many. `scored` is the number of the first among those whose scores are wanted.
     fn chunk(
         &self,
         chunk: &Slots<'_>,
         seen: Option<&[usize]>,
-        watched: Option<usize>,
+        scored: Option<usize>,
+        watching: bool,
         scratch: &mut Scratch,
     ) -> usize {
         let slots = chunk.keys.len() / self.head_dim;
         let visible = seen.map_or(slots, |seen| seen.iter().copied().max().unwrap_or(slots).min(slots));
         for first in (0..visible).step_by(TILE) {
             let count = TILE.min(visible - first);
-            let logits = watched.map_or(0, |start| start + first);
+            let logits = scored.map_or(0, |start| start + first);
             if scratch.logits.len() < logits + count {
                 scratch.logits.resize(logits + count.next_multiple_of(2), [0.0; PANEL]);
             }
@@ -205,8 +233,8 @@ impl Work {
             if let Some(seen) = seen {
                 hide(&mut scratch.logits[logits..logits + count], first, seen);
             }
-            self.soften(&mut Tile { scratch, at: logits, count }, watched.is_some());
-            if self.outputs[usize::from(watched.is_none())] {
+            self.soften(&mut Tile { scratch, at: logits, count }, scored.is_some());
+            if self.outputs[usize::from(!watching)] {
                 self.weigh(chunk, first, &mut Tile { scratch, at: logits, count });
             }
         }
@@ -288,19 +316,21 @@ impl Work {
             max: state.max[..self.rows].to_vec(),
             mass: state.mass[..self.rows].to_vec(),
             output: Vec::new(),
-            scores: vec![0.0; slots],
+            scores: Vec::new(),
         };
         if watch.output {
             watched.output.resize(self.rows * self.head_dim, 0.0);
             self.finish(state, &mut watched.output);
         }
+        let Some(score) = watch.score else { return watched };
+        watched.scores.resize(slots, 0.0);
         for (tile, shift) in shifts {
             let mut factors = [0.0; PANEL];
             for (column, factor) in factors.iter_mut().enumerate().take(self.rows) {
                 *factor = (shift[column] - state.max[column]).exp() / state.mass[column];
             }
             let (weights, scores) = (&logits[tile.clone()], &mut watched.scores[tile.clone()]);
-            ScoreColumns { weights, factors: &factors, used: self.rows, score: watch.score, scores }.run();
+            ScoreColumns { weights, factors: &factors, used: self.rows, score, scores }.run();
         }
         watched
     }

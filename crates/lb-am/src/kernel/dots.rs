@@ -11,17 +11,35 @@ pub(crate) use x86::Dots;
 /// Two bf16 numbers, the first in the low half.
 pub(crate) type Pair = u32;
 
+/// f32 numbers as sums of three bf16 ones, the largest first.
+pub(crate) type Parts<'a> = [&'a [u16]; 3];
+
+/// Splits f32 numbers into three bf16 parts, which together have all their bits.
+pub(crate) fn split(x: &[f32]) -> [Vec<u16>; 3] {
+    let mut parts = [const { Vec::new() }; 3];
+    let mut rest = x.to_vec();
+    for part in &mut parts {
+        let take = |x: &mut f32| {
+            let bits = half::bf16::from_f32(*x);
+            *x -= bits.to_f32();
+            bits.to_bits()
+        };
+        *part = rest.iter_mut().map(take).collect();
+    }
+    parts
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     #![allow(unsafe_code, reason = "intrinsics, behind a check that the machine has them")]
 
     use core::arch::x86_64::{
-        __m512, __m512bh, __m512i, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_loadu_ps,
-        _mm512_loadu_si512, _mm512_or_si512, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_slli_epi32,
+        __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_loadu_ps,
+        _mm512_loadu_si512, _mm512_or_si512, _mm512_reduce_add_ps, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_slli_epi32,
         _mm512_storeu_ps, _mm512_storeu_si512,
     };
 
-    use super::Pair;
+    use super::{Pair, Parts};
     use crate::kernel::ahead::Ahead;
     use crate::kernel::tile::{Line, Rows};
 
@@ -65,6 +83,16 @@ mod x86 {
                     _ => all::<1>(rows, panel, out, ahead),
                 }
             }
+        }
+
+        /// Dot product of bf16 numbers with f32 ones that were [`split`](super::split).
+        ///
+        /// # Numerics
+        ///
+        /// Products exact but for subnormal numbers, sums in f32.
+        pub(crate) fn dot(self, row: &[u16], parts: &Parts<'_>) -> f32 {
+            // SAFETY: as in `multiply`.
+            unsafe { dot(row, parts) }
         }
 
         /// `out[i]` is the pair of `even[i]` and `odd[i]`, rounded to the nearest bf16.
@@ -171,6 +199,42 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f,avx512bf16")]
+    fn dot(row: &[u16], parts: &Parts<'_>) -> f32 {
+        const STEP: usize = 2 * LANES;
+        let (twos, rest) = row.as_chunks::<{ 2 * STEP }>();
+        let parts_of = parts.map(|part| part.as_chunks::<{ 2 * STEP }>().0);
+        // Two sums of each part, so that one addition need not wait for the last.
+        let mut sums = [[_mm512_setzero_ps(); 2]; 3];
+        for (index, numbers) in twos.iter().enumerate() {
+            let (first, second) = numbers.split_at(STEP);
+            let (first, second) = (load_bits(first), load_bits(second));
+            for (sums, part) in sums.iter_mut().zip(parts_of) {
+                let (a, b) = part[index].split_at(STEP);
+                sums[0] = add_product(sums[0], first, load_bits(a));
+                sums[1] = add_product(sums[1], second, load_bits(b));
+            }
+        }
+        let wide = |bits: u16| f32::from_bits(u32::from(bits) << 16);
+        let from = row.len() - rest.len();
+        let tail: f32 = parts
+            .iter()
+            .map(|part| rest.iter().zip(&part[from..]).map(|(a, b)| wide(*a) * wide(*b)).sum::<f32>())
+            .sum();
+        // The small parts first.
+        let [small, middle, large] =
+            [2, 1, 0].map(|part| _mm512_reduce_add_ps(_mm512_add_ps(sums[part][0], sums[part][1])));
+        small + middle + tail + large
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn load_bits(x: &[u16]) -> __m512i {
+        assert!(x.len() == 2 * LANES);
+        // SAFETY: thirty-two numbers of 16 bits are there.
+        unsafe { _mm512_loadu_si512(x.as_ptr().cast()) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
     fn round_pairs(even: &[f32], odd: &[f32], out: &mut [Pair]) {
         let ((even, even_rest), (odd, odd_rest)) = (even.as_chunks(), odd.as_chunks());
         let (out, out_rest) = out.as_chunks_mut::<LANES>();
@@ -212,7 +276,7 @@ mod x86 {
 
 #[cfg(not(target_arch = "x86_64"))]
 mod none {
-    use super::Pair;
+    use super::{Pair, Parts};
     use crate::kernel::tile::{Line, Rows};
 
     /// No machine of this kind is known to multiply bf16.
@@ -232,6 +296,10 @@ mod none {
             _: &mut [Line<f32>],
             _: &[u16],
         ) {
+            match self {}
+        }
+
+        pub(crate) fn dot(self, _: &[u16], _: &Parts<'_>) -> f32 {
             match self {}
         }
 

@@ -7,6 +7,9 @@ mod ahead;
 mod attention;
 mod dots;
 mod exp;
+mod few;
+mod glance;
+mod held;
 mod lines;
 mod numbers;
 mod product;
@@ -15,6 +18,7 @@ mod tile;
 mod widen;
 
 pub use attention::{Question, ROWS, Scratch, Slots, Watch, Watched, attend};
+pub use held::{Held, packed_heads};
 pub use numbers::Numbers;
 pub use product::product;
 

@@ -6,6 +6,7 @@
 use rayon::prelude::*;
 
 use super::dots::{Dots, Pair};
+use super::few::{FEW, few};
 use super::numbers::{Numbers, pair};
 use super::tile::{Line, PANEL, Rows, multiply};
 
@@ -18,7 +19,8 @@ const BLOCK_ROWS: usize = 64;
 /// Pieces of work for each thread, so that none waits long for the last.
 const PIECES: usize = 4;
 
-/// `x Wᵀ`.
+/// `x Wᵀ`. A few rows of activations, as in decoding, meet the weights one by one ([`few`](super::few)): a row's result is
+/// then the same, to the bit, in whatever company it comes.
 ///
 /// # Shapes
 ///
@@ -26,14 +28,19 @@ const PIECES: usize = 4;
 ///
 /// # Numerics
 ///
-/// f32, with 16-bit weights widened exactly; where `round` allows it, weights are bf16 and the machine multiplies bf16,
-/// `x` is rounded to bf16 and sums are f32.
+/// f32, with 16-bit weights widened exactly. Where `round` allows it, there are more than 48 rows, weights are bf16 and the
+/// machine multiplies bf16, `x` is rounded to bf16 and sums are f32: long inputs are read faster, and what is decoded, in
+/// batches too, is exact.
 pub fn product(x: &[f32], weight: Numbers<'_>, columns: usize, round: bool, out: &mut [f32]) {
     if x.is_empty() || weight.is_empty() {
         return out.fill(0.0);
     }
     let rows = weight.len() / columns;
-    let dots = Dots::detect().filter(|_| round && columns % 2 == 0 && matches!(weight, Numbers::Bf16(_)));
+    if x.len() <= FEW * columns {
+        return few(x, weight, columns, out);
+    }
+    let native = columns % 2 == 0 && matches!(weight, Numbers::Bf16(_));
+    let dots = Dots::detect().filter(|_| round && native && x.len() > PANEL * columns);
     match dots {
         Some(dots) => {
             let panels = packed(x, columns, columns / 2, |row, k| pair(row[2 * k], row[2 * k + 1]));
@@ -176,7 +183,7 @@ mod tests {
     /// Against plain loops in f64; sizes around blocks, panels and depths.
     #[test]
     fn products_are_those_of_plain_loops() {
-        for (tokens, rows, columns) in [(1, 1, 2), (13, 37, 130), (48, 64, 256), (49, 9, 1031), (100, 300, 2050)] {
+        for (tokens, rows, columns) in [(1, 1, 2), (5, 70, 1031), (13, 37, 130), (48, 64, 256), (49, 9, 1031), (100, 300, 2050)] {
             let (x, weight) = (numbers(tokens * columns, 1), numbers(rows * columns, 2));
             let bf: Vec<bf16> = weight.iter().map(|w| bf16::from_f32(*w)).collect();
             let half: Vec<f16> = weight.iter().map(|w| f16::from_f32(*w)).collect();

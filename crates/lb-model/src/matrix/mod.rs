@@ -1,7 +1,6 @@
 //! Weight matrices, each multiplied as it is stored.
 
-mod few;
-mod kernel;
+mod dense;
 mod narrow;
 
 use std::sync::Arc;
@@ -39,13 +38,18 @@ impl Matrix {
         Ok(Self::Quantized(Arc::new(Quantized { blocks, product })))
     }
 
+    /// The same matrix, multiplied with long inputs in its own dtype where the CPU can.
+    pub(crate) fn rounding(self) -> Self {
+        match self {
+            Self::Narrow(narrow) => Self::Narrow(narrow.rounding()),
+            other => other,
+        }
+    }
+
     /// `x Wᵀ`: `[tokens, columns]` to `[tokens, rows]`.
     pub(crate) fn product(&self, x: &Tensor) -> Result<Tensor> {
         Ok(match self {
-            Self::Dense(weight) => match few::product(x, weight)? {
-                Some(product) => product,
-                None => x.matmul(&weight.t()?)?,
-            },
+            Self::Dense(weight) => dense::product(x, weight)?,
             Self::Narrow(weight) => weight.product(x)?,
             Self::Quantized(weight) => weight.product.forward(&x.contiguous()?)?,
         })

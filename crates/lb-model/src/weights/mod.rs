@@ -24,6 +24,8 @@ pub(crate) struct Weights {
     /// What matrices of safetensors are kept in, if it is not what is computed in.
     narrow: Option<DType>,
     compute: DType,
+    /// Whether bf16 was asked for, so that long inputs may be rounded to it as well.
+    round: bool,
     device: Device,
 }
 
@@ -34,7 +36,8 @@ enum Store {
 
 impl Weights {
     /// Opens the files. `dtype` is that of matrices and caches. `None` means on the CPU: matrices in bf16 where the files
-    /// are, which is the fastest there, else f32, and caches in f32; elsewhere: what the checkpoint is stored in.
+    /// are, which is the fastest there, else f32, and caches in f32; elsewhere: what the checkpoint is stored in. Sums are
+    /// in f32 on the CPU, and products too, but where bf16 was asked for: then long inputs are rounded to it.
     pub(crate) fn open(source: &Source, dtype: Option<DType>, device: &Device) -> Result<Self> {
         let store = match source {
             Source::Gguf(file) => Store::Gguf(Blocks::new(file)?),
@@ -52,7 +55,8 @@ impl Weights {
         let compute = if cpu || quantised { DType::F32 } else { cache };
         let narrow =
             dtype.or(stored.filter(|stored| *stored == DType::BF16)).filter(|dtype| *dtype != compute);
-        Ok(Self { store, dtype: cache, narrow: narrow.filter(|_| cpu), compute, device: device.clone() })
+        let (narrow, round) = (narrow.filter(|_| cpu), dtype == Some(DType::BF16));
+        Ok(Self { store, dtype: cache, narrow, compute, round, device: device.clone() })
     }
 
     /// What caches are stored in.
@@ -82,12 +86,13 @@ impl Weights {
     /// # Errors
     /// Those of [`vector`](Self::vector).
     pub(crate) fn matrix(&mut self, name: &str, rows: usize, columns: usize) -> Result<Matrix> {
-        match &mut self.store {
+        let matrix = match &mut self.store {
             Store::Safetensors(shards) => {
-                shards.matrix(name, rows, columns, self.narrow, self.compute, &self.device)
+                shards.matrix(name, rows, columns, self.narrow, self.compute, &self.device)?
             }
-            Store::Gguf(blocks) => blocks.matrix(name, rows, columns, self.compute, &self.device),
-        }
+            Store::Gguf(blocks) => blocks.matrix(name, rows, columns, self.compute, &self.device)?,
+        };
+        Ok(if self.round { matrix.rounding() } else { matrix })
     }
 
     /// The projection `{prefix}.weight`, `[outputs, inputs]`, and `{prefix}.bias` if it has one.

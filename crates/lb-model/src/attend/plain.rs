@@ -1,34 +1,13 @@
-//! Softmax attention over the chunks of caches.
-//!
-//! Keys and values are read where they lie: chunks are never joined, the small score matrices are. Forks of one cache
-//! have their first chunks in common. There the queries of all of them are rows of one product, so that a prefix is
-//! read once for all, and once more for the values. Where heads have different counts of slots, each head attends to
-//! its own rows.
+//! Attention by tensor operations, on any device.
 
 use candle_core::{DType, Device, Tensor};
 
+use super::{Asker, in_common, same_start};
 use crate::Result;
 use crate::cache::Chunk;
 
-/// One sequence's part in an attention.
-#[derive(Debug, Clone)]
-pub(crate) struct Asker {
-    /// `[kv_heads, group_size * tokens, d]`.
-    pub(crate) q: Tensor,
-    /// What it attends to. With a mask the last one is the tokens themselves; without, there is one token and it sees
-    /// everything.
-    pub(crate) chunks: Vec<Chunk>,
-    /// `[tokens, tokens]`, see [`causal_mask`](crate::pass::causal_mask).
-    pub(crate) mask: Option<Tensor>,
-}
-
-/// `softmax(q Kᵀ/√d + bias + causal mask) V` of each sequence over the concatenation of its chunks, softmax in f32; each
-/// result is like its `q`.
+/// The attention of each sequence.
 pub(crate) fn attend(askers: &[Asker]) -> Result<Vec<Tensor>> {
-    #[cfg(feature = "flash-attn")]
-    if let Some(attended) = crate::flash::attend(askers)? {
-        return Ok(attended);
-    }
     let mut out: Vec<Option<Tensor>> = vec![None; askers.len()];
     for family in families(askers) {
         let (numbers, askers): (Vec<usize>, Vec<&Asker>) =
@@ -67,22 +46,6 @@ fn families(askers: &[Asker]) -> Vec<Vec<usize>> {
         }
     }
     families.into_iter().map(|(family, _)| family).collect()
-}
-
-fn same_start(a: &Asker, b: &Asker) -> bool {
-    a.chunks.first().zip(b.chunks.first()).is_some_and(|(a, b)| a.same(b))
-}
-
-/// How many chunks all have in common, from the first on; none for a sequence alone.
-fn in_common(askers: &[&Asker]) -> usize {
-    let Some((first, others)) = askers.split_first().filter(|(_, others)| !others.is_empty()) else {
-        return 0;
-    };
-    let alike = |index: &usize| {
-        let chunk = &first.chunks[*index];
-        others.iter().all(|other| other.chunks.get(*index).is_some_and(|c| c.same(chunk)))
-    };
-    (0..first.chunks.len()).take_while(alike).count()
 }
 
 fn attend_family(askers: &[&Asker]) -> Result<Vec<Tensor>> {
@@ -153,7 +116,7 @@ impl Asker {
     fn head(&self, head: usize) -> Result<Self> {
         let live = self.chunks.iter().filter(|chunk| chunk.head_slots(head) > 0);
         let chunks = live.map(|chunk| chunk.head(head)).collect::<Result<Vec<_>>>()?;
-        Ok(Self { q: self.q.narrow(0, head, 1)?, chunks, mask: self.mask.clone() })
+        Ok(Self { q: self.q.narrow(0, head, 1)?, chunks, mask: self.mask.clone(), watch: None })
     }
 }
 
@@ -217,85 +180,4 @@ fn joined(tensors: &[Tensor], dim: usize) -> Result<Tensor> {
 /// The CPU's matrix product takes strided rows, the GPU ones want them packed.
 fn rows_for_matmul(x: Tensor) -> Result<Tensor> {
     if matches!(x.device(), Device::Cpu) { Ok(x) } else { Ok(x.contiguous()?) }
-}
-
-#[cfg(test)]
-mod tests {
-    use candle_core::{DType, Device, Tensor};
-
-    use super::{Asker, attend, in_common};
-    use crate::Result;
-    use crate::cache::Chunk;
-
-    fn random(dims: &[usize]) -> Tensor {
-        Tensor::randn(0f32, 1.0, dims, &Device::Cpu).unwrap()
-    }
-
-    fn chunk(slots: usize) -> Chunk {
-        let (keys, values) = (random(&[1, 2, slots, 8]), random(&[1, 2, slots, 8]));
-        let bias = Some(random(&[2, slots]));
-        Chunk { keys, values, bias, counts: None, positions: slots, exact: true }
-    }
-
-    fn alone(q: &Tensor, chunks: &[Chunk]) -> Result<Tensor> {
-        Ok(attend(&[Asker { q: q.clone(), chunks: chunks.to_vec(), mask: None }])?.remove(0))
-    }
-
-    fn difference(a: &Tensor, b: &Tensor) -> Result<f32> {
-        Ok((a - b)?.abs()?.max_all()?.to_scalar::<f32>()?)
-    }
-
-    /// Joined or in chunks, with and without biases, attention is the same.
-    #[test]
-    fn chunks_attend_like_their_concatenation() -> Result<()> {
-        let (q, whole) = (random(&[2, 6, 8]), chunk(20));
-        let parts = [whole.narrow(0, 1)?, whole.narrow(1, 12)?, whole.narrow(13, 4)?, whole.narrow(17, 3)?];
-        assert!(difference(&alone(&q, std::slice::from_ref(&whole))?, &alone(&q, &parts)?)? < 1e-6);
-        let zero = Tensor::zeros((2, 20), DType::F32, &Device::Cpu)?;
-        let zero = Chunk { bias: Some(zero), ..whole.clone() };
-        let none = Chunk { bias: None, ..whole };
-        assert!(difference(&alone(&q, &[zero])?, &alone(&q, &[none])?)? == 0.0);
-        Ok(())
-    }
-
-    /// Two families and a sequence alone; own parts of different lengths, numbers of rows and of chunks.
-    #[test]
-    fn together_is_as_alone() -> Result<()> {
-        let (a, b, c) = (chunk(30), chunk(7), chunk(12));
-        let lists = [
-            vec![a.clone(), b.clone(), chunk(1)],
-            vec![c.clone(), chunk(5)],
-            vec![a.clone(), b.clone(), chunk(3), chunk(4)],
-            vec![chunk(9)],
-            vec![a.clone(), b.clone(), chunk(2)],
-            vec![c, chunk(6)],
-        ];
-        let askers: Vec<Asker> = lists
-            .into_iter()
-            .zip([2, 4, 6, 2, 2, 8])
-            .map(|(chunks, rows)| Asker { q: random(&[2, rows, 8]), chunks, mask: None })
-            .collect();
-        assert_eq!(in_common(&[&askers[0], &askers[2], &askers[4]]), 2);
-        assert_eq!(in_common(&[&askers[0], &askers[1]]), 0);
-        assert_eq!(in_common(&[&askers[3]]), 0);
-        let together = attend(&askers)?;
-        assert_eq!(together.len(), askers.len());
-        for (asker, together) in askers.iter().zip(&together) {
-            assert_eq!(asker.q.dims(), together.dims());
-            assert!(difference(&alone(&asker.q, &asker.chunks)?, together)? < 1e-6);
-        }
-        Ok(())
-    }
-
-    /// The same keys under another bias, or another view of them, are not the same slots.
-    #[test]
-    fn only_the_same_slots_are_shared() -> Result<()> {
-        let a = chunk(30);
-        assert!(a.same(&a.clone()) && a.narrow(0, 9)?.same(&a.narrow(0, 9)?));
-        assert!(!a.same(&Chunk { bias: None, ..a.clone() }));
-        assert!(!a.same(&Chunk { bias: Some(random(&[2, 30])), ..a.clone() }));
-        assert!(!a.same(&Chunk { values: random(&[1, 2, 30, 8]), ..a.clone() }));
-        assert!(!a.same(&a.narrow(0, 29)?) && !a.narrow(0, 9)?.same(&a.narrow(1, 9)?));
-        Ok(())
-    }
 }

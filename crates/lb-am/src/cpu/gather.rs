@@ -1,76 +1,21 @@
-//! Tensors of the CPU as the slices that kernels read.
+//! Kept rows of a cache, and heads of numbers put together.
 
-use std::ops::Deref;
-
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor, WithDType};
+use candle_core::{DType, Device, Tensor, WithDType};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kept::Kept;
-use crate::kernel::Numbers;
-
-/// A tensor `[heads, rows, columns]` whose heads are contiguous, and may lie apart.
-pub(crate) struct Plain(Tensor);
-
-/// The same, held for reading.
-pub(crate) struct Held<'a> {
-    storage: Box<dyn Deref<Target = Storage> + Sync + 'a>,
-    start: usize,
-    head_step: usize,
-    head_len: usize,
-}
-
-impl Plain {
-    /// Copies only what has holes within a head.
-    pub(crate) fn new(tensor: &Tensor) -> Result<Self> {
-        let (_, _, columns) = tensor.dims3()?;
-        let whole = matches!(tensor.stride(), &[_, row, 1] if row == columns);
-        Ok(Self(if whole { tensor.clone() } else { tensor.contiguous()? }))
-    }
-
-    /// Writers wait until it is dropped.
-    pub(crate) fn hold(&self) -> Result<Held<'_>> {
-        let (storage, layout) = self.0.storage_and_layout();
-        let (_, rows, columns) = layout.shape().dims3()?;
-        Ok(Held {
-            storage: Box::new(storage),
-            start: layout.start_offset(),
-            head_step: layout.stride()[0],
-            head_len: rows * columns,
-        })
-    }
-}
-
-impl Held<'_> {
-    /// The numbers of one head.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Tensor`] off the CPU, and for a dtype that no cache has.
-    pub(crate) fn head(&self, head: usize) -> Result<Numbers<'_>> {
-        let start = self.start + head * self.head_step;
-        let range = start..start + self.head_len;
-        let Storage::Cpu(storage) = &**self.storage else {
-            return Err(Error::Tensor(candle_core::Error::Msg("not on the CPU".into())));
-        };
-        Ok(match storage {
-            CpuStorage::F32(x) => Numbers::F32(&x[range]),
-            CpuStorage::BF16(x) => Numbers::Bf16(&x[range]),
-            CpuStorage::F16(x) => Numbers::F16(&x[range]),
-            _ => return Err(Error::Tensor(candle_core::Error::Msg("not a dtype of caches".into()))),
-        })
-    }
-}
+use crate::kernel::{Held, Numbers, packed_heads};
 
 /// The kept rows of `[heads, rows, columns]`, copied bit for bit; zeros fill up a head that keeps fewer than another.
 pub(crate) fn gather(tensor: &Tensor, kept: &Kept) -> Result<Tensor> {
     let (heads, _, columns) = tensor.dims3()?;
-    let plain = Plain::new(tensor)?;
-    let held = plain.hold()?;
+    let tensor = packed_heads(tensor)?;
+    let held = Held::new(&[&tensor])?;
     let t = kept.max_len();
-    let numbers = (0..heads).map(|head| held.head(head)).collect::<Result<Vec<_>>>()?;
+    let numbers = (0..heads).map(|head| held.head(0, head)).collect::<Result<Vec<_>>>()?;
     let shape = (heads, t, columns);
     Ok(match numbers[0] {
         Numbers::F32(_) => rows::<f32>(&numbers, kept, shape)?,

@@ -1,0 +1,96 @@
+//! Tensors of the CPU as the slices that kernels read.
+
+use std::ops::{Deref, Range};
+
+use candle_core::{CpuStorage, Storage, Tensor};
+
+use super::Numbers;
+use crate::error::{Error, Result};
+
+/// Tensors `[heads, rows, columns]`, held for reading: writers wait until this is dropped.
+///
+/// The rows of a head must lie behind one another; heads may lie apart, as in a view of the first slots of a cache.
+pub struct Held<'a> {
+    storages: Vec<Box<dyn Deref<Target = Storage> + Sync + 'a>>,
+    places: Vec<Place>,
+}
+
+/// Where a tensor's numbers are.
+struct Place {
+    storage: usize,
+    start: usize,
+    head_step: usize,
+    head_len: usize,
+}
+
+impl<'a> Held<'a> {
+    /// Holds tensors. One that others share memory with is locked once, so that no writer can come in between.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tensor`] for another rank and for rows that do not lie behind one another.
+    pub fn new(tensors: &[&'a Tensor]) -> Result<Self> {
+        // One lock at a time while looking for what is shared.
+        let address = |tensor: &Tensor| std::ptr::from_ref(&*tensor.storage_and_layout().0).addr();
+        let mut addresses = Vec::new();
+        let mut held = Self { storages: Vec::new(), places: Vec::new() };
+        let mut owners: Vec<&'a Tensor> = Vec::new();
+        for tensor in tensors {
+            let own = address(tensor);
+            let storage = addresses.iter().position(|other| *other == own).unwrap_or_else(|| {
+                addresses.push(own);
+                owners.push(tensor);
+                owners.len() - 1
+            });
+            let (_, rows, columns) = tensor.dims3()?;
+            let &[head_step, row_step, column_step] = tensor.stride() else {
+                return Err(Error::Tensor(candle_core::Error::Msg("not three dimensions".into())));
+            };
+            let packed = (row_step == columns || rows == 1) && (column_step == 1 || columns == 1);
+            if !packed {
+                return Err(Error::Tensor(candle_core::Error::Msg("rows of a head lie apart".into())));
+            }
+            let (start, head_len) = (tensor.layout().start_offset(), rows * columns);
+            held.places.push(Place { storage, start, head_step, head_len });
+        }
+        for owner in owners {
+            held.storages.push(Box::new(owner.storage_and_layout().0));
+        }
+        Ok(held)
+    }
+
+    /// The numbers of one head of the tensor at `index`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tensor`] off the CPU, and for a dtype that no cache has.
+    pub fn head(&self, index: usize, head: usize) -> Result<Numbers<'_>> {
+        let place = &self.places[index];
+        let start = place.start + head * place.head_step;
+        numbers(&self.storages[place.storage], start..start + place.head_len)
+    }
+}
+
+fn numbers(storage: &Storage, range: Range<usize>) -> Result<Numbers<'_>> {
+    let Storage::Cpu(storage) = storage else {
+        return Err(Error::Tensor(candle_core::Error::Msg("not on the CPU".into())));
+    };
+    Ok(match storage {
+        CpuStorage::F32(x) => Numbers::F32(&x[range]),
+        CpuStorage::BF16(x) => Numbers::Bf16(&x[range]),
+        CpuStorage::F16(x) => Numbers::F16(&x[range]),
+        _ => return Err(Error::Tensor(candle_core::Error::Msg("not a dtype of caches".into()))),
+    })
+}
+
+/// The tensor itself where [`Held`] can hold it, else a copy.
+///
+/// # Errors
+///
+/// [`Error::Tensor`] where it is not three-dimensional or cannot be copied.
+pub fn packed_heads(tensor: &Tensor) -> Result<Tensor> {
+    let (_, rows, columns) = tensor.dims3()?;
+    let &[_, row_step, column_step] = tensor.stride() else { return Ok(tensor.contiguous()?) };
+    let packed = (row_step == columns || rows == 1) && (column_step == 1 || columns == 1);
+    Ok(if packed { tensor.clone() } else { tensor.contiguous()? })
+}

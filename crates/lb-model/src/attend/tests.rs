@@ -1,0 +1,152 @@
+//! Every way to attend against the others.
+
+use std::cell::RefCell;
+
+use candle_core::{DType, Device, Tensor};
+
+use lb_am::{Compaction, Compactor, LayerKv, ScoreAgg};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::{Asker, Watching, attend, in_common, plain};
+use crate::Result;
+use crate::cache::Chunk;
+use crate::pass::causal_mask;
+use crate::queries::normal;
+
+/// Normal numbers, the same in every run of a test: the bounds are near what rounding does.
+fn random(dims: &[usize]) -> Tensor {
+    thread_local!(static RNG: RefCell<ChaCha8Rng> = RefCell::new(ChaCha8Rng::seed_from_u64(1)));
+    let numbers = RNG.with_borrow_mut(|rng| normal(rng, dims.iter().product()));
+    Tensor::from_vec(numbers, dims, &Device::Cpu).unwrap()
+}
+
+fn chunk(slots: usize) -> Chunk {
+    let (keys, values) = (random(&[1, 2, slots, 8]), random(&[1, 2, slots, 8]));
+    let bias = Some(random(&[2, slots]));
+    Chunk { keys, values, bias, counts: None, positions: slots, exact: true }
+}
+
+fn alone(q: &Tensor, chunks: &[Chunk]) -> Result<Tensor> {
+    Ok(attend(&[Asker { q: q.clone(), chunks: chunks.to_vec(), mask: None, watch: None }])?.remove(0).out)
+}
+
+fn difference(a: &Tensor, b: &Tensor) -> Result<f32> {
+    Ok((a - b)?.abs()?.max_all()?.to_scalar::<f32>()?)
+}
+
+/// Joined or in chunks, with and without biases, attention is the same.
+#[test]
+fn chunks_attend_like_their_concatenation() -> Result<()> {
+    let (q, whole) = (random(&[2, 6, 8]), chunk(20));
+    let parts = [whole.narrow(0, 1)?, whole.narrow(1, 12)?, whole.narrow(13, 4)?, whole.narrow(17, 3)?];
+    assert!(difference(&alone(&q, std::slice::from_ref(&whole))?, &alone(&q, &parts)?)? < 1e-6);
+    let zero = Tensor::zeros((2, 20), DType::F32, &Device::Cpu)?;
+    let zero = Chunk { bias: Some(zero), ..whole.clone() };
+    let none = Chunk { bias: None, ..whole };
+    assert!(difference(&alone(&q, &[zero])?, &alone(&q, &[none])?)? == 0.0);
+    Ok(())
+}
+
+/// Two families and a sequence alone; own parts of different lengths, numbers of rows and of chunks.
+#[test]
+fn together_is_as_alone() -> Result<()> {
+    let (a, b, c) = (chunk(30), chunk(7), chunk(12));
+    let lists = [
+        vec![a.clone(), b.clone(), chunk(1)],
+        vec![c.clone(), chunk(5)],
+        vec![a.clone(), b.clone(), chunk(3), chunk(4)],
+        vec![chunk(9)],
+        vec![a.clone(), b.clone(), chunk(2)],
+        vec![c, chunk(6)],
+    ];
+    let askers: Vec<Asker> = lists
+        .into_iter()
+        .zip([2, 4, 6, 2, 2, 8])
+        .map(|(chunks, rows)| Asker { q: random(&[2, rows, 8]), chunks, mask: None, watch: None })
+        .collect();
+    assert_eq!(in_common(&[&askers[0], &askers[2], &askers[4]]), 2);
+    assert_eq!(in_common(&[&askers[0], &askers[1]]), 0);
+    assert_eq!(in_common(&[&askers[3]]), 0);
+    let together = attend(&askers)?;
+    assert_eq!(together.len(), askers.len());
+    let by_tensors = plain::attend(&askers)?;
+    for ((asker, together), by_tensors) in askers.iter().zip(&together).zip(&by_tensors) {
+        assert_eq!(asker.q.dims(), together.out.dims());
+        assert!(difference(&alone(&asker.q, &asker.chunks)?, &together.out)? < 1e-6);
+        assert!(difference(by_tensors, &together.out)? < 2e-6);
+    }
+    Ok(())
+}
+
+/// Relative to values of about 1: sums in another order, and rounding to bf16 where long inputs meet a bf16 cache.
+const EXACT: f32 = 5e-6;
+const ROUNDED: f32 = 2e-2;
+
+/// One token and many, with a causal mask, over chunks with and without biases, even and ragged, in every dtype.
+#[test]
+fn kernels_attend_like_tensor_operations() -> Result<()> {
+    for (tokens, dim) in [(1, 8), (1, 64), (3, 12), (20, 64), (49, 16), (130, 64)] {
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            for ragged in [false, true] {
+                let narrow = |dims: &[usize]| random(dims).to_dtype(dtype);
+                let even = |slots: usize, biased: bool| -> Result<Chunk> {
+                    let bias = biased.then(|| random(&[2, slots]));
+                    let (keys, values) = (narrow(&[1, 2, slots, dim])?, narrow(&[1, 2, slots, dim])?);
+                    Ok(Chunk { keys, values, bias, counts: None, positions: slots, exact: true })
+                };
+                let mut chunks = vec![even(150, true)?, even(tokens, false)?];
+                if ragged {
+                    chunks[0] = Chunk {
+                        keys: narrow(&[1, 1, 70, dim])?,
+                        values: narrow(&[1, 1, 70, dim])?,
+                        bias: Some(random(&[1, 70])),
+                        counts: Some([0, 70].into()),
+                        positions: 150,
+                        exact: false,
+                    };
+                }
+                let mask = causal_mask(tokens, &Device::Cpu)?;
+                let asker = Asker { q: random(&[2, 3 * tokens, dim]), chunks, mask, watch: None };
+                let want = plain::attend(std::slice::from_ref(&asker))?.remove(0);
+                let far = difference(&attend(&[asker])?.remove(0).out, &want)?;
+                let bound = if dtype == DType::BF16 && tokens > 48 { ROUNDED } else { EXACT };
+                assert!(far <= bound, "{tokens} tokens, width {dim}, {dtype:?}, ragged {ragged}: {far:e}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is noted on the way is what a compaction would have seen in a pass of its own.
+#[test]
+fn what_is_noted_is_what_a_compaction_sees() -> Result<()> {
+    for tokens in [1, 5, 60] {
+        let (trajectory, own) = (chunk(200), chunk(tokens));
+        let q = random(&[2, 3 * tokens, 8]);
+        let (chunks, mask) = (vec![trajectory.clone(), own], causal_mask(tokens, &Device::Cpu)?);
+        let watch = Some(Watching { chunks: 1, score: ScoreAgg::Mean });
+        let noted = attend(&[Asker { q: q.clone(), chunks, mask, watch }])?.remove(0).observed.expect("watched");
+        let layer = LayerKv::new(trajectory.keys.squeeze(0)?, trajectory.values.squeeze(0)?, trajectory.bias)?;
+        let config = Compaction::keep_ratio(0.2);
+        let (layers, queries, noted) = ([layer], [q], [noted]);
+        let compactor = Compactor::new(&layers, &queries, &config);
+        let (own, given) = (compactor.run()?, compactor.observed(&noted).run()?);
+        assert_eq!(own.layers[0].kept, given.layers[0].kept);
+        assert!(difference(&own.layers[0].values, &given.layers[0].values)? < 1e-5);
+        assert!(difference(&own.layers[0].bias, &given.layers[0].bias)? < 1e-5);
+    }
+    Ok(())
+}
+
+/// The same keys under another bias, or another view of them, are not the same slots.
+#[test]
+fn only_the_same_slots_are_shared() -> Result<()> {
+    let a = chunk(30);
+    assert!(a.same(&a.clone()) && a.narrow(0, 9)?.same(&a.narrow(0, 9)?));
+    assert!(!a.same(&Chunk { bias: None, ..a.clone() }));
+    assert!(!a.same(&Chunk { bias: Some(random(&[2, 30])), ..a.clone() }));
+    assert!(!a.same(&Chunk { values: random(&[1, 2, 30, 8]), ..a.clone() }));
+    assert!(!a.same(&a.narrow(0, 29)?) && !a.narrow(0, 9)?.same(&a.narrow(1, 9)?));
+    Ok(())
+}
