@@ -3,7 +3,6 @@
 //!
 //! `cargo run --release --example overhead -- --shape qwen3-4b --seq-len 16384`
 
-use std::collections::HashMap;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -57,9 +56,8 @@ fn run(args: &Args) -> Result<()> {
         write_file(path, format!("{}\n", serde_json::to_string_pretty(&report)?).as_bytes())?;
     }
     if let Some(path) = &args.write_tensors {
-        let config = serde_json::to_string(&args.config.compaction(&args.config.selections[0]))?;
         let named: Vec<_> = report.batched.iter().map(|b| b.name().to_owned()).zip(&compacted).collect();
-        write_tensors(path, &scene, &named, HashMap::from([("config".to_owned(), config)]))?;
+        write_tensors(path, &scene, &named, &args.config.compaction(&args.config.selections[0]))?;
     }
     match write!(std::io::stdout(), "{report}") {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use candle_core::{DType, Device};
-use lb_model::{Checkpoint, Decoder, PrefillOptions};
+use lb_model::{Checkpoint, Decoder, KvCache, PrefillOptions};
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{RandomCheckpoint, VOCAB};
@@ -13,6 +13,8 @@ use crate::{Error, Result};
 
 /// Depths at which a sampled prefill reads a chunk.
 const DEPTHS: usize = 5;
+/// Times that each is read; the shortest counts.
+const ROUNDS: usize = 2;
 
 /// How much of a prefill is run; the rest is estimated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -105,12 +107,20 @@ fn sampled(model: &Decoder, shape: &Shape, seq_len: usize, chunk: usize) -> Resu
     if full_chunks < DEPTHS {
         return Ok((whole(model, seq_len)?, Vec::new()));
     }
-    let depths: Vec<usize> =
-        (0..DEPTHS).map(|index| (full_chunks - 1) * index / (DEPTHS - 1) * chunk).collect();
-    let samples = depths
-        .iter()
-        .map(|depth| Ok((*depth, chunk_at(model, shape, *depth, chunk)?)))
-        .collect::<Result<Vec<_>>>()?;
+    let depths = (0..DEPTHS).map(|index| (full_chunks - 1) * index / (DEPTHS - 1) * chunk);
+    let mut caches =
+        depths.map(|depth| Ok((depth, cache_of(model, shape, depth)?))).collect::<Result<Vec<_>>>()?;
+    let mut samples: Vec<(usize, f64)> = caches.iter().map(|(depth, _)| (*depth, f64::INFINITY)).collect();
+    // Every depth in turn, so that a disturbance does not fall on all measurements of one.
+    for _ in 0..ROUNDS {
+        for ((depth, cache), (_, least)) in caches.iter_mut().zip(&mut samples) {
+            let begin = Instant::now();
+            model.forward(&tokens(chunk), cache)?;
+            model.device().synchronize()?;
+            *least = least.min(begin.elapsed().as_secs_f64());
+            cache.truncate(*depth)?;
+        }
+    }
     let points: Vec<(f64, f64)> = samples.iter().map(|(depth, time)| (*depth as f64, *time)).collect();
     let (base, slope) = line(&points);
     let chunks: f64 = (0..full_chunks).map(|index| base + slope * (index * chunk) as f64).sum();
@@ -119,30 +129,15 @@ fn sampled(model: &Decoder, shape: &Shape, seq_len: usize, chunk: usize) -> Resu
     Ok((chunks + rest * (base + slope * (full_chunks * chunk) as f64), samples))
 }
 
-/// The better of two chunks read behind `depth` random positions.
-fn chunk_at(model: &Decoder, shape: &Shape, depth: usize, chunk: usize) -> Result<f64> {
+/// A cache of `depth` random positions.
+fn cache_of(model: &Decoder, shape: &Shape, depth: usize) -> Result<KvCache> {
     let mut cache = model.new_cache();
     if depth > 0 {
-        let scene = SceneConfig {
-            shape: shape.clone(),
-            layers: 1,
-            seq_len: depth,
-            task_tokens: 1,
-            dtype: model.dtype(),
-            seed: 0,
-        };
+        let (shape, dtype) = (shape.clone(), model.dtype());
+        let scene = SceneConfig { shape, layers: 1, seq_len: depth, task_tokens: 1, dtype, seed: 0 };
         cache.append_layers(&scene.build(model.device())?.layers, depth)?;
     }
-    let tokens = tokens(chunk);
-    let mut least = f64::INFINITY;
-    for _ in 0..2 {
-        let begin = Instant::now();
-        model.forward(&tokens, &mut cache)?;
-        model.device().synchronize()?;
-        least = least.min(begin.elapsed().as_secs_f64());
-        cache.truncate(depth)?;
-    }
-    Ok(least)
+    Ok(cache)
 }
 
 /// Intercept and slope of the least squares line.

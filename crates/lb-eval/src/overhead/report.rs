@@ -211,56 +211,29 @@ impl fmt::Display for OverheadReport {
         let Self { shape, layers, seq_len, task_tokens, n_queries, dtype, device, threads, runs, .. } = self;
         writeln!(
             f,
-            "{shape}: {layers} of {} layers, {seq_len} positions, {task_tokens} task tokens \
-             ({n_queries} queries a KV head), keep ratio {}, {dtype} on {device}, {threads} threads, median (range) of {runs}",
+            "{shape}: {layers} of {} layers, {seq_len} positions, {task_tokens} task tokens ({n_queries} queries a KV head), \
+             keep ratio {}, {dtype} on {device}, {threads} threads, median (range) of {runs}",
             shape.layers, self.keep_ratio
         )?;
         writeln!(f, "{}", self.table())?;
         self.memory(f)?;
         for baseline in &self.baselines {
             let Stats { median, min, max } = baseline.ratio;
-            let name = name(baseline.fit);
-            writeln!(
-                f,
-                "{name}: {median:.1}x ({min:.1} to {max:.1}) the time, scaled from {} layers",
-                baseline.layers_measured
-            )?;
+            let (name, layers) = (name(baseline.fit), baseline.layers_measured);
+            writeln!(f, "{name}: {median:.1}x ({min:.1} to {max:.1}) the time, scaled from {layers} layers")?;
         }
-        if let (Some(prefill), Some(share)) = (&self.prefill, self.share_of_prefill()) {
-            let how = match prefill.effort {
-                PrefillEffort::Sampled if !prefill.samples.is_empty() => {
-                    "estimated from chunks of one layer at several depths"
-                }
-                PrefillEffort::Full => "measured, all layers",
-                _ => "estimated from one layer, measured whole",
-            };
-            let (seconds, gflops) = (prefill.seconds, prefill.linear_gflops);
-            writeln!(
-                f,
-                "prefill of {seq_len} tokens: {seconds:.1} s ({how}; {gflops:.0} GFLOP/s of linear maps); \
-                 compaction of all {} layers is {:.2} % of it",
-                shape.layers,
-                100.0 * share
-            )?;
-        }
+        self.prefill(f)?;
         for peak in &self.peaks {
             write!(f, "matrix product of {} in {}: {:.0} GFLOP/s", peak.by, peak.dtype, peak.gflops)?;
             for batched in &self.batched {
-                let share = 100.0 * self.share_of_peak(batched, peak);
-                write!(f, "; {} reaches {share:.0} % of it", batched.name())?;
+                write!(f, "; {} reaches {:.0} %", batched.name(), 100.0 * self.share_of_peak(batched, peak))?;
             }
             writeln!(f)?;
         }
-        if let Some(scaling) = &self.scaling {
-            let points: Vec<String> =
-                scaling.points.iter().map(|(len, stats)| format!("{len}: {}", ms(stats.median))).collect();
-            writeln!(
-                f,
-                "{} layers by length, ms: {}; time ~ S^{:.3}",
-                scaling.layers,
-                points.join(", "),
-                scaling.exponent
-            )?;
+        if let Some(Scaling { layers, points, exponent }) = &self.scaling {
+            let points = points.iter().map(|(len, stats)| format!("{len}: {}", ms(stats.median)));
+            let points = points.collect::<Vec<_>>().join(", ");
+            writeln!(f, "{layers} layers by length, ms: {points}; time ~ S^{exponent:.3}")?;
         }
         Ok(())
     }
@@ -286,6 +259,22 @@ impl OverheadReport {
             add(name(baseline.fit), &baseline.seconds, None);
         }
         table
+    }
+
+    fn prefill(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Some(prefill), Some(share)) = (&self.prefill, self.share_of_prefill()) else { return Ok(()) };
+        let how = match prefill.effort {
+            PrefillEffort::Full => "measured, all layers",
+            _ if prefill.samples.is_empty() => "estimated from one layer, measured whole",
+            _ => "estimated from chunks of one layer at several depths",
+        };
+        let (seconds, gflops, share) = (prefill.seconds, prefill.linear_gflops, 100.0 * share);
+        writeln!(
+            f,
+            "prefill of {} tokens: {seconds:.1} s ({how}; {gflops:.0} GFLOP/s of linear maps); \
+             compaction of all {} layers is {share:.2} % of it",
+            prefill.seq_len, prefill.layers
+        )
     }
 
     fn memory(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -16,6 +16,8 @@ const ASKED: usize = 4;
 /// Standard deviation of a topic's direction, and of what a key or a value adds to it.
 const CENTRE: f32 = 0.6;
 const SPREAD: f32 = 0.8;
+/// How strongly a query points to its topic.
+const AIM: f32 = 0.9;
 /// The largest cache that is made.
 const MOST_BYTES: usize = 16 << 30;
 
@@ -116,7 +118,7 @@ impl SceneConfig {
             let centre = centre(noise, 0, head, asked);
             let own = noise.part(5).part(row);
             for (index, out) in out.iter_mut().enumerate() {
-                *out = CENTRE * centre.normal(index) + own.normal(index);
+                *out = AIM * centre.normal(index) + own.normal(index);
             }
         })
     }

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use lb_am::Compacted;
+use lb_am::{Compacted, Compaction};
+use serde_json::json;
 
 use super::scene::Scene;
 use crate::report::temporary_beside;
@@ -20,7 +21,7 @@ use crate::{Error, Result};
 /// | `NAME.beta.i` | `[kv_heads, kept_len]`, f32 |
 /// | `NAME.values.i` | `[kv_heads, kept_len, head_dim]` |
 ///
-/// for each named compaction. `about` becomes the file's metadata.
+/// for each named compaction. `config` is in the metadata, as JSON; the selection is the name's matter.
 ///
 /// # Errors
 /// [`Error::Io`] naming the file; [`Error::Tensor`] where heads keep different counts.
@@ -28,8 +29,9 @@ pub fn write_tensors(
     path: &Path,
     scene: &Scene,
     compactions: &[(String, &Compacted)],
-    about: HashMap<String, String>,
+    config: &Compaction,
 ) -> Result<()> {
+    let about = HashMap::from([("config".to_owned(), json!(config).to_string())]);
     let mut tensors = Vec::new();
     for (index, (layer, queries)) in scene.layers.iter().zip(&scene.queries).enumerate() {
         tensors.push((format!("keys.{index}"), layer.keys.clone()));

@@ -67,7 +67,7 @@ fn least_squares(phi: &Tensor, missing: &Tensor) -> Result<Tensor> {
     for i in 0..n {
         gram[i * n + i] += START_LAMBDA * trace / n as f64;
     }
-    let dual = solve(gram, n, missing)?;
+    let dual = solve(&gram, n, missing)?;
     Ok((phi.t()?.matmul(&dual)? + 1.0)?)
 }
 

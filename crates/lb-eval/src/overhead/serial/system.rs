@@ -10,6 +10,8 @@ use crate::Result;
 const LEAST_SQUARES_LAMBDA: f64 = 1e-6;
 /// Importance weights stay within this range.
 const OMEGA: (f64, f64) = (1e-2, 1e2);
+/// Added to the diagonal relative to its mean, one after another until a system can be factorised.
+const JITTER: [f64; 6] = [0.0, 1e-12, 1e-10, 1e-8, 1e-6, 1e-4];
 
 /// C2 `[t, d]` in f32 for attention X `[n, t]` and the full cache's output Y `[n, d]`.
 pub(super) fn refit(
@@ -36,38 +38,28 @@ pub(super) fn refit(
     let change = if n < t {
         let mut gram = wide(&softened.matmul(&x.t()?)?)?;
         (0..n).for_each(|i| gram[i * n + i] += scale);
-        softened.t()?.matmul(&solve(gram, n, &goal)?)?
+        softened.t()?.matmul(&solve(&gram, n, &goal)?)?
     } else {
         let mut gram = wide(&x.t()?.matmul(x)?)?;
         (0..t).for_each(|j| gram[j * t + j] += scale * omega(j));
-        solve(gram, t, &x.t()?.matmul(&goal)?)?
+        solve(&gram, t, &x.t()?.matmul(&goal)?)?
     };
     Ok((origin + change)?)
 }
 
 /// X of A X = B in f64 for a positive definite A of `size` rows; X like B `[size, columns]`.
-pub(super) fn solve(mut a: Vec<f64>, size: usize, b: &Tensor) -> Result<Tensor> {
+pub(super) fn solve(a: &[f64], size: usize, b: &Tensor) -> Result<Tensor> {
     let columns = b.dim(1)?;
     let mut x = wide(b)?;
-    // A = Uᵀ U, row by row of U, which replaces the upper triangle.
-    for k in 0..size {
-        let (done, rest) = a.split_at_mut((k + 1) * size);
-        let row = &mut done[k * size + k..];
-        let pivot = row[0];
-        if !(pivot > 0.0 && pivot.is_finite()) {
-            return Err(lb_am::Error::Singular { size, jitter: 0.0 }.into());
-        }
-        let root = pivot.sqrt();
-        row.iter_mut().for_each(|value| *value /= root);
-        for (i, other) in rest.chunks_exact_mut(size).enumerate() {
-            let factor = row[i + 1];
-            subtract(&mut other[k + 1 + i..], &row[i + 1..], factor);
-        }
-    }
+    let mean = (0..size).map(|i| a[i * size + i]).sum::<f64>() / size as f64;
+    let mut attempts = JITTER.iter().filter_map(|jitter| factorise(a.to_vec(), size, jitter * mean));
+    let Some(a) = attempts.next() else {
+        return Err(lb_am::Error::Singular { size, jitter: JITTER[JITTER.len() - 1] }.into());
+    };
     for k in 0..size {
         let (done, rest) = x.split_at_mut((k + 1) * columns);
         let solved = &mut done[k * columns..];
-        solved.iter_mut().for_each(|value| *value /= a[k * size + k]);
+        divide(solved, a[k * size + k]);
         for (i, other) in rest.chunks_exact_mut(columns).enumerate() {
             subtract(other, solved, a[k * size + k + 1 + i]);
         }
@@ -78,14 +70,40 @@ pub(super) fn solve(mut a: Vec<f64>, size: usize, b: &Tensor) -> Result<Tensor> 
         for (i, solved) in done.chunks_exact(columns).enumerate() {
             subtract(row, solved, a[k * size + k + 1 + i]);
         }
-        row.iter_mut().for_each(|value| *value /= a[k * size + k]);
+        divide(row, a[k * size + k]);
     }
     let x: Vec<f32> = x.into_iter().map(|value| value as f32).collect();
     Ok(Tensor::from_vec(x, (size, columns), b.device())?)
 }
 
+/// U with A + jitter I = Uᵀ U, row by row in the upper triangle; `None` where a pivot is not positive.
+fn factorise(mut a: Vec<f64>, size: usize, jitter: f64) -> Option<Vec<f64>> {
+    for k in 0..size {
+        let (done, rest) = a.split_at_mut((k + 1) * size);
+        let row = &mut done[k * size + k..];
+        // Rows above only subtract from the diagonal, so that jitter may as well come last.
+        let pivot = row[0] + jitter;
+        if !(pivot > 0.0 && pivot.is_finite()) {
+            return None;
+        }
+        row[0] = pivot;
+        divide(row, pivot.sqrt());
+        for (i, other) in rest.chunks_exact_mut(size).enumerate() {
+            let factor = row[i + 1];
+            subtract(&mut other[k + 1 + i..], &row[i + 1..], factor);
+        }
+    }
+    Some(a)
+}
+
 fn subtract(row: &mut [f64], other: &[f64], factor: f64) {
     for (a, b) in row.iter_mut().zip(other) {
         *a -= factor * b;
+    }
+}
+
+fn divide(row: &mut [f64], by: f64) {
+    for value in row {
+        *value /= by;
     }
 }
