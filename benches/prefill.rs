@@ -19,8 +19,8 @@ fn prefill(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("prefill/{}", dtype.as_str()));
         group.sample_size(10);
         group.throughput(Throughput::Elements(PROMPT as u64));
+        let worker = ours(&checkpoint, dtype);
         group.bench_function("ours", |b| {
-            let worker = ours(&checkpoint, dtype);
             let (model, options) = (worker.model(), PrefillOptions::default());
             b.iter_batched_ref(
                 || model.new_cache(),
@@ -28,8 +28,9 @@ fn prefill(c: &mut Criterion) {
                 BatchSize::PerIteration,
             );
         });
+        drop(worker);
+        let mut model = candle(&checkpoint, dtype);
         group.bench_function("candle", |b| {
-            let mut model = candle(&checkpoint, dtype);
             b.iter(|| {
                 model.clear_kv_cache();
                 step(&mut model, &prompt, 0)
