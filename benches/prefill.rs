@@ -5,7 +5,7 @@
 
 mod support;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use latent_briefing::model::PrefillOptions;
 use support::{DTYPES, candle, checkpoint, ours, step, tokens};
 
@@ -17,7 +17,7 @@ fn prefill(c: &mut Criterion) {
     for dtype in DTYPES {
         let checkpoint = checkpoint(dtype);
         let mut group = c.benchmark_group(format!("prefill/{}", dtype.as_str()));
-        group.sample_size(10);
+        group.sample_size(10).sampling_mode(SamplingMode::Flat);
         group.throughput(Throughput::Elements(PROMPT as u64));
         let worker = ours(&checkpoint, dtype);
         group.bench_function("ours", |b| {

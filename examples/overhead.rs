@@ -37,7 +37,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let causes = std::iter::successors(error.source(), |cause| cause.source());
-            let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+            let text = causes.fold(error.to_string(), |text, cause| match cause.to_string() {
+                said if text.ends_with(&said) => text,
+                new => format!("{text}: {new}"),
+            });
             eprintln!("overhead: {text}");
             ExitCode::FAILURE
         }

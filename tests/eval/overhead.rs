@@ -103,6 +103,7 @@ fn scenes_out_of_range_are_refused() {
         (SceneConfig { seq_len: 0, ..good.clone() }, "seq_len"),
         (SceneConfig { task_tokens: usize::MAX, ..good.clone() }, "task_tokens"),
         (SceneConfig { layers: 1 << 20, seq_len: 1 << 20, ..good.clone() }, "layers x seq_len"),
+        (SceneConfig { task_tokens: 1 << 24, ..good.clone() }, "task_tokens x seq_len"),
         (SceneConfig { dtype: DType::U8, ..good }, "dtype"),
     ];
     for (config, field) in wrong {
@@ -306,6 +307,9 @@ fn a_random_checkpoint_loads_and_its_prefill_is_timed() {
         Error::Config { .. },
         "layers"
     );
+    let huge: Shape = "1x1024x1024x1024".parse().unwrap();
+    let error = RandomCheckpoint::write(&huge, 1, DType::F32, 1).unwrap_err();
+    assert_error!(error, Error::Config { field: "shape", .. }, "16 GiB");
     let time = |seq_len, effort| time_prefill(&shape, seq_len, DType::F32, &Device::Cpu, effort);
     assert!(time(64, PrefillEffort::Skip).unwrap().is_none());
     assert_error!(time(0, PrefillEffort::Full).unwrap_err(), Error::Config { .. }, "seq_len");

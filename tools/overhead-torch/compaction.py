@@ -262,7 +262,7 @@ def main():
     parser.add_argument("--runs", type=int, default=3, help="compactions of each side in a round")
     parser.add_argument("--tile", type=int, help="elements of logits at once; default: the fastest of a few")
     parser.add_argument("--json", type=pathlib.Path)
-    parser.add_argument("flags", nargs="*", help="behind --: flags of the example (--shape, --seq-len, --dtype, ...)")
+    parser.add_argument("flags", nargs="*", help="behind --: flags of the example: --shape, --layers, --seq-len, --task-tokens, --keep-ratio, --dtype, --selection")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.set_grad_enabled(False)

@@ -17,6 +17,8 @@ use crate::{Error, Result};
 pub const VOCAB: usize = 320;
 /// The control token behind the bytes.
 const END: &str = "<|im_end|>";
+/// The largest checkpoint that is made.
+const MOST_BYTES: f64 = (16u64 << 30) as f64;
 /// Standard deviation of the weights, that of an untrained model.
 const STD: f32 = 0.02;
 
@@ -32,11 +34,16 @@ impl RandomCheckpoint {
     /// Writes `layers` layers of `shape` in `dtype` (f32, bf16 or f16), for `positions` positions.
     ///
     /// # Errors
-    /// [`Error::Config`] for another dtype and for no layers, [`Error::Io`] for a folder of temporary files that cannot
+    /// [`Error::Config`] for another dtype, no layers and weights above 16 GiB; [`Error::Io`] for a folder of temporary files that cannot
     /// be written to.
     pub fn write(shape: &Shape, layers: usize, dtype: DType, positions: usize) -> Result<Self> {
         if layers == 0 || layers > shape.layers {
             return Err(Error::config("layers", layers, "must be at least 1 and at most those of the shape"));
+        }
+        // The linear maps; all else is small beside them.
+        let bytes = shape.linear_flops() / 2.0 * (layers * dtype.size_in_bytes()) as f64;
+        if bytes > MOST_BYTES {
+            return Err(Error::config("shape", shape, "more than 16 GiB of weights; use fewer layers"));
         }
         let temporary = |source| Error::Io { path: std::env::temp_dir(), source };
         let checkpoint =

@@ -98,7 +98,7 @@ impl OverheadConfig {
         if self.runs == 0 || self.selections.is_empty() {
             return Err(Error::config("runs", self.runs, "must be at least 1, with a selection"));
         }
-        Ok(())
+        Ok(self.compaction(&self.selections[0]).validate()?)
     }
 }
 

@@ -20,6 +20,8 @@ const SPREAD: f32 = 0.8;
 const AIM: f32 = 0.9;
 /// The largest cache that is made.
 const MOST_BYTES: usize = 16 << 30;
+/// The most logits of a head, which the serial order holds several times over.
+const MOST_LOGITS: usize = 1 << 29;
 
 /// What a [`Scene`] is made from.
 #[derive(Clone, Debug)]
@@ -58,7 +60,7 @@ impl SceneConfig {
 
     /// Queries of a KV head.
     pub fn n_queries(&self) -> usize {
-        self.shape.group_size * self.task_tokens
+        self.shape.group_size.saturating_mul(self.task_tokens)
     }
 
     /// Makes cache and queries.
@@ -67,7 +69,8 @@ impl SceneConfig {
     /// softmax has peaks and a tail as on text; values follow the same topics.
     ///
     /// # Errors
-    /// [`Error::Config`] for a count of 0, another dtype and a cache above 16 GiB; [`Error::Tensor`] where the device
+    /// [`Error::Config`] for a count of 0, another dtype, a cache above 16 GiB and more than 2²⁹ logits a KV head;
+    /// [`Error::Tensor`] where the device
     /// has too little memory.
     pub fn build(&self, device: &Device) -> Result<Scene> {
         for (field, value) in
@@ -84,6 +87,11 @@ impl SceneConfig {
                 size,
                 "a cache of more than 16 GiB; use fewer layers",
             ));
+        }
+        if self.n_queries().saturating_mul(self.seq_len) > MOST_LOGITS {
+            let size = format!("{} x {}", self.task_tokens, self.seq_len);
+            let reason = "more than 2^29 logits a KV head; use fewer task tokens";
+            return Err(Error::config("task_tokens x seq_len", size, reason));
         }
         let mut scene = Scene { layers: Vec::new(), queries: Vec::new() };
         for index in 0..self.layers {
