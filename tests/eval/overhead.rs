@@ -322,6 +322,10 @@ fn a_random_checkpoint_loads_and_its_prefill_is_timed() {
     let chunks: f64 = sampled.samples.iter().map(|(_, seconds)| seconds).sum();
     // At each sampled depth the line differs from what was measured, but not in the sum over all of them.
     assert!(sampled.seconds > 3.0 * chunks && sampled.layers_measured == 1, "{sampled:?}");
+    // Linear maps of 98,304 operations a token and layer, attention of 256 a pair of positions before another, 3 layers.
+    let (linear, all) = (98_304.0 * 3.0 * 3000.0, 128.0 * 3.0 * 3000.0 * 3000.0);
+    assert!((sampled.linear_gflops * sampled.seconds * 1e9 / linear - 1.0).abs() < 1e-6, "{sampled:?}");
+    assert!((sampled.gflops * sampled.seconds * 1e9 / (linear + all) - 1.0).abs() < 1e-6, "{sampled:?}");
     let short = time(64, PrefillEffort::Sampled).unwrap().unwrap();
     assert!(short.samples.is_empty() && short.seconds > 0.0);
 }

@@ -34,8 +34,8 @@ impl RandomCheckpoint {
     /// Writes `layers` layers of `shape` in `dtype` (f32, bf16 or f16), for `positions` positions.
     ///
     /// # Errors
-    /// [`Error::Config`] for another dtype, no layers and weights above 16 GiB; [`Error::Io`] for a folder of temporary files that cannot
-    /// be written to.
+    /// [`Error::Config`] for another dtype, no layers and weights above 16 GiB; [`Error::Io`] for a folder of temporary
+    /// files that cannot be written to.
     pub fn write(shape: &Shape, layers: usize, dtype: DType, positions: usize) -> Result<Self> {
         if layers == 0 || layers > shape.layers {
             return Err(Error::config("layers", layers, "must be at least 1 and at most those of the shape"));

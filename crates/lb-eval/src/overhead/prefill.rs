@@ -50,6 +50,8 @@ pub struct PrefillTime {
     pub samples: Vec<(usize, f64)>,
     /// 10⁹ operations of the linear maps a second: what is left of a machine's speed with attention and all else in it.
     pub linear_gflops: f64,
+    /// The same with the products of causal attention counted too, which outweigh the linear maps of a small model at length.
+    pub gflops: f64,
 }
 
 /// Times the prefill of `seq_len` tokens of a model of random weights in `dtype`; `None` where it is to be skipped.
@@ -81,9 +83,22 @@ pub fn time_prefill(
     let seconds = measured * shape.layers as f64 / layers_measured as f64;
     let flops = shape.linear_flops() * (shape.layers * seq_len) as f64;
     let linear_gflops = flops / seconds / 1e9;
+    // Half of the scores of all queries and keys, and as much for the values.
+    let attention =
+        2.0 * (shape.query_heads() * shape.head_dim * shape.layers) as f64 * (seq_len as f64).powi(2);
+    let gflops = (flops + attention) / seconds / 1e9;
     let layers = shape.layers;
-    let time =
-        PrefillTime { seconds, effort, layers_measured, layers, seq_len, chunk, samples, linear_gflops };
+    let time = PrefillTime {
+        seconds,
+        effort,
+        layers_measured,
+        layers,
+        seq_len,
+        chunk,
+        samples,
+        linear_gflops,
+        gflops,
+    };
     Ok(Some(time))
 }
 

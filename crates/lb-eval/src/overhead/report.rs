@@ -268,10 +268,10 @@ impl OverheadReport {
             _ if prefill.samples.is_empty() => "estimated from one layer, measured whole",
             _ => "estimated from chunks of one layer at several depths",
         };
-        let (seconds, gflops, share) = (prefill.seconds, prefill.linear_gflops, 100.0 * share);
+        let (seconds, gflops, share) = (prefill.seconds, prefill.gflops, 100.0 * share);
         writeln!(
             f,
-            "prefill of {} tokens: {seconds:.1} s ({how}; {gflops:.0} GFLOP/s of linear maps); \
+            "prefill of {} tokens: {seconds:.1} s ({how}; {gflops:.0} GFLOP/s with attention); \
              compaction of all {} layers is {share:.2} % of it",
             prefill.seq_len, prefill.layers
         )
@@ -285,10 +285,11 @@ impl OverheadReport {
         match main.extra_bytes {
             Some(extra) => {
                 let extra = mib(extra);
+                let beyond = (extra - output).max(0.0);
+                let share = 100.0 * beyond / cache;
                 writeln!(
                     f,
-                    ", peak extra memory {extra:.0} MiB ({:.1} % of the cache)",
-                    100.0 * extra / cache
+                    ", peak extra memory {extra:.0} MiB, {beyond:.0} MiB of it ({share:.1} % of the cache) beyond the output"
                 )
             }
             None => writeln!(f, ", peak extra memory unknown on this system"),
