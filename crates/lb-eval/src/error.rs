@@ -95,6 +95,9 @@ pub enum Error {
         /// The KV head.
         head: usize,
     },
+    /// A model could not be loaded or run.
+    #[error(transparent)]
+    Model(#[from] lb_model::Error),
     /// A compaction failed.
     #[error(transparent)]
     Compaction(#[from] lb_am::Error),

@@ -2,9 +2,11 @@
 //!
 //! [`episodes`] makes logs and questions, [`trial`] answers them through every handoff, [`summary`] and [`report`]
 //! turn the rows into tables, each accuracy with its interval. [`tensor_job`] compacts caches that lie in files.
+//! [`overhead`] measures what a compaction costs.
 
 pub mod episodes;
 mod error;
+pub mod overhead;
 pub mod report;
 pub mod stats;
 pub mod study;
