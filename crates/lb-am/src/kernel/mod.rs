@@ -6,13 +6,21 @@
 mod attention;
 mod dots;
 mod exp;
+mod gated;
+mod heads;
 mod lines;
+mod narrow;
+mod norm;
 mod numbers;
 mod soften;
 mod tile;
 mod widen;
 
 pub use attention::{Question, ROWS, Scratch, Slots, Watch, Watched, attend};
+pub use gated::gate;
+pub use heads::Heads;
+pub use narrow::{to_bf16, to_f16};
+pub use norm::{Norm, add};
 pub use numbers::Numbers;
 
 /// What the fits of [`cpu`](crate::cpu) are made of.
