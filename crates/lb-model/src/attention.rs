@@ -102,7 +102,7 @@ impl Attention {
     /// `x`: `[1, heads, tokens, d]`, normed and rotated like this layer's queries. Result as the queries of
     /// [`forward`](Self::forward).
     pub(crate) fn as_queries(&self, x: &Tensor, rotation: &Rotation) -> Result<Tensor> {
-        let q = heads::turned(x, self.q_norm.as_ref(), rotation)?;
+        let q = heads::turned_plainly(x, self.q_norm.as_ref(), rotation)?;
         Ok(q.reshape((self.kv_heads, self.heads / self.kv_heads * x.dim(2)?, self.head_dim))?)
     }
 }
@@ -112,10 +112,10 @@ impl Attention {
 fn by_sequence(x: Tensor, heads: usize, norm: Option<&RmsNorm>, pass: &Pass) -> Result<Vec<Tensor>> {
     if !is_plain(&x) {
         // Elsewhere a few large steps are better than many small ones.
-        let all = heads::turned(&heads::split(&x, heads)?, norm, &pass.rotation)?;
+        let all = heads::turned(&x, heads, norm, &pass.rotation)?;
         return pass.spans.iter().map(|span| span.of(&all, 2)).collect();
     }
-    let own = |span: &Span| heads::turned(&heads::split(&span.of(&x, 0)?, heads)?, norm, &span.rotation);
+    let own = |span: &Span| heads::turned(&span.of(&x, 0)?, heads, norm, &span.rotation);
     let own = pass.spans.iter().map(own).collect();
     buffers::give(x)?;
     own

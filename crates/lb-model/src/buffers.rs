@@ -21,6 +21,9 @@ thread_local! {
     static KEEPERS: Cell<usize> = const { Cell::new(0) };
 }
 
+/// More than a layer ever holds at once; where more is given than taken, the oldest go.
+const MOST: usize = 16;
+
 /// While there is one on this thread, what is given back is kept; with the last one it goes.
 pub(crate) struct Keeper(PhantomData<Rc<()>>);
 
@@ -55,7 +58,7 @@ fn kept_of(len: usize) -> Option<Vec<f32>> {
         let fits = |buffer: &Vec<f32>| (len..=2 * len).contains(&buffer.len());
         let fitting = kept.iter().enumerate().filter(|(_, buffer)| fits(buffer));
         let (index, _) = fitting.min_by_key(|(_, buffer)| buffer.len())?;
-        Some(kept.swap_remove(index))
+        Some(kept.remove(index))
     })
 }
 
@@ -64,14 +67,19 @@ fn kept_of(len: usize) -> Option<Vec<f32>> {
 pub(crate) fn give(x: Tensor) -> Result<()> {
     if KEEPERS.get() > 0 && x.elem_count() >= SMALLEST && is_plain(&x) {
         let numbers = whole(&x)?;
-        KEPT.with_borrow_mut(|kept| kept.extend(numbers));
+        KEPT.with_borrow_mut(|kept| {
+            if kept.len() == MOST {
+                kept.remove(0);
+            }
+            kept.extend(numbers);
+        });
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{SMALLEST, give, keep, take};
+    use super::{KEPT, MOST, SMALLEST, give, keep, take};
     use crate::plain::tensor;
 
     fn given(len: usize, number: f32) {
@@ -91,6 +99,9 @@ mod tests {
         assert_eq!(take(2 * SMALLEST - 1), vec![2.0; 2 * SMALLEST - 1]);
         assert_eq!(take(2 * SMALLEST), vec![3.0; 2 * SMALLEST]);
         assert_eq!(take(2 * SMALLEST), vec![0.0; 2 * SMALLEST]);
+        (0..=MOST).for_each(|number| given(SMALLEST + number, 1.0));
+        assert_eq!(take(SMALLEST), vec![1.0; SMALLEST]);
+        assert_eq!(KEPT.with_borrow(|kept| kept.iter().map(Vec::len).min()), Some(SMALLEST + 2));
         drop(keeper);
         assert_eq!(take(8 * SMALLEST), vec![0.0; 8 * SMALLEST]);
         given(2 * SMALLEST, 1.0);

@@ -6,7 +6,7 @@ use lb_am::kernel::Heads;
 use crate::Result;
 use crate::buffers;
 use crate::norm::RmsNorm;
-use crate::plain::{by_rows, is_plain, read, read_strided, tensor};
+use crate::plain::{by_rows, is_plain, read, tensor};
 use crate::rope::Rotation;
 
 /// `[tokens, heads * d]` as `[1, heads, tokens, d]`, a view.
@@ -15,36 +15,47 @@ pub(crate) fn split(x: &Tensor, heads: usize) -> Result<Tensor> {
     Ok(x.reshape((tokens, heads, width / heads))?.transpose(0, 1)?.unsqueeze(0)?)
 }
 
-/// Heads `[1, heads, tokens, d]`, however they lie, each normed and rotated by its token's position; contiguous.
-pub(crate) fn turned(x: &Tensor, norm: Option<&RmsNorm>, rotation: &Rotation) -> Result<Tensor> {
-    if !can_turn(x, norm, rotation) {
-        let x = x.contiguous()?;
-        return rotation.apply(&norm.map_or_else(|| Ok(x.clone()), |norm| norm.forward(&x))?);
+/// The heads of `[tokens, heads * d]`, each normed and rotated by its token's position, `[1, heads, tokens, d]`.
+pub(crate) fn turned(
+    x: &Tensor,
+    heads: usize,
+    norm: Option<&RmsNorm>,
+    rotation: &Rotation,
+) -> Result<Tensor> {
+    let (tokens, width) = x.dims2()?;
+    let dim = width / heads;
+    if !can_turn(x, dim, norm, rotation) {
+        return turned_plainly(&split(x, heads)?, norm, rotation);
     }
-    let (_, heads, tokens, dim) = x.dims4()?;
-    let (data, cos, sin) = (read_strided(x)?, read(&rotation.cos)?, read(&rotation.sin)?);
+    let (data, cos, sin) = (read(x)?, read(&rotation.cos)?, read(&rotation.sin)?);
     let gain = norm.map(RmsNorm::gain).transpose()?;
     let all = Heads {
         data: &data,
-        token_step: x.stride()[2],
-        head_step: x.stride()[1],
+        token_step: width,
+        head_step: dim,
         tokens,
         norm: norm.zip(gain.as_deref()).map(|(norm, gain)| norm.of(gain)),
         cos: &cos,
         sin: &sin,
     };
-    let mut out = buffers::take(heads * tokens * dim);
+    let mut out = buffers::take(data.len());
     by_rows(&mut out, dim, |first, out| all.write(first, out));
-    tensor(out, x.shape())
+    tensor(out, (1, heads, tokens, dim))
+}
+
+/// The same by plain operations, of `[1, heads, tokens, d]` in any order.
+pub(crate) fn turned_plainly(x: &Tensor, norm: Option<&RmsNorm>, rotation: &Rotation) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    rotation.apply(&norm.map_or_else(|| Ok(x.clone()), |norm| norm.plain(&x))?)
 }
 
 /// Whether the kernel takes it; what does not fit together is left to the plain operations' errors.
-fn can_turn(x: &Tensor, norm: Option<&RmsNorm>, rotation: &Rotation) -> bool {
-    let &[1, _, tokens, dim] = x.dims() else { return false };
-    let angles = [tokens, dim / 2];
+fn can_turn(x: &Tensor, dim: usize, norm: Option<&RmsNorm>, rotation: &Rotation) -> bool {
+    let angles = [x.dims()[0], dim / 2];
     let fits = rotation.cos.dims() == angles && rotation.sin.dims() == angles;
     let plain = [x, &rotation.cos, &rotation.sin].into_iter().all(is_plain);
-    plain && fits && dim > 0 && dim % 2 == 0 && x.stride()[3] == 1 && norm.is_none_or(|norm| norm.takes(x))
+    let norm_fits = norm.is_none_or(|norm| norm.width_on_cpu() == Some(dim));
+    plain && fits && norm_fits && dim > 0 && dim.is_multiple_of(2) && x.is_contiguous()
 }
 
 /// The heads of each sequence, `[heads, tokens, d]`, as rows of all: `[rows, heads * d]`.
@@ -78,7 +89,7 @@ pub(crate) fn joined(by_sequence: &[Tensor]) -> Result<Tensor> {
 mod tests {
     use candle_core::{DType, Device, Tensor};
 
-    use super::{joined, split, turned};
+    use super::{joined, split, turned, turned_plainly};
     use crate::Result;
     use crate::norm::RmsNorm;
     use crate::rope::Rotation;
@@ -90,7 +101,7 @@ mod tests {
         Tensor::randn(0f32, 1.0, dims, &Device::Cpu).unwrap()
     }
 
-    /// Of a projection's rows and of heads that lie behind one another; without a norm to the bit.
+    /// Of a part of the rows of a projection; without a norm to the bit.
     #[test]
     fn heads_are_those_of_plain_operations() -> Result<()> {
         for (tokens, heads, dim) in [(1, 4, 6), (9, 2, 16), (150, 4, 128)] {
@@ -99,14 +110,15 @@ mod tests {
                 cos: random(&[tokens + 1, dim / 2]).narrow(0, 1, tokens)?,
                 sin: random(&[tokens, dim / 2]),
             };
-            let view = split(&random(&[tokens, heads * dim]), heads)?;
-            for x in [view.clone(), view.contiguous()?] {
-                let plain = x.contiguous()?;
-                let want = rotation.apply(&plain)?.flatten_all()?.to_vec1::<f32>()?;
-                assert_eq!(turned(&x, None, &rotation)?.flatten_all()?.to_vec1::<f32>()?, want);
-                let want = rotation.apply(&norm.plain(&plain)?)?;
-                let error =
-                    (turned(&x, Some(&norm), &rotation)? - &want)?.abs()?.max_all()?.to_scalar::<f32>()?;
+            let x = random(&[tokens + 2, heads * dim]).narrow(0, 1, tokens)?;
+            for norm in [None, Some(&norm)] {
+                let want = turned_plainly(&split(&x, heads)?, norm, &rotation)?;
+                let got = turned(&x, heads, norm, &rotation)?;
+                if norm.is_none() {
+                    let numbers = |x: &Tensor| x.flatten_all()?.to_vec1::<f32>();
+                    assert_eq!(numbers(&got)?, numbers(&want)?);
+                }
+                let error = (got - &want)?.abs()?.max_all()?.to_scalar::<f32>()?;
                 assert!(error <= BOUND * want.abs()?.max_all()?.to_scalar::<f32>()?, "{error:e}");
             }
         }
@@ -116,12 +128,12 @@ mod tests {
     /// Where angles do not fit the heads there is an error, not a part of the work.
     #[test]
     fn misfits_are_errors() {
-        let x = random(&[1, 2, 5, 8]);
+        let x = random(&[5, 2 * 8]);
         let rotation = |tokens, half| Rotation { cos: random(&[tokens, half]), sin: random(&[tokens, half]) };
         for (tokens, half) in [(4, 4), (5, 3)] {
-            assert!(turned(&x, None, &rotation(tokens, half)).is_err(), "{tokens} x {half}");
+            assert!(turned(&x, 2, None, &rotation(tokens, half)).is_err(), "{tokens} x {half}");
         }
-        assert!(turned(&x, Some(&RmsNorm::new(random(&[4]), 1e-6)), &rotation(5, 4)).is_err());
+        assert!(turned(&x, 2, Some(&RmsNorm::new(random(&[4]), 1e-6)), &rotation(5, 4)).is_err());
     }
 
     /// One sequence and several, as by plain operations, and in another dtype.

@@ -56,12 +56,16 @@ impl RmsNorm {
         Ok((tensor(x, &shape)?, tensor(y, &shape)?))
     }
 
-    /// Whether the kernels take it.
-    pub(crate) fn takes(&self, x: &Tensor) -> bool {
-        is_plain(x) && is_plain(&self.gain) && x.dims().last() == self.gain.dims().last()
+    fn takes(&self, x: &Tensor) -> bool {
+        is_plain(x) && x.dims().last().copied() == self.width_on_cpu()
     }
 
-    /// The gain of a norm that [`takes`](Self::takes) something, for [`of`](Self::of).
+    /// The width of rows that kernels norm; `None` where they do not.
+    pub(crate) fn width_on_cpu(&self) -> Option<usize> {
+        is_plain(&self.gain).then_some(self.gain.elem_count())
+    }
+
+    /// For [`of`](Self::of).
     pub(crate) fn gain(&self) -> Result<Reading<'_>> {
         read(&self.gain)
     }

@@ -65,7 +65,7 @@ mod tests {
         }
         let mut ends = [f32::INFINITY, f32::NEG_INFINITY, 200.0, -200.0, f32::NAN];
         gate(&mut ends, &[1.0; 5]);
-        assert_eq!([ends[0], ends[2]], [f32::INFINITY, 200.0]);
+        assert!(ends[0] == f32::INFINITY && (ends[2] - 200.0).abs() < 1e-4);
         assert!(ends[3].abs() < 1e-30 && ends[4].is_nan());
     }
 }

@@ -34,9 +34,9 @@ impl Norm<'_> {
 
     #[inline(always)]
     pub(super) fn row<S: Simd>(self, simd: S, x: &[f32], out: &mut [f32]) {
-        let root = (squares(simd, x) / x.len() as f32 + self.eps).sqrt();
+        let by = 1.0 / (squares(simd, x) / x.len() as f32 + self.eps).sqrt();
         for ((x, gain), out) in x.iter().zip(self.gain).zip(out) {
-            *out = x / root * gain;
+            *out = x * by * gain;
         }
     }
 }
