@@ -6,10 +6,13 @@
 use candle_core::Tensor;
 
 use crate::attend::{Asker, attend};
+use crate::buffers;
 use crate::cache::LayerCache;
+use crate::heads;
 use crate::matrix::Linear;
 use crate::norm::RmsNorm;
-use crate::pass::Pass;
+use crate::pass::{Pass, Span};
+use crate::plain::is_plain;
 use crate::rope::Rotation;
 use crate::weights::Weights;
 use crate::{ModelConfig, Result};
@@ -64,51 +67,58 @@ impl Attention {
         caches: &mut [&mut LayerCache],
         before: Before<'_>,
     ) -> Result<(Tensor, Vec<Tensor>)> {
-        let rows = x.dim(0)?;
-        let q = normed(self.split(&self.q_proj.forward(x)?, self.heads)?, self.q_norm.as_ref())?;
-        let k = normed(self.split(&self.k_proj.forward(x)?, self.kv_heads)?, self.k_norm.as_ref())?;
-        let v = self.split(&self.v_proj.forward(x)?, self.kv_heads)?;
-        let (q, k) = (pass.rotation.apply(&q)?, pass.rotation.apply(&k)?);
-        let mut queries = Vec::with_capacity(caches.len());
+        let (q, k) = (self.q_proj.forward(x)?, self.k_proj.forward(x)?);
+        let v = self.v_proj.forward(x)?;
+        let q = by_sequence(q, self.heads, self.q_norm.as_ref(), pass)?;
+        let k = by_sequence(k, self.kv_heads, self.k_norm.as_ref(), pass)?;
         let mut askers = Vec::with_capacity(caches.len());
-        for (span, cache) in pass.spans.iter().zip(caches) {
+        for ((span, cache), (q, k)) in pass.spans.iter().zip(caches).zip(q.into_iter().zip(k)) {
             let grouped = (self.kv_heads, self.heads / self.kv_heads * span.tokens, self.head_dim);
-            let q = span.of(&q, 2)?.reshape(grouped)?;
+            let q = q.reshape(grouped)?;
             before(&q, cache)?;
-            cache.append(&span.of(&k, 2)?, &span.of(&v, 2)?)?;
-            askers.push(Asker { q: q.clone(), chunks: cache.views(span.tokens)?, mask: span.mask.clone(), watch: None });
-            queries.push(q);
+            cache.append(&k, &heads::split(&span.of(&v, 0)?, self.kv_heads)?)?;
+            buffers::give(k)?;
+            askers.push(Asker { q, chunks: cache.views(span.tokens)?, mask: span.mask.clone(), watch: None });
         }
-        let by_sequence = attend(&askers)?
-            .iter()
-            .zip(&pass.spans)
-            .map(|(attended, span)| Ok(attended.out.reshape((self.heads, span.tokens, self.head_dim))?))
-            .collect::<Result<Vec<_>>>()?;
-        let out = if let [only] = &by_sequence[..] { only.clone() } else { Tensor::cat(&by_sequence, 1)? };
-        let out = out.transpose(0, 1)?.reshape((rows, self.heads * self.head_dim))?;
-        Ok((self.o_proj.forward(&out.contiguous()?)?, queries))
+        buffers::give(v)?;
+        let attended = attend(&askers)?;
+        let queries = askers.into_iter().map(|asker| asker.q).collect();
+        let out = self.rows_of(attended.into_iter().map(|attended| attended.out), pass)?;
+        let projected = self.o_proj.forward(&out)?;
+        buffers::give(out)?;
+        Ok((projected, queries))
+    }
+
+    /// From what each sequence attended to, like its queries, to `[rows, heads * head_dim]`.
+    fn rows_of(&self, attended: impl Iterator<Item = Tensor>, pass: &Pass) -> Result<Tensor> {
+        let of_heads = |(x, span): (Tensor, &Span)| x.reshape((self.heads, span.tokens, self.head_dim));
+        let attended: Vec<Tensor> =
+            attended.zip(&pass.spans).map(of_heads).collect::<candle_core::Result<_>>()?;
+        let rows = heads::joined(&attended)?;
+        attended.into_iter().try_for_each(buffers::give)?;
+        Ok(rows)
     }
 
     /// `x`: `[1, heads, tokens, d]`, normed and rotated like this layer's queries. Result as the queries of
     /// [`forward`](Self::forward).
     pub(crate) fn as_queries(&self, x: &Tensor, rotation: &Rotation) -> Result<Tensor> {
-        let q = rotation.apply(&normed(x.clone(), self.q_norm.as_ref())?)?;
+        let q = heads::turned_plainly(x, self.q_norm.as_ref(), rotation)?;
         Ok(q.reshape((self.kv_heads, self.heads / self.kv_heads * x.dim(2)?, self.head_dim))?)
-    }
-
-    /// `[tokens, heads * d]` to `[1, heads, tokens, d]`, contiguous.
-    fn split(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
-        let tokens = x.dim(0)?;
-        let x = x.reshape((tokens, heads, self.head_dim))?.transpose(0, 1)?;
-        Ok(x.contiguous()?.unsqueeze(0)?)
     }
 }
 
-fn normed(x: Tensor, norm: Option<&RmsNorm>) -> Result<Tensor> {
-    match norm {
-        Some(norm) => norm.forward(&x),
-        None => Ok(x),
+/// A projection `[rows, heads * d]`, which nobody else reads any more, as normed and rotated heads of each sequence,
+/// `[1, heads, tokens, d]`.
+fn by_sequence(x: Tensor, heads: usize, norm: Option<&RmsNorm>, pass: &Pass) -> Result<Vec<Tensor>> {
+    if !is_plain(&x) {
+        // Elsewhere a few large steps are better than many small ones.
+        let all = heads::turned(&x, heads, norm, &pass.rotation)?;
+        return pass.spans.iter().map(|span| span.of(&all, 2)).collect();
     }
+    let own = |span: &Span| heads::turned(&span.of(&x, 0)?, heads, norm, &span.rotation);
+    let own = pass.spans.iter().map(own).collect();
+    buffers::give(x)?;
+    own
 }
 
 #[cfg(test)]

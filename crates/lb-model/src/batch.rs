@@ -7,6 +7,7 @@ use std::borrow::BorrowMut;
 
 use candle_core::Tensor;
 
+use crate::buffers;
 use crate::config::check;
 use crate::model::{Capture, HEADROOM, Rows};
 use crate::{Captured, Decoder, Error, KvCache, PrefillOptions, Result};
@@ -40,7 +41,7 @@ impl Decoder {
         if tokens.is_empty() {
             return Ok(Vec::new());
         }
-        rows(&self.run(&tokens, &mut caches, Rows::Last, &mut |_, _, _| {})?)
+        rows(&self.run(&tokens, &mut caches, Rows::Last, None)?)
     }
 
     /// Reads long inputs in as many passes as it takes. Each sequence is cut where [`prefill`](Self::prefill) cuts it, and
@@ -65,7 +66,7 @@ impl Decoder {
         if tokens.is_empty() {
             return Ok(Vec::new());
         }
-        rows(&self.prefill_all(&tokens, &mut caches, *options, progress, &mut |_, _, _| {})?)
+        rows(&self.prefill_all(&tokens, &mut caches, *options, progress, None)?)
     }
 
     /// Like [`prefill_batch`](Self::prefill_batch), and hands out the queries of each sequence, as
@@ -125,8 +126,9 @@ impl Decoder {
         caches: &mut [&mut KvCache],
         options: PrefillOptions,
         progress: &mut dyn FnMut(usize, usize),
-        capture: Capture<'_>,
+        mut capture: Capture<'_>,
     ) -> Result<Tensor> {
+        let _keeper = buffers::keep();
         for (cache, tokens) in caches.iter_mut().zip(tokens) {
             cache.reserve(tokens.len() + HEADROOM)?;
         }
@@ -137,9 +139,12 @@ impl Decoder {
             let parts: Vec<&[u32]> =
                 pass.iter().map(|&(number, from, to)| &tokens[number][from..to]).collect();
             let mut chosen = pick(caches, |number| pass.iter().any(|piece| piece.0 == number));
-            let logits = self.run(&parts, &mut chosen, Rows::Last, &mut |layer, number, queries| {
-                capture(layer, pass[number].0, queries);
-            })?;
+            let mut heard = capture.as_mut().map(|capture| {
+                |layer: usize, number: usize, queries| capture(layer, pass[number].0, queries)
+            });
+            let heard: Capture<'_> =
+                heard.as_mut().map(|heard| heard as &mut dyn FnMut(usize, usize, Tensor));
+            let logits = self.run(&parts, &mut chosen, Rows::Last, heard)?;
             for (row, &(number, from, to)) in pass.iter().enumerate() {
                 last[number] = Some(logits.narrow(0, row, 1)?);
                 done += to - from;
@@ -162,9 +167,8 @@ impl Decoder {
             return Ok(Vec::new());
         }
         let mut parts = vec![vec![Vec::new(); self.layers.len()]; tokens.len()];
-        let logits = self.prefill_all(tokens, caches, options, progress, &mut |layer, number, queries| {
-            parts[number][layer].push(queries);
-        })?;
+        let mut capture = |layer: usize, number: usize, queries: Tensor| parts[number][layer].push(queries);
+        let logits = self.prefill_all(tokens, caches, options, progress, Some(&mut capture))?;
         let group = self.config().group_size();
         let captured = |(layers, logits): (&Vec<Vec<Tensor>>, Tensor)| -> Result<Captured> {
             let queries = layers.iter().map(|parts| crate::queries::join(parts, group));

@@ -3,10 +3,12 @@
 use candle_core::Tensor;
 
 use crate::attention::{Attention, Before};
+use crate::buffers;
 use crate::cache::LayerCache;
 use crate::mlp::FeedForward;
 use crate::norm::RmsNorm;
 use crate::pass::Pass;
+use crate::residual::Residual;
 use crate::rope::Rotation;
 use crate::weights::Weights;
 use crate::{ModelConfig, Result};
@@ -41,15 +43,17 @@ impl DecoderLayer {
     /// first.
     pub(crate) fn forward(
         &self,
-        x: &Tensor,
+        x: Residual,
         pass: &Pass,
         caches: &mut [&mut LayerCache],
         before: Before<'_>,
-    ) -> Result<(Tensor, Vec<Tensor>)> {
-        let (attended, queries) =
-            self.attention.forward(&self.attention_norm.forward(x)?, pass, caches, before)?;
-        let x = (x + attended)?;
-        let x = (&x + self.mlp.forward(&self.mlp_norm.forward(&x)?)?)?;
+    ) -> Result<(Residual, Vec<Tensor>)> {
+        let (x, normed) = x.normed(&self.attention_norm)?;
+        let (attended, queries) = self.attention.forward(&normed, pass, caches, before)?;
+        buffers::give(normed)?;
+        let (x, normed) = x.add(attended)?.normed(&self.mlp_norm)?;
+        let x = x.add(self.mlp.forward(&normed)?)?;
+        buffers::give(normed)?;
         Ok((x, queries))
     }
 

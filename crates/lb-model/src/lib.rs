@@ -49,6 +49,7 @@
 mod attend;
 mod attention;
 mod batch;
+mod buffers;
 mod cache;
 mod checkpoint;
 mod config;
@@ -61,6 +62,7 @@ mod flash;
 mod generate;
 mod generate_batch;
 mod gguf;
+mod heads;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod layer;
@@ -69,9 +71,11 @@ mod mlp;
 mod model;
 mod norm;
 mod pass;
+mod plain;
 mod queries;
 mod replacing;
 mod rerotate;
+mod residual;
 mod rope;
 mod safefile;
 mod sample;

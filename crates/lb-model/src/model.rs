@@ -2,12 +2,14 @@
 
 use candle_core::{DType, Device, Tensor};
 
+use crate::buffers;
 use crate::cache::Mark;
 use crate::config::check;
 use crate::layer::DecoderLayer;
 use crate::matrix::{Linear, Matrix};
 use crate::norm::RmsNorm;
 use crate::pass::Pass;
+use crate::residual::Residual;
 use crate::rope::Rope;
 use crate::weights::Weights;
 use crate::{Error, KvCache, ModelConfig, Result};
@@ -53,7 +55,7 @@ pub struct Captured {
 }
 
 /// Hears the queries of a pass: layer, number of the sequence in the pass, queries.
-pub(crate) type Capture<'a> = &'a mut dyn FnMut(usize, usize, Tensor);
+pub(crate) type Capture<'a> = Option<&'a mut dyn FnMut(usize, usize, Tensor)>;
 
 /// Which tokens' logits are wanted.
 #[derive(Clone, Copy)]
@@ -147,8 +149,7 @@ impl Decoder {
     ) -> Result<Tensor> {
         check(options.chunk > 0, "chunk", options.chunk, "at least 1")?;
         self.check_input(tokens, cache)?;
-        let mut nothing = |_: usize, _: usize, _: Tensor| {};
-        Ok(self.prefill_all(&[tokens], &mut [cache], *options, progress, &mut nothing)?.squeeze(0)?)
+        Ok(self.prefill_all(&[tokens], &mut [cache], *options, progress, None)?.squeeze(0)?)
     }
 
     /// Like [`prefill`](Self::prefill), and hands out the queries of `tokens`, as a compaction for them needs.
@@ -187,7 +188,7 @@ impl Decoder {
 
     fn run_alone(&self, tokens: &[u32], cache: &mut KvCache, rows: Rows) -> Result<Tensor> {
         self.check_input(tokens, cache)?;
-        self.run(&[tokens], &mut [cache], rows, &mut |_, _, _| {})
+        self.run(&[tokens], &mut [cache], rows, None)
     }
 
     /// One pass over sequences whose input is checked, `[sequences or tokens, vocab]`. On an error all caches are as
@@ -215,21 +216,25 @@ impl Decoder {
         tokens: &[&[u32]],
         caches: &mut [&mut KvCache],
         rows: Rows,
-        capture: Capture<'_>,
+        mut capture: Capture<'_>,
     ) -> Result<Tensor> {
         let runs: Vec<(usize, usize)> =
             caches.iter().zip(tokens).map(|(cache, tokens)| (cache.logical_len(), tokens.len())).collect();
         let pass = Pass::new(&runs, &self.rope, &self.device)?;
-        let mut x = self.embed(&tokens.concat())?;
+        let _keeper = buffers::keep();
+        let mut x = Residual::new(self.embed(&tokens.concat())?);
         for (index, layer) in self.layers.iter().enumerate() {
             let mut own: Vec<_> = caches.iter_mut().map(|cache| cache.layer_mut(index)).collect();
-            let (next, queries) = layer.forward(&x, &pass, &mut own, &mut |_, _| Ok(()))?;
+            let (next, queries) = layer.forward(x, &pass, &mut own, &mut |_, _| Ok(()))?;
             x = next;
             for (number, queries) in queries.into_iter().enumerate() {
-                capture(index, number, queries);
+                match &mut capture {
+                    Some(capture) => capture(index, number, queries),
+                    None => buffers::give(queries)?,
+                }
             }
         }
-        self.logits(&x, &pass, rows)
+        self.logits(&x.finish()?, &pass, rows)
     }
 
     /// `[tokens, hidden]`.

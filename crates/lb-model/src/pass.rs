@@ -19,6 +19,8 @@ pub(crate) struct Pass {
 pub(crate) struct Span {
     pub(crate) start: usize,
     pub(crate) tokens: usize,
+    /// Of its own rows.
+    pub(crate) rotation: Rotation,
     /// [`causal_mask`].
     pub(crate) mask: Option<Tensor>,
 }
@@ -28,15 +30,16 @@ impl Pass {
     pub(crate) fn new(runs: &[(usize, usize)], rope: &Rope, device: &Device) -> Result<Self> {
         let mut spans: Vec<Span> = Vec::with_capacity(runs.len());
         let mut start = 0;
-        for &(_, tokens) in runs {
+        for &(position, tokens) in runs {
             let mask = match spans.iter().find(|span| span.tokens == tokens) {
                 Some(span) => span.mask.clone(),
                 None => causal_mask(tokens, device)?,
             };
-            spans.push(Span { start, tokens, mask });
+            spans.push(Span { start, tokens, rotation: rope.at(position, tokens)?, mask });
             start += tokens;
         }
-        Ok(Self { rotation: rope.at_each(runs)?, spans })
+        let rotations: Vec<Rotation> = spans.iter().map(|span| span.rotation.clone()).collect();
+        Ok(Self { rotation: Rotation::joined(&rotations)?, spans })
     }
 
     /// Of rows along the first dimension, the last of each sequence.

@@ -6,6 +6,7 @@ use lb_am::{CompactedLayer, LayerKv};
 use crate::cache::Chunk;
 use crate::model::Rows;
 use crate::pass::Pass;
+use crate::residual::Residual;
 use crate::{Captured, Decoder, KvCache, Result};
 
 /// What [`Decoder::forward_replacing`] hands out.
@@ -41,7 +42,7 @@ impl Decoder {
         let positions = full.logical_len();
         let mut cache = KvCache::new(self.config(), full.dtype(), full.device());
         let pass = Pass::new(&[(positions, tokens.len())], &self.rope, self.device())?;
-        let mut x = self.embed(tokens)?;
+        let mut x = Residual::new(self.embed(tokens)?);
         let mut queries = Vec::with_capacity(self.layers.len());
         for (index, layer) in self.layers.iter().enumerate() {
             let before = &mut |queries: &Tensor, cache: &mut crate::cache::LayerCache| {
@@ -50,12 +51,12 @@ impl Decoder {
                 cache.push(Chunk::compacted(&replaced, positions)?);
                 Ok(())
             };
-            let (next, seen) = layer.forward(&x, &pass, &mut [cache.layer_mut(index)], before)?;
+            let (next, seen) = layer.forward(x, &pass, &mut [cache.layer_mut(index)], before)?;
             x = next;
             queries.extend(seen);
         }
         cache.advance(positions + tokens.len());
-        let logits = self.logits(&x, &pass, Rows::Last)?.squeeze(0)?;
+        let logits = self.logits(&x.finish()?, &pass, Rows::Last)?.squeeze(0)?;
         Ok(Replaced { cache, captured: Captured { queries, logits } })
     }
 }

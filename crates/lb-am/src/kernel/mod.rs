@@ -8,9 +8,13 @@ mod attention;
 mod dots;
 mod exp;
 mod few;
+mod gated;
 mod glance;
+mod heads;
 mod held;
 mod lines;
+mod narrow;
+mod norm;
 mod numbers;
 mod product;
 mod soften;
@@ -18,7 +22,11 @@ mod tile;
 mod widen;
 
 pub use attention::{Question, ROWS, Scratch, Slots, Watch, Watched, attend};
+pub use gated::gate;
+pub use heads::Heads;
 pub use held::{Held, packed_heads};
+pub use narrow::{to_bf16, to_f16};
+pub use norm::{Norm, add};
 pub use numbers::Numbers;
 pub use product::product;
 

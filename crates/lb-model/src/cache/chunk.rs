@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle_core::{DType, Device, Tensor};
 use lb_am::CompactedLayer;
 
+use super::store::store;
 use crate::{Error, Result};
 
 /// Slots that are never written again. Cloning shares the tensors.
@@ -200,8 +201,8 @@ impl Tail {
 
     /// Writes keys and values (`[1, kv_heads, tokens, head_dim]`) behind what is there, where room was reserved.
     pub(crate) fn write(&mut self, keys: &Tensor, values: &Tensor) -> Result<()> {
-        self.keys.slice_set(&keys.to_dtype(self.keys.dtype())?.contiguous()?, 2, self.len)?;
-        self.values.slice_set(&values.to_dtype(self.values.dtype())?.contiguous()?, 2, self.len)?;
+        store(&self.keys, keys, self.len)?;
+        store(&self.values, values, self.len)?;
         self.len += keys.dim(2)?;
         Ok(())
     }

@@ -7,6 +7,7 @@
 mod chunk;
 mod io;
 mod layer;
+mod store;
 
 use candle_core::{DType, Device, Tensor};
 use lb_am::{Compacted, CompactedLayer, LayerKv};

@@ -29,8 +29,8 @@ struct Tables {
 /// cos and sin at the positions of one forward pass, `[tokens, head_dim / 2]`, f32.
 #[derive(Debug, Clone)]
 pub(crate) struct Rotation {
-    cos: Tensor,
-    sin: Tensor,
+    pub(crate) cos: Tensor,
+    pub(crate) sin: Tensor,
 }
 
 impl Rope {
@@ -49,17 +49,6 @@ impl Rope {
     pub(crate) fn at(&self, start: usize, count: usize) -> Result<Rotation> {
         let tables = self.up_to(start + count)?;
         Ok(Rotation { cos: tables.cos.narrow(0, start, count)?, sin: tables.sin.narrow(0, start, count)? })
-    }
-
-    /// The rotation of several runs of tokens behind one another: first position and count of each.
-    pub(crate) fn at_each(&self, runs: &[(usize, usize)]) -> Result<Rotation> {
-        let parts = runs.iter().map(|&(start, count)| self.at(start, count)).collect::<Result<Vec<_>>>()?;
-        if let [only] = &parts[..] {
-            return Ok(only.clone());
-        }
-        let join =
-            |part: fn(&Rotation) -> &Tensor| Tensor::cat(&parts.iter().map(part).collect::<Vec<_>>(), 0);
-        Ok(Rotation { cos: join(|r| &r.cos)?, sin: join(|r| &r.sin)? })
     }
 
     /// The rotation from each of `positions` to the one `by` later. It only turns: cached keys are sharpened already.
@@ -107,6 +96,15 @@ pub(crate) fn frequency_factors(config: &ModelConfig) -> Vec<f32> {
 }
 
 impl Rotation {
+    /// Those of tokens behind one another.
+    pub(crate) fn joined(parts: &[Self]) -> Result<Self> {
+        if let [only] = parts {
+            return Ok(only.clone());
+        }
+        let join = |part: fn(&Self) -> &Tensor| Tensor::cat(&parts.iter().map(part).collect::<Vec<_>>(), 0);
+        Ok(Self { cos: join(|r| &r.cos)?, sin: join(|r| &r.sin)? })
+    }
+
     /// Rotates each head of `x` (`[1, heads, tokens, head_dim]`) by its token's position, in f32, halves paired
     /// as in transformers (`rotate_half`).
     pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor> {

@@ -1,0 +1,115 @@
+//! Writing keys and values into a cache's buffer, in its dtype.
+
+use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Tensor};
+use lb_am::kernel::{to_bf16, to_f16};
+use rayon::prelude::*;
+
+use crate::Result;
+use crate::plain::is_plain;
+
+/// Numbers for which a second thread is worth its while.
+const MANY: usize = 1 << 15;
+
+/// Writes `x`, `[1, heads, tokens, d]`, from slot `at` on into `buffer`, `[1, heads, capacity, d]`, where there is room.
+pub(super) fn store(buffer: &Tensor, x: &Tensor, at: usize) -> Result<()> {
+    if fits(buffer, x, at) {
+        return Ok(buffer.inplace_op2(x, &Store { at })?);
+    }
+    Ok(buffer.slice_set(&x.to_dtype(buffer.dtype())?.contiguous()?, 2, at)?)
+}
+
+/// Whether it can be done in one step; the plain operations say what is wrong.
+fn fits(buffer: &Tensor, x: &Tensor, at: usize) -> bool {
+    let (&[1, heads, capacity, dim], &[1, x_heads, tokens, x_dim]) = (buffer.dims(), x.dims()) else {
+        return false;
+    };
+    let plain = is_plain(x) && matches!(buffer.dtype(), DType::F32 | DType::BF16 | DType::F16);
+    let alike = (heads, dim) == (x_heads, x_dim) && at + tokens <= capacity;
+    plain && alike && dim > 0 && tokens > 0 && buffer.is_contiguous() && x.stride()[3] == 1
+}
+
+struct Store {
+    at: usize,
+}
+
+impl InplaceOp2 for Store {
+    fn name(&self) -> &'static str {
+        "store-slots"
+    }
+
+    fn cpu_fwd(
+        &self,
+        buffer: &mut CpuStorage,
+        to: &Layout,
+        x: &CpuStorage,
+        from: &Layout,
+    ) -> candle_core::Result<()> {
+        let x = &x.as_slice::<f32>()?[from.start_offset()..];
+        let start = to.start_offset();
+        match buffer {
+            CpuStorage::F32(buffer) => {
+                self.write(&mut buffer[start..], to, x, from, |x, to| to.copy_from_slice(x))
+            }
+            CpuStorage::BF16(buffer) => self.write(&mut buffer[start..], to, x, from, to_bf16),
+            CpuStorage::F16(buffer) => self.write(&mut buffer[start..], to, x, from, to_f16),
+            _ => candle_core::bail!("a cache is in f32, bf16 or f16"),
+        }
+    }
+}
+
+impl Store {
+    fn write<T: Send>(
+        &self,
+        buffer: &mut [T],
+        to: &Layout,
+        x: &[f32],
+        from: &Layout,
+        copy: impl Fn(&[f32], &mut [T]) + Sync,
+    ) -> candle_core::Result<()> {
+        let ((_, heads, capacity, dim), tokens) = (to.shape().dims4()?, from.dims()[2]);
+        let (head_step, token_step) = (from.stride()[1], from.stride()[2]);
+        let one_head = |(head, slots): (usize, &mut [T])| {
+            let slots = slots[self.at * dim..].chunks_exact_mut(dim).take(tokens);
+            for (token, slot) in slots.enumerate() {
+                copy(&x[head * head_step + token * token_step..][..dim], slot);
+            }
+        };
+        let buffer = &mut buffer[..heads * capacity * dim];
+        if heads * tokens * dim < MANY {
+            buffer.chunks_exact_mut(capacity * dim).enumerate().for_each(one_head);
+        } else {
+            buffer.par_chunks_exact_mut(capacity * dim).enumerate().for_each(one_head);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Tensor};
+
+    use super::store;
+    use crate::Result;
+
+    /// Contiguous and as a view of a projection, few tokens and many, in every dtype, to the bit.
+    #[test]
+    fn slots_are_written_as_by_plain_operations() -> Result<()> {
+        const DIM: usize = 24;
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            for tokens in [1, 5, 900] {
+                let rows = Tensor::randn(0f32, 1.0, (tokens, 2 * DIM), &Device::Cpu)?;
+                let view = rows.reshape((tokens, 2, DIM))?.transpose(0, 1)?.unsqueeze(0)?;
+                let plain = Tensor::ones((1, 2, tokens + 7, DIM), dtype, &Device::Cpu)?;
+                plain.slice_set(&view.to_dtype(dtype)?.contiguous()?, 2, 3)?;
+                for x in [view.clone(), view.contiguous()?] {
+                    let buffer = Tensor::ones((1, 2, tokens + 7, DIM), dtype, &Device::Cpu)?;
+                    store(&buffer, &x, 3)?;
+                    let numbers = |x: &Tensor| x.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
+                    assert_eq!(numbers(&buffer)?, numbers(&plain)?, "{dtype:?}, {tokens} tokens");
+                    assert!(store(&buffer, &x, 8).is_err());
+                }
+            }
+        }
+        Ok(())
+    }
+}
