@@ -146,7 +146,7 @@ fn alone(asker: &Asker) -> Result<Attended> {
     let reader = Reader::new(asker, &held, 0)?;
     let (heads, rows, dim) = asker.q.dims3()?;
     let panels = reader.panels();
-    let mut out = vec![0f32; heads * rows * dim];
+    let mut out = crate::buffers::take(heads * rows * dim);
     let mut pieces = Vec::with_capacity(heads * panels.len());
     let mut rest = &mut out[..];
     for head in 0..heads {

@@ -28,7 +28,7 @@ pub(super) fn product_of(
     let Some((from, to)) = layout.contiguous_offsets() else {
         candle_core::bail!("activations must be contiguous");
     };
-    let mut out = vec![0f32; tokens * rows];
+    let mut out = crate::buffers::take(tokens * rows);
     kernel::product(&x.as_slice::<f32>()?[from..to], weight, columns, round, &mut out);
     Ok((CpuStorage::F32(out), Shape::from((tokens, rows))))
 }
