@@ -4,8 +4,9 @@
 //! keys and values are never repeated.
 
 use candle_core::Tensor;
+use lb_am::Observed;
 
-use crate::attend::{Asker, attend};
+use crate::attend::{Asker, Watching, attend};
 use crate::buffers;
 use crate::cache::LayerCache;
 use crate::heads;
@@ -16,6 +17,15 @@ use crate::plain::is_plain;
 use crate::rope::Rotation;
 use crate::weights::Weights;
 use crate::{ModelConfig, Result};
+
+/// What one sequence asked in a layer.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    /// The queries as the scores saw them, `[kv_heads, group_size * tokens, head_dim]`, rows ordered (head, token).
+    pub(crate) queries: Tensor,
+    /// What they saw of the cache before the tokens themselves, where [`Pass::watch`] asks for it and it can be noted.
+    pub(crate) observed: Option<Observed>,
+}
 
 /// What may happen to a layer's cache between its queries and its attention.
 pub(crate) type Before<'a> = &'a mut dyn FnMut(&Tensor, &mut LayerCache) -> Result<()>;
@@ -56,8 +66,7 @@ impl Attention {
     }
 
     /// `x`: `[rows, hidden]`, and `caches` by sequence. Appends to each cache, then attends over all of it. Returns the
-    /// output and by sequence the queries as the scores saw them, `[kv_heads, group_size * tokens, head_dim]`, rows
-    /// ordered (head, token).
+    /// output and by sequence what it asked.
     ///
     /// `before` hears the queries and may still change what is cached, before the tokens' own keys are.
     pub(crate) fn forward(
@@ -66,7 +75,7 @@ impl Attention {
         pass: &Pass,
         caches: &mut [&mut LayerCache],
         before: Before<'_>,
-    ) -> Result<(Tensor, Vec<Tensor>)> {
+    ) -> Result<(Tensor, Vec<Heard>)> {
         let (q, k) = (self.q_proj.forward(x)?, self.k_proj.forward(x)?);
         let v = self.v_proj.forward(x)?;
         let q = by_sequence(q, self.heads, self.q_norm.as_ref(), pass)?;
@@ -78,22 +87,28 @@ impl Attention {
             before(&q, cache)?;
             cache.append(&k, &heads::split(&span.of(&v, 0)?, self.kv_heads)?)?;
             buffers::give(k)?;
-            askers.push(Asker { q, chunks: cache.views(span.tokens)?, mask: span.mask.clone(), watch: None });
+            let chunks = cache.views(span.tokens)?;
+            let watch = pass.watch.filter(|_| chunks.len() > 1);
+            let watch = watch.map(|score| Watching { chunks: chunks.len() - 1, score });
+            askers.push(Asker { q, chunks, mask: span.mask.clone(), watch });
         }
         buffers::give(v)?;
-        let attended = attend(&askers)?;
-        let queries = askers.into_iter().map(|asker| asker.q).collect();
-        let out = self.rows_of(attended.into_iter().map(|attended| attended.out), pass)?;
+        let (outs, heard): (Vec<Tensor>, Vec<Heard>) = attend(&askers)?
+            .into_iter()
+            .zip(askers)
+            .map(|(attended, asker)| (attended.out, Heard { queries: asker.q, observed: attended.observed }))
+            .unzip();
+        let out = self.rows_of(outs, pass)?;
         let projected = self.o_proj.forward(&out)?;
         buffers::give(out)?;
-        Ok((projected, queries))
+        Ok((projected, heard))
     }
 
     /// From what each sequence attended to, like its queries, to `[rows, heads * head_dim]`.
-    fn rows_of(&self, attended: impl Iterator<Item = Tensor>, pass: &Pass) -> Result<Tensor> {
+    fn rows_of(&self, attended: Vec<Tensor>, pass: &Pass) -> Result<Tensor> {
         let of_heads = |(x, span): (Tensor, &Span)| x.reshape((self.heads, span.tokens, self.head_dim));
         let attended: Vec<Tensor> =
-            attended.zip(&pass.spans).map(of_heads).collect::<candle_core::Result<_>>()?;
+            attended.into_iter().zip(&pass.spans).map(of_heads).collect::<candle_core::Result<_>>()?;
         let rows = heads::joined(&attended)?;
         attended.into_iter().try_for_each(buffers::give)?;
         Ok(rows)
@@ -152,15 +167,15 @@ mod tests {
         let first = Pass::new(&[(0, 70)], &rope, &Device::Cpu)?;
         attention.forward(&random(70)?, &first, &mut [&mut cache], &mut |_, _| Ok(()))?;
         let pass = Pass::new(&[(70, 5)], &rope, &Device::Cpu)?;
-        let (output, queries) =
+        let (output, heard) =
             attention.forward(&random(5)?, &pass, &mut [&mut cache], &mut |_, _| Ok(()))?;
         let again = |q: &Tensor| -> crate::Result<Vec<Vec<f32>>> {
             let asker = Asker { q: q.clone(), chunks: cache.views(5)?, mask: pass.spans[0].mask.clone(), watch: None };
             let heads = attend(&[asker])?.remove(0).out.reshape((4, 5, 16))?.transpose(0, 1)?;
             Ok(attention.o_proj.forward(&heads.reshape((5, 64))?)?.to_vec2()?)
         };
-        assert_eq!(again(&queries[0])?, output.to_vec2::<f32>()?);
-        assert_ne!(again(&(&queries[0] * 1.001)?)?, output.to_vec2::<f32>()?);
+        assert_eq!(again(&heard[0].queries)?, output.to_vec2::<f32>()?);
+        assert_ne!(again(&(&heard[0].queries * 1.001)?)?, output.to_vec2::<f32>()?);
         Ok(())
     }
 }

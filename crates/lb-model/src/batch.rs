@@ -9,6 +9,7 @@ use candle_core::Tensor;
 
 use crate::buffers;
 use crate::config::check;
+use crate::attention::Heard;
 use crate::model::{Capture, HEADROOM, Rows};
 use crate::{Captured, Decoder, Error, KvCache, PrefillOptions, Result};
 
@@ -41,7 +42,7 @@ impl Decoder {
         if tokens.is_empty() {
             return Ok(Vec::new());
         }
-        rows(&self.run(&tokens, &mut caches, Rows::Last, None)?)
+        rows(&self.run(&tokens, &mut caches, Rows::Last, None, None)?)
     }
 
     /// Reads long inputs in as many passes as it takes. Each sequence is cut where [`prefill`](Self::prefill) cuts it, and
@@ -140,11 +141,11 @@ impl Decoder {
                 pass.iter().map(|&(number, from, to)| &tokens[number][from..to]).collect();
             let mut chosen = pick(caches, |number| pass.iter().any(|piece| piece.0 == number));
             let mut heard = capture.as_mut().map(|capture| {
-                |layer: usize, number: usize, queries| capture(layer, pass[number].0, queries)
+                |layer: usize, number: usize, heard| capture(layer, pass[number].0, heard)
             });
             let heard: Capture<'_> =
-                heard.as_mut().map(|heard| heard as &mut dyn FnMut(usize, usize, Tensor));
-            let logits = self.run(&parts, &mut chosen, Rows::Last, heard)?;
+                heard.as_mut().map(|heard| heard as &mut dyn FnMut(usize, usize, Heard));
+            let logits = self.run(&parts, &mut chosen, Rows::Last, None, heard)?;
             for (row, &(number, from, to)) in pass.iter().enumerate() {
                 last[number] = Some(logits.narrow(0, row, 1)?);
                 done += to - from;
@@ -167,7 +168,8 @@ impl Decoder {
             return Ok(Vec::new());
         }
         let mut parts = vec![vec![Vec::new(); self.layers.len()]; tokens.len()];
-        let mut capture = |layer: usize, number: usize, queries: Tensor| parts[number][layer].push(queries);
+        let mut capture =
+            |layer: usize, number: usize, heard: Heard| parts[number][layer].push(heard.queries);
         let logits = self.prefill_all(tokens, caches, options, progress, Some(&mut capture))?;
         let group = self.config().group_size();
         let captured = |(layers, logits): (&Vec<Vec<Tensor>>, Tensor)| -> Result<Captured> {

@@ -111,7 +111,7 @@ impl Worker {
         }
         let mut chosen = pick(caches, |number| live.iter().any(|(index, _)| *index == number));
         let tokens: Vec<&[u32]> = tokens.iter().map(<[u32; 1]>::as_slice).collect();
-        rows(&self.model().run(&tokens, &mut chosen, Rows::Last, None)?)
+        rows(&self.model().run(&tokens, &mut chosen, Rows::Last, None, None)?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::attention::{Attention, Before};
+use crate::attention::{Attention, Before, Heard};
 use crate::buffers;
 use crate::cache::LayerCache;
 use crate::mlp::FeedForward;
@@ -39,22 +39,21 @@ impl DecoderLayer {
     }
 
     /// `x`: `[rows, hidden]`, and `caches` by sequence. Appends the tokens' keys and values to them. Returns the new
-    /// residual stream and by sequence the queries, `[kv_heads, group_size * tokens, head_dim]`, which `before` hears
-    /// first.
+    /// residual stream and what each sequence asked, whose queries `before` hears first.
     pub(crate) fn forward(
         &self,
         x: Residual,
         pass: &Pass,
         caches: &mut [&mut LayerCache],
         before: Before<'_>,
-    ) -> Result<(Residual, Vec<Tensor>)> {
+    ) -> Result<(Residual, Vec<Heard>)> {
         let (x, normed) = x.normed(&self.attention_norm)?;
-        let (attended, queries) = self.attention.forward(&normed, pass, caches, before)?;
+        let (attended, heard) = self.attention.forward(&normed, pass, caches, before)?;
         buffers::give(normed)?;
         let (x, normed) = x.add(attended)?.normed(&self.mlp_norm)?;
         let x = x.add(self.mlp.forward(&normed)?)?;
         buffers::give(normed)?;
-        Ok((x, queries))
+        Ok((x, heard))
     }
 
     /// See [`Attention::as_queries`].

@@ -73,6 +73,7 @@ mod norm;
 mod pass;
 mod plain;
 mod queries;
+mod observing;
 mod replacing;
 mod rerotate;
 mod residual;
@@ -92,6 +93,7 @@ pub use error::{Error, Result};
 pub use generate::{Generation, StopReason};
 pub use gguf::GgufFormat;
 pub use model::{Captured, Decoder, PrefillOptions};
+pub use observing::Observing;
 pub use replacing::Replaced;
 pub use sample::GenerateOptions;
 pub use template::{

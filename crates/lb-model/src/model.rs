@@ -1,7 +1,9 @@
 //! The decoder.
 
 use candle_core::{DType, Device, Tensor};
+use lb_am::ScoreAgg;
 
+use crate::attention::Heard;
 use crate::buffers;
 use crate::cache::Mark;
 use crate::config::check;
@@ -54,8 +56,8 @@ pub struct Captured {
     pub logits: Tensor,
 }
 
-/// Hears the queries of a pass: layer, number of the sequence in the pass, queries.
-pub(crate) type Capture<'a> = Option<&'a mut dyn FnMut(usize, usize, Tensor)>;
+/// Hears what is asked in a pass: layer, number of the sequence in the pass, queries and what they saw.
+pub(crate) type Capture<'a> = Option<&'a mut dyn FnMut(usize, usize, Heard)>;
 
 /// Which tokens' logits are wanted.
 #[derive(Clone, Copy)]
@@ -188,7 +190,7 @@ impl Decoder {
 
     fn run_alone(&self, tokens: &[u32], cache: &mut KvCache, rows: Rows) -> Result<Tensor> {
         self.check_input(tokens, cache)?;
-        self.run(&[tokens], &mut [cache], rows, None)
+        self.run(&[tokens], &mut [cache], rows, None, None)
     }
 
     /// One pass over sequences whose input is checked, `[sequences or tokens, vocab]`. On an error all caches are as
@@ -198,10 +200,11 @@ impl Decoder {
         tokens: &[&[u32]],
         caches: &mut [&mut KvCache],
         rows: Rows,
+        watch: Option<ScoreAgg>,
         capture: Capture<'_>,
     ) -> Result<Tensor> {
         let before: Vec<Mark> = caches.iter().map(|cache| cache.mark()).collect();
-        let result = self.run_layers(tokens, caches, rows, capture);
+        let result = self.run_layers(tokens, caches, rows, watch, capture);
         for ((cache, tokens), before) in caches.iter_mut().zip(tokens).zip(&before) {
             match result {
                 Ok(_) => cache.advance(tokens.len()),
@@ -216,21 +219,22 @@ impl Decoder {
         tokens: &[&[u32]],
         caches: &mut [&mut KvCache],
         rows: Rows,
+        watch: Option<ScoreAgg>,
         mut capture: Capture<'_>,
     ) -> Result<Tensor> {
         let runs: Vec<(usize, usize)> =
             caches.iter().zip(tokens).map(|(cache, tokens)| (cache.logical_len(), tokens.len())).collect();
-        let pass = Pass::new(&runs, &self.rope, &self.device)?;
+        let pass = Pass { watch, ..Pass::new(&runs, &self.rope, &self.device)? };
         let _keeper = buffers::keep();
         let mut x = Residual::new(self.embed(&tokens.concat())?);
         for (index, layer) in self.layers.iter().enumerate() {
             let mut own: Vec<_> = caches.iter_mut().map(|cache| cache.layer_mut(index)).collect();
-            let (next, queries) = layer.forward(x, &pass, &mut own, &mut |_, _| Ok(()))?;
+            let (next, heard) = layer.forward(x, &pass, &mut own, &mut |_, _| Ok(()))?;
             x = next;
-            for (number, queries) in queries.into_iter().enumerate() {
+            for (number, heard) in heard.into_iter().enumerate() {
                 match &mut capture {
-                    Some(capture) => capture(index, number, queries),
-                    None => buffers::give(queries)?,
+                    Some(capture) => capture(index, number, heard),
+                    None => buffers::give(heard.queries)?,
                 }
             }
         }

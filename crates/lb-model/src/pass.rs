@@ -1,6 +1,7 @@
 //! What one pass over the layers reads: the rows of one sequence, or those of several behind one another.
 
 use candle_core::{Device, Tensor};
+use lb_am::ScoreAgg;
 
 use crate::Result;
 use crate::rope::{Rope, Rotation};
@@ -12,6 +13,8 @@ pub(crate) struct Pass {
     pub(crate) rotation: Rotation,
     /// By sequence, in order and without gaps.
     pub(crate) spans: Vec<Span>,
+    /// Whether to note what each sequence sees of its cache, and how scores are aggregated over its queries.
+    pub(crate) watch: Option<ScoreAgg>,
 }
 
 /// The rows of one sequence.
@@ -39,7 +42,7 @@ impl Pass {
             start += tokens;
         }
         let rotations: Vec<Rotation> = spans.iter().map(|span| span.rotation.clone()).collect();
-        Ok(Self { rotation: Rotation::joined(&rotations)?, spans })
+        Ok(Self { rotation: Rotation::joined(&rotations)?, spans, watch: None })
     }
 
     /// Of rows along the first dimension, the last of each sequence.

@@ -51,9 +51,9 @@ impl Decoder {
                 cache.push(Chunk::compacted(&replaced, positions)?);
                 Ok(())
             };
-            let (next, seen) = layer.forward(x, &pass, &mut [cache.layer_mut(index)], before)?;
+            let (next, heard) = layer.forward(x, &pass, &mut [cache.layer_mut(index)], before)?;
             x = next;
-            queries.extend(seen);
+            queries.extend(heard.into_iter().map(|heard| heard.queries));
         }
         cache.advance(positions + tokens.len());
         let logits = self.logits(&x.finish()?, &pass, Rows::Last)?.squeeze(0)?;

@@ -76,7 +76,7 @@ impl WorkerSession {
                 TaskState::Recompute => None,
             };
             let (queries, prefilled) = (captured.queries, tokens.len());
-            asked.push(Asked { queries, reused, prefilled, elapsed: Duration::ZERO });
+            asked.push(Asked { queries, observed: None, reused, prefilled, elapsed: Duration::ZERO });
         }
         let elapsed = share(start.elapsed(), tokens.len());
         Ok(asked.into_iter().map(|asked| Asked { elapsed, ..asked }).collect())

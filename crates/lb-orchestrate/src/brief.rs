@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
-use lb_am::{CompactedLayer, Compaction, Compactor, Protected, Report};
-use lb_model::{Captured, KvCache};
+use lb_am::{CompactedLayer, Compaction, Compactor, Observed, Protected, Report};
+use lb_model::{Captured, KvCache, Observing};
 
 use crate::briefing::{BriefTiming, Briefing, ReusedTask, TaskState};
 use crate::chunked::ChunkMode;
@@ -27,6 +27,8 @@ pub(crate) struct Made {
 /// Queries, and what else their pass left.
 pub(crate) struct Asked {
     pub(crate) queries: Vec<Tensor>,
+    /// What they saw of the whole trajectory, where that was noted.
+    pub(crate) observed: Option<Vec<Observed>>,
     pub(crate) reused: Option<ReusedTask>,
     pub(crate) prefilled: usize,
     pub(crate) elapsed: Duration,
@@ -101,10 +103,10 @@ impl WorkerSession {
         let start = Instant::now();
         let reuse = config.task_state == TaskState::Reuse;
         if config.queries == QuerySource::Task {
-            let (captured, fork) = self.task_pass(task)?;
+            let (Observing { captured, observed }, fork) = self.observing_pass(task, config)?;
             let reused = if reuse { Some(self.reused(&fork, task.len(), captured.logits)?) } else { None };
             let (queries, prefilled) = (captured.queries, task.len());
-            return Ok(Asked { queries, reused, prefilled, elapsed: start.elapsed() });
+            return Ok(Asked { queries, observed, reused, prefilled, elapsed: start.elapsed() });
         }
         let mut asked = self.gather(&config.queries, task)?;
         if reuse {
@@ -113,6 +115,19 @@ impl WorkerSession {
             asked.prefilled += task.len();
         }
         Ok(Asked { elapsed: start.elapsed(), ..asked })
+    }
+
+    /// The task read behind the full cache; what it sees is noted on the way where that serves the compaction.
+    fn observing_pass(&self, task: &[u32], config: &BriefConfig) -> Result<(Observing, KvCache)> {
+        let whole = config.chunking.is_none() && task.len() <= self.config.prefill.chunk;
+        if !whole {
+            let (captured, fork) = self.task_pass(task)?;
+            return Ok((Observing { captured, observed: None }, fork));
+        }
+        let mut fork = self.cache.fork();
+        let observing =
+            self.worker.model().forward_observing(task, &mut fork, config.compaction.score)?;
+        Ok((observing, fork))
     }
 
     /// The task read behind the full cache.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
-use lb_am::{Compacted, CompactedLayer, Compaction, Compactor, LayerKv};
+use lb_am::{Compacted, CompactedLayer, Compaction, Compactor, LayerKv, Observed};
 use serde::{Deserialize, Serialize};
 
 use crate::brief::{Asked, Made, kept_by};
@@ -81,7 +81,8 @@ impl WorkerSession {
             let layers = self.cache.layers_range(from, to)?;
             for (asked, pieces) in asked.iter().zip(&mut pieces) {
                 let Ok(done) = pieces else { continue };
-                match self.compact_piece(&layers, &asked.queries, &config.compaction, from, to) {
+                let seen = (&asked.queries[..], asked.observed.as_deref());
+                match self.compact_piece(&layers, seen, &config.compaction, from, to) {
                     Ok(compacted) => done.push(Piece { from, to, compacted }),
                     Err(error) => *pieces = Err(error),
                 }
@@ -114,7 +115,7 @@ impl WorkerSession {
             reading += start.elapsed();
             let (from, own) = if first { (0, 0) } else { (from, head) };
             let layers = local.layers_range(own, local.logical_len())?;
-            let mut compacted = self.compact_piece(&layers, &captured.queries, compaction, from, to)?;
+            let mut compacted = self.compact_piece(&layers, (&captured.queries, None), compaction, from, to)?;
             for layer in &mut compacted.layers {
                 layer.keys = self.moved(layer, own, from)?;
             }
@@ -126,7 +127,7 @@ impl WorkerSession {
     fn compact_piece(
         &self,
         layers: &[LayerKv],
-        queries: &[Tensor],
+        (queries, observed): (&[Tensor], Option<&[Observed]>),
         compaction: &Compaction,
         from: usize,
         to: usize,
@@ -134,6 +135,10 @@ impl WorkerSession {
         let compaction = self.protecting(compaction, from, to);
         let units = self.units_of(compaction.spans, from, to);
         let compactor = Compactor::new(layers, queries, &compaction);
+        let compactor = match observed {
+            Some(observed) => compactor.observed(observed),
+            None => compactor,
+        };
         Ok(self.knowing(compactor, units.as_deref()).run()?)
     }
 

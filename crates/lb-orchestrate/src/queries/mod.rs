@@ -132,6 +132,6 @@ impl WorkerSession {
             }
             QuerySource::Mixture { parts, cap, seed } => self.mixed_queries(parts, *cap, *seed, task)?,
         };
-        Ok(Asked { queries, reused: None, prefilled, elapsed: Duration::ZERO })
+        Ok(Asked { queries, observed: None, reused: None, prefilled, elapsed: Duration::ZERO })
     }
 }
