@@ -1,11 +1,12 @@
 //! The cache of one layer, and the checks on everything that comes in.
 
-use candle_core::{CpuStorage, D, DType, Storage, Tensor};
+use candle_core::{D, DType, Tensor};
 use rayon::prelude::*;
 
 use crate::cpu;
 use crate::error::{AtLayer, Error, Result};
 use crate::kept::Kept;
+use crate::kernel::{Held, Numbers, packed_heads};
 
 /// The cache of one layer: what attention reads.
 #[derive(Clone, Debug)]
@@ -165,25 +166,29 @@ fn check_layer(layer: &LayerKv, queries: &Tensor, index: usize) -> Result<Paddin
 
 /// Fails where `tensor` holds NaN or an infinity.
 pub(crate) fn all_finite(arg: &'static str, tensor: &Tensor, layer: usize) -> Result<()> {
-    let finite = match finite_on_cpu(&tensor.contiguous()?) {
-        Some(finite) => finite,
+    let finite = if tensor.device().is_cpu() && tensor.rank() == 3 {
+        finite_on_cpu(&packed_heads(tensor)?)?
+    } else {
         // 0 · x is 0 for a finite x and NaN otherwise, and a sum passes NaN on: two passes on any device.
-        None => !tensor.affine(0.0, 0.0)?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?.is_nan(),
+        !tensor.affine(0.0, 0.0)?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?.is_nan()
     };
     if finite { Ok(()) } else { Err(Error::NonFinite { arg, layer }) }
 }
 
-/// Reads the numbers where they lie, which is far cheaper than arithmetic in half precision; `None` off the CPU.
-fn finite_on_cpu(tensor: &Tensor) -> Option<bool> {
-    let (storage, layout) = tensor.storage_and_layout();
-    let (start, end) = layout.contiguous_offsets()?;
-    let Storage::Cpu(storage) = &*storage else { return None };
-    match storage {
-        CpuStorage::F32(values) => Some(all(&values[start..end], f32::is_finite)),
-        CpuStorage::F16(values) => Some(all(&values[start..end], half::f16::is_finite)),
-        CpuStorage::BF16(values) => Some(all(&values[start..end], half::bf16::is_finite)),
-        _ => None,
+/// Reads the numbers where they lie, which is far cheaper than arithmetic in half precision.
+fn finite_on_cpu(tensor: &Tensor) -> Result<bool> {
+    let held = Held::new(&[tensor])?;
+    for head in 0..tensor.dim(0)? {
+        let finite = match held.head(0, head)? {
+            Numbers::F32(x) => all(x, f32::is_finite),
+            Numbers::F16(x) => all(x, half::f16::is_finite),
+            Numbers::Bf16(x) => all(x, half::bf16::is_finite),
+        };
+        if !finite {
+            return Ok(false);
+        }
     }
+    Ok(true)
 }
 
 fn all<T: Copy + Sync>(values: &[T], holds: impl Fn(T) -> bool + Sync) -> bool {

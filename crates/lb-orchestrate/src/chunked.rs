@@ -78,7 +78,7 @@ impl WorkerSession {
         let chunk_len = config.chunking.map_or(self.tokens.len(), |chunking| chunking.chunk_len);
         let mut pieces: Vec<Result<Vec<Piece>>> = asked.iter().map(|_| Ok(Vec::new())).collect();
         for (from, to) in ranges(0, self.tokens.len(), chunk_len) {
-            let layers = self.cache.layers_range(from, to)?;
+            let layers = self.cache.layer_views(from, to)?;
             for (asked, pieces) in asked.iter().zip(&mut pieces) {
                 let Ok(done) = pieces else { continue };
                 let seen = (&asked.queries[..], asked.observed.as_deref());

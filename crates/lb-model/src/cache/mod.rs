@@ -218,6 +218,20 @@ impl KvCache {
     /// # Errors
     /// [`Error::Cache`] when the layer has fewer than `to` slots, [`Error::Empty`] when `from >= to`.
     pub fn layer_range(&self, layer: usize, from: usize, to: usize) -> Result<LayerKv> {
+        let LayerKv { keys, values, bias } = self.layer_view(layer, from, to)?;
+        Ok(LayerKv { keys: keys.contiguous()?, values: values.contiguous()?, bias })
+    }
+
+    /// Like [`layers_range`](Self::layers_range), for a compaction: nothing is copied where the slots of a layer are one
+    /// run. The rows of a head lie behind one another, but heads may lie apart.
+    ///
+    /// # Errors
+    /// Those of [`layers_range`](Self::layers_range).
+    pub fn layer_views(&self, from: usize, to: usize) -> Result<Vec<LayerKv>> {
+        (0..self.layers.len()).map(|i| self.layer_view(i, from, to)).collect()
+    }
+
+    fn layer_view(&self, layer: usize, from: usize, to: usize) -> Result<LayerKv> {
         let slots = self.slot_count(layer);
         if layer >= self.layers.len() || to > slots {
             return Err(Error::cache(format!("layer {layer} has {slots} slots, slot {to} was asked for")));
@@ -229,7 +243,7 @@ impl KvCache {
         let parts = overlapping(&self.layers[layer].fork().frozen, from, to)?;
         let join = |tensors: Vec<Tensor>| -> Result<Tensor> {
             let joined = if let [only] = &tensors[..] { only.clone() } else { Tensor::cat(&tensors, 2)? };
-            Ok(joined.squeeze(0)?.contiguous()?)
+            Ok(lb_am::kernel::packed_heads(&joined.squeeze(0)?)?)
         };
         let keys = join(parts.iter().map(|c| c.keys.clone()).collect())?;
         let values = join(parts.iter().map(|c| c.values.clone()).collect())?;
