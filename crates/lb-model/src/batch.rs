@@ -131,7 +131,7 @@ impl Decoder {
     ) -> Result<Tensor> {
         let _keeper = buffers::keep();
         for (cache, tokens) in caches.iter_mut().zip(tokens) {
-            cache.reserve(tokens.len() + HEADROOM)?;
+            cache.reserve(tokens.len(), HEADROOM)?;
         }
         let lengths: Vec<usize> = tokens.iter().map(|tokens| tokens.len()).collect();
         let (total, mut done) = (lengths.iter().sum(), 0);

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Shape, Tensor};
+use half::vec::HalfBitsVecExt;
+use half::{bf16, f16};
 use lb_am::CompactedLayer;
 
 use super::store::store;
@@ -176,7 +178,7 @@ pub(crate) struct Tail {
 impl Tail {
     /// An empty tail with room for `capacity` slots.
     pub(crate) fn new(kind: &SlotKind, capacity: usize) -> Result<Self> {
-        let buffer = || Tensor::zeros((1, kind.heads, capacity, kind.dim), kind.dtype, &kind.device);
+        let buffer = || zeros((1, kind.heads, capacity, kind.dim).into(), kind.dtype, &kind.device);
         Ok(Self { keys: buffer()?, values: buffer()?, len: 0, shared: AtomicUsize::new(0) })
     }
 
@@ -184,12 +186,17 @@ impl Tail {
         self.len
     }
 
+    /// Whether `more` slots need no larger buffer.
+    pub(crate) fn has_room(&self, more: usize) -> bool {
+        self.len + more <= self.keys.dims()[2]
+    }
+
     /// Makes room for `more` slots; a full buffer at least doubles.
     pub(crate) fn reserve(&mut self, kind: &SlotKind, more: usize) -> Result<()> {
-        let (needed, capacity) = (self.len + more, self.keys.dim(2)?);
-        if needed <= capacity {
+        if self.has_room(more) {
             return Ok(());
         }
+        let (needed, capacity) = (self.len + more, self.keys.dim(2)?);
         let mut grown = Self::new(kind, needed.max(2 * capacity))?;
         if self.len > 0 {
             let old = self.view(self.len);
@@ -235,6 +242,20 @@ impl Tail {
         }
         free
     }
+}
+
+/// Zeros; on the CPU in pages that the system gives when they are first written, in 16 bits as well.
+fn zeros(shape: Shape, dtype: DType, device: &Device) -> Result<Tensor> {
+    let bits = || vec![0u16; shape.elem_count()];
+    Ok(match (device, dtype) {
+        (Device::Cpu, DType::BF16) => {
+            Tensor::from_vec::<_, bf16>(bits().reinterpret_into(), shape.clone(), device)?
+        }
+        (Device::Cpu, DType::F16) => {
+            Tensor::from_vec::<_, f16>(bits().reinterpret_into(), shape.clone(), device)?
+        }
+        _ => Tensor::zeros(shape, dtype, device)?,
+    })
 }
 
 /// Whether two tensors are the same numbers in the same place.

@@ -39,6 +39,14 @@ impl LayerCache {
         self.tail_for(keys.dim(2)?)?.write(keys, values)
     }
 
+    /// Makes room for `tokens` slots, and where there is too little, for `more` behind them.
+    pub(crate) fn reserve(&mut self, tokens: usize, more: usize) -> Result<()> {
+        if !self.tail.as_ref().is_some_and(|tail| tail.has_room(tokens)) {
+            self.tail_for(tokens + more)?;
+        }
+        Ok(())
+    }
+
     /// The tail, with room for `more` slots.
     pub(crate) fn tail_for(&mut self, more: usize) -> Result<&mut Tail> {
         let tail = match self.tail.take() {

@@ -323,12 +323,9 @@ impl KvCache {
         Ok(())
     }
 
-    /// Makes room for `tokens` more without growing step by step.
-    pub(crate) fn reserve(&mut self, tokens: usize) -> Result<()> {
-        for layer in &mut self.layers {
-            layer.tail_for(tokens)?;
-        }
-        Ok(())
+    /// Makes room for `tokens` without growing step by step, and where it grows, for `more` behind them.
+    pub(crate) fn reserve(&mut self, tokens: usize, more: usize) -> Result<()> {
+        self.layers.iter_mut().try_for_each(|layer| layer.reserve(tokens, more))
     }
 
     pub(crate) fn layer_mut(&mut self, layer: usize) -> &mut LayerCache {
