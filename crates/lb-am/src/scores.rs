@@ -64,7 +64,11 @@ impl Observed {
         }
         scores.iter_mut().for_each(|sums| score.finish(sums, n));
         let column = |x: Vec<f32>| Tensor::from_vec(x, (heads, n, 1), &Device::Cpu);
-        let output = if output.is_empty() { None } else { Some(Tensor::from_vec(output, (heads, n, d), &Device::Cpu)?) };
+        let output = if output.is_empty() {
+            None
+        } else {
+            Some(Tensor::from_vec(output, (heads, n, d), &Device::Cpu)?)
+        };
         Ok(Self { max: column(max)?, mass: column(mass)?, output, scores, score })
     }
 }
@@ -222,12 +226,19 @@ pub(crate) fn check_observed(
     for (index, ((layer, queries), observed)) in layers.iter().zip(queries).zip(observed).enumerate() {
         let slots: Vec<usize> = observed.scores.iter().map(Vec::len).collect();
         let n = queries.dim(1)?;
-        if slots != vec![layer.seq_len(); layer.kv_heads()] || observed.mass.dims() != [layer.kv_heads(), n, 1] {
+        if slots != vec![layer.seq_len(); layer.kv_heads()]
+            || observed.mass.dims() != [layer.kv_heads(), n, 1]
+        {
             let expected = format!("{} heads of {} slots and {n} queries", layer.kv_heads(), layer.seq_len());
             return Err(Error::Shape { arg: "observed", expected, got: slots }).at_layer(index);
         }
         let same = observed.score == config.score;
-        ensure(same, "observed", format!("{:?}", observed.score), "must aggregate scores as the configuration does")?;
+        ensure(
+            same,
+            "observed",
+            format!("{:?}", observed.score),
+            "must aggregate scores as the configuration does",
+        )?;
         let fits = observed.output.is_some() || config.values == ValuesMethod::Copy;
         ensure(fits, "observed", "without output", "need the output where values are fitted")?;
         check_mass(observed, index)?;
@@ -414,7 +425,9 @@ mod tests {
                 .collect();
             Tensor::from_vec(numbers, dims, &Device::Cpu).unwrap()
         };
-        for (slots, n, d) in [(1, 1, 8), (127, 47, 16), (128, 48, 128), (300, 49, 64), (515, 130, 6), (64, 16, 7)] {
+        for (slots, n, d) in
+            [(1, 1, 8), (127, 47, 16), (128, 48, 128), (300, 49, 64), (515, 130, 6), (64, 16, 7)]
+        {
             for (dtype, asking, tolerance) in TOLERANCES {
                 let mut narrow = |scale: f64| {
                     let whole = (random(&[2, slots + 3, d]) * scale).unwrap().to_dtype(dtype).unwrap();
@@ -433,7 +446,8 @@ mod tests {
                         let pass = Pass { score, with_output: true, tile: usize::MAX };
                         let want = &super::observe_plainly(&layers, &queries, pass).unwrap()[0];
                         let got = &cpu::observe_all(&layers, &queries, score, true).unwrap()[0];
-                        let case = format!("{dtype:?} {asking:?} {slots} slots, {n} queries, width {d}, {score:?}");
+                        let case =
+                            format!("{dtype:?} {asking:?} {slots} slots, {n} queries, width {d}, {score:?}");
                         let tensors = [
                             ("max", &got.max, &want.max),
                             ("mass", &got.mass, &want.mass),

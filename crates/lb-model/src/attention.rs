@@ -167,10 +167,14 @@ mod tests {
         let first = Pass::new(&[(0, 70)], &rope, &Device::Cpu)?;
         attention.forward(&random(70)?, &first, &mut [&mut cache], &mut |_, _| Ok(()))?;
         let pass = Pass::new(&[(70, 5)], &rope, &Device::Cpu)?;
-        let (output, heard) =
-            attention.forward(&random(5)?, &pass, &mut [&mut cache], &mut |_, _| Ok(()))?;
+        let (output, heard) = attention.forward(&random(5)?, &pass, &mut [&mut cache], &mut |_, _| Ok(()))?;
         let again = |q: &Tensor| -> crate::Result<Vec<Vec<f32>>> {
-            let asker = Asker { q: q.clone(), chunks: cache.views(5)?, mask: pass.spans[0].mask.clone(), watch: None };
+            let asker = Asker {
+                q: q.clone(),
+                chunks: cache.views(5)?,
+                mask: pass.spans[0].mask.clone(),
+                watch: None,
+            };
             let heads = attend(&[asker])?.remove(0).out.reshape((4, 5, 16))?.transpose(0, 1)?;
             Ok(attention.o_proj.forward(&heads.reshape((5, 64))?)?.to_vec2()?)
         };

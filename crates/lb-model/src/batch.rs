@@ -7,9 +7,9 @@ use std::borrow::BorrowMut;
 
 use candle_core::Tensor;
 
+use crate::attention::Heard;
 use crate::buffers;
 use crate::config::check;
-use crate::attention::Heard;
 use crate::model::{Capture, HEADROOM, Rows};
 use crate::{Captured, Decoder, Error, KvCache, PrefillOptions, Result};
 
@@ -140,11 +140,10 @@ impl Decoder {
             let parts: Vec<&[u32]> =
                 pass.iter().map(|&(number, from, to)| &tokens[number][from..to]).collect();
             let mut chosen = pick(caches, |number| pass.iter().any(|piece| piece.0 == number));
-            let mut heard = capture.as_mut().map(|capture| {
-                |layer: usize, number: usize, heard| capture(layer, pass[number].0, heard)
-            });
-            let heard: Capture<'_> =
-                heard.as_mut().map(|heard| heard as &mut dyn FnMut(usize, usize, Heard));
+            let mut heard = capture
+                .as_mut()
+                .map(|capture| |layer: usize, number: usize, heard| capture(layer, pass[number].0, heard));
+            let heard: Capture<'_> = heard.as_mut().map(|heard| heard as &mut dyn FnMut(usize, usize, Heard));
             let logits = self.run(&parts, &mut chosen, Rows::Last, None, heard)?;
             for (row, &(number, from, to)) in pass.iter().enumerate() {
                 last[number] = Some(logits.narrow(0, row, 1)?);

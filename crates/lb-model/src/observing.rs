@@ -36,7 +36,7 @@ impl Decoder {
     ) -> Result<Observing> {
         self.check_input(tokens, cache)?;
         let _keeper = buffers::keep();
-        cache.reserve(tokens.len() + HEADROOM)?;
+        cache.reserve(tokens.len(), HEADROOM)?;
         let (mut queries, mut observed) = (Vec::new(), Vec::new());
         let mut capture = |_: usize, _: usize, heard: Heard| {
             queries.push(heard.queries);

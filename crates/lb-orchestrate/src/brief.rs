@@ -125,8 +125,7 @@ impl WorkerSession {
             return Ok((Observing { captured, observed: None }, fork));
         }
         let mut fork = self.cache.fork();
-        let observing =
-            self.worker.model().forward_observing(task, &mut fork, config.compaction.score)?;
+        let observing = self.worker.model().forward_observing(task, &mut fork, config.compaction.score)?;
         Ok((observing, fork))
     }
 

@@ -115,7 +115,8 @@ impl WorkerSession {
             reading += start.elapsed();
             let (from, own) = if first { (0, 0) } else { (from, head) };
             let layers = local.layers_range(own, local.logical_len())?;
-            let mut compacted = self.compact_piece(&layers, (&captured.queries, None), compaction, from, to)?;
+            let mut compacted =
+                self.compact_piece(&layers, (&captured.queries, None), compaction, from, to)?;
             for layer in &mut compacted.layers {
                 layer.keys = self.moved(layer, own, from)?;
             }

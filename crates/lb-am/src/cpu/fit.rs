@@ -220,7 +220,8 @@ impl Head<'_> {
             }
             let (mut max, mut mass) = ([f32::NEG_INFINITY; PANEL], [0.0; PANEL]);
             let used = self.used(panel);
-            Soften { weights: lines, scale: 1.0, used, max: &mut max, mass: &mut mass, output: &mut [] }.run();
+            Soften { weights: lines, scale: 1.0, used, max: &mut max, mass: &mut mass, output: &mut [] }
+                .run();
             let mut inverse = [0.0; PANEL];
             for (inverse, mass) in inverse.iter_mut().zip(mass).take(used) {
                 *inverse = 1.0 / mass;

@@ -55,7 +55,13 @@ impl Columns<'_> {
 }
 
 /// Minimises ‖A w − y‖² from `w` on; the steps of [`projected_gradient`](crate::nnls::projected_gradient).
-pub(crate) fn descend(a: &Columns<'_>, y: &[Line<f32>], bounds: (f64, f64), iterations: usize, mut w: Vec<f32>) -> Vec<f32> {
+pub(crate) fn descend(
+    a: &Columns<'_>,
+    y: &[Line<f32>],
+    bounds: (f64, f64),
+    iterations: usize,
+    mut w: Vec<f32>,
+) -> Vec<f32> {
     if iterations == 0 {
         return w;
     }
@@ -73,7 +79,8 @@ pub(crate) fn descend(a: &Columns<'_>, y: &[Line<f32>], bounds: (f64, f64), iter
         let next_objective = squared_distance(&next_image, y);
         let better = next_objective <= objective;
         let (before, before_image) = (w, image);
-        (w, image) = if better { (next.clone(), next_image.clone()) } else { (before.clone(), before_image.clone()) };
+        (w, image) =
+            if better { (next.clone(), next_image.clone()) } else { (before.clone(), before_image.clone()) };
         objective = if better { next_objective } else { objective };
         let grown = f64::midpoint(1.0, (1.0 + 4.0 * momentum * momentum).sqrt());
         let (along, past) = ((momentum / grown) as f32, ((momentum - 1.0) / grown) as f32);

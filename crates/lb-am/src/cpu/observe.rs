@@ -48,7 +48,8 @@ pub(crate) fn observe_all(
         .map(|(index, (layer, queries))| Layer::new(layer, queries).at_layer(index))
         .collect::<Result<Vec<_>>>()?;
     let open = plain.iter().map(Layer::open).collect::<Result<Vec<_>>>()?;
-    let pieces: Vec<Piece> = plain.iter().enumerate().flat_map(|(index, layer)| layer.pieces(index)).collect();
+    let pieces: Vec<Piece> =
+        plain.iter().enumerate().flat_map(|(index, layer)| layer.pieces(index)).collect();
     let watch = Watch { chunks: 1, score: Some(score), output: with_output };
     let watched = pieces
         .par_iter()
@@ -104,7 +105,8 @@ impl Open<'_> {
             }
         };
         let bias = self.layer.bias.as_ref().map(|bias| &bias[piece.head][..]);
-        let slots = Slots { keys: self.held.head(0, piece.head)?, values: self.held.head(1, piece.head)?, bias };
+        let slots =
+            Slots { keys: self.held.head(0, piece.head)?, values: self.held.head(1, piece.head)?, bias };
         let question = Question {
             queries,
             head_dim: d,

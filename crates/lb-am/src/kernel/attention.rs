@@ -199,9 +199,10 @@ struct Work {
 impl Work {
     fn new(question: &Question<'_>) -> Self {
         let d = question.head_dim;
-        let native = question.chunks.iter().all(|chunk| {
-            matches!((chunk.keys, chunk.values), (Numbers::Bf16(_), Numbers::Bf16(_)))
-        });
+        let native = question
+            .chunks
+            .iter()
+            .all(|chunk| matches!((chunk.keys, chunk.values), (Numbers::Bf16(_), Numbers::Bf16(_))));
         let watched = question.watch.is_some_and(|watch| watch.output);
         Self {
             rows: question.queries.len() / d,

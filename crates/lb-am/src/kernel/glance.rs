@@ -59,7 +59,8 @@ pub(crate) fn glance(question: &Question<'_>, memory: &mut Memory, out: &mut [f3
         if question.watch.is_some_and(|watch| watch.chunks == index + 1) {
             let mut noted = vec![0.0; rows * d];
             finish(output, mass, d, &mut noted);
-            watched = Some(Watched { max: max.clone(), mass: mass.clone(), output: noted, scores: Vec::new() });
+            watched =
+                Some(Watched { max: max.clone(), mass: mass.clone(), output: noted, scores: Vec::new() });
         }
     }
     if question.output {

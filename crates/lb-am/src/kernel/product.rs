@@ -183,7 +183,9 @@ mod tests {
     /// Against plain loops in f64; sizes around blocks, panels and depths.
     #[test]
     fn products_are_those_of_plain_loops() {
-        for (tokens, rows, columns) in [(1, 1, 2), (5, 70, 1031), (13, 37, 130), (48, 64, 256), (49, 9, 1031), (100, 300, 2050)] {
+        for (tokens, rows, columns) in
+            [(1, 1, 2), (5, 70, 1031), (13, 37, 130), (48, 64, 256), (49, 9, 1031), (100, 300, 2050)]
+        {
             let (x, weight) = (numbers(tokens * columns, 1), numbers(rows * columns, 2));
             let bf: Vec<bf16> = weight.iter().map(|w| bf16::from_f32(*w)).collect();
             let half: Vec<f16> = weight.iter().map(|w| f16::from_f32(*w)).collect();

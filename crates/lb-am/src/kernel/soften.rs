@@ -46,11 +46,7 @@ impl WithSimd for Soften<'_> {
             }
             let largest = simd.max_f32s(before, simd.mul_f32s(largest, wide_scale));
             // Where every slot so far was padding there is no maximum, and any shift will do.
-            let shift = simd.select_f32s(
-                simd.equal_f32s(largest, nothing),
-                simd.splat_f32s(0.0),
-                largest,
-            );
+            let shift = simd.select_f32s(simd.equal_f32s(largest, nothing), simd.splat_f32s(0.0), largest);
             let grown = exp(simd, simd.sub_f32s(before, shift));
             let mut sum = simd.mul_f32s(S::as_simd_f32s(&mass[columns.clone()]).0[0], grown);
             let back = simd.neg_f32s(shift);

@@ -146,6 +146,9 @@ pub fn measure(
         if config.dtype != DType::F32 {
             report.peaks.push(Peak::candle(config.dtype, device)?);
         }
+        if device.is_cpu() && config.dtype != DType::F16 {
+            report.peaks.push(Peak::kernel(config.dtype)?);
+        }
     }
     if config.scaling {
         report.scaling = Some(scaling(config, device, progress)?);

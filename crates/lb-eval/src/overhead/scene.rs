@@ -45,8 +45,8 @@ pub struct SceneConfig {
 pub struct Scene {
     /// One entry per layer, each `[kv_heads, seq_len, head_dim]`.
     pub layers: Vec<LayerKv>,
-    /// One entry per layer, `[kv_heads, group_size * task_tokens, head_dim]`, in f32 on the CPU and in the cache's dtype
-    /// elsewhere, as the decoder hands them out.
+    /// One entry per layer, `[kv_heads, group_size * task_tokens, head_dim]`, in the cache's dtype, as a model that computes
+    /// in it hands them out.
     pub queries: Vec<Tensor>,
 }
 
@@ -119,8 +119,7 @@ impl SceneConfig {
 
     fn queries(&self, noise: Noise, device: &Device) -> Result<Tensor> {
         let (heads, rows, width) = (self.shape.kv_heads, self.n_queries(), self.shape.head_dim);
-        let dtype = if device.is_cpu() { DType::F32 } else { self.dtype };
-        by_rows(&[heads, rows, width], dtype, device, |row, out| {
+        by_rows(&[heads, rows, width], self.dtype, device, |row, out| {
             let (head, query) = (row / rows, row % rows);
             let asked = topic(noise, RUN * (query % ASKED));
             let centre = centre(noise, 0, head, asked);

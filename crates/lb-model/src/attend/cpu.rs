@@ -133,7 +133,12 @@ impl<'a> Reader<'a> {
         Some(rows.clone().map(|row| row % self.tokens + 1).collect())
     }
 
-    fn question<'b>(&self, queries: &'b [f32], slots: &'b [Slots<'b>], seen: Option<&'b [usize]>) -> Question<'b> {
+    fn question<'b>(
+        &self,
+        queries: &'b [f32],
+        slots: &'b [Slots<'b>],
+        seen: Option<&'b [usize]>,
+    ) -> Question<'b> {
         let round = self.tokens > EXACT;
         Question { queries, head_dim: self.dim, chunks: slots, seen, round, output: true, watch: None }
     }
@@ -196,7 +201,9 @@ fn together(askers: &[&Asker]) -> Result<Vec<Attended>> {
         (0..heads).flat_map(|head| panels.iter().map(move |panel| (head, panel))).collect();
     let done = pieces
         .par_iter()
-        .map_init(Scratch::default, |scratch, (head, panel)| shared_panel(&readers, *head, panel, common, scratch))
+        .map_init(Scratch::default, |scratch, (head, panel)| {
+            shared_panel(&readers, *head, panel, common, scratch)
+        })
         .collect::<Result<Vec<_>>>()?;
     let mut outs: Vec<Vec<f32>> = readers.iter().map(|reader| vec![0.0; heads * reader.rows * dim]).collect();
     for ((head, panel), done) in pieces.iter().zip(done) {
@@ -249,7 +256,11 @@ fn shared_panel(
     for (number, rows) in panel {
         queries.extend_from_slice(&readers[*number].queries(head)?[rows.start * dim..rows.end * dim]);
     }
-    let over = |reader: &Reader<'_>, queries: &[f32], chunks: Range<usize>, seen: Option<&[usize]>, scratch: &mut Scratch| {
+    let over = |reader: &Reader<'_>,
+                queries: &[f32],
+                chunks: Range<usize>,
+                seen: Option<&[usize]>,
+                scratch: &mut Scratch| {
         let slots = reader.slots(head, chunks)?;
         let watch = Some(Watch { chunks: slots.len(), score: None, output: true });
         let question = Question { watch, output: false, ..reader.question(queries, &slots, seen) };

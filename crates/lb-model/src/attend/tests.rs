@@ -126,8 +126,10 @@ fn what_is_noted_is_what_a_compaction_sees() -> Result<()> {
         let q = random(&[2, 3 * tokens, 8]);
         let (chunks, mask) = (vec![trajectory.clone(), own], causal_mask(tokens, &Device::Cpu)?);
         let watch = Some(Watching { chunks: 1, score: ScoreAgg::Mean });
-        let noted = attend(&[Asker { q: q.clone(), chunks, mask, watch }])?.remove(0).observed.expect("watched");
-        let layer = LayerKv::new(trajectory.keys.squeeze(0)?, trajectory.values.squeeze(0)?, trajectory.bias)?;
+        let noted =
+            attend(&[Asker { q: q.clone(), chunks, mask, watch }])?.remove(0).observed.expect("watched");
+        let layer =
+            LayerKv::new(trajectory.keys.squeeze(0)?, trajectory.values.squeeze(0)?, trajectory.bias)?;
         let config = Compaction::keep_ratio(0.2);
         let (layers, queries, noted) = ([layer], [q], [noted]);
         let compactor = Compactor::new(&layers, &queries, &config);

@@ -148,7 +148,9 @@ mod tests {
             for (rows, columns) in [(1, 1), (3, 17), (37, 130), (64, 256), (5, 1031)] {
                 let weight = Tensor::randn(0f32, 1.0, (rows, columns), &Device::Cpu)?.to_dtype(dtype)?;
                 let narrow = Narrow::from_tensor(&weight)?.rounding();
-                for (tokens, rounded) in [(1, false), (2, false), (7, false), (48, false), (49, true), (100, true)] {
+                for (tokens, rounded) in
+                    [(1, false), (2, false), (7, false), (48, false), (49, true), (100, true)]
+                {
                     let x = Tensor::randn(0f32, 1.0, (tokens, columns), &Device::Cpu)?;
                     let expected = x.matmul(&weight.to_dtype(DType::F32)?.t()?)?;
                     let error = (narrow.product(&x)? - &expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
