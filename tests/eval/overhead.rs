@@ -234,7 +234,8 @@ fn a_report_adds_up() {
     assert!(ridge.ratio.min > 0.0 && ridge.layers_measured == 1);
     let prefill = report.prefill.as_ref().unwrap();
     assert_eq!((prefill.layers_measured, prefill.layers, prefill.effort), (4, 4, PrefillEffort::Full));
-    assert_eq!(report.peaks.iter().map(|peak| peak.dtype.as_str()).collect::<Vec<_>>(), ["f32", "bf16"]);
+    let peaks: Vec<_> = report.peaks.iter().map(|peak| (peak.by.as_str(), peak.dtype.as_str())).collect();
+    assert_eq!(peaks, [("candle", "f32"), ("candle", "bf16"), ("kernel", "bf16")]);
     let json = serde_json::to_string(&report).unwrap();
     let read: OverheadReport = serde_json::from_str(&json).unwrap();
     assert_eq!(read.batched[0].kept_len, 32);

@@ -153,12 +153,11 @@ impl<'a> Compactor<'a> {
         let prepared = self.prepare()?;
         let config = prepared.config(self.config);
         let own;
-        let observed = match self.observed {
-            Some(observed) => observed,
-            None => {
-                own = observe_all(self.layers, self.queries, config.score, false)?;
-                &own[..]
-            }
+        let observed = if let Some(observed) = self.observed {
+            observed
+        } else {
+            own = observe_all(self.layers, self.queries, config.score, false)?;
+            &own[..]
         };
         self.choose(&prepared.scene(self, observed, &config))
     }
@@ -186,14 +185,13 @@ impl<'a> Compactor<'a> {
         let mut timing = Timing { search: prepared.search, ..Timing::default() };
         let with_output = config.values != ValuesMethod::Copy;
         let own;
-        let observed = match self.observed {
-            Some(observed) => observed,
-            None => {
-                own = timed(&mut timing.scores, || {
-                    observe_all(self.layers, self.queries, config.score, with_output)
-                })?;
-                &own[..]
-            }
+        let observed = if let Some(observed) = self.observed {
+            observed
+        } else {
+            own = timed(&mut timing.scores, || {
+                observe_all(self.layers, self.queries, config.score, with_output)
+            })?;
+            &own[..]
         };
         let scene = prepared.scene(self, observed, &config);
         let selected = timed(&mut timing.mask, || self.choose(&scene))?;
@@ -373,7 +371,9 @@ impl Fitted {
     /// Adds the heads of one layer to the report.
     fn count(&mut self, fits: &[HeadFit], config: &Compaction, n: usize) {
         if let BetaMethod::Nnls { iterations, .. } = config.beta {
-            fits.iter().for_each(|fit| self.beta.add_head(&fit.beta, iterations));
+            for fit in fits {
+                self.beta.add_head(&fit.beta, iterations);
+            }
         }
         let parts: Vec<ValuesPart> = fits.iter().map(|fit| fit.value).collect();
         if let Some((lambda, exponent, _)) = cpu::dual_of(config.values, n, usize::MAX) {

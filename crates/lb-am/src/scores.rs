@@ -31,6 +31,20 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// By layer, by a pass of its own over each cache.
+    ///
+    /// # Shapes
+    ///
+    /// As [`position_scores`]; layers may differ in length.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`compact`](crate::compact) on its inputs.
+    pub fn all(layers: &[LayerKv], queries: &[Tensor], score: ScoreAgg) -> Result<Vec<Self>> {
+        check_inputs(layers, queries)?;
+        observe_all(layers, queries, score, true)
+    }
+
     /// From what a kernel noted of the panels of all heads, head by head, each head's rows in order.
     ///
     /// # Shapes
@@ -62,7 +76,9 @@ impl Observed {
                 score.add(sums, part.scores);
             }
         }
-        scores.iter_mut().for_each(|sums| score.finish(sums, n));
+        for sums in &mut scores {
+            score.finish(sums, n);
+        }
         let column = |x: Vec<f32>| Tensor::from_vec(x, (heads, n, 1), &Device::Cpu);
         let output = if output.is_empty() {
             None

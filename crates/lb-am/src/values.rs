@@ -23,7 +23,8 @@ const OMEGA: (f64, f64) = (1e-2, 1e2);
 pub struct ValuesFit {
     /// ‖X V_kept − Y‖ / ‖Y‖ on the fitted queries, with the values copied and the biases fitted.
     pub output_error_before: f64,
-    /// ‖X C2 − Y‖ / ‖Y‖ on the fitted queries, with C2 as stored. How it does on other queries is another matter.
+    /// ‖X C2 − Y‖ / ‖Y‖ on the fitted queries, up to the rounding of C2 to the cache dtype. How it does on other queries is
+    /// another matter.
     pub output_error_after: f64,
     /// λ relative to the mean diagonal of X Ω⁻¹ Xᵀ; where layers chose their own, the geometric mean.
     pub lambda: f64,

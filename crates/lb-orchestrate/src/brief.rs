@@ -119,8 +119,8 @@ impl WorkerSession {
 
     /// The task read behind the full cache; what it sees is noted on the way where that serves the compaction.
     fn observing_pass(&self, task: &[u32], config: &BriefConfig) -> Result<(Observing, KvCache)> {
-        let whole = config.chunking.is_none() && task.len() <= self.config.prefill.chunk;
-        if !whole {
+        let whole = config.chunking.is_none_or(|chunking| chunking.chunk_len >= self.tokens.len());
+        if !whole || task.len() > self.config.prefill.chunk {
             let (captured, fork) = self.task_pass(task)?;
             return Ok((Observing { captured, observed: None }, fork));
         }

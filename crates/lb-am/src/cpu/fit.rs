@@ -37,7 +37,7 @@ pub(crate) struct Head<'a> {
     pub(crate) mass: &'a [f32],
     /// Output of the full cache `[n, d]`, where values are fitted.
     pub(crate) output: Option<&'a [f32]>,
-    pub(crate) head_dim: usize,
+    pub(crate) width: usize,
     /// What the cache can hold.
     pub(crate) dtype: DType,
 }
@@ -143,25 +143,15 @@ impl Head<'_> {
 
     /// q · k / √d + carried bias, `[panels, t]`.
     fn logits(&self, out: &mut Vec<Line<f32>>) {
-        let scale = 1.0 / (self.head_dim as f32).sqrt();
+        let scale = 1.0 / (self.width as f32).sqrt();
         let scaled: Vec<f32> = self.queries.iter().map(|q| q * scale).collect();
-        let keys = Rows::packed(self.keys, self.t(), self.head_dim);
-        let panels = panels_of(&scaled, self.head_dim);
+        let keys = Rows::packed(self.keys, self.t(), self.width);
+        let panels = panels_of(&scaled, self.width);
         out.resize(panels.len() * self.t(), [0.0; PANEL]);
         for (panel, (queries, lines)) in panels.iter().zip(out.chunks_exact_mut(self.t())).enumerate() {
             lines.iter_mut().zip(self.carried).for_each(|(line, bias)| line.fill(*bias));
             multiply(keys, queries, self.used(panel), lines);
         }
-    }
-
-    /// A list with an entry for each query, in panels; others are `other`.
-    fn lines(&self, list: &[f32], other: f32) -> Vec<Line<f32>> {
-        let line = |part: &[f32]| {
-            let mut line = [other; PANEL];
-            line[..part.len()].copy_from_slice(part);
-            line
-        };
-        list.chunks(PANEL).map(line).collect()
     }
 
     /// β, from the logits; `weights` is left with Φ.
@@ -174,12 +164,12 @@ impl Head<'_> {
     ) -> Vec<f32> {
         let BetaMethod::Nnls { iterations, lower, upper, start, rows } = method else { return Vec::new() };
         let bounds = (lower.exp(), upper.exp());
-        let max = self.lines(self.max, 0.0);
-        let mass = self.lines(self.mass, 0.0);
+        let max = in_panels(self.max);
+        let mass = in_panels(self.mass);
         let relative: Vec<f32> = self.mass.iter().map(|mass| 1.0 / mass).collect();
         let absolute = vec![1.0; self.n()];
         // Columns of no query are weights of 0.
-        let by = self.lines(if rows == RowWeighting::Relative { &relative } else { &absolute }, 0.0);
+        let by = in_panels(if rows == RowWeighting::Relative { &relative } else { &absolute });
         weights.resize(logits.len(), [0.0; PANEL]);
         let weigh = |by: &[Line<f32>], weights: &mut [Line<f32>]| {
             let panels = logits.chunks_exact(self.t()).zip(weights.chunks_exact_mut(self.t()));
@@ -189,20 +179,20 @@ impl Head<'_> {
         };
         weigh(&by, weights);
         let columns = Columns { panels: &*weights, t: self.t() };
-        let y = if rows == RowWeighting::Relative { self.lines(&absolute, 0.0) } else { mass.clone() };
+        let y = if rows == RowWeighting::Relative { in_panels(&absolute) } else { mass.clone() };
         let first = match start {
             NnlsStart::Shared => columns.shared_weight(&y).clamp(bounds.0 as f32, bounds.1 as f32),
             _ => 1.0,
         };
         let w = descend(&columns, &y, bounds, iterations, vec![first; self.t()]);
         if rows == RowWeighting::Relative {
-            weigh(&self.lines(&absolute, 0.0), weights);
+            weigh(&in_panels(&absolute), weights);
         }
         let plain = Columns { panels: &*weights, t: self.t() };
         part.before = f64::from(squared_distance(&plain.image(&vec![1.0; self.t()]), &mass));
         part.after = f64::from(squared_distance(&plain.image(&w), &mass));
         part.mass = self.mass.iter().map(|mass| f64::from(*mass).powi(2)).sum();
-        let taken = plain.back(&self.lines(&absolute, 0.0));
+        let taken = plain.back(&in_panels(&absolute));
         let at_bound = |w: f32| w <= bounds.0 as f32 || w >= bounds.1 as f32;
         part.clamped = w.iter().zip(taken).filter(|(w, mass)| *mass > 0.0 && at_bound(**w)).count();
         w.into_iter().map(f32::ln).collect()
@@ -213,9 +203,11 @@ impl Head<'_> {
         for (panel, lines) in logits.chunks_exact_mut(self.t()).enumerate() {
             for (line, (stored, carried)) in lines.iter_mut().zip(stored.iter().zip(self.carried)) {
                 // Padding stays padding; the difference of two infinities is none.
-                if *carried != f32::NEG_INFINITY && stored != carried {
+                if *carried != f32::NEG_INFINITY && stored.to_bits() != carried.to_bits() {
                     let more = stored - carried;
-                    line.iter_mut().for_each(|logit| *logit += more);
+                    for logit in line {
+                        *logit += more;
+                    }
                 }
             }
             let (mut max, mut mass) = ([f32::NEG_INFINITY; PANEL], [0.0; PANEL]);
@@ -232,7 +224,7 @@ impl Head<'_> {
 
     /// Y − X V, `[n, d]`, for values V `[t, d]`.
     fn residual(&self, attention: &[Line<f32>], output: &[f32], values: &[f32]) -> Vec<f32> {
-        let d = self.head_dim;
+        let d = self.width;
         let mut residual = output.to_vec();
         for (panel, lines) in attention.chunks_exact(self.t()).enumerate() {
             let mut sums = vec![[0.0; PANEL]; d];
@@ -253,7 +245,7 @@ impl Head<'_> {
         (lambda, exponent, to_original): (f64, f64, bool),
         part: &mut ValuesPart,
     ) -> Result<Vec<f32>> {
-        let (n, t, d) = (self.n(), self.t(), self.head_dim);
+        let (n, t, d) = (self.n(), self.t(), self.width);
         let residual = self.residual(attention, output, self.values);
         let inverse: Vec<f32> =
             omega_of(self.importance, exponent, t).into_iter().map(|omega| (1.0 / omega) as f32).collect();
@@ -270,7 +262,9 @@ impl Head<'_> {
         }
         round_to(self.dtype, &mut values);
         part.before = squared_norm(&residual);
-        part.after = squared_norm(&self.residual(attention, output, &values));
+        // (G + λ'I) D = R says what is left of R, R − G D, without another product with X.
+        let left = scale * (lambda + part.jitter * (1.0 + lambda));
+        part.after = systems.right.iter().map(|x| (left * x).powi(2)).sum();
         part.output = squared_norm(output);
         Ok(values)
     }
@@ -284,7 +278,7 @@ impl Head<'_> {
             scaled_lines(lines, inverse, softened);
             for (left, rows) in attention.chunks_exact(t).enumerate().skip(right) {
                 let count = self.used(left);
-                let rows = Rows { data: rows.as_flattened(), rows: count, row_step: 1, k_step: PANEL };
+                let rows = Rows { data: rows.as_flattened(), count: count, row_step: 1, k_step: PANEL };
                 let mut block = [[0.0; PANEL]; PANEL];
                 multiply(rows, softened, self.used(right), &mut block);
                 for (i, line) in block.iter().enumerate().take(count) {
@@ -306,7 +300,7 @@ impl Head<'_> {
         dual: &[f64],
         inverse: &[f32],
     ) -> Vec<f32> {
-        let (n, t, d) = (self.n(), self.t(), self.head_dim);
+        let (n, t, d) = (self.n(), self.t(), self.width);
         let mut change = vec![0f32; t * d];
         for first in (0..d).step_by(PANEL) {
             let width = PANEL.min(d - first);
@@ -320,7 +314,7 @@ impl Head<'_> {
                     line.iter_mut().zip(from).for_each(|(to, from)| *to = *from as f32);
                 }
                 debug_assert!(panel * PANEL + used <= n);
-                let rows = Rows { data: rows.as_flattened(), rows: t, row_step: PANEL, k_step: 1 };
+                let rows = Rows { data: rows.as_flattened(), count: t, row_step: PANEL, k_step: 1 };
                 multiply(rows, &right, width, lines);
             }
             for ((to, line), inverse) in change.chunks_exact_mut(d).zip(&*lines).zip(inverse) {
@@ -329,6 +323,16 @@ impl Head<'_> {
         }
         change
     }
+}
+
+/// A list with an entry for each query, in panels; what does not count is 0.
+fn in_panels(list: &[f32]) -> Vec<Line<f32>> {
+    let line = |part: &[f32]| {
+        let mut line = [0.0; PANEL];
+        line[..part.len()].copy_from_slice(part);
+        line
+    };
+    list.chunks(PANEL).map(line).collect()
 }
 
 fn squared_norm(values: &[f32]) -> f64 {

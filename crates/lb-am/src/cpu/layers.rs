@@ -118,7 +118,7 @@ impl Open<'_> {
             max: self.held.head(3, head)?.wide(max),
             mass: self.held.head(4, head)?.wide(mass),
             output,
-            head_dim,
+            width: head_dim,
             dtype: cut.keys.dtype(),
         }
         .fit(scene.config, buffers);

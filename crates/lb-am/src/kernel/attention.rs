@@ -208,7 +208,7 @@ impl Work {
             rows: question.queries.len() / d,
             head_dim: d,
             scale: 1.0 / (d as f32).sqrt(),
-            dots: Dots::detect().filter(|_| question.round && native && d % 2 == 0),
+            dots: Dots::detect().filter(|_| question.round && native && d.is_multiple_of(2)),
             outputs: [watched || question.output, question.output],
         }
     }
@@ -247,19 +247,15 @@ impl Work {
         let (d, count) = (self.head_dim, tile.count);
         let Scratch { logits, queries, query_pairs, wide, .. } = &mut *tile.scratch;
         let out = &mut logits[tile.at..tile.at + count];
-        match chunk.bias {
-            None => out.fill([0.0; PANEL]),
-            Some(bias) => {
-                for (line, bias) in out.iter_mut().zip(&bias[first..]) {
-                    *line = [bias / self.scale; PANEL];
-                }
-            }
+        out.fill([0.0; PANEL]);
+        for (line, bias) in out.iter_mut().zip(chunk.bias.map_or(&[][..], |bias| &bias[first..])) {
+            *line = [bias / self.scale; PANEL];
         }
         let keys = chunk.keys.range(first * d, count * d);
         let next = chunk.keys.range_within((first + count) * d, TILE * d);
         match (self.dots, keys) {
             (Some(dots), Numbers::Bf16(_)) => {
-                let rows = Rows { data: keys.bits(), rows: count, row_step: d, k_step: 2 };
+                let rows = Rows { data: keys.bits(), count: count, row_step: d, k_step: 2 };
                 dots.multiply(rows, query_pairs, self.rows, out, next.bits());
             }
             _ => {
@@ -306,7 +302,7 @@ impl Work {
             dots.interleave(&bits[..d], odd, &mut value_pairs[line * d..(line + 1) * d]);
         }
         let value_pairs: &[u16] = bytemuck::cast_slice(value_pairs);
-        let rows = Rows { data: value_pairs, rows: d, row_step: 2, k_step: 2 * d };
+        let rows = Rows { data: value_pairs, count: d, row_step: 2, k_step: 2 * d };
         dots.multiply(rows, pairs, self.rows, &mut state.output, next.bits());
     }
 

@@ -32,11 +32,13 @@ pub(crate) fn split(x: &[f32]) -> [Vec<u16>; 3] {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     #![allow(unsafe_code, reason = "intrinsics, behind a check that the machine has them")]
+    #![allow(clippy::unused_self, reason = "`self` is the proof of that check")]
 
     use core::arch::x86_64::{
-        __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh,
-        _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_or_si512, _mm512_reduce_add_ps,
-        _mm512_set1_epi32, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_storeu_si512,
+        __m256bh, __m256i, __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_cvtepu16_epi32,
+        _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_or_si512,
+        _mm512_reduce_add_ps, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
+        _mm512_storeu_si512,
     };
 
     use super::{Pair, Parts};
@@ -74,7 +76,7 @@ mod x86 {
             out: &mut [Line<f32>],
             next: &[u16],
         ) {
-            let ahead = Ahead::new(next, rows.rows.div_ceil(8));
+            let ahead = Ahead::new(next, rows.count.div_ceil(8));
             // SAFETY: `self` exists only where `detect` has found the features.
             unsafe {
                 match used.div_ceil(LANES) {
@@ -133,7 +135,9 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512bf16")]
     fn add_product(sum: __m512, a: __m512i, b: __m512i) -> __m512 {
         // SAFETY: both are 512 bits without a meaning of their own.
-        let [a, b]: [__m512bh; 2] = unsafe { [core::mem::transmute(a), core::mem::transmute(b)] };
+        let [a, b] = unsafe {
+            [core::mem::transmute::<__m512i, __m512bh>(a), core::mem::transmute::<__m512i, __m512bh>(b)]
+        };
         _mm512_dpbf16_ps(sum, a, b)
     }
 
@@ -145,12 +149,12 @@ mod x86 {
         mut ahead: Ahead<'_>,
     ) {
         let mut row = 0;
-        while row + 8 <= rows.rows {
+        while row + 8 <= rows.count {
             ahead.fetch();
             block::<8, V>(rows, row, panel, out);
             row += 8;
         }
-        for row in row..rows.rows {
+        for row in row..rows.count {
             block::<1, V>(rows, row, panel, out);
         }
     }
@@ -255,7 +259,9 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512bf16")]
     fn pair_up(even: __m512, odd: __m512) -> __m512i {
         // SAFETY: sixteen bf16 are 256 bits.
-        let bits = |x| _mm512_cvtepu16_epi32(unsafe { core::mem::transmute(_mm512_cvtneps_pbh(x)) });
+        let bits = |x| {
+            _mm512_cvtepu16_epi32(unsafe { core::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x)) })
+        };
         _mm512_or_si512(bits(even), _mm512_slli_epi32::<16>(bits(odd)))
     }
 

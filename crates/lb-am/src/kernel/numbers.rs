@@ -70,14 +70,12 @@ impl<'a> Numbers<'a> {
     where
         'a: 'b,
     {
-        match self {
-            Self::F32(x) => x,
-            _ => {
-                buffer.resize(self.len(), 0.0);
-                self.widen(buffer);
-                buffer
-            }
+        if let Self::F32(x) = self {
+            return x;
         }
+        buffer.resize(self.len(), 0.0);
+        self.widen(buffer);
+        buffer
     }
 
     /// Writes the numbers in f32 to as many places.

@@ -39,17 +39,14 @@ pub fn product(x: &[f32], weight: Numbers<'_>, columns: usize, round: bool, out:
     if x.len() <= FEW * columns {
         return few(x, weight, columns, out);
     }
-    let native = columns % 2 == 0 && matches!(weight, Numbers::Bf16(_));
+    let native = columns.is_multiple_of(2) && matches!(weight, Numbers::Bf16(_));
     let dots = Dots::detect().filter(|_| round && native && x.len() > PANEL * columns);
-    match dots {
-        Some(dots) => {
-            let panels = packed(x, columns, columns / 2, |row, k| pair(row[2 * k], row[2 * k + 1]));
-            Work { panels, weight, rows, columns, dots: Some(dots) }.run(out, &Work::pairs);
-        }
-        None => {
-            let panels = packed(x, columns, columns, |row, k| row[k]);
-            Work { panels, weight, rows, columns, dots: None }.run(out, &Work::plain);
-        }
+    if dots.is_some() {
+        let panels = packed(x, columns, columns / 2, |row, k| pair(row[2 * k], row[2 * k + 1]));
+        Work { panels, weight, rows, columns, dots }.run(out, &Work::pairs);
+    } else {
+        let panels = packed(x, columns, columns, |row, k| row[k]);
+        Work { panels, weight, rows, columns, dots }.run(out, &Work::plain);
     }
 }
 
@@ -89,8 +86,11 @@ struct Step<'a, T> {
     used: usize,
 }
 
+/// Adds a step's products to the sums.
+type Stepping<'a, W, T> = dyn Fn(&W, &Step<'_, T>, &mut [Line<f32>]) + Sync + 'a;
+
 impl<T: Sync> Work<'_, T> {
-    fn run(&self, out: &mut [f32], step: &(dyn Fn(&Self, Step<'_, T>, &mut [Line<f32>]) + Sync)) {
+    fn run(&self, out: &mut [f32], step: &Stepping<'_, Self, T>) {
         let share = self.rows.div_ceil(PIECES * rayon::current_num_threads());
         let share = share.next_multiple_of(8).min(256);
         // Each piece writes its own columns of every row of the output.
@@ -107,12 +107,7 @@ impl<T: Sync> Work<'_, T> {
     }
 
     /// The weight rows from `first` on, as many as the slices of `out` are long.
-    fn piece(
-        &self,
-        first: usize,
-        out: &mut [&mut [f32]],
-        step: &(dyn Fn(&Self, Step<'_, T>, &mut [Line<f32>]) + Sync),
-    ) {
+    fn piece(&self, first: usize, out: &mut [&mut [f32]], step: &Stepping<'_, Self, T>) {
         let columns = self.columns;
         let size = if self.dots.is_some() { 2 } else { 4 };
         let together = (BLOCK / (columns * size) / 8 * 8).clamp(8, BLOCK_ROWS);
@@ -132,7 +127,7 @@ impl<T: Sync> Work<'_, T> {
                 sums.fill([0.0; PANEL]);
                 for (part, lines) in panel.chunks(DEPTH).enumerate() {
                     let from = part * DEPTH * columns / depth;
-                    step(self, Step { block, count, from, lines, used: out.len() }, sums);
+                    step(self, &Step { block, count, from, lines, used: out.len() }, sums);
                 }
                 for (column, out) in out.iter_mut().enumerate() {
                     for (to, line) in out[start..start + count].iter_mut().zip(&*sums) {
@@ -145,18 +140,18 @@ impl<T: Sync> Work<'_, T> {
 }
 
 impl Work<'_, f32> {
-    fn plain(&self, step: Step<'_, f32>, sums: &mut [Line<f32>]) {
+    fn plain(&self, step: &Step<'_, f32>, sums: &mut [Line<f32>]) {
         let Numbers::F32(block) = step.block else { return };
-        let rows = Rows { data: &block[step.from..], rows: step.count, row_step: self.columns, k_step: 1 };
+        let rows = Rows { data: &block[step.from..], count: step.count, row_step: self.columns, k_step: 1 };
         multiply(rows, step.lines, step.used, sums);
     }
 }
 
 impl Work<'_, Pair> {
-    fn pairs(&self, step: Step<'_, Pair>, sums: &mut [Line<f32>]) {
+    fn pairs(&self, step: &Step<'_, Pair>, sums: &mut [Line<f32>]) {
         let Some(dots) = self.dots else { return };
         let data = &step.block.bits()[step.from..];
-        let rows = Rows { data, rows: step.count, row_step: self.columns, k_step: 2 };
+        let rows = Rows { data, count: step.count, row_step: self.columns, k_step: 2 };
         dots.multiply(rows, step.lines, step.used, sums, &[]);
     }
 }

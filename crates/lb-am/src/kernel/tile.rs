@@ -17,20 +17,20 @@ pub(crate) type Line<T> = [T; PANEL];
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a, T> {
     pub(crate) data: &'a [T],
-    pub(crate) rows: usize,
+    pub(crate) count: usize,
     pub(crate) row_step: usize,
     pub(crate) k_step: usize,
 }
 
 impl<'a, T> Rows<'a, T> {
     /// Rows that lie behind one another.
-    pub(crate) fn packed(data: &'a [T], rows: usize, depth: usize) -> Self {
-        Self { data, rows, row_step: depth, k_step: 1 }
+    pub(crate) fn packed(data: &'a [T], count: usize, depth: usize) -> Self {
+        Self { data, count, row_step: depth, k_step: 1 }
     }
 
     /// The columns of a matrix of `columns` columns.
     pub(crate) fn columns(data: &'a [T], columns: usize) -> Self {
-        Self { data, rows: columns, row_step: 1, k_step: columns }
+        Self { data, count: columns, row_step: 1, k_step: columns }
     }
 
     /// From row `first` on, `depth` numbers each; panics where the last of `count` rows ends behind the data.
@@ -73,7 +73,7 @@ pub(crate) fn multiply_ahead<T: NoUninit>(
     out: &mut [Line<f32>],
     next: &[T],
 ) {
-    let ahead = Ahead::new(next, rows.rows.div_ceil(8));
+    let ahead = Ahead::new(next, rows.count.div_ceil(8));
     Arch::new().dispatch(Multiply { rows, panel, used, out, ahead });
 }
 
@@ -107,12 +107,12 @@ impl Multiply<'_> {
     #[inline(always)]
     fn run<S: Simd, const R: usize, const V: usize>(mut self, simd: S) {
         let mut row = 0;
-        while row + R <= self.rows.rows {
+        while row + R <= self.rows.count {
             self.ahead.fetch();
             self.block::<S, R, V>(simd, row);
             row += R;
         }
-        for row in row..self.rows.rows {
+        for row in row..self.rows.count {
             self.block::<S, 1, V>(simd, row);
         }
     }

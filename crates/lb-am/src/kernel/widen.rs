@@ -34,7 +34,9 @@ mod tests {
         let finite = |exact: fn(u16) -> f32| -> Vec<u16> {
             (0..=u16::MAX).filter(|bits| exact(*bits).is_finite()).collect()
         };
-        let cases: [(fn(u16) -> f32, fn(&[u16], &mut [f32])); 2] = [
+        type Exact = fn(u16) -> f32;
+        type Widen = fn(&[u16], &mut [f32]);
+        let cases: [(Exact, Widen); 2] = [
             (|bits| bf16::from_bits(bits).to_f32(), super::bf16),
             (|bits| f16::from_bits(bits).to_f32(), super::f16),
         ];
