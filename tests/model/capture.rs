@@ -82,3 +82,27 @@ fn capturing_is_free_of_side_effects_and_chunks_join() {
         assert_close(&flat(joined), &flat(once), F32);
     }
 }
+
+/// Passes that are large enough to write into what earlier layers have left: as many small ones, and what was handed
+/// out before stays as it was.
+#[cfg(feature = "embedded")]
+#[test]
+fn memory_that_layers_leave_to_each_other_changes_nothing() {
+    let worker = crate::support::embedded();
+    let tokens: Vec<u32> = (0..300).map(|i| 5 + i * 31 % 1000).collect();
+    let capture = |chunk: usize| {
+        let mut cache = worker.model().new_cache();
+        let options = PrefillOptions { chunk };
+        worker.model().prefill_capturing(&tokens, &mut cache, &options, &mut |_, _| {}).unwrap()
+    };
+    let once = capture(tokens.len());
+    let before: Vec<Vec<f64>> = once.queries.iter().map(flat).collect();
+    for chunk in [7, 150] {
+        let again = capture(chunk);
+        assert_close(&flat(&again.logits), &flat(&once.logits), F32);
+        for (again, once) in again.queries.iter().zip(&once.queries) {
+            assert_close(&flat(again), &flat(once), F32);
+        }
+    }
+    assert!(once.queries.iter().map(flat).eq(before), "queries that were handed out were written on");
+}
