@@ -278,7 +278,7 @@ impl Head<'_> {
             scaled_lines(lines, inverse, softened);
             for (left, rows) in attention.chunks_exact(t).enumerate().skip(right) {
                 let count = self.used(left);
-                let rows = Rows { data: rows.as_flattened(), count: count, row_step: 1, k_step: PANEL };
+                let rows = Rows { data: rows.as_flattened(), count, row_step: 1, k_step: PANEL };
                 let mut block = [[0.0; PANEL]; PANEL];
                 multiply(rows, softened, self.used(right), &mut block);
                 for (i, line) in block.iter().enumerate().take(count) {

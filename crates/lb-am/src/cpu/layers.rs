@@ -145,5 +145,5 @@ pub(crate) fn assemble(cut: Cut, fits: &[HeadFit]) -> Result<Cut> {
     } else {
         stacked(&fitted, (heads, t, d), cut.values.dtype())?
     };
-    Ok(Cut { bias, values, ..cut })
+    Ok(Cut { values, bias, ..cut })
 }

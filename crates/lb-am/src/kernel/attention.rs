@@ -253,15 +253,12 @@ impl Work {
         }
         let keys = chunk.keys.range(first * d, count * d);
         let next = chunk.keys.range_within((first + count) * d, TILE * d);
-        match (self.dots, keys) {
-            (Some(dots), Numbers::Bf16(_)) => {
-                let rows = Rows { data: keys.bits(), count: count, row_step: d, k_step: 2 };
-                dots.multiply(rows, query_pairs, self.rows, out, next.bits());
-            }
-            _ => {
-                let keys = Rows::packed(keys.wide(&mut wide[0]), count, d);
-                multiply_ahead(keys, queries, self.rows, out, next.bytes());
-            }
+        if let (Some(dots), Numbers::Bf16(_)) = (self.dots, keys) {
+            let rows = Rows { data: keys.bits(), count, row_step: d, k_step: 2 };
+            dots.multiply(rows, query_pairs, self.rows, out, next.bits());
+        } else {
+            let keys = Rows::packed(keys.wide(&mut wide[0]), count, d);
+            multiply_ahead(keys, queries, self.rows, out, next.bytes());
         }
     }
 

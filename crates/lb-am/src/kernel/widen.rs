@@ -28,14 +28,15 @@ pub(crate) fn f16(from: &[u16], to: &mut [f32]) {
 mod tests {
     use half::{bf16, f16};
 
+    type Exact = fn(u16) -> f32;
+    type Widen = fn(&[u16], &mut [f32]);
+
     /// Every finite number there is, subnormal ones and both zeros included, to the bit.
     #[test]
     fn widening_is_exact() {
         let finite = |exact: fn(u16) -> f32| -> Vec<u16> {
             (0..=u16::MAX).filter(|bits| exact(*bits).is_finite()).collect()
         };
-        type Exact = fn(u16) -> f32;
-        type Widen = fn(&[u16], &mut [f32]);
         let cases: [(Exact, Widen); 2] = [
             (|bits| bf16::from_bits(bits).to_f32(), super::bf16),
             (|bits| f16::from_bits(bits).to_f32(), super::f16),
