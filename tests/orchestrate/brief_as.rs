@@ -179,7 +179,11 @@ fn a_chunk_as_long_as_the_trajectory_is_no_chunk() {
         assert_eq!(whole.report().scores, chunked.report().scores);
     }
     let one = session.brief_as(TASK, &ratio(0.3).with_chunking(Chunking::rerotated(usize::MAX))).unwrap();
-    assert_eq!(contents(whole.cache()), contents(one.cache()));
+    // Read without noting what it sees, a task's last few queries are summed in another order.
+    for (a, b) in contents(whole.cache()).iter().zip(contents(one.cache())) {
+        let far = a.iter().zip(&b).fold(0f32, |far, (a, b)| far.max((a - b).abs()));
+        assert!(a.len() == b.len() && far < 1e-4, "{far:e}");
+    }
 }
 
 #[test]
