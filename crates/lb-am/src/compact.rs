@@ -355,15 +355,19 @@ impl Fitted {
                 kept,
             })
         };
-        let cuts = scene.layers.iter().enumerate().map(cut).collect::<Result<Vec<_>>>()?;
-        let fits = cpu::fit_layers(scene, selected, &cuts, timing)?;
         let mut fitted = Self::new();
-        for (cut, fits) in cuts.into_iter().zip(fits) {
-            if cut.shorter {
-                fitted.count(&fits, scene.config, scene.queries[0].dims()[1]);
+        let together = cpu::layers_together(scene.layers[0].kv_heads());
+        for first in (0..scene.layers.len()).step_by(together) {
+            let some = scene.layers.iter().enumerate().skip(first).take(together);
+            let cuts = some.map(cut).collect::<Result<Vec<_>>>()?;
+            let fits = cpu::fit_layers(scene, selected, first, &cuts, timing)?;
+            for (cut, fits) in cuts.into_iter().zip(fits) {
+                if cut.shorter {
+                    fitted.count(&fits, scene.config, scene.queries[0].dims()[1]);
+                }
+                let Cut { keys, values, bias, kept, .. } = cpu::assemble(cut, &fits)?;
+                fitted.layers.push(CompactedLayer { keys, values, bias, kept });
             }
-            let Cut { keys, values, bias, kept, .. } = cpu::assemble(cut, &fits)?;
-            fitted.layers.push(CompactedLayer { keys, values, bias, kept });
         }
         Ok(fitted)
     }

@@ -1,6 +1,7 @@
 //! The cache of one layer, and the checks on everything that comes in.
 
 use candle_core::{D, DType, Tensor};
+use pulp::Arch;
 use rayon::prelude::*;
 
 use crate::cpu;
@@ -180,9 +181,10 @@ fn finite_on_cpu(tensor: &Tensor) -> Result<bool> {
     let held = Held::new(&[tensor])?;
     for head in 0..tensor.dim(0)? {
         let finite = match held.head(0, head)? {
-            Numbers::F32(x) => all(x, f32::is_finite),
-            Numbers::F16(x) => all(x, half::f16::is_finite),
-            Numbers::Bf16(x) => all(x, half::bf16::is_finite),
+            // An exponent of all ones is that of infinities and NaN.
+            Numbers::F32(x) => all(x, |x| x.to_bits() & 0x7F80_0000 != 0x7F80_0000),
+            Numbers::F16(x) => all(x, |x| x.to_bits() & 0x7C00 != 0x7C00),
+            Numbers::Bf16(x) => all(x, |x| x.to_bits() & 0x7F80 != 0x7F80),
         };
         if !finite {
             return Ok(false);
@@ -193,7 +195,8 @@ fn finite_on_cpu(tensor: &Tensor) -> Result<bool> {
 
 fn all<T: Copy + Sync>(values: &[T], holds: impl Fn(T) -> bool + Sync) -> bool {
     // `&` instead of `&&`: without an early exit the compiler turns a chunk into vector code.
-    values.par_chunks(1 << 14).all(|chunk| chunk.iter().fold(true, |so_far, value| so_far & holds(*value)))
+    let chunk_holds = |chunk: &[T]| chunk.iter().fold(true, |so_far, value| so_far & holds(*value));
+    values.par_chunks(1 << 16).all(|chunk| Arch::new().dispatch(|| chunk_holds(chunk)))
 }
 
 /// The length that all layers share.

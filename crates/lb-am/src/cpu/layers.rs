@@ -40,29 +40,35 @@ struct Open<'a> {
     bias: &'a [Vec<f32>],
 }
 
-/// Fits the heads of every layer that is shorter than before; by layer and head.
+/// Layers to fit at a time: enough pieces of work for every thread, and few, as their results are there twice for a while.
+pub(crate) fn layers_together(kv_heads: usize) -> usize {
+    const PIECES: usize = 4;
+    (PIECES * rayon::current_num_threads()).div_ceil(kv_heads.max(1))
+}
+
+/// Fits the heads of those layers from `first` on that are shorter than before; by layer and head.
 pub(crate) fn fit_layers(
     scene: &Scene<'_>,
     selected: &Selected,
+    first: usize,
     cuts: &[Cut],
     timing: &mut Timing,
 ) -> Result<Vec<Vec<HeadFit>>> {
-    let layers = cuts
-        .iter()
-        .enumerate()
-        .map(|(index, cut)| Layer::new(cut, &scene.queries[index], &scene.observed[index]).at_layer(index))
-        .collect::<Result<Vec<_>>>()?;
+    let layer = |(cut, index): (&Cut, usize)| {
+        Layer::new(cut, &scene.queries[index], &scene.observed[index]).at_layer(index)
+    };
+    let layers = cuts.iter().zip(first..).map(layer).collect::<Result<Vec<_>>>()?;
     let open = layers.iter().map(Layer::open).collect::<Result<Vec<_>>>()?;
-    let heads = |index: usize| if cuts[index].shorter { scene.layers[index].kv_heads() } else { 0 };
+    let heads = |index: usize| if cuts[index].shorter { scene.layers[first + index].kv_heads() } else { 0 };
     let pieces: Vec<(usize, usize)> =
         (0..cuts.len()).flat_map(|index| (0..heads(index)).map(move |head| (index, head))).collect();
     let start = Instant::now();
     let fits = pieces
         .par_iter()
         .map_init(Buffers::default, |buffers, &(index, head)| {
-            let scores = selected.importance(index);
+            let scores = selected.importance(first + index);
             let scores = &scores[head % scores.len()];
-            open[index].fit(scene, &cuts[index], head, scores, buffers).at_layer(index)
+            open[index].fit(scene, &cuts[index], head, scores, buffers).at_layer(first + index)
         })
         .collect::<Result<Vec<_>>>()?;
     share(start.elapsed(), &fits, timing);

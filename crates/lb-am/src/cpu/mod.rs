@@ -9,5 +9,5 @@ mod observe;
 
 pub(crate) use fit::{BetaPart, HeadFit, ValuesPart, dual_of, knows};
 pub(crate) use gather::gather;
-pub(crate) use layers::{Cut, assemble, fit_layers};
+pub(crate) use layers::{Cut, assemble, fit_layers, layers_together};
 pub(crate) use observe::observe_all;
