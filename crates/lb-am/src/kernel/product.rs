@@ -3,11 +3,14 @@
 //! Each thread takes a run of weight rows. A block of them that fits the second cache meets panel after panel, so that
 //! weights come from memory once.
 
+use half::bf16;
+use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
 use super::dots::{Dots, Pair};
 use super::few::{FEW, few};
-use super::numbers::{Numbers, pair};
+use super::narrow::to_bf16;
+use super::numbers::Numbers;
 use super::tile::{Line, PANEL, Rows, multiply};
 
 /// Lines of a panel at a time: with 192 bytes each they stay in the second cache while rows come and go.
@@ -42,28 +45,37 @@ pub fn product(x: &[f32], weight: Numbers<'_>, columns: usize, round: bool, out:
     let native = columns.is_multiple_of(2) && matches!(weight, Numbers::Bf16(_));
     let dots = Dots::detect().filter(|_| round && native && x.len() > PANEL * columns);
     if dots.is_some() {
-        let panels = packed(x, columns, columns / 2, |row, k| pair(row[2 * k], row[2 * k + 1]));
+        let panels = packed(x, columns, columns / 2, |row, lines, column| {
+            let mut narrow = vec![bf16::ZERO; columns];
+            to_bf16(row, &mut narrow);
+            let bits: &[u16] = narrow.reinterpret_cast();
+            for (line, pair) in lines.iter_mut().zip(bits.as_chunks::<2>().0) {
+                line[column] = u32::from(pair[0]) | u32::from(pair[1]) << 16;
+            }
+        });
         Work { panels, weight, rows, columns, dots }.run(out, &Work::pairs);
     } else {
-        let panels = packed(x, columns, columns, |row, k| row[k]);
+        let panels = packed(x, columns, columns, |row, lines, column| {
+            for (line, number) in lines.iter_mut().zip(row) {
+                line[column] = *number;
+            }
+        });
         Work { panels, weight, rows, columns, dots }.run(out, &Work::plain);
     }
 }
 
-/// Panels of `depth` lines, behind one another.
+/// Panels of `depth` lines, behind one another; `put` writes a row to a column of its panel.
 fn packed<T: Copy + Default + Send>(
     x: &[f32],
     columns: usize,
     depth: usize,
-    of: impl Fn(&[f32], usize) -> T + Sync,
+    put: impl Fn(&[f32], &mut [Line<T>], usize) + Sync,
 ) -> Vec<Line<T>> {
     let panels = x.len().div_ceil(PANEL * columns);
     let mut lines = vec![[T::default(); PANEL]; panels * depth];
     lines.par_chunks_mut(depth).zip(x.par_chunks(PANEL * columns)).for_each(|(lines, rows)| {
         for (column, row) in rows.chunks_exact(columns).enumerate() {
-            for (k, line) in lines.iter_mut().enumerate() {
-                line[column] = of(row, k);
-            }
+            put(row, lines, column);
         }
     });
     lines
