@@ -22,7 +22,7 @@ const BLOCK_ROWS: usize = 64;
 /// Pieces of work for each thread, so that none waits long for the last.
 const PIECES: usize = 4;
 
-/// `x Wᵀ`. A few rows of activations, as in decoding, meet the weights one by one ([`few`](super::few)): a row's result is
+/// `x Wᵀ`. A few rows of activations, as in decoding, meet the weights one by one (`few.rs`): a row's result is
 /// then the same, to the bit, in whatever company it comes.
 ///
 /// # Shapes
