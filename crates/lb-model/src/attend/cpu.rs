@@ -78,7 +78,16 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(asker: &'a Asker, held: &'a Held<'a>, first: usize) -> Result<Self> {
-        let (_, rows, dim) = asker.q.dims3()?;
+        let (heads, rows, dim) = asker.q.dims3()?;
+        for tensor in asker.chunks.iter().flat_map(|chunk| [&chunk.keys, &chunk.values]) {
+            let fits =
+                matches!(tensor.dims(), &[1, of, _, width] if width == dim && (of == heads || of == 1));
+            if !fits {
+                let (lhs, rhs) = (asker.q.shape().clone(), tensor.shape().clone());
+                let mismatch = candle_core::Error::ShapeMismatchBinaryOp { lhs, rhs, op: "attention" };
+                return Err(mismatch.into());
+            }
+        }
         let flat = |chunk: &Chunk| chunk.bias.as_ref().map(|b| b.flatten_all()?.to_vec1::<f32>()).transpose();
         let biases = asker.chunks.iter().map(flat).collect::<candle_core::Result<_>>()?;
         let tokens = asker.mask.as_ref().map_or(Ok(1), |mask| mask.dim(0))?;
