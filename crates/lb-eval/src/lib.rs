@@ -2,11 +2,16 @@
 //!
 //! [`episodes`] makes logs and questions, [`trial`] answers them through every handoff, [`summary`] and [`report`]
 //! turn the rows into tables, each accuracy with its interval. [`tensor_job`] compacts caches that lie in files.
+//! [`datasets`] reads other people's question sets and generates some, [`prompts`] and [`metrics`] ask and score as their
+//! authors do, [`stats`] says what a difference is worth.
 //! [`overhead`] measures what a compaction costs.
 
+pub mod datasets;
 pub mod episodes;
 mod error;
+pub mod metrics;
 pub mod overhead;
+pub mod prompts;
 pub mod report;
 pub mod stats;
 pub mod study;
