@@ -1,7 +1,12 @@
 //! Tests of `lb-eval`.
 
+mod datasets;
 mod episodes;
+mod metrics;
 mod overhead;
+mod prompts;
+mod ruler;
+mod stats;
 mod study;
 mod tensor_job;
 mod tensor_job_fuzz;

@@ -89,6 +89,8 @@ struct State {
     private: AtomicBool,
     /// A mirror: no `x-error-code`.
     terse: AtomicBool,
+    /// The repository is a data set, and its JSON lies in the storage.
+    dataset: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -149,6 +151,11 @@ impl HubServer {
         self.state.private.store(true, Ordering::SeqCst);
     }
 
+    /// From now on the repository is a data set: `/datasets/org/tiny`.
+    pub(crate) fn make_dataset(&self) {
+        self.state.dataset.store(true, Ordering::SeqCst);
+    }
+
     /// From now on a 404 does not say what is missing.
     pub(crate) fn make_terse(&self) {
         self.state.terse.store(true, Ordering::SeqCst);
@@ -191,8 +198,10 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
         .to_string()
 }
 
-fn is_large(file: &str) -> bool {
-    Path::new(file).extension().is_some_and(|end| end == "safetensors" || end == "gguf")
+fn is_large(state: &State, file: &str) -> bool {
+    let dataset = state.dataset.load(Ordering::SeqCst);
+    let large = |end: &std::ffi::OsStr| end == "safetensors" || end == "gguf" || (dataset && end == "json");
+    Path::new(file).extension().is_some_and(large)
 }
 
 fn serve(state: &State, stream: &TcpStream, address: SocketAddr) {
@@ -212,18 +221,25 @@ fn answer(state: &State, out: &TcpStream, request: &Request, address: SocketAddr
     if state.private.load(Ordering::SeqCst) && !allowed && !request.to_storage() {
         return refuse(401, "GatedRepo");
     }
+    let (kind, parts) = match parts[..] {
+        ["datasets", ref rest @ ..] => ("datasets", rest.to_vec()),
+        _ => ("models", parts),
+    };
+    let dataset = state.dataset.load(Ordering::SeqCst);
+    let served = if dataset { "datasets" } else { "models" };
     match parts[..] {
         ["old", "name", "resolve", ..] => {
             let target = request.path.replace("/old/name/", &format!("/{REPO}/"));
             reply(out, 307, &[("location", target)], b"")
         }
-        ["api", "models", org, name, "revision", revision] => {
-            let known = format!("{org}/{name}") == REPO && commit_of(state, revision).is_some();
+        ["api", kind, org, name, "revision", revision] => {
+            let known =
+                kind == served && format!("{org}/{name}") == REPO && commit_of(state, revision).is_some();
             reply(out, if known { 200 } else { 404 }, &[], b"{}")
         }
         ["storage", commit, ref file @ ..] => storage(state, out, request, commit, &file.join("/")),
         [org, name, "resolve", revision, ref file @ ..] => {
-            if format!("{org}/{name}") != REPO {
+            if kind != served || format!("{org}/{name}") != REPO {
                 return refuse(404, "RepoNotFound");
             }
             let Some(commit) = commit_of(state, revision) else { return refuse(404, "RevisionNotFound") };
@@ -263,7 +279,7 @@ fn resolve(
     let fault = state.faults.lock().unwrap().get(file).copied();
     let mut headers = vec![("x-repo-commit", commit.to_string())];
     let size = if let Some(Fault::Huge(size)) = fault { size } else { bytes.len() as u64 };
-    if is_large(file) {
+    if is_large(state, file) {
         headers.push(("x-linked-etag", format!("\"{}\"", sha256(&bytes))));
         headers.push(("x-linked-size", size.to_string()));
         headers.push(("etag", "\"not-the-file\"".to_string()));
@@ -276,7 +292,7 @@ fn resolve(
         headers.retain(|(n, _)| *n != name);
         headers.push((name, value.to_string()));
     }
-    if is_large(file) {
+    if is_large(state, file) {
         return reply(out, 302, &headers, b"");
     }
     body(state, out, request, file, &headers, bytes)

@@ -29,6 +29,22 @@ pub enum Error {
         /// What is wrong.
         source: serde_json::Error,
     },
+    /// A data set's file cannot be read, or not to its end.
+    #[error("{}: {source}", path.display())]
+    Dataset {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: crate::datasets::FileFault,
+    },
+    /// A data set has a malformed item, and was to be read without any.
+    #[error("{}, {source}", path.display())]
+    Item {
+        /// The file.
+        path: PathBuf,
+        /// Which item, and what is wrong with it.
+        source: Box<crate::datasets::ItemFault>,
+    },
     /// A picture could not be drawn.
     #[error("plot: {reason}")]
     Plot {

@@ -3,11 +3,16 @@
 //! [`episodes`] makes logs and questions, [`trial`] answers them through every handoff, [`summary`] and [`report`]
 //! turn the rows into tables, each accuracy with its interval. [`tensor_job`] compacts caches that lie in files.
 //! [`overhead`] measures what a compaction costs. [`handoffs`] replays a recorded run under every handoff.
+//! [`datasets`] reads other people's question sets and generates some, [`prompts`] and [`metrics`] ask and score as their
+//! authors do, [`stats`] says what a difference is worth.
 
+pub mod datasets;
 pub mod episodes;
 mod error;
 pub mod handoffs;
+pub mod metrics;
 pub mod overhead;
+pub mod prompts;
 pub mod report;
 pub mod stats;
 pub mod study;

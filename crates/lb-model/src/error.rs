@@ -210,7 +210,7 @@ pub enum Error {
     #[cfg(feature = "hub")]
     #[error("{repo} (revision {revision}), {file}: {failure}")]
     Hub {
-        /// The repository, `org/name`.
+        /// The repository, `org/name`, or `datasets/org/name`.
         repo: String,
         /// The branch, tag or commit that was asked for.
         revision: String,

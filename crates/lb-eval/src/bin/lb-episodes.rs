@@ -67,9 +67,16 @@ struct Args {
     /// What to write.
     #[arg(long, value_enum, default_value = "episodes")]
     format: Format,
+    /// Write the bundled set in LongBench v2's fields; every other option is without effect.
+    #[arg(long)]
+    bundle: bool,
 }
 
 fn write(args: &Args, out: &mut impl Write) -> Result<(), Box<dyn std::error::Error>> {
+    if args.bundle {
+        out.write_all(lb_eval::datasets::synthetic::render()?.as_bytes())?;
+        return Ok(out.flush()?);
+    }
     let config = EpisodeConfig {
         split: match args.split {
             SplitArg::Train => Split::Train,

@@ -10,6 +10,7 @@ mod lexicon;
 mod narrate;
 mod paraphrase;
 mod questions;
+mod teller;
 mod wording;
 mod world;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use items::LongBenchItem;
 pub use lexicon::split_of;
+pub(crate) use teller::Teller;
 pub use world::Relation;
 
 use crate::{Error, Result};

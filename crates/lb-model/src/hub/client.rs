@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use hf_hub::Cache;
 use hf_hub::api::sync::{Api, ApiBuilder};
-use hf_hub::{Cache, Repo, RepoType};
 use ureq::config::RedirectAuthHeaders;
 use ureq::http::{HeaderMap, Response, header};
 use ureq::{Agent, Body};
@@ -88,8 +88,7 @@ impl Client {
     /// Asks for a file's commit, etag and size. Redirects inside the hub are followed (renamed repositories), one to
     /// a storage host is not: the reply that sends there is the one that has the file's own etag.
     pub(super) fn head(&self, revision: &str, pinned: bool, place: &Place) -> Result<Head> {
-        let repo = Repo::with_revision(place.repo.clone(), RepoType::Model, revision.to_string());
-        let mut url = self.api.repo(repo).url(&place.file);
+        let mut url = self.api.repo(place.repo.at(revision)).url(&place.file);
         let mut found = Found::default();
         for _ in 0..=MAX_RELATIVE_REDIRECTS {
             let mut request = self.agent.head(&url).header(header::ACCEPT_ENCODING, "identity");
@@ -161,9 +160,9 @@ impl Client {
     }
 
     fn knows(&self, revision: &str, place: &Place) -> Result<bool> {
-        let repo = Repo::with_revision(place.repo.clone(), RepoType::Model, revision.to_string());
         let limit = Some(self.timeout);
-        let request = self.api.repo(repo).info_request().config().http_status_as_error(false);
+        let request =
+            self.api.repo(place.repo.at(revision)).info_request().config().http_status_as_error(false);
         let request = request.timeout_resolve(limit).timeout_connect(limit).timeout_recv_response(limit);
         let request = request.timeout_per_read(limit).timeout_per_write(limit).build();
         let reply = request.call().map_err(|e| self.transport(e, place))?;

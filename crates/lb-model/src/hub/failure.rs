@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::names::Repository;
 use crate::Error;
 
 /// Why a file of the hub could not be had. [`Error::Hub`] names the repository, the revision and the file.
@@ -122,7 +123,7 @@ impl std::fmt::Display for TokenUse {
 /// What is being fetched, as errors name it.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
-    pub(super) repo: String,
+    pub(super) repo: Repository,
     pub(super) revision: String,
     pub(super) file: String,
 }
@@ -130,7 +131,7 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn error(&self, failure: Failure) -> Error {
         let Self { repo, revision, file } = self.clone();
-        Error::Hub { repo, revision, file, failure: Box::new(failure) }
+        Error::Hub { repo: repo.to_string(), revision, file, failure: Box::new(failure) }
     }
 
     /// A failed write below the cache folder.
@@ -158,8 +159,11 @@ mod tests {
 
     #[test]
     fn a_full_disk_has_its_own_failure() {
-        let place =
-            Place { repo: "org/tiny".into(), revision: "main".into(), file: "model.safetensors".into() };
+        let place = Place {
+            repo: Repository::model("org/tiny"),
+            revision: "main".into(),
+            file: "model.safetensors".into(),
+        };
         let path = Path::new("cache/blobs/x.incomplete");
         for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
             let error = place.write_error(path, kind.into());

@@ -41,7 +41,7 @@ pub(super) struct Fetch<'h> {
 
 impl<'h> Fetch<'h> {
     pub(super) fn new(hub: &'h Hub) -> Result<Self> {
-        parse(&hub.repo)?;
+        parse(hub.repo.name())?;
         check_revision(&hub.revision)?;
         if hub.timeout < MIN_TIMEOUT {
             let (value, reason) = (format!("{:?}", hub.timeout), format!("expected {MIN_TIMEOUT:?} or more"));
@@ -66,6 +66,10 @@ impl<'h> Fetch<'h> {
 
     /// The folder of the snapshot, with all that a checkpoint needs in it.
     pub(super) fn checkpoint(mut self) -> Result<PathBuf> {
+        if self.hub.repo.is_dataset() {
+            let (value, reason) = (self.hub.repo.to_string(), "expected a model, not a data set".to_string());
+            return Err(Error::Config { field: "repository", value, reason });
+        }
         for file in REQUIRED {
             self.get(file)?;
         }

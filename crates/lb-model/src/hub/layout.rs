@@ -1,14 +1,14 @@
-//! The cache on disk: `models--org--name/{blobs,snapshots,refs,.no_exist}`, shared with the Python library.
+//! The cache on disk: `models--org--name/{blobs,snapshots,refs,.no_exist}` (`datasets--org--name`), shared with the Python library.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use hf_hub::{Cache, Repo, RepoType};
+use hf_hub::{Cache, Repo};
 
 use super::failure::{Failure, Place};
-use super::names::{is_commit, is_key};
+use super::names::{Repository, is_commit, is_key};
 use crate::{Error, Result};
 
 const LOCK_POLL: Duration = Duration::from_millis(100);
@@ -21,9 +21,8 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    pub(super) fn new(cache_dir: PathBuf, repo: &str, revision: &str) -> Self {
-        let repo = Repo::with_revision(repo.to_string(), RepoType::Model, revision.to_string());
-        Self { cache: Cache::new(cache_dir), repo }
+    pub(super) fn new(cache_dir: PathBuf, repo: &Repository, revision: &str) -> Self {
+        Self { cache: Cache::new(cache_dir), repo: repo.at(revision) }
     }
 
     pub(super) fn cache(&self) -> &Cache {

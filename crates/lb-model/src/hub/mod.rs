@@ -45,6 +45,7 @@ pub(crate) use names::parse;
 
 use self::env::Token;
 use self::fetch::Fetch;
+use self::names::Repository;
 use crate::{Checkpoint, Result};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -78,7 +79,7 @@ type OnProgress = Arc<dyn Fn(Progress<'_>) + Send + Sync>;
 /// A repository of the hub and how to reach it.
 #[derive(Clone)]
 pub struct Hub {
-    repo: String,
+    repo: Repository,
     revision: String,
     token: Option<Token>,
     cache_dir: Option<PathBuf>,
@@ -94,9 +95,21 @@ impl Hub {
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) when `name` has another shape.
     pub fn new(name: &str) -> Result<Self> {
+        Self::of(name, Repository::model)
+    }
+
+    /// The data set `org/name`, or `org/name@revision`: for [`Hub::file`] only.
+    ///
+    /// # Errors
+    /// As [`Hub::new`].
+    pub fn dataset(name: &str) -> Result<Self> {
+        Self::of(name, Repository::dataset)
+    }
+
+    fn of(name: &str, kind: fn(&str) -> Repository) -> Result<Self> {
         let (repo, revision) = parse(name)?;
         Ok(Self {
-            repo: repo.to_string(),
+            repo: kind(repo),
             revision: revision.unwrap_or("main").to_string(),
             token: env::token(),
             cache_dir: None,
@@ -121,7 +134,7 @@ impl Hub {
         self
     }
 
-    /// The folder that holds `models--org--name`; `~/.cache/huggingface/hub` if neither set nor in the environment.
+    /// The folder that holds `models--org--name` and `datasets--org--name`; `~/.cache/huggingface/hub` if neither set nor in the environment.
     #[must_use]
     pub fn cache_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.cache_dir = Some(folder.into());
@@ -164,11 +177,11 @@ impl Hub {
     ///
     /// # Errors
     /// [`Error::Hub`](crate::Error::Hub) with the reason as a [`Failure`];
-    /// [`Error::Config`](crate::Error::Config) for a setting;
+    /// [`Error::Config`](crate::Error::Config) for a setting, or for a data set;
     /// [`Error::Io`](crate::Error::Io) when the cache cannot be written for another reason than its size;
     /// [`Error::Json`](crate::Error::Json) and [`Error::Corrupt`](crate::Error::Corrupt) for a damaged index.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
-        Ok(Checkpoint::named(Fetch::new(self)?.checkpoint()?, self.repo.clone()))
+        Ok(Checkpoint::named(Fetch::new(self)?.checkpoint()?, self.repo.name().to_string()))
     }
 
     /// Fetches one file, for instance a GGUF, unless the cache holds it. Returns its path in the cache.
@@ -183,7 +196,7 @@ impl Hub {
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub")
-            .field("repo", &self.repo)
+            .field("repo", &format_args!("{}", self.repo))
             .field("revision", &self.revision)
             .field("token", &self.token)
             .field("cache_dir", &self.cache_dir)

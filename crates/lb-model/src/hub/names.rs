@@ -1,11 +1,52 @@
 //! Names from users, indexes and servers, checked before they become part of a URL or a path.
 
+use std::fmt;
+
+use hf_hub::{Repo, RepoType};
+
 use crate::{Error, Result};
 
 const MAX_PART: usize = 96;
 const MAX_NAME: usize = 255;
 /// Formats that run code when they are read.
 const PICKLES: [&str; 6] = ["bin", "pt", "pth", "ckpt", "pkl", "pickle"];
+
+/// A repository by kind and checked name. Data sets have addresses and cache folders of their own.
+#[derive(Debug, Clone)]
+pub(super) struct Repository {
+    kind: RepoType,
+    name: String,
+}
+
+impl Repository {
+    pub(super) fn model(name: &str) -> Self {
+        Self { kind: RepoType::Model, name: name.to_string() }
+    }
+
+    pub(super) fn dataset(name: &str) -> Self {
+        Self { kind: RepoType::Dataset, name: name.to_string() }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn is_dataset(&self) -> bool {
+        matches!(self.kind, RepoType::Dataset)
+    }
+
+    /// As `hf_hub` has it, at one revision.
+    pub(super) fn at(&self, revision: &str) -> Repo {
+        Repo::with_revision(self.name.clone(), self.kind, revision.to_string())
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.is_dataset() { "datasets/" } else { "" };
+        write!(f, "{kind}{}", self.name)
+    }
+}
 
 /// Splits `org/name` or `org/name@revision`.
 pub(crate) fn parse(text: &str) -> Result<(&str, Option<&str>)> {

@@ -1,4 +1,12 @@
-//! Intervals and medians.
+//! Intervals, tests and what it takes to see a difference.
+//!
+//! [`wilson`] for a share, [`paired_difference`] and [`bootstrap`] for two conditions on the same items, [`mcnemar`] for a
+//! test of them, [`variance`] for how much of the noise the orchestrator makes, [`power`] for how many items are enough.
+
+pub mod bootstrap;
+pub mod mcnemar;
+pub mod power;
+pub mod variance;
 
 /// 97.5 % quantile of the standard normal distribution.
 const Z95: f64 = 1.959_963_984_540_054;
