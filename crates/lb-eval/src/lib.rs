@@ -6,6 +6,7 @@
 //! [`datasets`] reads other people's question sets and generates some, [`prompts`] and [`metrics`] ask and score as their
 //! authors do, [`stats`] says what a difference is worth.
 
+pub mod bench;
 pub mod datasets;
 pub mod episodes;
 mod error;
