@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use latent_briefing::orchestrate::{Budget, Handoff, Limits, Protocol};
+use latent_briefing::orchestrate::{Budget, Handoff, Limits, Protocol, RoomPolicy};
 
 /// An orchestrator works through a long text turn by turn; its code asks a local worker that is briefed for each prompt.
 #[derive(Parser)]
@@ -43,6 +43,9 @@ pub(crate) struct Args {
     /// Where its code runs; cpython is no security boundary.
     #[arg(long, value_enum, default_value_t = Sandbox::Monty)]
     pub(crate) sandbox: Sandbox,
+    /// What happens when the trajectory comes near the worker's position limit.
+    #[arg(long, value_enum, default_value_t = Room::Compact)]
+    pub(crate) room: Room,
     /// Turns; after them the answer is asked for.
     #[arg(long, default_value_t = 30)]
     pub(crate) max_iterations: usize,
@@ -84,7 +87,22 @@ pub(crate) enum Sandbox {
     Cpython,
 }
 
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub(crate) enum Room {
+    /// The oldest part is compacted.
+    Compact,
+    /// The run ends.
+    Refuse,
+}
+
 impl Args {
+    pub(crate) fn room(&self) -> RoomPolicy {
+        match self.room {
+            Room::Compact => RoomPolicy::compact_oldest(),
+            Room::Refuse => RoomPolicy::Refuse,
+        }
+    }
+
     pub(crate) fn protocol(&self) -> Protocol {
         match self.protocol {
             Finish::Answer => Protocol::Answer,

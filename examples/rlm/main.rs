@@ -40,6 +40,7 @@ fn config(args: &Args) -> Result<RlmConfig> {
         ..RlmConfig::default()
     };
     config.session.policy = who::policy(args, config.session.policy);
+    config.session.room = args.room();
     let cancel = config.cancel.clone();
     // The first Ctrl-C ends the run in good order, the second at once.
     ctrlc::set_handler(move || {

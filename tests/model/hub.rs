@@ -409,3 +409,44 @@ fn the_environment_sets_what_python_reads_from_it() {
     assert!(cached.contains("loaded org/tiny"), "{cached}");
     assert_eq!(server.requests().len(), 0);
 }
+
+/// Set for the process in which everything is logged.
+const ALONE: &str = "LATENT_BRIEFING_TEST_HUB_LOG";
+
+struct Everything;
+
+impl log::Log for Everything {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        println!("{} {}", record.target(), record.args());
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn a_log_that_would_show_the_token_stops_the_request() {
+    let test = "model::hub::alone_with_everything_logged";
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--exact", test, "--nocapture"]).env(ALONE, "1").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    assert!(!text.contains(TOKEN));
+}
+
+#[test]
+fn alone_with_everything_logged() {
+    if std::env::var_os(ALONE).is_none() {
+        return;
+    }
+    log::set_logger(&Everything).unwrap();
+    log::set_max_level(log::LevelFilter::Trace);
+    let (cache, server) = (TempDir::new().unwrap(), HubServer::of(&golden(TIED)));
+    let error = server.hub(cache.path()).token(TOKEN).file("config.json").unwrap_err();
+    assert!(matches!(&error, Error::Config { field: "log level of ureq_proto", .. }), "{error:?}");
+    assert!(error.to_string().contains("ureq_proto=debug"), "{error}");
+    assert!(server.requests().is_empty());
+}

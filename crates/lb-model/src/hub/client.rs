@@ -80,7 +80,17 @@ impl Client {
         if self.token.is_some() { TokenUse::Sent } else { TokenUse::None }
     }
 
+    /// At the level `trace` the HTTP library's protocol crate dumps requests byte by byte, the token included.
     fn authorization(&self) -> Result<Option<String>> {
+        if self.token.is_some() && log::log_enabled!(target: "ureq_proto::util", log::Level::Trace) {
+            let reason = "it would print the token with each request; exclude one target, as \
+                          RUST_LOG=trace,ureq_proto=debug does";
+            return Err(Error::Config {
+                field: "log level of ureq_proto",
+                value: "trace".to_string(),
+                reason: reason.to_string(),
+            });
+        }
         let text = self.token.as_ref().map(Token::reveal).transpose()?;
         Ok(text.map(|text| format!("Bearer {text}")))
     }
