@@ -5,7 +5,6 @@ mod faults;
 #[cfg(feature = "hub")]
 mod hub;
 mod other_sets;
-#[cfg(feature = "parquet")]
 mod parquet;
 mod subsets;
 

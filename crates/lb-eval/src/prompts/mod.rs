@@ -38,7 +38,7 @@ const READ_ONE: &str = "Please read the following text and answer the question b
 const READ_MANY: &str = "Please read the following text and answer the questions below.";
 const STEPS: &str = "Let’s think step by step:";
 const FORM: &str = "Format your response as follows: \"The correct answer is (insert answer here)\".";
-const LIKELIEST: &str = "what is the single, most likely answer choice?";
+const LIKELIEST: &str = "is the single, most likely answer choice?";
 
 /// The prompt of an item.
 ///
@@ -53,7 +53,7 @@ pub fn prompt(item: &Item, variant: Variant) -> String {
         (Variant::ChainOfThought, _) => {
             format!("{READ_MANY}\n\n<text>\n{context}\n</text>\n\n{asked}\n\n{STEPS}")
         }
-        (Variant::NoContext, ItemKind::Choices { .. }) => format!("{asked}\n\nW{} {FORM}", &LIKELIEST[1..]),
+        (Variant::NoContext, ItemKind::Choices { .. }) => format!("{asked}\n\nWhat {LIKELIEST} {FORM}"),
         (Variant::ZeroShot, ItemKind::Free { .. }) => {
             format!("{READ_ONE}\n\n<text>\n{context}\n</text>\n\n{asked}\n\n{BRIEFLY}")
         }
@@ -67,7 +67,7 @@ const BRIEFLY: &str = "Answer as briefly as you can, without an explanation.";
 pub fn answer_from(item: &Item, reasoning: &str) -> String {
     let (asked, reasoning) = (asked(item), reasoning.trim());
     let last = match item.kind {
-        ItemKind::Choices { .. } => format!("{LIKELIEST} {FORM}"),
+        ItemKind::Choices { .. } => format!("what {LIKELIEST} {FORM}"),
         ItemKind::Free { .. } => format!("what is the answer? {BRIEFLY}"),
     };
     format!(

@@ -12,6 +12,8 @@
 //! # Ok::<(), lb_model::Error>(())
 //! ```
 //!
+//! [`Hub::dataset`] fetches single files of data sets in the same way.
+//!
 //! # Environment
 //! As in Python: `HF_ENDPOINT`, `HF_TOKEN` (or the file of `HF_TOKEN_PATH`, or `token` in `HF_HOME`;
 //! `HF_HUB_DISABLE_IMPLICIT_TOKEN` ignores them), `HF_HUB_CACHE`, `HF_HOME`, `HF_HUB_OFFLINE`. A setter beats its
