@@ -34,10 +34,10 @@ fn room(bench: &Bench, plan: &BenchPlan, taken: usize) -> Result<usize> {
 fn official(bench: &Bench, plan: &BenchPlan, item: &Item, row: &mut BenchRow) -> Result<String> {
     let worker = &bench.worker;
     let render = RenderOptions::default();
-    let empty = worker.encode_conversation(&[Message::user("")], &render)?.len();
+    let empty = worker.encode_conversation(&[Message::new("user", "")], &render)?.len();
     let prompt = prompts::prompt(item, Variant::ZeroShot);
     let cut = truncate(&prompt, room(bench, plan, empty)?, worker.tokenizer())?;
-    let tokens = worker.encode_conversation(&[Message::user(cut.text)], &render)?;
+    let tokens = worker.encode_conversation(&[Message::new("user", cut.text)], &render)?;
     let options = GenerateOptions {
         temperature: Some(prompts::TEMPERATURE),
         seed: mixed(plan.seed ^ row.cluster).wrapping_add(row.repeat as u64),

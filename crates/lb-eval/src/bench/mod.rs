@@ -7,11 +7,11 @@ mod row;
 mod run;
 mod score;
 mod store;
+mod table;
 
 pub use plan::{BenchPlan, Condition, DIRECT};
 pub use row::{BenchRow, Part};
 pub use run::{Bench, Finished, NewOrchestrator, OpenSandbox, run};
 pub use score::Scoring;
-pub use store::{
-    BenchPlanFields, Existing, FAULTS, LOGS, PLAN, PlanRecord, ROWS, read_rows, write_faults,
-};
+pub use store::{BenchPlanFields, Existing, FAULTS, LOGS, PLAN, PlanRecord, ROWS, read_rows, write_faults};
+pub use table::table;

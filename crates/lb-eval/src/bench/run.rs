@@ -124,8 +124,7 @@ impl Job<'_> {
             Ok(())
         };
         std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                (0..self.plan.jobs.min(total.max(1))).map(|_| scope.spawn(work)).collect();
+            let threads: Vec<_> = (0..self.plan.jobs.min(total.max(1))).map(|_| scope.spawn(work)).collect();
             let ended = threads.into_iter().map(|thread| match thread.join() {
                 Ok(ended) => ended,
                 Err(panic) => std::panic::resume_unwind(panic),
