@@ -63,7 +63,9 @@ impl PlanRecord {
     /// Whether rows of `self` go on those of `earlier`. How many items run at once changes nothing.
     fn same_as(&self, earlier: &Value, path: &Path) -> Result<()> {
         let json = |source| Error::Json { path: path.to_owned(), line_number: 1, source };
-        let now = serde_json::to_value(self).map_err(json)?;
+        // Through text, as the file's: reading may round the last digit of a number.
+        let now = serde_json::to_vec(self).map_err(json)?;
+        let now: Value = serde_json::from_slice(&now).map_err(json)?;
         let none = Map::new();
         let (was, now) = (earlier.as_object().unwrap_or(&none), now.as_object().unwrap_or(&none));
         let text = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
