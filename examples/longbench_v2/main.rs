@@ -31,12 +31,12 @@ fn run(args: &Args) -> Result<ExitCode> {
     let plan = args.plan()?;
     plan.validate()?;
     let setup = who::bench(args)?;
-    let items = who::items(args, &setup.worker)?;
+    let loaded = who::items(args, &setup.worker)?;
     let conditions: Vec<String> = plan.expanded()?.into_iter().map(|condition| condition.name).collect();
-    let progress = ProgressBar::new((items.len() * conditions.len() * plan.repeats) as u64);
+    let progress = ProgressBar::new((loaded.items.len() * conditions.len() * plan.repeats) as u64);
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} (of {duration}) {wide_msg}");
     progress.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let finished = bench::run(&setup, &plan, &items, &args.out, args.existing(), &|row| {
+    let finished = bench::run(&setup, &plan, &loaded, &args.out, args.existing(), &|row| {
         progress.inc(1);
         progress.set_message(format!("{}: {}", row.item, row.condition));
     })?;

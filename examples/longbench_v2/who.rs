@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use latent_briefing::eval::bench::{Bench, NewOrchestrator, write_faults};
-use latent_briefing::eval::datasets::{FileKind, Item, LoadOptions, choose, hub, load, synthetic};
+use latent_briefing::eval::bench::{Bench, NewOrchestrator};
+use latent_briefing::eval::datasets::{FileKind, LoadOptions, Loaded, choose, hub, load, synthetic};
 use latent_briefing::model::Worker;
 use latent_briefing::orchestrate::api::{Anthropic, AnthropicConfig, OpenAi, OpenAiConfig};
 use latent_briefing::orchestrate::{
@@ -64,8 +64,8 @@ fn orchestrator(args: &Args) -> Result<NewOrchestrator> {
     })
 }
 
-/// The items that are asked for. Malformed ones are listed in the folder and on stderr.
-pub(crate) fn items(args: &Args, worker: &Worker) -> Result<Vec<Item>> {
+/// The items that are asked for. Malformed ones are named on stderr.
+pub(crate) fn items(args: &Args, worker: &Worker) -> Result<Loaded> {
     let count = |text: &str| Ok(worker.tokenizer().encode_text(text)?.len());
     let subset = args.subset.clone().unwrap_or_default();
     let path = match (&args.data, args.hub) {
@@ -73,8 +73,7 @@ pub(crate) fn items(args: &Args, worker: &Worker) -> Result<Vec<Item>> {
         (None, true) => hub::fetch(&hub::long_bench_v2()?)?,
         (None, false) => {
             let (items, missing) = choose(synthetic::bundled()?, &subset, Some(&count))?;
-            write_faults(&args.out, &[])?;
-            return some(items, &missing);
+            return some(Loaded { items, missing, ..Loaded::default() });
         }
     };
     let kind = if args.hub { FileKind::LongBenchV2 } else { FileKind::detect(&path)? };
@@ -88,16 +87,15 @@ pub(crate) fn items(args: &Args, worker: &Worker) -> Result<Vec<Item>> {
     for fault in &loaded.faults {
         eprintln!("longbench_v2: {}, {fault}; skipped", path.display());
     }
-    write_faults(&args.out, &loaded.faults)?;
-    some(loaded.items, &loaded.missing)
+    some(loaded)
 }
 
-fn some(items: Vec<Item>, missing: &[String]) -> Result<Vec<Item>> {
-    if !missing.is_empty() {
-        return Err(format!("--subset: no item has the id {}", missing.join(", ")).into());
+fn some(loaded: Loaded) -> Result<Loaded> {
+    if !loaded.missing.is_empty() {
+        return Err(format!("--subset: no item has the id {}", loaded.missing.join(", ")).into());
     }
-    if items.is_empty() {
-        return Err("--subset: no item is left".into());
+    if loaded.items.is_empty() {
+        return Err("no item is left".into());
     }
-    Ok(items)
+    Ok(loaded)
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use latent_briefing::eval::bench::{self, Bench, BenchPlan, BenchRow, Existing, Finished, Part, Scoring};
-use latent_briefing::eval::datasets::{FileKind, Item, ItemFault, LoadOptions, OnFault, load, synthetic};
+use latent_briefing::eval::datasets::{
+    FileKind, Item, ItemFault, LoadOptions, Loaded, OnFault, load, synthetic,
+};
 use latent_briefing::eval::{Error, handoffs};
 use latent_briefing::orchestrate::{
     self, ChatRequest, Completion, Limits, MontyConfig, MontyRepl, Orchestrator, Reader, Repl, RlmConfig,
@@ -44,8 +46,12 @@ fn items(count: usize) -> Vec<Item> {
     synthetic::bundled().unwrap().into_iter().step_by(3).take(count).collect()
 }
 
+fn loaded(items: &[Item]) -> Loaded {
+    Loaded { items: items.to_vec(), ..Loaded::default() }
+}
+
 fn run(bench: &Bench, plan: &BenchPlan, items: &[Item], dir: &Path, existing: Existing) -> Finished {
-    bench::run(bench, plan, items, dir, existing, &|_| {}).unwrap()
+    bench::run(bench, plan, &loaded(items), dir, existing, &|_| {}).unwrap()
 }
 
 /// The rows without what a clock or chance puts there.
@@ -109,12 +115,13 @@ fn rows_are_the_same_for_any_number_of_jobs_and_after_a_cut() {
     assert_eq!(content(&bench::read_rows(&one).unwrap()), content(&alone.rows));
     assert_eq!(calls.load(Ordering::Relaxed), 0, "the recorded turns are taken");
 
-    let refused = bench::run(&bench, &plan(1), &items, &one, Existing::Refuse, &|_| {}).unwrap_err();
+    let refused = bench::run(&bench, &plan(1), &loaded(&items), &one, Existing::Refuse, &|_| {}).unwrap_err();
     assert!(matches!(refused, Error::Config { field: "out", .. }), "{refused}");
     let other = BenchPlan { seed: 1, ..plan(1) };
-    let changed = bench::run(&bench, &other, &items, &one, Existing::Resume, &|_| {}).unwrap_err();
+    let changed = bench::run(&bench, &other, &loaded(&items), &one, Existing::Resume, &|_| {}).unwrap_err();
     assert!(matches!(&changed, Error::PlanChanged { field, .. } if field == "seed"), "{changed}");
-    let fewer = bench::run(&bench, &plan(1), &items[..1], &one, Existing::Resume, &|_| {}).unwrap_err();
+    let fewer =
+        bench::run(&bench, &plan(1), &loaded(&items[..1]), &one, Existing::Resume, &|_| {}).unwrap_err();
     assert!(matches!(&fewer, Error::PlanChanged { field, .. } if field.starts_with("items")), "{fewer}");
 }
 
@@ -191,8 +198,9 @@ fn malformed_items_are_listed_and_skipped_or_fail() {
     std::fs::write(&file, [good[0], &bad].join("\n")).unwrap();
     let loaded = load(&file, FileKind::LongBenchV2, &LoadOptions::default()).unwrap();
     assert_eq!((loaded.items.len(), loaded.faults.len()), (1, 1));
-    bench::write_faults(dir.path(), &loaded.faults).unwrap();
-    let text = std::fs::read_to_string(dir.path().join(bench::FAULTS)).unwrap();
+    let (out, plan) = (dir.path().join("out"), BenchPlan { conditions: vec!["direct".into()], ..plan(1) });
+    bench::run(&bench(), &plan, &loaded, &out, Existing::Refuse, &|_| {}).unwrap();
+    let text = std::fs::read_to_string(out.join(bench::FAULTS)).unwrap();
     let listed: Vec<ItemFault> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(listed, loaded.faults);
     assert_eq!(listed[0].line, 2);

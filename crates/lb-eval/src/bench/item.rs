@@ -131,7 +131,8 @@ fn play(
         Event::Entered(entered) => seq_len += entered.pieces.len(),
         Event::CallEnded(call) => {
             row.seq_len = seq_len;
-            ratios.extend(call.keep_ratio);
+            // Calls without a briefing have nothing of the trajectory in any condition.
+            ratios.extend(call.keep_ratio.filter(|_| call.query.brief));
             failed = call.error.is_some().then(|| call.response.clone());
         }
         _ => {}

@@ -13,5 +13,5 @@ pub use plan::{BenchPlan, Condition, DIRECT};
 pub use row::{BenchRow, Part};
 pub use run::{Bench, Finished, NewOrchestrator, OpenSandbox, run};
 pub use score::Scoring;
-pub use store::{BenchPlanFields, Existing, FAULTS, LOGS, PLAN, PlanRecord, ROWS, read_rows, write_faults};
+pub use store::{BenchPlanFields, Existing, FAULTS, LOGS, PLAN, PlanRecord, ROWS, read_rows};
 pub use table::table;

@@ -9,10 +9,10 @@ use lb_model::Worker;
 use lb_orchestrate::{Orchestrator, Repl, RlmConfig};
 
 use super::plan::{Condition, fingerprint, mixed};
-use super::store::{PlanRecord, Store};
+use super::store::{PlanRecord, Store, write_faults};
 use super::{BenchPlan, BenchRow, Existing, item};
 use crate::Result;
-use crate::datasets::Item;
+use crate::datasets::{Item, Loaded};
 
 /// Opens a sandbox; every run has its own.
 pub type OpenSandbox = Arc<dyn Fn() -> lb_orchestrate::Result<Box<dyn Repl>> + Send + Sync>;
@@ -47,8 +47,9 @@ pub struct Finished {
     pub cancelled: bool,
 }
 
-/// Answers every item under every condition of `plan`, in the folder `dir`. Each item's orchestrator runs once a repeat, the
-/// other conditions replay its turns. `on_row` hears every new row. A run that stops is a row with its failure.
+/// Answers every item of `loaded` under every condition of `plan`, in the folder `dir`. Each item's orchestrator runs once a repeat, the
+/// other conditions replay its turns. `on_row` hears every new row. A run that stops is a row with its failure;
+/// malformed items are listed in `faults.jsonl`.
 ///
 /// # Errors
 /// [`Error::Config`](crate::Error::Config) for a plan out of range or a folder in use,
@@ -58,13 +59,13 @@ pub struct Finished {
 pub fn run(
     bench: &Bench,
     plan: &BenchPlan,
-    items: &[Item],
+    loaded: &Loaded,
     dir: &Path,
     existing: Existing,
     on_row: &(dyn Fn(&BenchRow) + Sync),
 ) -> Result<Finished> {
     plan.validate()?;
-    let conditions = plan.expanded()?;
+    let (conditions, items) = (plan.expanded()?, &loaded.items);
     let live = BenchPlan::live(&conditions);
     let hash = |item: &Item| mixed(fingerprint(&item.id) ^ mixed(fingerprint(&item.context)));
     let record = PlanRecord {
@@ -75,6 +76,7 @@ pub fn run(
         items_hash: items.iter().map(hash).fold(0, u64::wrapping_add),
     };
     let (store, rows) = Store::open(dir, &record, live.map(|live| live.name.as_str()), existing)?;
+    write_faults(dir, &loaded.faults)?;
     let mut done: HashMap<(String, usize), Vec<BenchRow>> = HashMap::new();
     let resumed = rows.len();
     for row in &rows {

@@ -166,11 +166,7 @@ fn read_whole_rows(path: &Path) -> Result<Vec<BenchRow>> {
 }
 
 /// Lists malformed items in the folder.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn write_faults(dir: &Path, faults: &[ItemFault]) -> Result<()> {
-    std::fs::create_dir_all(dir).map_err(|source| Error::Io { path: dir.to_owned(), source })?;
+pub(super) fn write_faults(dir: &Path, faults: &[ItemFault]) -> Result<()> {
     let path = dir.join(FAULTS);
     let mut text = Vec::new();
     for fault in faults {
