@@ -1,5 +1,6 @@
 //! Tests of `lb-eval`.
 
+mod bench;
 mod datasets;
 mod episodes;
 mod metrics;

@@ -45,6 +45,18 @@ pub enum Error {
         /// Which item, and what is wrong with it.
         source: Box<crate::datasets::ItemFault>,
     },
+    /// A folder holds rows of another plan.
+    #[error("{}: `{field}` was {was} and is {now} now; resume with the same, or take another folder", path.display())]
+    PlanChanged {
+        /// The plan's file.
+        path: PathBuf,
+        /// What differs.
+        field: String,
+        /// Its value in the file, as JSON.
+        was: String,
+        /// Its value now, as JSON.
+        now: String,
+    },
     /// A picture could not be drawn.
     #[error("plot: {reason}")]
     Plot {

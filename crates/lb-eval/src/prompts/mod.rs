@@ -63,6 +63,12 @@ pub fn prompt(item: &Item, variant: Variant) -> String {
 
 const BRIEFLY: &str = "Answer as briefly as you can, without an explanation.";
 
+/// [`Variant::ZeroShot`] without the text and what introduces it: for who has the text otherwise.
+pub fn without_text(item: &Item) -> String {
+    let form = if matches!(item.kind, ItemKind::Choices { .. }) { FORM } else { BRIEFLY };
+    format!("{}\n\n{form}", asked(item))
+}
+
 /// The second prompt of [`Variant::ChainOfThought`]: `reasoning` is the reply to the first. The text is left out.
 pub fn answer_from(item: &Item, reasoning: &str) -> String {
     let (asked, reasoning) = (asked(item), reasoning.trim());

@@ -1,0 +1,147 @@
+//! What is to be run.
+
+use std::collections::BTreeSet;
+
+use lb_orchestrate::{Handoff, Limits};
+use serde::{Deserialize, Serialize};
+
+use super::{Part, Scoring};
+use crate::{Error, Result, prompts};
+
+/// The condition without a loop: the worker alone reads the prompt of the published protocol, cut in its middle.
+pub const DIRECT: &str = "direct";
+
+/// The conditions under which every item is answered, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BenchPlan {
+    /// Handoffs as text ([`Handoff`]), and [`DIRECT`]. A plain `latent-briefing` stands for one condition for each of
+    /// `tau`.
+    pub conditions: Vec<String>,
+    /// Thresholds of `latent-briefing`. Default: none, so that it is what it is.
+    pub tau: Vec<f64>,
+    /// Runs of the orchestrator for each item. Default: 1.
+    pub repeats: usize,
+    /// Decides the split, and what is sampled.
+    pub seed: u64,
+    /// Share of documents on which settings may be chosen, 0 to below 1. Default: 0.
+    pub validation_share: f64,
+    /// Items at the same time. Default: 1.
+    pub jobs: usize,
+    /// How items are asked and scored.
+    pub scoring: Scoring,
+    /// Most tokens of a worker's answer. Default: 128, as published.
+    pub answer_tokens: usize,
+    /// Most tokens of the prompt of [`DIRECT`]; without it, what the worker can read.
+    pub direct_tokens: Option<usize>,
+    /// Of each run.
+    pub limits: Limits,
+}
+
+impl Default for BenchPlan {
+    fn default() -> Self {
+        Self {
+            conditions: ["full-kv", "latent-briefing", "text-replay", "none"].map(str::to_owned).to_vec(),
+            tau: Vec::new(),
+            repeats: 1,
+            seed: 0,
+            validation_share: 0.0,
+            jobs: 1,
+            scoring: Scoring::default(),
+            answer_tokens: prompts::ANSWER_TOKENS,
+            direct_tokens: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// A condition with the name that rows have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    /// As text.
+    pub name: String,
+    /// `None` is [`DIRECT`].
+    pub handoff: Option<Handoff>,
+}
+
+impl BenchPlan {
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the field; [`Error::Worker`] for a handoff that cannot be read.
+    pub fn validate(&self) -> Result<()> {
+        for (field, value) in
+            [("repeats", self.repeats), ("jobs", self.jobs), ("answer_tokens", self.answer_tokens)]
+        {
+            if value == 0 {
+                return Err(Error::config(field, 0, "want at least 1"));
+            }
+        }
+        if self.jobs > 1024 {
+            return Err(Error::config("jobs", self.jobs, "want at most 1024"));
+        }
+        if self.direct_tokens == Some(0) {
+            return Err(Error::config("direct_tokens", 0, "want at least 1"));
+        }
+        if !(0.0..1.0).contains(&self.validation_share) {
+            return Err(Error::config("validation_share", self.validation_share, "want 0 to below 1"));
+        }
+        self.limits.validate()?;
+        self.expanded().map(|_| ())
+    }
+
+    /// The conditions one by one, in order.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for none and for one that is there twice, [`Error::Worker`] for a text that is no handoff.
+    pub fn expanded(&self) -> Result<Vec<Condition>> {
+        let mut names = Vec::new();
+        for text in self.conditions.iter().map(|text| text.trim()) {
+            if text == "latent-briefing" && !self.tau.is_empty() {
+                names.extend(self.tau.iter().map(|tau| format!("latent-briefing:tau={tau}")));
+            } else {
+                names.push(text.to_owned());
+            }
+        }
+        if names.is_empty() {
+            return Err(Error::config("conditions", "none", "want at least one"));
+        }
+        let mut seen = BTreeSet::new();
+        let read = |name: String| {
+            if !seen.insert(name.clone()) {
+                return Err(Error::config("conditions", name, "is there twice"));
+            }
+            let handoff = if name == DIRECT { None } else { Some(name.parse()?) };
+            Ok(Condition { name, handoff })
+        };
+        names.into_iter().map(read).collect()
+    }
+
+    /// The condition under which the orchestrator runs; the others replay it. The full cache where it is among them, else
+    /// the first with a loop; `None` where there is none.
+    pub(super) fn live(conditions: &[Condition]) -> Option<&Condition> {
+        let full = conditions.iter().find(|condition| condition.handoff == Some(Handoff::FullKv));
+        full.or_else(|| conditions.iter().find(|condition| condition.handoff.is_some()))
+    }
+
+    /// The part of items about the document `cluster`: the same in every run with this seed.
+    pub fn part(&self, cluster: u64) -> Part {
+        // The upper 53 bits are a number in [0, 1).
+        let lot = (mixed(cluster ^ mixed(self.seed)) >> 11) as f64 / (1_u64 << 53) as f64;
+        if lot < self.validation_share { Part::Validation } else { Part::Test }
+    }
+}
+
+/// The number of a text, the same on every machine (FNV-1a, 64 bits).
+pub(super) fn fingerprint(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// The finaliser of splitmix64: neighbouring numbers come far apart.
+pub(super) fn mixed(number: u64) -> u64 {
+    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,138 @@
+//! Items under conditions, several items at a time.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lb_model::Worker;
+use lb_orchestrate::{Orchestrator, Repl, RlmConfig};
+
+use super::plan::{Condition, fingerprint, mixed};
+use super::store::{PlanRecord, Store, write_faults};
+use super::{BenchPlan, BenchRow, Existing, item};
+use crate::Result;
+use crate::datasets::{Item, Loaded};
+
+/// Opens a sandbox; every run has its own.
+pub type OpenSandbox = Arc<dyn Fn() -> lb_orchestrate::Result<Box<dyn Repl>> + Send + Sync>;
+/// Makes the orchestrator of an item and repeat.
+pub type NewOrchestrator =
+    Arc<dyn Fn(&Item, usize) -> lb_orchestrate::Result<Box<dyn Orchestrator>> + Send + Sync>;
+
+/// Who answers.
+#[derive(Clone)]
+pub struct Bench {
+    /// The worker; all runs share its weights.
+    pub worker: Worker,
+    /// Where code runs.
+    pub open: OpenSandbox,
+    /// Who orchestrates.
+    pub orchestrator: NewOrchestrator,
+    /// Its name in `plan.json`.
+    pub orchestrator_name: String,
+    /// How the loop is set up; handoff, limits, folder of the logs and length of answers are the plan's. Its token calls
+    /// the benchmark off.
+    pub config: RlmConfig,
+}
+
+/// How a benchmark ended.
+#[derive(Clone, Debug, Default)]
+pub struct Finished {
+    /// All rows, those of an earlier part counted in.
+    pub rows: Vec<BenchRow>,
+    /// How many of them were there before.
+    pub resumed: usize,
+    /// Whether it was called off; it can be resumed.
+    pub cancelled: bool,
+}
+
+/// Answers every item of `loaded` under every condition of `plan`, in the folder `dir`. Each item's orchestrator runs once a repeat, the
+/// other conditions replay its turns. `on_row` hears every new row. A run that stops is a row with its failure;
+/// malformed items are listed in `faults.jsonl`.
+///
+/// # Errors
+/// [`Error::Config`](crate::Error::Config) for a plan out of range or a folder in use,
+/// [`Error::PlanChanged`](crate::Error::PlanChanged) where the folder's plan is another;
+/// [`Error::Io`](crate::Error::Io), [`Error::Json`](crate::Error::Json) for its files; what orchestrators and sandboxes
+/// cannot be opened with. Rows until then stay.
+pub fn run(
+    bench: &Bench,
+    plan: &BenchPlan,
+    loaded: &Loaded,
+    dir: &Path,
+    existing: Existing,
+    on_row: &(dyn Fn(&BenchRow) + Sync),
+) -> Result<Finished> {
+    plan.validate()?;
+    let (conditions, items) = (plan.expanded()?, &loaded.items);
+    let live = BenchPlan::live(&conditions);
+    let hash = |item: &Item| mixed(fingerprint(&item.id) ^ mixed(fingerprint(&item.context)));
+    let record = PlanRecord {
+        plan: PlanRecord::fields(plan)?,
+        worker: bench.worker.name().to_owned(),
+        orchestrator: bench.orchestrator_name.clone(),
+        items: items.len(),
+        items_hash: items.iter().map(hash).fold(0, u64::wrapping_add),
+    };
+    let (store, rows) = Store::open(dir, &record, live.map(|live| live.name.as_str()), existing)?;
+    write_faults(dir, &loaded.faults)?;
+    let mut done: HashMap<(String, usize), Vec<BenchRow>> = HashMap::new();
+    let resumed = rows.len();
+    for row in &rows {
+        done.entry((row.item.clone(), row.repeat)).or_default().push(row.clone());
+    }
+    let all = Mutex::new((store, rows));
+    let push = |row: BenchRow| {
+        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.0.push(&row)?;
+        on_row(&row);
+        all.1.push(row);
+        Ok(())
+    };
+    let job = Job { bench, plan, conditions: &conditions, live, dir, done: &done, push: &push };
+    job.all(items)?;
+    let (_, rows) = all.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Finished { rows, resumed, cancelled: bench.config.cancel.is_cancelled() })
+}
+
+/// What all threads share.
+pub(super) struct Job<'a> {
+    pub(super) bench: &'a Bench,
+    pub(super) plan: &'a BenchPlan,
+    pub(super) conditions: &'a [Condition],
+    pub(super) live: Option<&'a Condition>,
+    pub(super) dir: &'a Path,
+    pub(super) done: &'a HashMap<(String, usize), Vec<BenchRow>>,
+    pub(super) push: &'a (dyn Fn(BenchRow) -> Result<()> + Sync),
+}
+
+impl Job<'_> {
+    fn all(&self, items: &[Item]) -> Result<()> {
+        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let total = items.len() * self.plan.repeats;
+        let work = || {
+            while !stop.load(Ordering::Relaxed) && !self.bench.config.cancel.is_cancelled() {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= total {
+                    break;
+                }
+                let (item, repeat) = (&items[number / self.plan.repeats], number % self.plan.repeats);
+                if let Err(error) = item::answer(self, item, repeat) {
+                    stop.store(true, Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.plan.jobs.min(total.max(1))).map(|_| scope.spawn(work)).collect();
+            let ended = threads.into_iter().map(|thread| match thread.join() {
+                Ok(ended) => ended,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            // All are waited for; the first error counts.
+            ended.fold(Ok(()), |all, one| all.and(one))
+        })
+    }
+}

@@ -1,0 +1,178 @@
+//! The folder of a benchmark: plan, rows, faults.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{BenchPlan, BenchRow};
+use crate::datasets::ItemFault;
+use crate::report::write_file;
+use crate::{Error, Result};
+
+/// Rows, one a line.
+pub const ROWS: &str = "rows.jsonl";
+/// What was run.
+pub const PLAN: &str = "plan.json";
+/// Malformed items, one a line.
+pub const FAULTS: &str = "faults.jsonl";
+/// The runs' logs.
+pub const LOGS: &str = "logs";
+
+/// What to do with a folder that holds rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Existing {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// What is there is left out.
+    Resume,
+}
+
+/// What was run: `plan.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanRecord {
+    /// The plan.
+    #[serde(flatten)]
+    pub plan: BenchPlanFields,
+    /// The worker's name.
+    pub worker: String,
+    /// The orchestrator.
+    pub orchestrator: String,
+    /// How many items.
+    pub items: usize,
+    /// Of their ids and documents, in any order.
+    pub items_hash: u64,
+}
+
+/// A plan as fields of [`PlanRecord`].
+pub type BenchPlanFields = Map<String, Value>;
+
+impl PlanRecord {
+    pub(super) fn fields(plan: &BenchPlan) -> Result<BenchPlanFields> {
+        let json = |source| Error::Json { path: PLAN.into(), line_number: 1, source };
+        match serde_json::to_value(plan).map_err(json)? {
+            Value::Object(fields) => Ok(fields),
+            _ => Ok(Map::new()),
+        }
+    }
+
+    /// Whether rows of `self` go on those of `earlier`. How many items run at once changes nothing.
+    fn same_as(&self, earlier: &Value, path: &Path) -> Result<()> {
+        let json = |source| Error::Json { path: path.to_owned(), line_number: 1, source };
+        // Through text, as the file's: reading may round the last digit of a number.
+        let now = serde_json::to_vec(self).map_err(json)?;
+        let now: Value = serde_json::from_slice(&now).map_err(json)?;
+        let none = Map::new();
+        let (was, now) = (earlier.as_object().unwrap_or(&none), now.as_object().unwrap_or(&none));
+        let text = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
+        for field in now.keys().chain(was.keys()).filter(|field| *field != "jobs") {
+            if was.get(field) != now.get(field) {
+                return Err(Error::PlanChanged {
+                    path: path.to_owned(),
+                    field: field.clone(),
+                    was: text(was.get(field)),
+                    now: text(now.get(field)),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The rows' file, open at its end.
+#[derive(Debug)]
+pub(super) struct Store {
+    path: PathBuf,
+    file: File,
+}
+
+impl Store {
+    /// Opens `dir`, which is made where it is missing, and returns the rows that count. Where `live` is a condition, rows
+    /// of an item and repeat that lack it are dropped: their turns are not known.
+    pub(super) fn open(
+        dir: &Path,
+        record: &PlanRecord,
+        live: Option<&str>,
+        existing: Existing,
+    ) -> Result<(Self, Vec<BenchRow>)> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Io { path, source }
+        };
+        std::fs::create_dir_all(dir.join(LOGS)).map_err(io(dir))?;
+        let (plan, path) = (dir.join(PLAN), dir.join(ROWS));
+        let mut rows = Vec::new();
+        if path.exists() || plan.exists() {
+            if existing == Existing::Refuse {
+                return Err(Error::config("out", dir.display(), "holds a benchmark already; resume it"));
+            }
+            let text = std::fs::read(&plan).map_err(io(&plan))?;
+            let json = |source| Error::Json { path: plan.clone(), line_number: 1, source };
+            record.same_as(&serde_json::from_slice(&text).map_err(json)?, &plan)?;
+            rows = read_whole_rows(&path)?;
+            let known = |row: &BenchRow| (row.item.clone(), row.repeat);
+            let begun: HashSet<_> =
+                rows.iter().filter(|row| Some(row.condition.as_str()) == live).map(known).collect();
+            rows.retain(|row| live.is_none() || begun.contains(&known(row)));
+        }
+        let json = |source| Error::Json { path: path.clone(), line_number: 1, source };
+        let mut text = Vec::new();
+        for row in &rows {
+            serde_json::to_writer(&mut text, row).map_err(json)?;
+            text.push(b'\n');
+        }
+        write_file(&path, &text)?;
+        write_file(&plan, &serde_json::to_vec_pretty(record).map_err(json)?)?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(io(&path))?;
+        Ok((Self { path, file }, rows))
+    }
+
+    pub(super) fn push(&mut self, row: &BenchRow) -> Result<()> {
+        let json = |source| Error::Json { path: self.path.clone(), line_number: 1, source };
+        let mut line = serde_json::to_vec(row).map_err(json)?;
+        line.push(b'\n');
+        let written = self.file.write_all(&line).and_then(|()| self.file.flush());
+        written.map_err(|source| Error::Io { path: self.path.clone(), source })
+    }
+}
+
+/// The rows of a benchmark's folder. A torn last line is passed over.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Json`] for a whole line that is no row.
+pub fn read_rows(dir: &Path) -> Result<Vec<BenchRow>> {
+    read_whole_rows(&dir.join(ROWS))
+}
+
+fn read_whole_rows(path: &Path) -> Result<Vec<BenchRow>> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(Error::Io { path: path.to_owned(), source }),
+    };
+    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let lines = text[..whole].split(|byte| *byte == b'\n').enumerate();
+    lines
+        .filter(|(_, line)| !line.trim_ascii().is_empty())
+        .map(|(index, line)| {
+            let json = |source| Error::Json { path: path.to_owned(), line_number: index + 1, source };
+            serde_json::from_slice(line).map_err(json)
+        })
+        .collect()
+}
+
+/// Lists malformed items in the folder.
+pub(super) fn write_faults(dir: &Path, faults: &[ItemFault]) -> Result<()> {
+    let path = dir.join(FAULTS);
+    let mut text = Vec::new();
+    for fault in faults {
+        let json = |source| Error::Json { path: path.clone(), line_number: 1, source };
+        serde_json::to_writer(&mut text, fault).map_err(json)?;
+        text.push(b'\n');
+    }
+    write_file(&path, &text)
+}

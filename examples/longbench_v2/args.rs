@@ -1,0 +1,111 @@
+//! What the command line may say.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use latent_briefing::eval::bench::{BenchPlan, Existing, Scoring};
+use latent_briefing::eval::datasets::{OnFault, Subset};
+use latent_briefing::orchestrate::{Budget, Limits};
+
+/// A question set under several conditions: the same items and the same recorded turns for each.
+#[derive(Parser)]
+#[command(name = "longbench_v2")]
+pub(crate) struct Args {
+    /// LongBench v2 as JSON, JSON Lines or Parquet, or another set that is known; without it, a synthetic set.
+    #[arg(long, value_name = "FILE", conflicts_with = "hub")]
+    pub(crate) data: Option<PathBuf>,
+    /// LongBench v2 from the Hugging Face hub (465 MB).
+    #[arg(long)]
+    pub(crate) hub: bool,
+    /// Which items: length=short|medium,difficulty=hard,tokens=0-100k,n=126,seed=1
+    #[arg(long)]
+    pub(crate) subset: Option<Subset>,
+    /// What becomes of malformed items.
+    #[arg(long, value_enum, default_value_t = Fault::Skip)]
+    pub(crate) on_fault: Fault,
+    /// A checkpoint's folder, a GGUF file, or a name on the hub; without it, the built-in worker.
+    #[arg(long)]
+    pub(crate) worker: Option<String>,
+    /// program, openai, anthropic or local
+    #[arg(long, default_value = "program")]
+    pub(crate) orchestrator: String,
+    /// The orchestrator's model; of `local`, a checkpoint.
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// Conditions, `;` between them: handoffs as in examples/rlm, and `direct`, the published protocol without a loop.
+    #[arg(long, value_delimiter = ';')]
+    pub(crate) handoff: Vec<String>,
+    /// Thresholds that a plain latent-briefing stands for.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) tau: Vec<f64>,
+    /// Runs of the orchestrator for each item.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) repeats: usize,
+    /// Items at the same time.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) jobs: usize,
+    /// Decides the split, and what is sampled.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Share of documents for choosing settings.
+    #[arg(long, default_value_t = 0.3)]
+    pub(crate) validation: f64,
+    /// Turns of an orchestrator.
+    #[arg(long, default_value_t = 30)]
+    pub(crate) max_iterations: usize,
+    /// Seconds of a run.
+    #[arg(long)]
+    pub(crate) max_time: Option<f64>,
+    /// Tokens of a run, orchestrator and worker.
+    #[arg(long)]
+    pub(crate) max_tokens: Option<usize>,
+    /// Where rows and logs go.
+    #[arg(long, default_value = "longbench-v2", value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Go on with what is there.
+    #[arg(long)]
+    pub(crate) resume: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub(crate) enum Fault {
+    Skip,
+    Fail,
+}
+
+impl Args {
+    pub(crate) fn on_fault(&self) -> OnFault {
+        match self.on_fault {
+            Fault::Skip => OnFault::Skip,
+            Fault::Fail => OnFault::Fail,
+        }
+    }
+
+    pub(crate) fn existing(&self) -> Existing {
+        if self.resume { Existing::Resume } else { Existing::Refuse }
+    }
+
+    pub(crate) fn plan(&self) -> Result<BenchPlan, Box<dyn std::error::Error>> {
+        let time = self.max_time.map(Duration::try_from_secs_f64).transpose();
+        let run = Budget { time: time.map_err(|e| format!("--max-time: {e}"))?, ..Budget::default() };
+        let run = Budget { tokens: self.max_tokens, ..run };
+        let mut plan = BenchPlan {
+            tau: self.tau.clone(),
+            repeats: self.repeats,
+            jobs: self.jobs,
+            seed: self.seed,
+            validation_share: self.validation,
+            limits: Limits { iterations: self.max_iterations, run, ..Limits::default() },
+            ..BenchPlan::default()
+        };
+        if !self.handoff.is_empty() {
+            plan.conditions.clone_from(&self.handoff);
+        }
+        // The built-in worker answers in words; it has not learned to choose letters.
+        if self.worker.is_none() {
+            plan.scoring = Scoring::ChoiceText;
+        }
+        Ok(plan)
+    }
+}

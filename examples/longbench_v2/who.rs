@@ -1,0 +1,101 @@
+//! Who orchestrates, who works, and what is asked.
+
+use std::sync::Arc;
+
+use latent_briefing::eval::bench::{Bench, NewOrchestrator};
+use latent_briefing::eval::datasets::{FileKind, LoadOptions, Loaded, choose, hub, load, synthetic};
+use latent_briefing::model::Worker;
+use latent_briefing::orchestrate::api::{Anthropic, AnthropicConfig, OpenAi, OpenAiConfig};
+use latent_briefing::orchestrate::{
+    BoundaryPolicy, LocalConfig, LocalOrchestrator, MontyConfig, MontyRepl, Reader, RlmConfig, Source,
+};
+
+use crate::args::Args;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+pub(crate) fn bench(args: &Args) -> Result<Bench> {
+    let worker = args.worker.as_ref().map_or_else(Worker::embedded, Worker::load)?;
+    let mut config = RlmConfig::default();
+    if args.worker.is_none() {
+        // The built-in worker knows three kinds of lines, and code is none of them.
+        let known = [Source::Finding, Source::Reasoning, Source::Tool];
+        config.session.policy = BoundaryPolicy::nothing().admitting(known);
+    }
+    let cancel = config.cancel.clone();
+    // The first Ctrl-C ends the rows under way, the second all at once.
+    ctrlc::set_handler(move || {
+        if cancel.is_cancelled() {
+            std::process::exit(130);
+        }
+        cancel.cancel();
+    })?;
+    let model = args.model.as_deref().unwrap_or_default();
+    Ok(Bench {
+        worker,
+        open: Arc::new(|| Ok(Box::new(MontyRepl::start(&MontyConfig::default())?))),
+        orchestrator: orchestrator(args)?,
+        orchestrator_name: [args.orchestrator.as_str(), model].join(" ").trim().to_owned(),
+        config,
+    })
+}
+
+fn orchestrator(args: &Args) -> Result<NewOrchestrator> {
+    let model = || args.model.clone().ok_or(format!("--orchestrator {} needs a --model", args.orchestrator));
+    Ok(match args.orchestrator.as_str() {
+        "program" => Arc::new(|_, _| Ok(Box::new(Reader::new()))),
+        "openai" => {
+            let config = OpenAiConfig::from_env(model()?)?;
+            Arc::new(move |_, _| Ok(Box::new(OpenAi::new(config.clone())?)))
+        }
+        "anthropic" => {
+            let config = AnthropicConfig::from_env(model()?)?;
+            Arc::new(move |_, _| Ok(Box::new(Anthropic::new(config.clone())?)))
+        }
+        "local" => {
+            let worker = Worker::load(model()?)?;
+            Arc::new(move |_, _| {
+                Ok(Box::new(LocalOrchestrator::new(worker.clone(), LocalConfig::default())?))
+            })
+        }
+        other => {
+            return Err(format!("--orchestrator {other}: want program, openai, anthropic or local").into());
+        }
+    })
+}
+
+/// The items that are asked for. Malformed ones are named on stderr.
+pub(crate) fn items(args: &Args, worker: &Worker) -> Result<Loaded> {
+    let count = |text: &str| Ok(worker.tokenizer().encode_text(text)?.len());
+    let subset = args.subset.clone().unwrap_or_default();
+    let path = match (&args.data, args.hub) {
+        (Some(path), _) => path.clone(),
+        (None, true) => hub::fetch(&hub::long_bench_v2()?)?,
+        (None, false) => {
+            let (items, missing) = choose(synthetic::bundled()?, &subset, Some(&count))?;
+            return some(Loaded { items, missing, ..Loaded::default() });
+        }
+    };
+    let kind = if args.hub { FileKind::LongBenchV2 } else { FileKind::detect(&path)? };
+    let options = LoadOptions {
+        on_fault: args.on_fault(),
+        subset,
+        count_tokens: Some(&count),
+        ..LoadOptions::default()
+    };
+    let loaded = load(&path, kind, &options)?;
+    for fault in &loaded.faults {
+        eprintln!("longbench_v2: {}, {fault}; skipped", path.display());
+    }
+    some(loaded)
+}
+
+fn some(loaded: Loaded) -> Result<Loaded> {
+    if !loaded.missing.is_empty() {
+        return Err(format!("--subset: no item has the id {}", loaded.missing.join(", ")).into());
+    }
+    if loaded.items.is_empty() {
+        return Err("no item is left".into());
+    }
+    Ok(loaded)
+}

@@ -1,0 +1,210 @@
+//! Benchmarks: the same rows whatever the number of threads, paired turns, resuming, failures, malformed items.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use latent_briefing::eval::bench::{self, Bench, BenchPlan, BenchRow, Existing, Finished, Part, Scoring};
+use latent_briefing::eval::datasets::{
+    FileKind, Item, ItemFault, LoadOptions, Loaded, OnFault, load, synthetic,
+};
+use latent_briefing::eval::{Error, handoffs};
+use latent_briefing::orchestrate::{
+    self, ChatRequest, Completion, Limits, MontyConfig, MontyRepl, Orchestrator, Reader, Repl, RlmConfig,
+    RunRecord,
+};
+
+use crate::support::embedded;
+
+fn bench() -> Bench {
+    let mut config = RlmConfig { log_briefings: false, ..RlmConfig::default() };
+    config.session.policy = handoffs::trained_policy();
+    let worker = Some(env!("CARGO_BIN_EXE_lb-repl").into());
+    let sandbox = MontyConfig { worker, ..MontyConfig::default() };
+    Bench {
+        worker: embedded().clone(),
+        open: Arc::new(move || Ok(Box::new(MontyRepl::start(&sandbox)?) as Box<dyn Repl>)),
+        orchestrator: Arc::new(|_, _| Ok(Box::new(Reader::new()))),
+        orchestrator_name: "program".to_owned(),
+        config,
+    }
+}
+
+fn plan(jobs: usize) -> BenchPlan {
+    BenchPlan {
+        conditions: ["latent-briefing", "full-kv", "none", "direct"].map(str::to_owned).to_vec(),
+        tau: vec![1.0, 4.0],
+        jobs,
+        answer_tokens: 16,
+        scoring: Scoring::ChoiceText,
+        ..BenchPlan::default()
+    }
+}
+
+fn items(count: usize) -> Vec<Item> {
+    synthetic::bundled().unwrap().into_iter().step_by(3).take(count).collect()
+}
+
+fn loaded(items: &[Item]) -> Loaded {
+    Loaded { items: items.to_vec(), ..Loaded::default() }
+}
+
+fn run(bench: &Bench, plan: &BenchPlan, items: &[Item], dir: &Path, existing: Existing) -> Finished {
+    bench::run(bench, plan, &loaded(items), dir, existing, &|_| {}).unwrap()
+}
+
+/// The rows without what a clock or chance puts there.
+fn content(rows: &[BenchRow]) -> BTreeMap<(String, String, usize), BenchRow> {
+    let timeless = |row: &BenchRow| BenchRow {
+        log: row.log.as_ref().map(|_| String::new()),
+        brief_s: 0.0,
+        prefill_s: 0.0,
+        decode_s: 0.0,
+        elapsed_s: 0.0,
+        ..row.clone()
+    };
+    let key = |row: &BenchRow| (row.item.clone(), row.condition.clone(), row.repeat);
+    let map: BTreeMap<_, _> = rows.iter().map(|row| (key(row), timeless(row))).collect();
+    assert_eq!(map.len(), rows.len(), "no row is there twice");
+    map
+}
+
+#[test]
+fn rows_are_the_same_for_any_number_of_jobs_and_after_a_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    let (bench, items) = (bench(), items(2));
+    let alone = run(&bench, &plan(1), &items, &one, Existing::Refuse);
+    let both = run(&bench, &plan(2), &items, &two, Existing::Refuse);
+    assert_eq!(alone.rows.len(), 10);
+    assert_eq!(content(&alone.rows), content(&both.rows));
+    assert_eq!(content(&bench::read_rows(&two).unwrap()), content(&both.rows));
+    // The turns are read once in every condition with a loop, and what differs is the handoff.
+    let of = |condition: &str| -> Vec<&BenchRow> {
+        alone.rows.iter().filter(|row| row.condition == condition).collect()
+    };
+    for (full, brief) in of("full-kv").into_iter().zip(of("latent-briefing:tau=4")) {
+        assert_eq!((full.orchestrator, full.calls), (brief.orchestrator, brief.calls));
+        assert!(full.calls > 0 && full.keep_ratio == Some(1.0), "{full:?}");
+        assert!(brief.keep_ratio.unwrap() < 1.0);
+        assert!(brief.worker_tokens() < full.worker_tokens());
+        let log = RunRecord::open(one.join(full.log.as_ref().unwrap())).unwrap();
+        assert_eq!(log.turns().count(), 5);
+        assert!(brief.log.is_none());
+    }
+    assert!(alone.rows.iter().all(|row| row.failure.is_none()), "{:?}", alone.rows);
+    assert!(of("direct").iter().all(|row| row.calls == 1 && row.trajectory == 0));
+
+    // The file ends within the last row; one row before it is gone too.
+    let path = one.join(bench::ROWS);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let kept = lines.len() - 2;
+    std::fs::write(&path, format!("{}\n{}", lines[..kept].join("\n"), &lines[kept][..40])).unwrap();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let mut again = bench.clone();
+    again.orchestrator = Arc::new(move |_, _| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Ok(Box::new(Reader::new()))
+    });
+    let resumed = run(&again, &plan(2), &items, &one, Existing::Resume);
+    assert_eq!((resumed.resumed, resumed.rows.len()), (kept, 10));
+    assert_eq!(content(&resumed.rows), content(&alone.rows));
+    assert_eq!(content(&bench::read_rows(&one).unwrap()), content(&alone.rows));
+    assert_eq!(calls.load(Ordering::Relaxed), 0, "the recorded turns are taken");
+
+    let refused = bench::run(&bench, &plan(1), &loaded(&items), &one, Existing::Refuse, &|_| {}).unwrap_err();
+    assert!(matches!(refused, Error::Config { field: "out", .. }), "{refused}");
+    let other = BenchPlan { seed: 1, ..plan(1) };
+    let changed = bench::run(&bench, &other, &loaded(&items), &one, Existing::Resume, &|_| {}).unwrap_err();
+    assert!(matches!(&changed, Error::PlanChanged { field, .. } if field == "seed"), "{changed}");
+    let fewer =
+        bench::run(&bench, &plan(1), &loaded(&items[..1]), &one, Existing::Resume, &|_| {}).unwrap_err();
+    assert!(matches!(&fewer, Error::PlanChanged { field, .. } if field.starts_with("items")), "{fewer}");
+}
+
+struct Fails;
+
+impl Orchestrator for Fails {
+    fn model(&self) -> &'static str {
+        "fails"
+    }
+
+    fn backend(&self) -> &'static str {
+        "program"
+    }
+
+    fn complete(&mut self, _: &ChatRequest<'_>) -> orchestrate::Result<Completion> {
+        Err(orchestrate::Error::Orchestrator("no connection".into()))
+    }
+}
+
+#[test]
+fn a_run_that_stops_is_a_row_in_every_condition() {
+    let dir = tempfile::tempdir().unwrap();
+    let items = items(2);
+    let (mut bench, bad) = (bench(), items[0].id.clone());
+    bench.orchestrator = Arc::new(move |item, _| {
+        Ok(if item.id == bad { Box::new(Fails) as Box<dyn Orchestrator> } else { Box::new(Reader::new()) })
+    });
+    let plan = BenchPlan { conditions: vec!["none".into(), "full-kv".into()], ..plan(2) };
+    let rows = run(&bench, &plan, &items, dir.path(), Existing::Refuse).rows;
+    assert_eq!(rows.len(), 4);
+    let failed: Vec<_> = rows.iter().filter(|row| row.failure.is_some()).collect();
+    assert_eq!(failed.len(), 2);
+    assert!(failed.iter().all(|row| row.item == items[0].id && !row.right() && row.score == 0.0));
+    let live = failed.iter().find(|row| row.condition == "full-kv").unwrap();
+    assert!(live.failure.as_ref().unwrap().contains("no connection"), "{live:?}");
+
+    // Too few turns: the last completion is not code, and no answer of a worker.
+    let limits = Limits { iterations: 1, ..Limits::default() };
+    let short = BenchPlan { limits, ..plan };
+    let rows = run(&self::bench(), &short, &items[..1], &dir.path().join("short"), Existing::Refuse).rows;
+    assert!(rows.len() == 2 && rows.iter().all(|row| !row.right()));
+}
+
+#[test]
+fn plans_out_of_range_are_refused_and_the_split_is_by_document() {
+    let wrong = [
+        ("repeats", BenchPlan { repeats: 0, ..plan(1) }),
+        ("jobs", BenchPlan { jobs: 0, ..plan(1) }),
+        ("validation_share", BenchPlan { validation_share: f64::NAN, ..plan(1) }),
+        ("conditions", BenchPlan { conditions: Vec::new(), ..plan(1) }),
+        ("conditions", BenchPlan { conditions: vec!["none".into(), "none".into()], ..plan(1) }),
+    ];
+    for (name, plan) in wrong {
+        let error = plan.validate().unwrap_err();
+        assert!(matches!(error, Error::Config { field, .. } if field == name), "{error}");
+    }
+    assert!(BenchPlan { conditions: vec!["bm26".into()], ..plan(1) }.validate().is_err());
+    let names: Vec<_> = plan(1).expanded().unwrap().into_iter().map(|condition| condition.name).collect();
+    assert_eq!(names, ["latent-briefing:tau=1", "latent-briefing:tau=4", "full-kv", "none", "direct"]);
+
+    let split = BenchPlan { validation_share: 0.3, ..plan(1) };
+    let chosen = (0..10_000_u64).filter(|number| split.part(*number) == Part::Validation).count();
+    assert!((2850..3150).contains(&chosen), "{chosen}");
+    let other = BenchPlan { seed: 1, ..split.clone() };
+    assert!((0..100).any(|number| split.part(number) != other.part(number)));
+}
+
+#[test]
+fn malformed_items_are_listed_and_skipped_or_fail() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("data.jsonl");
+    let good: Vec<&str> = synthetic::BUNDLED.lines().take(2).collect();
+    let bad = good[1].replace("\"_id\":\"", "\"_id\":\"bad-").replace("\"answer\":\"", "\"answer\":\"E");
+    std::fs::write(&file, [good[0], &bad].join("\n")).unwrap();
+    let loaded = load(&file, FileKind::LongBenchV2, &LoadOptions::default()).unwrap();
+    assert_eq!((loaded.items.len(), loaded.faults.len()), (1, 1));
+    let (out, plan) = (dir.path().join("out"), BenchPlan { conditions: vec!["direct".into()], ..plan(1) });
+    bench::run(&bench(), &plan, &loaded, &out, Existing::Refuse, &|_| {}).unwrap();
+    let text = std::fs::read_to_string(out.join(bench::FAULTS)).unwrap();
+    let listed: Vec<ItemFault> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(listed, loaded.faults);
+    assert_eq!(listed[0].line, 2);
+    assert!(listed[0].id.as_ref().unwrap().starts_with("bad-"));
+    let options = LoadOptions { on_fault: OnFault::Fail, ..LoadOptions::default() };
+    assert!(matches!(load(&file, FileKind::LongBenchV2, &options), Err(Error::Item { .. })));
+}
