@@ -50,7 +50,7 @@ pub struct Summary {
 /// The items of one class.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Group {
-    /// `difficulty`, `length`, `kind` or `domain`.
+    /// `difficulty`, `length`, `kind`, `domain`, or `positions`: quarters of the items by trajectory.
     pub axis: &'static str,
     /// The class.
     pub value: String,
@@ -144,9 +144,8 @@ pub fn aggregate(rows: &[BenchRow], asked: Option<&str>, bootstrap: &Bootstrap) 
     let all: Vec<&BenchRow> = rows.iter().collect();
     let conditions: Vec<Figures> =
         names.par_iter().map(|c| figures::figures(&all, c, &setting)).collect::<Result<_>>()?;
-    let in_part = |part| {
-        rows.iter().filter(|r| r.part == part).map(|r| r.item.as_str()).collect::<BTreeSet<_>>().len()
-    };
+    let in_part =
+        |part| rows.iter().filter(|r| r.part == part).map(|r| r.item.as_str()).collect::<BTreeSet<_>>().len();
     Ok(Summary {
         reference: reference.to_owned(),
         datasets: rows.iter().map(|r| r.dataset.clone()).collect::<BTreeSet<_>>().into_iter().collect(),
@@ -200,6 +199,8 @@ fn groups(rows: &[&BenchRow], names: &[&str], setting: &Setting<'_>) -> Result<V
         }
         wanted.extend(classes.into_iter().map(|((_, value), rows)| (axis, value, rows)));
     }
+    let quarters = quarters(rows);
+    wanted.extend(quarters.iter().map(|(value, rows)| ("positions", value.as_str(), rows.clone())));
     let resamples = setting.bootstrap.resamples.min(FOR_CLASSES);
     let bootstrap = Bootstrap { resamples, ..setting.bootstrap.clone() };
     let setting = Setting { bootstrap, ..*setting };
@@ -209,6 +210,30 @@ fn groups(rows: &[&BenchRow], names: &[&str], setting: &Setting<'_>) -> Result<V
         Ok(Group { axis, value: (*value).to_owned(), conditions })
     };
     wanted.par_iter().map(group).collect()
+}
+
+/// The items in four parts of equal size, by the longest trajectory of each.
+fn quarters<'a>(rows: &[&'a BenchRow]) -> Vec<(String, Vec<&'a BenchRow>)> {
+    let mut longest: BTreeMap<&str, usize> = BTreeMap::new();
+    for row in rows {
+        let most = longest.entry(row.item.as_str()).or_default();
+        *most = row.seq_len.max(*most);
+    }
+    let mut lengths: Vec<usize> = longest.values().copied().filter(|n| *n > 0).collect();
+    lengths.sort_unstable();
+    let Some(&last) = lengths.last() else { return Vec::new() };
+    let mut ends: Vec<usize> = (1..4).map(|q| lengths[q * (lengths.len() - 1) / 4]).chain([last]).collect();
+    ends.dedup();
+    let mut parts = Vec::new();
+    let mut above = 0;
+    for end in ends {
+        let inside = |r: &&&BenchRow| (above + 1..=end).contains(&longest[r.item.as_str()]);
+        let rows: Vec<&BenchRow> = rows.iter().filter(inside).copied().collect();
+        let from = lengths.iter().copied().find(|n| *n > above).unwrap_or(end);
+        parts.push((if from == end { end.to_string() } else { format!("{from}–{end}") }, rows));
+        above = end;
+    }
+    parts
 }
 
 fn power(figures: &Figures) -> Option<Result<Power>> {

@@ -113,9 +113,7 @@ pub struct Calibration {
 
 /// The family of a condition with its number taken out, and the number: `tau=*` and 4 of `tau=4`.
 pub fn family(condition: &str) -> Option<(String, f64)> {
-    let digits = |text: &str| {
-        text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len())
-    };
+    let digits = |text: &str| text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (at, n, value) = condition.match_indices('=').find_map(|(at, _)| {
         let rest = &condition[at + 1..];
         let n = digits(rest);
@@ -174,7 +172,9 @@ fn chosen_family(rows: &[BenchRow], asked: Option<&str>) -> Result<Option<String
     match asked {
         Some(name) if count.contains_key(name) => Ok(Some(name.to_owned())),
         Some(name) => Err(Error::config("family", name, "there are no rows of this family")),
-        None => Ok(count.into_iter().rev().max_by_key(|(_, n)| *n).filter(|(_, n)| *n > 1).map(|(name, _)| name)),
+        None => {
+            Ok(count.into_iter().rev().max_by_key(|(_, n)| *n).filter(|(_, n)| *n > 1).map(|(name, _)| name))
+        }
     }
 }
 
@@ -271,7 +271,8 @@ impl<'a> Work<'a> {
         let (n, reference) = (sum(&|t| t.n), sum(&|t| t.reference));
         let right: Vec<f64> = (0..self.members.len()).map(|m| sum(&|t| t.members[m])).collect();
         let better = |a: &usize, b: &usize| {
-            (self.members[*b].tokens.total_cmp(&self.members[*a].tokens)).then(right[*a].total_cmp(&right[*b]))
+            (self.members[*b].tokens.total_cmp(&self.members[*a].tokens))
+                .then(right[*a].total_cmp(&right[*b]))
         };
         let floor = reference - self.tolerance * n - 1e-9;
         let held = (0..right.len()).filter(|m| right[*m] >= floor).max_by(better);

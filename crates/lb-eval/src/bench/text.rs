@@ -51,7 +51,13 @@ fn head(names: &[&str]) -> Vec<String> {
 
 pub(super) fn accuracy_cells(conditions: &[Figures]) -> Cells {
     let mut cells = vec![head(&[
-        "condition", "rows", "failed", "accuracy, %", "to the reference, points", "McNemar p", "retention, %",
+        "condition",
+        "rows",
+        "failed",
+        "accuracy, %",
+        "to the reference, points",
+        "McNemar p",
+        "retention, %",
     ])];
     cells.extend(conditions.iter().map(|f| {
         vec![
@@ -60,7 +66,9 @@ pub(super) fn accuracy_cells(conditions: &[Figures]) -> Cells {
             f.failures.to_string(),
             share(f.accuracy, f.accuracy_ci),
             points(f.difference),
-            f.mcnemar.map_or_else(dash, |m| if m.mid_p < 0.001 { "< 0.001".to_owned() } else { format!("{:.3}", m.mid_p) }),
+            f.mcnemar.map_or_else(dash, |m| {
+                if m.mid_p < 0.001 { "< 0.001".to_owned() } else { format!("{:.3}", m.mid_p) }
+            }),
             interval(f.retention),
         ]
     }));
@@ -125,9 +133,11 @@ pub(super) fn group_cells(summary: &Summary, axis: &str, cell: fn(&Figures) -> S
     let mut cells = vec![first];
     for f in &summary.conditions {
         let mut line = vec![f.condition.clone()];
-        line.extend(groups.iter().map(|g| {
-            g.conditions.iter().find(|c| c.condition == f.condition).map_or_else(dash, cell)
-        }));
+        line.extend(
+            groups
+                .iter()
+                .map(|g| g.conditions.iter().find(|c| c.condition == f.condition).map_or_else(dash, cell)),
+        );
         cells.push(line);
     }
     cells
@@ -135,7 +145,11 @@ pub(super) fn group_cells(summary: &Summary, axis: &str, cell: fn(&Figures) -> S
 
 pub(super) fn power_cells(summary: &Summary) -> Cells {
     let mut cells = vec![head(&[
-        "condition", "pairs", "disagreeing, %", "pairs for 3 points", "smallest difference here, points",
+        "condition",
+        "pairs",
+        "disagreeing, %",
+        "pairs for 3 points",
+        "smallest difference here, points",
     ])];
     cells.extend(summary.power.iter().map(|p| {
         vec![
@@ -355,7 +369,11 @@ pub(super) fn calibration_says(calibration: &Calibration) -> String {
 }
 
 fn field(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
 }
 
 /// One line per class and condition; shares from 0 to 1, an empty field where there is no figure.
