@@ -1,5 +1,6 @@
 //! Tests of `lb-eval`.
 
+mod bench_report;
 mod datasets;
 mod episodes;
 mod metrics;

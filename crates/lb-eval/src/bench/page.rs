@@ -152,6 +152,7 @@ fn cell(row: &BenchRow, view: &View<'_>) -> Cell {
 /// The page; all text is escaped, and nothing is loaded.
 pub(super) fn render(view: &View<'_>) -> Result<String> {
     let (items, left_out) = items(view);
+    let names = conditions(view.rows);
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     // A row of the table takes a few steps each; the default would not hold for large runs.
@@ -165,7 +166,7 @@ pub(super) fn render(view: &View<'_>) -> Result<String> {
                 opening => text::opening(view.summary, view.torn),
                 sections => Value::from(Serde(&sections(view))),
                 plots => Value::from(Serde(&view.plots)),
-                conditions => conditions(view.rows),
+                conditions => Value::from(Serde(&names)),
                 items => Value::from(Serde(&items)),
                 left_out,
                 failures => Value::from(Serde(&view.summary.failures)),
