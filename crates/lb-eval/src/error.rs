@@ -29,6 +29,42 @@ pub enum Error {
         /// What is wrong.
         source: serde_json::Error,
     },
+    /// A row of a benchmark has a value that cannot be.
+    #[error("{}, line {line_number}: {field} = {value}: {reason}", path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line_number: usize,
+        /// The field.
+        field: &'static str,
+        /// What it was.
+        value: String,
+        /// What is wanted.
+        reason: &'static str,
+    },
+    /// An item has two rows under one condition and repeat.
+    #[error(
+        "{}, line {second}: item {item:?} under `{condition}`, repeat {repeat}, is already in line {first}",
+        path.display()
+    )]
+    DuplicateRow {
+        /// The file.
+        path: PathBuf,
+        /// Line of the first, from 1.
+        first: usize,
+        /// Line of the second.
+        second: usize,
+        /// The item.
+        item: String,
+        /// The condition.
+        condition: String,
+        /// The repeat.
+        repeat: usize,
+    },
+    /// A page could not be made, which would be a bug of its template.
+    #[error("page: {0}")]
+    Page(Box<minijinja::Error>),
     /// A data set's file cannot be read, or not to its end.
     #[error("{}: {source}", path.display())]
     Dataset {

@@ -10,6 +10,20 @@ mod store;
 mod table;
 
 pub use plan::{BenchPlan, Condition, DIRECT};
+pub mod aggregate;
+pub mod calibrate;
+mod figures;
+mod page;
+mod plot;
+mod read;
+mod report;
+mod row;
+mod text;
+
+pub use aggregate::{Summary, aggregate};
+pub use calibrate::{Calibration, calibrate};
+pub use read::{ROWS, Rows, read_rows};
+pub use report::{Options, ReportFiles, report};
 pub use row::{BenchRow, Part};
 pub use run::{Bench, Finished, NewOrchestrator, OpenSandbox, run};
 pub use score::Scoring;

@@ -15,10 +15,15 @@ const Z95: f64 = 1.959_963_984_540_054;
 ///
 /// Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927.
 pub fn wilson(right: usize, n: usize) -> [f64; 2] {
+    wilson_share(right as f64 / n.max(1) as f64, n)
+}
+
+/// The same for a share that was seen in `n`, which need not be a whole number of them.
+pub(crate) fn wilson_share(p: f64, n: usize) -> [f64; 2] {
     if n == 0 {
         return [0.0, 1.0];
     }
-    let (n, p) = (n as f64, right as f64 / n as f64);
+    let n = n as f64;
     let z2 = Z95 * Z95;
     let centre = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);
     let half = Z95 / (1.0 + z2 / n) * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();

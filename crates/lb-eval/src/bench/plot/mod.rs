@@ -1,0 +1,201 @@
+//! The pictures of a report. Every point has its interval.
+
+mod classes;
+mod scatter;
+
+use std::path::Path;
+use std::sync::Once;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::FontStyle;
+
+use super::aggregate::{Figures, Summary};
+use super::calibrate::family;
+use crate::stats::bootstrap::Interval;
+use crate::{Error, Result};
+use classes::Chart;
+
+/// The font is registered once for the process.
+static FONT: Once = Once::new();
+
+/// Pixels; twice what a page shows.
+const SIZE: (u32, u32) = (1920, 960);
+const LEGEND: u32 = 520;
+/// Colours that stay apart in print and for most colour-blind eyes (Okabe and Ito).
+const COLOURS: [(u8, u8, u8); 8] = [
+    (0, 114, 178),
+    (213, 94, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (86, 180, 233),
+    (230, 159, 0),
+    (110, 110, 110),
+    (20, 20, 20),
+];
+const INK: RGBColor = RGBColor(35, 33, 29);
+const FAINT: RGBColor = RGBColor(226, 220, 207);
+
+type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
+type Drawn = std::result::Result<(), String>;
+
+/// A picture of the report.
+pub(super) struct Picture {
+    pub(super) file: &'static str,
+    pub(super) caption: String,
+    what: What,
+}
+
+enum What {
+    Scatter(Vec<scatter::Dot>),
+    Classes(Chart),
+}
+
+/// The pictures that there are rows for.
+pub(super) fn pictures(summary: &Summary) -> Vec<Picture> {
+    let mut pictures = vec![Picture {
+        file: "accuracy.png",
+        caption: "Accuracy against the worker's tokens of an item: up and to the left is better.".to_owned(),
+        what: What::Scatter(scatter::dots(summary)),
+    }];
+    let mut add = |file, caption: String, chart: Chart| {
+        if !chart.is_empty() {
+            pictures.push(Picture { file, caption, what: What::Classes(chart) });
+        }
+    };
+    let savings = by_class(summary, &["length", "difficulty"], "worker tokens saved", |f| f.reduction);
+    let what = "Worker tokens saved against text replay, by length and difficulty.";
+    add("savings.png", what.to_owned(), savings);
+    let overhead = by_class(summary, &["positions"], "overhead, share of reading time", |f| {
+        f.overhead.filter(|o| o.high > 0.0)
+    });
+    let what =
+        "Time of briefings over the time that text replay takes to read, by positions of the trajectory.";
+    add("overhead.png", what.to_owned(), overhead);
+    if let Some((name, chart)) = keep_ratio(summary) {
+        let what = format!(
+            "Share of the trajectory that is kept, by the setting of {name} and the document's length."
+        );
+        add("keep_ratio.png", what, chart);
+    }
+    pictures
+}
+
+fn by_class(
+    summary: &Summary,
+    axes: &[&str],
+    label: &'static str,
+    figure: fn(&Figures) -> Option<Interval>,
+) -> Chart {
+    let groups: Vec<_> =
+        axes.iter().flat_map(|a| summary.groups.iter().filter(move |g| g.axis == *a)).collect();
+    let series = summary.conditions.iter().map(|f| {
+        let of = |g: &&super::aggregate::Group| {
+            g.conditions.iter().find(|c| c.condition == f.condition).and_then(figure)
+        };
+        (f.condition.clone(), groups.iter().map(of).collect())
+    });
+    let categories = groups.iter().map(|g| g.value.clone()).collect();
+    let x = if axes.contains(&"positions") { "positions of the trajectory, template counted in" } else { "" };
+    Chart { categories, series: series.collect(), x: x.to_owned(), y: label, lines: false }.without_empty()
+}
+
+/// One line per length class over the values of the largest family.
+fn keep_ratio(summary: &Summary) -> Option<(String, Chart)> {
+    let mut members: Vec<(String, f64, &str)> = summary
+        .conditions
+        .iter()
+        .filter_map(|f| family(&f.condition).map(|(name, value)| (name, value, f.condition.as_str())))
+        .collect();
+    let size = |name: &str| members.iter().filter(|(n, ..)| n == name).count();
+    let name = members.iter().map(|(n, ..)| n).max_by_key(|n| size(n)).filter(|n| size(n) > 1)?.clone();
+    members.retain(|(n, ..)| *n == name);
+    members.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let line = |conditions: &[Figures]| -> Vec<Option<Interval>> {
+        let of = |c: &str| conditions.iter().find(|f| f.condition == c).and_then(|f| f.keep_ratio);
+        members.iter().map(|(_, _, c)| of(c)).collect()
+    };
+    let mut series: Vec<(String, Vec<Option<Interval>>)> = summary
+        .groups
+        .iter()
+        .filter(|g| g.axis == "length")
+        .map(|g| (g.value.clone(), line(&g.conditions)))
+        .collect();
+    if series.is_empty() {
+        series.push(("all lengths".to_owned(), line(&summary.conditions)));
+    }
+    let categories = members.iter().map(|(_, value, _)| value.to_string()).collect();
+    let x = name.split(':').next_back().unwrap_or(&name).trim_end_matches("=*").to_owned();
+    Some((name, Chart { categories, series, x, y: "share kept, median", lines: true }.without_empty()))
+}
+
+/// Draws `picture`; the file is written whole or not at all.
+pub(super) fn draw(picture: &Picture, path: &Path) -> Result<()> {
+    FONT.call_once(|| {
+        // Fails only for a font that is no font.
+        let _ = plotters::style::register_font(
+            "sans-serif",
+            FontStyle::Normal,
+            epaint_default_fonts::UBUNTU_LIGHT,
+        );
+    });
+    let io = |source| Error::Io { path: path.to_owned(), source };
+    let file = crate::report::temporary_beside(path, ".png").map_err(io)?;
+    {
+        let root = BitMapBackend::new(file.path(), SIZE).into_drawing_area();
+        let drawn = match &picture.what {
+            What::Scatter(dots) => scatter::draw(&root, dots),
+            What::Classes(chart) => classes::draw(&root, chart),
+        };
+        drawn.map_err(|reason| Error::Plot { reason })?;
+        root.present().map_err(|error| Error::Plot { reason: error.to_string() })?;
+    }
+    file.persist(path).map_err(|error| io(error.error))?;
+    Ok(())
+}
+
+fn say(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Those after the palette's end are told apart by their mark.
+fn colour(index: usize) -> RGBColor {
+    let (r, g, b) = COLOURS[index % COLOURS.len()];
+    RGBColor(r, g, b)
+}
+
+/// A mark at a pixel of `area`: a disc, and for later series a ring, a square, a triangle.
+fn put_mark(area: &Area<'_>, at: (i32, i32), index: usize) -> Drawn {
+    let colour = colour(index);
+    let (x, y) = at;
+    let corners = match index / COLOURS.len() {
+        0 => return area.draw(&Circle::new(at, 9, colour.filled())).map_err(say),
+        1 => return area.draw(&Circle::new(at, 8, colour.stroke_width(4))).map_err(say),
+        2 => vec![(x - 8, y - 8), (x + 8, y - 8), (x + 8, y + 8), (x - 8, y + 8), (x - 8, y - 8)],
+        _ => vec![(x, y - 10), (x + 9, y + 7), (x - 9, y + 7), (x, y - 10)],
+    };
+    area.draw(&PathElement::new(corners, colour.stroke_width(4))).map_err(say)
+}
+
+/// A straight stroke between pixels of `area`.
+fn stroke(area: &Area<'_>, from: (i32, i32), to: (i32, i32), index: usize, width: u32) -> Drawn {
+    area.draw(&PathElement::new(vec![from, to], colour(index).stroke_width(width))).map_err(say)
+}
+
+fn legend(area: &Area<'_>, names: &[(usize, &str)]) -> Drawn {
+    let (_, height) = area.dim_in_pixel();
+    let step = ((height as i32 - 120) / names.len().max(1) as i32).clamp(18, 42);
+    let font = f64::from(step.clamp(16, 26)).min(25.0);
+    for ((index, name), row) in names.iter().zip(0..) {
+        let y = 60 + row * step;
+        put_mark(area, (18, y), *index)?;
+        let shown: String = name.chars().take(42).collect();
+        let style = ("sans-serif", font).into_font().color(&INK);
+        area.draw(&Text::new(shown, (38, y - (font / 2.0) as i32), style)).map_err(say)?;
+    }
+    Ok(())
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", 100.0 * share)
+}
