@@ -1,31 +1,29 @@
 //! Question sets answered under several conditions, paired item by item: rows, and what is made of them.
 
+pub mod aggregate;
+pub mod calibrate;
 mod direct;
+mod figures;
 mod item;
+mod page;
 mod plan;
+mod plot;
+mod read;
+mod report;
 mod row;
 mod run;
 mod score;
 mod store;
 mod table;
-
-pub use plan::{BenchPlan, Condition, DIRECT};
-pub mod aggregate;
-pub mod calibrate;
-mod figures;
-mod page;
-mod plot;
-mod read;
-mod report;
-mod row;
 mod text;
 
 pub use aggregate::{Summary, aggregate};
 pub use calibrate::{Calibration, calibrate};
+pub use plan::{BenchPlan, Condition, DIRECT};
 pub use read::{ROWS, Rows, read_rows};
 pub use report::{Options, ReportFiles, report};
 pub use row::{BenchRow, Part};
 pub use run::{Bench, Finished, NewOrchestrator, OpenSandbox, run};
 pub use score::Scoring;
-pub use store::{BenchPlanFields, Existing, FAULTS, LOGS, PLAN, PlanRecord, ROWS, read_rows};
+pub use store::{BenchPlanFields, Existing, FAULTS, LOGS, PLAN, PlanRecord};
 pub use table::table;
