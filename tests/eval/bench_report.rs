@@ -186,21 +186,37 @@ fn a_report_is_written_and_escaped() {
 #[test]
 fn malformed_rows_are_errors() {
     let dir = tempfile::tempdir().unwrap();
-    assert_error!(read_rows(dir.path()), Error::Io { .. });
+    assert_error!(read_rows(dir.path()).unwrap_err(), Error::Io { .. }, "rows.jsonl");
     write(dir.path(), &rows()[..2], "nonsense\n{}\n");
-    assert_error!(read_rows(dir.path()), Error::Json { line_number: 3, .. });
+    assert_error!(read_rows(dir.path()).unwrap_err(), Error::Json { line_number: 3, .. }, "rows.jsonl");
     write(dir.path(), &rows()[..2], "{}\n");
-    assert_error!(read_rows(dir.path()), Error::Row { line_number: 3, field: "item", .. });
+    assert_error!(
+        read_rows(dir.path()).unwrap_err(),
+        Error::Row { line_number: 3, field: "item", .. },
+        "rows.jsonl"
+    );
     let mut bad = rows()[0].clone();
     bad.score = 2.0;
     write(dir.path(), &[bad], "");
-    assert_error!(read_rows(dir.path()), Error::Row { line_number: 1, field: "score", .. });
+    assert_error!(
+        read_rows(dir.path()).unwrap_err(),
+        Error::Row { line_number: 1, field: "score", .. },
+        "rows.jsonl"
+    );
     let twice = [rows()[0].clone(), rows()[1].clone(), rows()[0].clone()];
     write(dir.path(), &twice, "");
-    assert_error!(read_rows(dir.path()), Error::DuplicateRow { first: 1, second: 3, .. });
+    assert_error!(
+        read_rows(dir.path()).unwrap_err(),
+        Error::DuplicateRow { first: 1, second: 3, .. },
+        "rows.jsonl"
+    );
     write(dir.path(), &[], "");
     assert!(read_rows(dir.path()).unwrap().rows.is_empty());
-    assert_error!(report(dir.path(), &Options::default()), Error::Config { field: "rows", .. });
-    let other = aggregate(&rows(), Some("no-such"), &few());
-    assert_error!(other, Error::Config { field: "reference", .. });
+    assert_error!(
+        report(dir.path(), &Options::default()).unwrap_err(),
+        Error::Config { field: "rows", .. },
+        "rows"
+    );
+    let other = aggregate(&rows(), Some("no-such"), &few()).unwrap_err();
+    assert_error!(other, Error::Config { field: "reference", .. }, "no-such");
 }

@@ -9,10 +9,6 @@ use crate::stats::bootstrap::Interval;
 /// Cells of a table, the first row its head.
 pub(super) type Cells = Vec<Vec<String>>;
 
-pub(super) fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
-}
-
 /// A share with its interval, in percent.
 pub(super) fn share(value: f64, [low, high]: [f64; 2]) -> String {
     format!("{:.1} [{:.1}, {:.1}]", 100.0 * value, 100.0 * low, 100.0 * high)
