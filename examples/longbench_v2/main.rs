@@ -10,7 +10,8 @@ use std::process::ExitCode;
 use args::Args;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use latent_briefing::eval::bench;
+use latent_briefing::eval::bench::{self, Options, report};
+use latent_briefing::eval::report::with_causes;
 use latent_briefing::orchestrate::sandbox_main;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -47,7 +48,6 @@ fn run(args: &Args) -> Result<ExitCode> {
         );
     }
     println!("{}", bench::table(&finished.rows, &conditions));
-    // report
     println!(
         "{} rows, {} of them from before: {}",
         finished.rows.len(),
@@ -58,5 +58,10 @@ fn run(args: &Args) -> Result<ExitCode> {
         eprintln!("longbench_v2: called off; --resume goes on");
         return Ok(ExitCode::FAILURE);
     }
+    let files = report(&args.out, &Options { pages: true, ..Options::default() })?;
+    for fault in &files.faults {
+        eprintln!("longbench_v2: no page: {fault}");
+    }
+    println!("{}", files.html.display());
     Ok(ExitCode::SUCCESS)
 }

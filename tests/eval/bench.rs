@@ -79,7 +79,7 @@ fn rows_are_the_same_for_any_number_of_jobs_and_after_a_cut() {
     let both = run(&bench, &plan(2), &items, &two, Existing::Refuse);
     assert_eq!(alone.rows.len(), 10);
     assert_eq!(content(&alone.rows), content(&both.rows));
-    assert_eq!(content(&bench::read_rows(&two).unwrap()), content(&both.rows));
+    assert_eq!(content(&bench::read_rows(&two).unwrap().rows), content(&both.rows));
     // The turns are read once in every condition with a loop, and what differs is the handoff.
     let of = |condition: &str| -> Vec<&BenchRow> {
         alone.rows.iter().filter(|row| row.condition == condition).collect()
@@ -112,7 +112,7 @@ fn rows_are_the_same_for_any_number_of_jobs_and_after_a_cut() {
     let resumed = run(&again, &plan(2), &items, &one, Existing::Resume);
     assert_eq!((resumed.resumed, resumed.rows.len()), (kept, 10));
     assert_eq!(content(&resumed.rows), content(&alone.rows));
-    assert_eq!(content(&bench::read_rows(&one).unwrap()), content(&alone.rows));
+    assert_eq!(content(&bench::read_rows(&one).unwrap().rows), content(&alone.rows));
     assert_eq!(calls.load(Ordering::Relaxed), 0, "the recorded turns are taken");
 
     let refused = bench::run(&bench, &plan(1), &loaded(&items), &one, Existing::Refuse, &|_| {}).unwrap_err();

@@ -1,6 +1,6 @@
 //! Handoffs as short texts and as JSON.
 
-use latent_briefing::am::Compaction;
+use latent_briefing::am::{Compaction, Selection};
 use latent_briefing::orchestrate::{HandoffKind, SummaryConfig, SummaryScope};
 use latent_briefing::prelude::*;
 
@@ -32,6 +32,10 @@ fn all() -> Vec<(&'static str, Handoff)> {
         ("latent-briefing:keep=40t", briefing(Compaction::kept_len(40))),
         ("latent-briefing:error=0.1", briefing(Compaction::error_below(0.1))),
         ("latent-briefing:keep=0.2,state=reuse", Handoff::briefing(reuse)),
+        (
+            "latent-briefing:keep=0.1,select=per-head,fit=none",
+            briefing(Compaction::keep_ratio(0.1).with_selection(Selection::PerHead).selection_only()),
+        ),
     ]
 }
 
@@ -66,6 +70,8 @@ fn a_text_that_is_none_says_why() {
         ("latent-briefing:tau=-1", "tau"),
         ("latent-briefing:tau=4,keep=0.1", "one of"),
         ("latent-briefing:state=warm", "recompute or reuse"),
+        ("latent-briefing:select=best", "per-layer, shared, per-head or omp"),
+        ("latent-briefing:fit=some", "all or none"),
     ] {
         let error = text.parse::<Handoff>().expect_err(text).to_string();
         assert!(error.contains(word), "{text:?}: {error:?} does not name {word:?}");

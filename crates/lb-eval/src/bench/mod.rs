@@ -3,8 +3,10 @@
 pub mod aggregate;
 pub mod calibrate;
 mod direct;
+mod episodes;
 mod figures;
 mod item;
+mod jobs;
 mod page;
 mod plan;
 mod plot;
@@ -19,6 +21,7 @@ mod text;
 
 pub use aggregate::{Summary, aggregate};
 pub use calibrate::{Calibration, calibrate};
+pub use episodes::{EpisodePlan, Logs, run_episodes};
 pub use plan::{BenchPlan, Condition, DIRECT};
 pub use read::{ROWS, Rows, read_rows};
 pub use report::{Options, ReportFiles, report};

@@ -126,10 +126,15 @@ impl BenchPlan {
 
     /// The part of items about the document `cluster`: the same in every run with this seed.
     pub fn part(&self, cluster: u64) -> Part {
-        // The upper 53 bits are a number in [0, 1).
-        let lot = (mixed(cluster ^ mixed(self.seed)) >> 11) as f64 / (1_u64 << 53) as f64;
-        if lot < self.validation_share { Part::Validation } else { Part::Test }
+        part(self.seed, self.validation_share, cluster)
     }
+}
+
+/// The part of a document, by lot.
+pub(super) fn part(seed: u64, validation_share: f64, cluster: u64) -> Part {
+    // The upper 53 bits are a number in [0, 1).
+    let lot = (mixed(cluster ^ mixed(seed)) >> 11) as f64 / (1_u64 << 53) as f64;
+    if lot < validation_share { Part::Validation } else { Part::Test }
 }
 
 /// The number of a text, the same on every machine (FNV-1a, 64 bits).

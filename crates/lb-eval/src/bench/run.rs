@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lb_model::Worker;
 use lb_orchestrate::{Orchestrator, Repl, RlmConfig};
 
+use super::jobs::in_parallel;
 use super::plan::{Condition, fingerprint, mixed};
 use super::store::{PlanRecord, Store, write_faults};
 use super::{BenchPlan, BenchRow, Existing, item};
@@ -91,7 +91,10 @@ pub fn run(
         Ok(())
     };
     let job = Job { bench, plan, conditions: &conditions, live, dir, done: &done, push: &push };
-    job.all(items)?;
+    let total = items.len() * plan.repeats;
+    in_parallel(total, plan.jobs, &bench.config.cancel, &|number| {
+        item::answer(&job, &items[number / plan.repeats], number % plan.repeats)
+    })?;
     let (_, rows) = all.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(Finished { rows, resumed, cancelled: bench.config.cancel.is_cancelled() })
 }
@@ -105,34 +108,4 @@ pub(super) struct Job<'a> {
     pub(super) dir: &'a Path,
     pub(super) done: &'a HashMap<(String, usize), Vec<BenchRow>>,
     pub(super) push: &'a (dyn Fn(BenchRow) -> Result<()> + Sync),
-}
-
-impl Job<'_> {
-    fn all(&self, items: &[Item]) -> Result<()> {
-        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let total = items.len() * self.plan.repeats;
-        let work = || {
-            while !stop.load(Ordering::Relaxed) && !self.bench.config.cancel.is_cancelled() {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= total {
-                    break;
-                }
-                let (item, repeat) = (&items[number / self.plan.repeats], number % self.plan.repeats);
-                if let Err(error) = item::answer(self, item, repeat) {
-                    stop.store(true, Ordering::Relaxed);
-                    return Err(error);
-                }
-            }
-            Ok(())
-        };
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..self.plan.jobs.min(total.max(1))).map(|_| scope.spawn(work)).collect();
-            let ended = threads.into_iter().map(|thread| match thread.join() {
-                Ok(ended) => ended,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            // All are waited for; the first error counts.
-            ended.fold(Ok(()), |all, one| all.and(one))
-        })
-    }
 }

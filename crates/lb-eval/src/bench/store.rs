@@ -8,13 +8,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{BenchPlan, BenchRow};
+use super::read::{ROWS, read_rows};
+use super::BenchRow;
 use crate::datasets::ItemFault;
 use crate::report::write_file;
 use crate::{Error, Result};
 
-/// Rows, one a line.
-pub const ROWS: &str = "rows.jsonl";
 /// What was run.
 pub const PLAN: &str = "plan.json";
 /// Malformed items, one a line.
@@ -52,7 +51,7 @@ pub struct PlanRecord {
 pub type BenchPlanFields = Map<String, Value>;
 
 impl PlanRecord {
-    pub(super) fn fields(plan: &BenchPlan) -> Result<BenchPlanFields> {
+    pub(super) fn fields(plan: &impl Serialize) -> Result<BenchPlanFields> {
         let json = |source| Error::Json { path: PLAN.into(), line_number: 1, source };
         match serde_json::to_value(plan).map_err(json)? {
             Value::Object(fields) => Ok(fields),
@@ -113,7 +112,10 @@ impl Store {
             let text = std::fs::read(&plan).map_err(io(&plan))?;
             let json = |source| Error::Json { path: plan.clone(), line_number: 1, source };
             record.same_as(&serde_json::from_slice(&text).map_err(json)?, &plan)?;
-            rows = read_whole_rows(&path)?;
+            // A run that was stopped before its first row has a plan alone.
+            if path.exists() {
+                rows = read_rows(dir)?.rows;
+            }
             let known = |row: &BenchRow| (row.item.clone(), row.repeat);
             let begun: HashSet<_> =
                 rows.iter().filter(|row| Some(row.condition.as_str()) == live).map(known).collect();
@@ -138,31 +140,6 @@ impl Store {
         let written = self.file.write_all(&line).and_then(|()| self.file.flush());
         written.map_err(|source| Error::Io { path: self.path.clone(), source })
     }
-}
-
-/// The rows of a benchmark's folder. A torn last line is passed over.
-///
-/// # Errors
-/// [`Error::Io`]; [`Error::Json`] for a whole line that is no row.
-pub fn read_rows(dir: &Path) -> Result<Vec<BenchRow>> {
-    read_whole_rows(&dir.join(ROWS))
-}
-
-fn read_whole_rows(path: &Path) -> Result<Vec<BenchRow>> {
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
-        Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(Error::Io { path: path.to_owned(), source }),
-    };
-    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let lines = text[..whole].split(|byte| *byte == b'\n').enumerate();
-    lines
-        .filter(|(_, line)| !line.trim_ascii().is_empty())
-        .map(|(index, line)| {
-            let json = |source| Error::Json { path: path.to_owned(), line_number: index + 1, source };
-            serde_json::from_slice(line).map_err(json)
-        })
-        .collect()
 }
 
 /// Lists malformed items in the folder.

@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use candle_core::{D, Tensor};
 use lb_am::baselines::{self, Baseline, Needs, Observation};
@@ -35,7 +35,16 @@ pub struct Asked {
     tokens: Vec<u32>,
     answer: usize,
     task: Vec<Tensor>,
+    /// How long the pass of the task took.
+    time: Duration,
     held_out: Vec<Tensor>,
+}
+
+impl Asked {
+    /// The task's tokens.
+    pub fn task_tokens(&self) -> &[u32] {
+        &self.tokens[..self.tokens.len() - self.answer]
+    }
 }
 
 /// What a method made.
@@ -67,13 +76,49 @@ impl<'a> Probe<'a> {
         let mut answer = tokenizer.encode_text(&question.answer).map_err(SessionError::from)?;
         answer.extend(tokenizer.eos_ids().first());
         let mut cache = self.session.cache().fork();
+        let start = Instant::now();
         let task = self.capture(&tokens, &mut cache)?;
+        let time = start.elapsed();
         let held_out = self.capture(&answer, &mut cache)?;
         tokens.extend(&answer);
-        Ok(Asked { number, tokens, answer: answer.len(), task, held_out })
+        Ok(Asked { number, tokens, answer: answer.len(), task, time, held_out })
     }
 
-    fn question(&self, number: usize) -> &Question {
+    /// The session that has read the log.
+    pub fn session(&self) -> &WorkerSession {
+        &self.session
+    }
+
+    /// The same, to answer with.
+    pub fn session_mut(&mut self) -> &mut WorkerSession {
+        &mut self.session
+    }
+
+    /// What `baseline` keeps, `kept_len` slots a head, as it is; and how long it took, the pass of the task counted where
+    /// its queries are looked at. Selections that look at no task are made once.
+    ///
+    /// # Errors
+    /// [`crate::Error::Worker`] for a size of 0 or tensors that cannot be selected from.
+    pub fn selected(
+        &mut self,
+        asked: &Asked,
+        baseline: Baseline,
+        kept_len: usize,
+    ) -> Result<(KvCache, Duration)> {
+        let start = Instant::now();
+        let small = self.cut(asked, baseline, kept_len)?;
+        let cache = KvCache::from_compacted(&small, self.session.seq_len(), self.worker.config());
+        let task = if baseline.needs() == Needs::Task { asked.time } else { Duration::ZERO };
+        Ok((cache.map_err(SessionError::from)?, start.elapsed() + task))
+    }
+
+    fn cut(&mut self, asked: &Asked, baseline: Baseline, kept_len: usize) -> Result<Compacted> {
+        let kept = self.select(asked, baseline, kept_len)?;
+        let config = Compaction::kept_len(kept_len).selection_only();
+        Ok(compact_at(&self.layers, &asked.task, &kept, &config).map_err(SessionError::from)?)
+    }
+
+    pub(crate) fn question(&self, number: usize) -> &Question {
         &self.episode.questions[number]
     }
 
@@ -177,10 +222,7 @@ impl<'a> Probe<'a> {
             }
             Method::Baseline(baseline) => {
                 let kept_len = (ratio * self.session.seq_len() as f64).ceil() as usize;
-                let kept = self.select(asked, *baseline, kept_len)?;
-                let config = Compaction::kept_len(kept_len).selection_only();
-                let compacted = compact_at(&self.layers, &asked.task, &kept, &config);
-                Made::Layers(Box::new(compacted.map_err(SessionError::from)?))
+                Made::Layers(Box::new(self.cut(asked, *baseline, kept_len)?))
             }
         };
         Ok((made, started.elapsed().as_secs_f64() * 1e3))

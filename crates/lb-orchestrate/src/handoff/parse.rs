@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use lb_am::Compaction;
+use lb_am::{Compaction, Omp, Selection};
 
 use super::{Handoff, HandoffKind, PASSAGE, SelectionSize, SummaryConfig, SummaryScope};
 use crate::{BriefConfig, Error, Result, TaskState};
@@ -148,6 +148,21 @@ impl<'a> Arguments<'a> {
             Some(other) => {
                 return Err(Error::config("state", format!("{other:?}"), "want recompute or reuse"));
             }
+        };
+        let compaction = match self.take("select") {
+            None | Some("per-layer") => compaction,
+            Some("shared") => compaction.with_selection(Selection::Shared),
+            Some("per-head") => compaction.with_selection(Selection::PerHead),
+            Some("omp") => compaction.with_selection(Selection::Omp(Omp::default())),
+            Some(other) => {
+                let reason = "want per-layer, shared, per-head or omp";
+                return Err(Error::config("select", format!("{other:?}"), reason));
+            }
+        };
+        let compaction = match self.take("fit") {
+            None | Some("all") => compaction,
+            Some("none") => compaction.selection_only(),
+            Some(other) => return Err(Error::config("fit", format!("{other:?}"), "want all or none")),
         };
         Ok(BriefConfig::from(compaction).with_task_state(state))
     }

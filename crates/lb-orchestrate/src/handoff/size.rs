@@ -28,7 +28,7 @@ impl SelectionSize {
         }
     }
 
-    pub(crate) fn resolve(self, seq_len: usize) -> Result<usize> {
+    pub fn resolve(self, seq_len: usize) -> Result<usize> {
         self.validate()?;
         Ok(match self {
             Self::KeepRatio(r) => (r * seq_len as f64).ceil() as usize,

@@ -15,6 +15,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use native::cost;
 pub use native::{NativeConfig, NativeTask, native};
 
 use super::TokenCount;

@@ -155,7 +155,7 @@ impl NativeConfig {
 }
 
 /// Tokens of a line as the session writes it.
-fn cost(line: &Line, count: TokenCount<'_>) -> Result<usize> {
+pub(crate) fn cost(line: &Line, count: TokenCount<'_>) -> Result<usize> {
     let tag = match line.source {
         crate::episodes::Source::Finding => "finding",
         crate::episodes::Source::Reasoning => "reasoning",
