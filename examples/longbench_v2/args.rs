@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use latent_briefing::eval::bench::{BenchPlan, Existing, Scoring};
+use latent_briefing::eval::bench::{BenchPlan, Existing, Scoring, split_conditions};
 use latent_briefing::eval::datasets::{OnFault, Subset};
 use latent_briefing::orchestrate::{Budget, Limits};
 
@@ -33,11 +33,15 @@ pub(crate) struct Args {
     /// The orchestrator's model; of `local`, a checkpoint.
     #[arg(long)]
     pub(crate) model: Option<String>,
-    /// Conditions, `;` between them: handoffs as in examples/rlm, and `direct`, the published protocol without a loop.
-    #[arg(long, value_delimiter = ';')]
-    pub(crate) handoff: Vec<String>,
+    /// Conditions: handoffs as in examples/rlm, and `direct`, the published protocol without a loop.
+    #[arg(
+        long,
+        value_name = "A,B,..",
+        default_value = "full-kv,text-replay,latent-briefing,bm25:keep=0.1,none"
+    )]
+    pub(crate) handoff: String,
     /// Thresholds that a plain latent-briefing stands for.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', default_values_t = [1.0, 2.0, 4.0, 8.0])]
     pub(crate) tau: Vec<f64>,
     /// Runs of the orchestrator for each item.
     #[arg(long, default_value_t = 1)]
@@ -91,6 +95,7 @@ impl Args {
         let run = Budget { time: time.map_err(|e| format!("--max-time: {e}"))?, ..Budget::default() };
         let run = Budget { tokens: self.max_tokens, ..run };
         let mut plan = BenchPlan {
+            conditions: split_conditions(&self.handoff),
             tau: self.tau.clone(),
             repeats: self.repeats,
             jobs: self.jobs,
@@ -99,9 +104,6 @@ impl Args {
             limits: Limits { iterations: self.max_iterations, run, ..Limits::default() },
             ..BenchPlan::default()
         };
-        if !self.handoff.is_empty() {
-            plan.conditions.clone_from(&self.handoff);
-        }
         // The built-in worker answers in words; it has not learned to choose letters.
         if self.worker.is_none() {
             plan.scoring = Scoring::ChoiceText;

@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("longbench_v2: {error}");
+            eprintln!("longbench_v2: {}", with_causes(&*error));
             ExitCode::FAILURE
         }
     }

@@ -184,6 +184,47 @@ fn a_report_is_written_and_escaped() {
 }
 
 #[test]
+fn classes_are_in_order_and_settings_that_hold_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rows = Vec::new();
+    for item in 0..600 {
+        let kind = ["needle", "count"][item % 2].to_owned();
+        let length = Some(["2048", "512", "1024"][item % 3].to_owned());
+        let mut add = |condition: &str, right, tokens| {
+            rows.push(BenchRow {
+                kind: kind.clone(),
+                length: length.clone(),
+                ..row(item, condition, right, tokens)
+            });
+        };
+        add("full-kv", true, 990);
+        for (keep, tokens) in [("0.2", 200), ("0.1", 100), ("0.05", 50)] {
+            // At a tenth, counts are lost.
+            let right = keep == "0.2" || item % 2 == 0 && keep == "0.1";
+            add(&format!("latent-briefing:keep={keep}"), right, tokens);
+            add(&format!("snapkv:keep={keep}"), item % 4 == 0, tokens);
+        }
+    }
+    let summary = aggregate(&rows, None, &few()).unwrap();
+    let classes = |axis: &str| -> Vec<&str> {
+        summary.groups.iter().filter(|g| g.axis == axis).map(|g| g.value.as_str()).collect()
+    };
+    assert_eq!(classes("length"), ["512", "1024", "2048"]);
+    assert_eq!(classes("kind and length")[..2], ["count, 512", "count, 1024"]);
+    write(dir.path(), &rows, "");
+    let files = report(dir.path(), &Options { bootstrap: few(), ..Options::default() }).unwrap();
+    assert!(files.plots.iter().any(|plot| plot.ends_with("accuracy_by_size.png")));
+    let text = std::fs::read_to_string(&files.markdown).unwrap();
+    let line = text.lines().find(|line| line.starts_with("| latent-briefing:keep=* |")).unwrap();
+    let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+    // Over all items and for counts a fifth; a tenth for needles; a fifth for both.
+    assert!(cells[2].starts_with("0.2: +0.0") && cells[3].starts_with("0.2:"), "{line}");
+    assert!(cells[4].starts_with("0.1:") && cells[5] == "0.2", "{line}");
+    let line = text.lines().find(|line| line.starts_with("| snapkv:keep=* |")).unwrap();
+    assert_eq!(line.matches("none").count(), 4, "{line}");
+}
+
+#[test]
 fn malformed_rows_are_errors() {
     let dir = tempfile::tempdir().unwrap();
     assert_error!(read_rows(dir.path()).unwrap_err(), Error::Io { .. }, "rows.jsonl");

@@ -1,6 +1,7 @@
 //! Tests of `lb-eval`.
 
 mod bench;
+mod bench_episodes;
 mod bench_report;
 mod datasets;
 mod episodes;

@@ -15,6 +15,8 @@ use crate::{Error, Result};
 
 /// Resamples of an interval of a class: there are many of them.
 const FOR_CLASSES: usize = 2_000;
+/// The default of [`Summary::margin`].
+const MARGIN: f64 = 0.02;
 /// The difference that the power note is about.
 const POINTS: f64 = 0.03;
 
@@ -23,6 +25,8 @@ const POINTS: f64 = 0.03;
 pub struct Summary {
     /// The condition that accuracies are compared with.
     pub reference: String,
+    /// How far below it an accuracy may surely be for a setting to hold, 0.02 for two points.
+    pub margin: f64,
     /// Sets that the items are from.
     pub datasets: Vec<String>,
     /// Items.
@@ -50,7 +54,7 @@ pub struct Summary {
 /// The items of one class.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Group {
-    /// `difficulty`, `length`, `kind`, `domain`, or `positions`: quarters of the items by trajectory.
+    /// `difficulty`, `length`, `kind`, `domain`, `kind and length`, or `positions`: quarters of the items by trajectory.
     pub axis: &'static str,
     /// The class.
     pub value: String,
@@ -148,6 +152,7 @@ pub fn aggregate(rows: &[BenchRow], asked: Option<&str>, bootstrap: &Bootstrap) 
         |part| rows.iter().filter(|r| r.part == part).map(|r| r.item.as_str()).collect::<BTreeSet<_>>().len();
     Ok(Summary {
         reference: reference.to_owned(),
+        margin: MARGIN,
         datasets: rows.iter().map(|r| r.dataset.clone()).collect::<BTreeSet<_>>().into_iter().collect(),
         items: clusters.len(),
         documents: clusters.values().collect::<BTreeSet<_>>().len(),
@@ -174,6 +179,9 @@ fn failures(rows: &[BenchRow]) -> Vec<Failure> {
         .collect()
 }
 
+/// The axis of kind and length together.
+pub(super) const CELLS: &str = "kind and length";
+
 type Axis = (&'static str, fn(&BenchRow) -> Option<&str>);
 
 const AXES: [Axis; 4] = [
@@ -183,23 +191,50 @@ const AXES: [Axis; 4] = [
     ("domain", |r| r.domain.as_deref()),
 ];
 
-/// `easy` before `hard`, `short` before `medium` before `long`, others by name.
-pub(super) fn rank(class: &str) -> usize {
-    ["easy", "hard", "short", "medium", "long"].iter().position(|c| *c == class).unwrap_or(5)
+/// Where a class stands: `easy` before `hard`, `short` before `medium` before `long`, numbers by their size, others by
+/// name.
+pub(super) type Place<'a> = (usize, u64, &'a str);
+
+pub(super) fn place(class: &str) -> Place<'_> {
+    let known = ["easy", "hard", "short", "medium", "long"].iter().position(|c| *c == class);
+    (known.unwrap_or(5), class.parse().unwrap_or(0), class)
+}
+
+/// Cells of kind and length, above which there are too many to look at.
+const MOST_CELLS: usize = 24;
+/// Between the kind and the length of a class of both.
+pub(super) const AND: &str = ", ";
+
+/// Rows by kind and length, where there are several of each and not too many.
+fn cells<'a>(rows: &[&'a BenchRow]) -> Vec<(String, Vec<&'a BenchRow>)> {
+    let mut cells: BTreeMap<(Place<'a>, Place<'a>), Vec<&BenchRow>> = BTreeMap::new();
+    for row in rows {
+        if let Some(length) = row.length.as_deref().filter(|_| !row.kind.is_empty()) {
+            cells.entry((place(&row.kind), place(length))).or_default().push(row);
+        }
+    }
+    let several = |of: fn(&(Place<'a>, Place<'a>)) -> Place<'a>| {
+        cells.keys().map(of).collect::<BTreeSet<_>>().len() > 1
+    };
+    if !several(|(kind, _)| *kind) || !several(|(_, length)| *length) || cells.len() > MOST_CELLS {
+        return Vec::new();
+    }
+    cells.into_iter().map(|((kind, length), rows)| (format!("{}{AND}{}", kind.2, length.2), rows)).collect()
 }
 
 fn groups(rows: &[&BenchRow], names: &[&str], setting: &Setting<'_>) -> Result<Vec<Group>> {
     let mut wanted: Vec<(&'static str, &str, Vec<&BenchRow>)> = Vec::new();
     for (axis, class) in AXES {
-        let mut classes: BTreeMap<(usize, &str), Vec<&BenchRow>> = BTreeMap::new();
+        let mut classes: BTreeMap<Place<'_>, Vec<&BenchRow>> = BTreeMap::new();
         for row in rows {
             if let Some(value) = class(row) {
-                classes.entry((rank(value), value)).or_default().push(row);
+                classes.entry(place(value)).or_default().push(row);
             }
         }
-        wanted.extend(classes.into_iter().map(|((_, value), rows)| (axis, value, rows)));
+        wanted.extend(classes.into_iter().map(|((.., value), rows)| (axis, value, rows)));
     }
-    let quarters = quarters(rows);
+    let (cells, quarters) = (cells(rows), quarters(rows));
+    wanted.extend(cells.iter().map(|(value, rows)| (CELLS, value.as_str(), rows.clone())));
     wanted.extend(quarters.iter().map(|(value, rows)| ("positions", value.as_str(), rows.clone())));
     let resamples = setting.bootstrap.resamples.min(FOR_CLASSES);
     let bootstrap = Bootstrap { resamples, ..setting.bootstrap.clone() };

@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::aggregate::{clusters, conditions, rank, reference};
+use super::aggregate::{clusters, conditions, place, reference};
 use super::figures::{ByKey, Setting, accuracy, of};
 use super::{BenchRow, Part};
 use crate::stats::bootstrap::{Bootstrap, Interval};
@@ -173,7 +173,9 @@ fn chosen_family(rows: &[BenchRow], asked: Option<&str>) -> Result<Option<String
         Some(name) if count.contains_key(name) => Ok(Some(name.to_owned())),
         Some(name) => Err(Error::config("family", name, "there are no rows of this family")),
         None => {
-            Ok(count.into_iter().rev().max_by_key(|(_, n)| *n).filter(|(_, n)| *n > 1).map(|(name, _)| name))
+            let ours = |name: &str| name.starts_with("latent-briefing");
+            let most = count.into_iter().rev().max_by_key(|(name, n)| (*n, ours(name)));
+            Ok(most.filter(|(_, n)| *n > 1).map(|(name, _)| name))
         }
     }
 }
@@ -217,7 +219,7 @@ impl<'a> Work<'a> {
         let single = self.class(("any", "any"), all, &|_| true)?;
         let mut names: Vec<(&str, &str)> =
             self.validation.iter().map(|r| class_of(r)).collect::<BTreeSet<_>>().into_iter().collect();
-        names.sort_by_key(|(length, difficulty)| (rank(length), *length, rank(difficulty), *difficulty));
+        names.sort_by_key(|(length, difficulty)| (place(length), place(difficulty)));
         let mut classes = Vec::new();
         let mut policy: ByKey<'a> = BTreeMap::new();
         let global = self.on_test(all);
@@ -343,6 +345,8 @@ struct Tally {
 fn findings(classes: &[Class], members: &[Member<'_>]) -> Vec<String> {
     let step = |value: f64| members.iter().position(|m| m.value == value).unwrap_or(0);
     let mut said = Vec::new();
+    let lengths: BTreeSet<_> = classes.iter().map(|c| place(&c.length)).collect();
+    let step_of = |class: &Class| lengths.iter().position(|l| *l == place(&class.length)).unwrap_or(0);
     let mut compare = |a: &Class, b: &Class, first: String, second: String| {
         if a.too_few || b.too_few {
             said.push(format!("{first} and {second}: too few validation items to choose for each."));
@@ -371,7 +375,7 @@ fn findings(classes: &[Class], members: &[Member<'_>]) -> Vec<String> {
             if a.length == b.length {
                 let of = |c: &Class| format!("{} {}", c.difficulty, c.length);
                 compare(a, b, of(a), of(b));
-            } else if a.difficulty == b.difficulty && rank(&a.length) + 1 == rank(&b.length) {
+            } else if a.difficulty == b.difficulty && step_of(a) + 1 == step_of(b) {
                 let of = |c: &Class| format!("{} {}", c.length, c.difficulty);
                 compare(a, b, of(a), of(b));
             }

@@ -6,7 +6,9 @@ use std::sync::{Mutex, PoisonError};
 
 use lb_am::baselines::Baseline;
 use lb_model::{GenerateOptions, Worker};
-use lb_orchestrate::{CallTokens, CancelToken, Handoff, Segment, SelectionSize, SessionConfig, WorkerSession};
+use lb_orchestrate::{
+    CallTokens, CancelToken, Handoff, Segment, SelectionSize, SessionConfig, WorkerSession,
+};
 use serde::{Deserialize, Serialize};
 
 use super::jobs::in_parallel;
@@ -90,7 +92,8 @@ impl EpisodePlan {
     /// # Errors
     /// [`Error::Config`] naming the field; [`Error::Worker`] for a condition that is neither handoff nor selection.
     pub fn validate(&self) -> Result<()> {
-        let counts = [("jobs", self.jobs), ("answer_tokens", self.answer_tokens), ("episodes", self.episodes)];
+        let counts =
+            [("jobs", self.jobs), ("answer_tokens", self.answer_tokens), ("episodes", self.episodes)];
         for (field, value) in counts {
             if value == 0 {
                 return Err(Error::config(field, 0, "want at least 1"));
@@ -137,14 +140,15 @@ impl EpisodePlan {
 fn way(text: &str) -> Result<Way> {
     let (name, size) = text.split_once(':').unwrap_or((text, ""));
     match name.trim().parse::<Baseline>() {
-        Ok(baseline) if !matches!(baseline, Baseline::Random { .. }) => {
-            // Sizes are written as those of a handoff.
-            match format!("recent:{size}").parse()? {
-                Handoff::Recent(size) if text.contains(':') => Ok(Way::Selection(baseline, size)),
-                _ => Err(Error::config("conditions", text, "want a size, as in snapkv:keep=0.1")),
-            }
+        Ok(Baseline::Random { .. }) | Err(_) => Ok(Way::Handoff(Box::new(text.parse()?))),
+        Ok(_) if size.is_empty() => {
+            Err(Error::config("conditions", text, "want a size, as in snapkv:keep=0.1"))
         }
-        _ => Ok(Way::Handoff(Box::new(text.parse()?))),
+        // Sizes are written as those of a handoff.
+        Ok(baseline) => match format!("recent:{size}").parse()? {
+            Handoff::Recent(size) => Ok(Way::Selection(baseline, size)),
+            other => Ok(Way::Handoff(Box::new(other))),
+        },
     }
 }
 
@@ -159,7 +163,8 @@ struct Log {
 }
 
 fn log(worker: &Worker, logs: &Logs, head: usize, seed: u64) -> Result<Option<Log>> {
-    let count = |text: &str| Ok(worker.tokenizer().encode_text(text).map_err(lb_orchestrate::Error::from)?.len());
+    let count =
+        |text: &str| Ok(worker.tokenizer().encode_text(text).map_err(lb_orchestrate::Error::from)?.len());
     let (episode, name, number) = match logs {
         Logs::HeldOut { tokens: (low, high), questions } => {
             let words = |share: f64, tokens: usize| ((share * tokens as f64) as usize).clamp(10, 20_000);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lb_model::GenerateOptions;
-use lb_orchestrate::{Event, Handoff, Orchestrator, Replay, Rlm, RlmConfig, RunLedger, RunRecord};
+use lb_orchestrate::{
+    Event, Handoff, HandoffKind, Orchestrator, Replay, Rlm, RlmConfig, RunLedger, RunRecord,
+};
 
 use super::BenchRow;
 use super::direct::direct;
@@ -13,7 +15,7 @@ use super::plan::{Condition, fingerprint};
 use super::run::Job;
 use super::store::LOGS;
 use crate::datasets::{Item, ItemKind};
-use crate::episodes::Difficulty;
+use crate::episodes::{DOMAIN, Difficulty};
 use crate::report::with_causes;
 use crate::{Error, Result};
 
@@ -46,7 +48,13 @@ pub(super) fn answer(job: &Job<'_>, item: &Item, repeat: usize) -> Result<()> {
             (None, _) => direct(job.bench, job.plan, item, &mut row).map_err(|error| with_causes(&error)),
             (Some(handoff), Turns::Of(record)) => {
                 let mut orchestrator = Replay::new(record);
-                play(job, item, handoff, &mut orchestrator, None, &mut row)?.0
+                // What a briefing kept is worth looking at.
+                let folder = folder(item, &row, condition);
+                let briefs = job.plan.briefing_logs && handoff.kind() == HandoffKind::LatentBriefing;
+                let logs = briefs.then(|| job.dir.join(&folder));
+                let (answered, log) = play(job, item, handoff, &mut orchestrator, logs, &mut row)?;
+                row.log = name(&folder, log.as_deref());
+                answered
             }
             (Some(_), Turns::Failed(failure)) => Err(failure.clone()),
             (Some(_), Turns::None) => Err("no turns to replay".to_owned()),
@@ -81,7 +89,7 @@ fn recorded(job: &Job<'_>, row: &BenchRow) -> Result<Turns> {
 fn run_live(job: &Job<'_>, item: &Item, live: &Condition, blank: &BenchRow) -> Result<Option<Turns>> {
     let Some(handoff) = &live.handoff else { return Ok(Some(Turns::None)) };
     let mut row = BenchRow { condition: live.name.clone(), ..blank.clone() };
-    let folder = Path::new(LOGS).join(format!("{:016x}-{}", fingerprint(&item.id), row.repeat));
+    let folder = folder(item, &row, live);
     let mut orchestrator = (job.bench.orchestrator)(item, row.repeat)?;
     let start = Instant::now();
     let logs = Some(job.dir.join(&folder));
@@ -90,9 +98,7 @@ fn run_live(job: &Job<'_>, item: &Item, live: &Condition, blank: &BenchRow) -> R
     if job.bench.config.cancel.is_cancelled() {
         return Ok(None);
     }
-    // With `/` on every system.
-    let name = log.as_ref().and_then(|log| log.file_name()).map(|name| folder.join(name));
-    row.log = name.map(|name| name.to_string_lossy().replace('\\', "/"));
+    row.log = name(&folder, log.as_deref());
     let turns = match (&log, &answered) {
         (Some(log), _) => Turns::Of(Box::new(RunRecord::open(log)?)),
         (None, Err(failure)) => Turns::Failed(failure.clone()),
@@ -100,6 +106,18 @@ fn run_live(job: &Job<'_>, item: &Item, live: &Condition, blank: &BenchRow) -> R
     };
     (job.push)(scored(job, item, row, answered)?)?;
     Ok(Some(turns))
+}
+
+/// Where the logs of a condition's runs of an item go, in the folder of the rows.
+fn folder(item: &Item, row: &BenchRow, condition: &Condition) -> PathBuf {
+    let (item, condition) = (fingerprint(&item.id), fingerprint(&condition.name));
+    Path::new(LOGS).join(format!("{item:016x}-{}-{:08x}", row.repeat, condition >> 32))
+}
+
+/// A log's name in the folder of the rows, with `/` on every system.
+fn name(folder: &Path, log: Option<&Path>) -> Option<String> {
+    let path = folder.join(log?.file_name()?);
+    Some(path.to_string_lossy().replace('\\', "/"))
 }
 
 type Played = (std::result::Result<String, String>, Option<PathBuf>);
@@ -173,7 +191,10 @@ fn blank(job: &Job<'_>, item: &Item, repeat: usize) -> Result<BenchRow> {
     });
     Ok(BenchRow {
         item: item.id.clone(),
-        dataset: item.dataset.name(),
+        dataset: match item.meta.domain.as_deref() {
+            Some(DOMAIN) => format!("{}, synthetic", item.dataset.name()),
+            _ => item.dataset.name(),
+        },
         repeat,
         cluster,
         part: job.plan.part(cluster),

@@ -22,7 +22,7 @@ mod text;
 pub use aggregate::{Summary, aggregate};
 pub use calibrate::{Calibration, calibrate};
 pub use episodes::{EpisodePlan, Logs, run_episodes};
-pub use plan::{BenchPlan, Condition, DIRECT};
+pub use plan::{BenchPlan, Condition, DIRECT, split_conditions};
 pub use read::{ROWS, Rows, read_rows};
 pub use report::{Options, ReportFiles, report};
 pub use row::{BenchRow, Part};

@@ -70,17 +70,15 @@ fn sections(view: &View<'_>) -> Vec<Section> {
     sections.push(section(1, text::token_cells(&summary.conditions)));
     sections.push(section(2, text::cost_cells(&summary.conditions)));
     let mut classes = section(3, Vec::new());
-    let axes = ["length", "difficulty", "kind", "domain"];
-    classes.tables = axes
-        .iter()
-        .filter(|axis| summary.groups.iter().any(|g| g.axis == **axis))
-        .map(|axis| {
-            let cells = text::group_cells(summary, axis, |f| text::share(f.accuracy, f.accuracy_ci));
-            (format!("By {axis}"), cells)
-        })
-        .collect();
+    classes.tables = text::class_tables(summary);
     if !classes.tables.is_empty() {
         sections.push(classes);
+    }
+    let margin = text::margin_cells(summary);
+    if margin.len() > 1 {
+        let mut part = section(7, margin);
+        part.says = text::margin_says(summary);
+        sections.push(part);
     }
     if !summary.power.is_empty() {
         sections.push(section(4, text::power_cells(summary)));

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use lb_orchestrate::{Handoff, Limits};
+use lb_am::baselines::Baseline;
+use lb_orchestrate::{Handoff, HandoffKind, Limits};
 use serde::{Deserialize, Serialize};
 
 use super::{Part, Scoring};
@@ -32,6 +33,8 @@ pub struct BenchPlan {
     pub scoring: Scoring,
     /// Most tokens of a worker's answer. Default: 128, as published.
     pub answer_tokens: usize,
+    /// Keep a log of every run that makes briefings, for their heat maps; else of the live run alone. Default: true.
+    pub briefing_logs: bool,
     /// Most tokens of the prompt of [`DIRECT`]; without it, what the worker can read.
     pub direct_tokens: Option<usize>,
     /// Of each run.
@@ -49,10 +52,29 @@ impl Default for BenchPlan {
             jobs: 1,
             scoring: Scoring::default(),
             answer_tokens: prompts::ANSWER_TOKENS,
+            briefing_logs: true,
             direct_tokens: None,
             limits: Limits::default(),
         }
     }
+}
+
+/// Conditions of one text: `;` between them, or `,` before a name, `full-kv,bm25:0.1,passage=40,snapkv:keep=0.1`.
+pub fn split_conditions(text: &str) -> Vec<String> {
+    let named = |piece: &str| {
+        let name = piece.split_once(':').map_or(piece, |(name, _)| name).trim();
+        name == DIRECT || name.parse::<HandoffKind>().is_ok() || name.parse::<Baseline>().is_ok()
+    };
+    let mut conditions: Vec<String> = Vec::new();
+    for part in text.split(';') {
+        for (at, piece) in part.split(',').enumerate() {
+            match conditions.last_mut().filter(|_| at > 0 && !named(piece)) {
+                Some(last) => *last = format!("{last},{piece}"),
+                None => conditions.push(piece.trim().to_owned()),
+            }
+        }
+    }
+    conditions
 }
 
 /// A condition with the name that rows have.

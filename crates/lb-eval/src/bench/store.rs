@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::read::{ROWS, read_rows};
 use super::BenchRow;
+use super::read::{ROWS, read_rows};
 use crate::datasets::ItemFault;
 use crate::report::write_file;
 use crate::{Error, Result};

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::aggregate::{Clusters, Figures, Summary};
-use super::calibrate::{Calibration, Class, ENOUGH, Share};
+use super::aggregate::{CELLS, Clusters, Figures, Summary};
+use super::calibrate::{Calibration, Class, ENOUGH, Share, family};
 use crate::stats::bootstrap::Interval;
 
 /// Cells of a table, the first row its head.
@@ -139,6 +139,103 @@ pub(super) fn group_cells(summary: &Summary, axis: &str, cell: fn(&Figures) -> S
     cells
 }
 
+/// The tables of classes: accuracy and, but for domains, the difference to the reference.
+pub(super) fn class_tables(summary: &Summary) -> Vec<(String, Cells)> {
+    let mut tables = Vec::new();
+    for axis in ["length", "difficulty", "kind", CELLS, "domain"] {
+        let classes = summary.groups.iter().filter(|g| g.axis == axis).count();
+        if classes == 0 {
+            continue;
+        }
+        let cells = group_cells(summary, axis, |f| share(f.accuracy, f.accuracy_ci));
+        tables.push((format!("By {axis}"), cells));
+        if axis != "domain" && summary.conditions.len() > 1 {
+            let mut cells = group_cells(summary, axis, |f| points(f.difference));
+            cells.retain(|line| line[0] != summary.reference);
+            tables.push((format!("By {axis}: points to {}", summary.reference), cells));
+        }
+    }
+    tables
+}
+
+/// One line per family of settings: the fewest worker tokens whose accuracy is surely no more than the margin below the
+/// reference's, over all items and in each kind.
+pub(super) fn margin_cells(summary: &Summary) -> Cells {
+    let kinds: Vec<_> = summary.groups.iter().filter(|g| g.axis == "kind").collect();
+    let mut first = vec!["family".to_owned(), "all items".to_owned()];
+    if kinds.len() > 1 {
+        first.extend(kinds.iter().map(|g| g.value.clone()));
+        first.push("every kind".to_owned());
+    }
+    let holds = |f: &Figures| f.difference.is_some_and(|d| d.low > -summary.margin);
+    let of = |group: &'_ [Figures], name: &str| group.iter().find(|f| f.condition == name).cloned();
+    let mut cells = vec![first];
+    for members in families(summary) {
+        let (name, members) = members;
+        // The most aggressive first.
+        let among = |group: &[Figures]| {
+            let found = members
+                .iter()
+                .find_map(|(value, condition)| Some((value, of(group, condition).filter(holds)?)));
+            found.map_or_else(|| "none".to_owned(), |(value, f)| format!("{value}: {}", points(f.difference)))
+        };
+        let mut line = vec![name.clone(), among(&summary.conditions)];
+        if kinds.len() > 1 {
+            line.extend(kinds.iter().map(|g| among(&g.conditions)));
+            let every = |condition: &str| {
+                kinds.iter().all(|g| of(&g.conditions, condition).is_some_and(|f| holds(&f)))
+            };
+            let found = members.iter().find(|(_, condition)| every(condition));
+            line.push(found.map_or_else(|| "none".to_owned(), |(value, _)| value.to_string()));
+        }
+        cells.push(line);
+    }
+    cells
+}
+
+/// Conditions that differ in one number, by family; the fewest worker tokens first.
+pub(super) fn families(summary: &Summary) -> Vec<(String, Vec<(f64, String)>)> {
+    let mut families: Vec<(String, Vec<(f64, &Figures)>)> = Vec::new();
+    for f in &summary.conditions {
+        let Some((name, value)) = family(&f.condition) else { continue };
+        match families.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, members)) => members.push((value, f)),
+            None => families.push((name, vec![(value, f)])),
+        }
+    }
+    families.retain(|(_, members)| members.len() > 1);
+    let sorted = |(name, mut members): (String, Vec<(f64, &Figures)>)| {
+        members.sort_by(|a, b| a.1.worker_mean.estimate.total_cmp(&b.1.worker_mean.estimate));
+        (name, members.into_iter().map(|(value, f)| (value, f.condition.clone())).collect())
+    };
+    families.into_iter().map(sorted).collect()
+}
+
+/// For each condition what stands for it in a picture, and its number: a family, or itself where it has none.
+pub(super) fn lines(summary: &Summary) -> Vec<(usize, String)> {
+    let families = families(summary);
+    let mut labels: Vec<String> = Vec::new();
+    let line = |f: &Figures| {
+        let own = families.iter().find(|(_, members)| members.iter().any(|(_, c)| *c == f.condition));
+        let label = own.map_or(&f.condition, |(name, _)| name);
+        let index = labels.iter().position(|other| other == label).unwrap_or_else(|| {
+            labels.push(label.clone());
+            labels.len() - 1
+        });
+        (index, label.clone())
+    };
+    summary.conditions.iter().map(line).collect()
+}
+
+pub(super) fn margin_says(summary: &Summary) -> String {
+    format!(
+        "Of settings that differ in one number, the one with the fewest worker tokens whose 95 % interval of the difference to \
+         {} ends above -{:.1} points.",
+        summary.reference,
+        100.0 * summary.margin
+    )
+}
+
 pub(super) fn power_cells(summary: &Summary) -> Cells {
     let mut cells = vec![head(&[
         "condition",
@@ -270,7 +367,7 @@ pub(super) fn opening(summary: &Summary, torn: usize) -> Vec<String> {
 }
 
 /// The heading of each section with what it says.
-pub(super) const SAYS: [(&str, &str); 7] = [
+pub(super) const SAYS: [(&str, &str); 8] = [
     ("Accuracy", "Retention is accuracy over that of the reference."),
     (
         "Savings, reduction, retention, overhead, accuracy",
@@ -278,7 +375,7 @@ pub(super) const SAYS: [(&str, &str); 7] = [
          items. Overhead is the time of making briefings over the time that text replay takes to read its prompts.",
     ),
     ("Tokens and time of an item", "What a worker attends to and writes, all calls of an item."),
-    ("By class", "Accuracy in %, with Wilson's interval."),
+    ("By class", "Accuracy in %, with Wilson's interval, and paired differences in points."),
     (
         "What this many items can show",
         "At level 0.05 and power 0.8, for the share of pairs on which a condition and the reference disagree.",
@@ -289,6 +386,7 @@ pub(super) const SAYS: [(&str, &str); 7] = [
          the same turns, each taken from its own mean.",
     ),
     ("Calibration", ""),
+    ("Settings that hold", ""),
 ];
 
 fn table(out: &mut String, cells: &Cells) {
@@ -323,11 +421,14 @@ pub(super) fn markdown(
         let _ = writeln!(out, "![{caption}]({file})\n");
     }
     let _ = writeln!(out, "## {}\n\n{}\n", SAYS[3].0, SAYS[3].1);
-    for axis in ["length", "difficulty", "kind", "domain"] {
-        if summary.groups.iter().any(|g| g.axis == axis) {
-            let _ = writeln!(out, "By {axis}:\n");
-            table(&mut out, &group_cells(summary, axis, |f| share(f.accuracy, f.accuracy_ci)));
-        }
+    for (name, cells) in class_tables(summary) {
+        let _ = writeln!(out, "{name}:\n");
+        table(&mut out, &cells);
+    }
+    let margin = margin_cells(summary);
+    if margin.len() > 1 {
+        let _ = writeln!(out, "## {}\n\n{}\n", SAYS[7].0, margin_says(summary));
+        table(&mut out, &margin);
     }
     if !summary.power.is_empty() {
         section(&mut out, 4, &power_cells(summary));

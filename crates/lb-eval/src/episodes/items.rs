@@ -4,13 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{Difficulty, Episode};
 
+/// The domain of every synthetic item.
+pub const DOMAIN: &str = "synthetic briefing episode";
+
 /// One item with LongBench v2's fields, plus the free answer. Marked as synthetic by its domain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LongBenchItem {
     /// `episode-SEED-INDEX`.
     #[serde(rename = "_id")]
     pub id: String,
-    /// Always `synthetic briefing episode`.
+    /// Always [`DOMAIN`].
     pub domain: String,
     /// The kind of question.
     pub sub_domain: String,
@@ -50,7 +53,7 @@ impl Episode {
             let letter = ["A", "B", "C", "D"][q.choices.iter().position(|choice| *choice == q.answer)?];
             Some(LongBenchItem {
                 id: format!("episode-{}-{i}", self.seed),
-                domain: "synthetic briefing episode".to_owned(),
+                domain: DOMAIN.to_owned(),
                 sub_domain: q.kind.name().to_owned(),
                 difficulty: if self.difficulty == Difficulty::Easy { "easy" } else { "hard" }.to_owned(),
                 length: "short".to_owned(),

@@ -18,7 +18,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-pub use items::LongBenchItem;
+pub use items::{DOMAIN, LongBenchItem};
 pub use lexicon::split_of;
 pub(crate) use teller::Teller;
 pub use world::Relation;

@@ -28,6 +28,10 @@ impl SelectionSize {
         }
     }
 
+    /// Positions of a trajectory of `seq_len`, rounded up and at most all of them.
+    ///
+    /// # Errors
+    /// Those of [`validate`](Self::validate).
     pub fn resolve(self, seq_len: usize) -> Result<usize> {
         self.validate()?;
         Ok(match self {

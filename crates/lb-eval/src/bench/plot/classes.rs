@@ -8,17 +8,26 @@ use crate::stats::bootstrap::Interval;
 pub(in crate::bench) struct Chart {
     /// From left to right.
     pub(super) categories: Vec<String>,
-    /// By name, a value for each category.
-    pub(super) series: Vec<(String, Vec<Option<Interval>>)>,
+    /// With a value for each category.
+    pub(super) series: Vec<Series>,
     pub(super) x: String,
     pub(super) y: &'static str,
     /// Joined by lines, where categories are steps of one number.
     pub(super) lines: bool,
 }
 
+/// One line of a legend.
+#[derive(Clone)]
+pub(super) struct Series {
+    /// Decides colour and mark.
+    pub(super) index: usize,
+    pub(super) name: String,
+    pub(super) values: Vec<Option<Interval>>,
+}
+
 impl Chart {
     pub(super) fn without_empty(mut self) -> Self {
-        self.series.retain(|(_, values)| values.iter().any(Option::is_some));
+        self.series.retain(|s| s.values.iter().any(Option::is_some));
         self
     }
 
@@ -27,7 +36,7 @@ impl Chart {
     }
 
     fn ends(&self) -> (f64, f64) {
-        let all = self.series.iter().flat_map(|(_, v)| v.iter().flatten()).flat_map(|i| [i.low, i.high]);
+        let all = self.series.iter().flat_map(|s| s.values.iter().flatten()).flat_map(|i| [i.low, i.high]);
         let (low, high) = all.fold((0.0f64, 0.0f64), |(low, high), v| (low.min(v), high.max(v)));
         let room = 0.06 * (high - low).max(0.01);
         (if low < 0.0 { low - room } else { 0.0 }, high + room)
@@ -66,8 +75,7 @@ pub(super) fn draw(root: &Area<'_>, chart: &Chart) -> Drawn {
     };
     axis(&plot, chart, &pixel, low, high)?;
     series(&plot, chart, &pixel)?;
-    let named: Vec<(usize, &str)> =
-        chart.series.iter().enumerate().map(|(i, (name, _))| (i, name.as_str())).collect();
+    let named: Vec<(usize, &str)> = chart.series.iter().map(|s| (s.index, s.name.as_str())).collect();
     legend(&names, &named)
 }
 
@@ -95,8 +103,8 @@ fn axis(plot: &Area<'_>, chart: &Chart, pixel: Pixel<'_>, low: f64, high: f64) -
 fn series(plot: &Area<'_>, chart: &Chart, pixel: Pixel<'_>) -> Drawn {
     let count = chart.series.len() as f64;
     let spread = if chart.lines { 0.12 } else { 0.8 };
-    for (index, (_, values)) in chart.series.iter().enumerate() {
-        let offset = 0.5 + spread * ((index as f64 + 0.5) / count - 0.5);
+    for (at, Series { index, values, .. }) in chart.series.iter().enumerate() {
+        let offset = 0.5 + spread * ((at as f64 + 0.5) / count - 0.5);
         let points: Vec<(f64, &Interval)> = values
             .iter()
             .enumerate()
@@ -104,11 +112,11 @@ fn series(plot: &Area<'_>, chart: &Chart, pixel: Pixel<'_>) -> Drawn {
             .collect();
         if chart.lines {
             let line = points.iter().map(|(x, v)| pixel(*x, v.estimate)).collect::<Vec<_>>();
-            plot.draw(&PathElement::new(line, colour(index).stroke_width(3))).map_err(say)?;
+            plot.draw(&PathElement::new(line, colour(*index).stroke_width(3))).map_err(say)?;
         }
         for (x, v) in points {
-            stroke(plot, pixel(x, v.low), pixel(x, v.high), index, 3)?;
-            put_mark(plot, pixel(x, v.estimate), index)?;
+            stroke(plot, pixel(x, v.low), pixel(x, v.high), *index, 3)?;
+            put_mark(plot, pixel(x, v.estimate), *index)?;
         }
     }
     Ok(())

@@ -1,8 +1,10 @@
 //! The pictures of a report. Every point has its interval.
 
 mod classes;
+mod panels;
 mod scatter;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Once;
 
@@ -11,10 +13,10 @@ use plotters::prelude::*;
 use plotters::style::FontStyle;
 
 use super::aggregate::{Figures, Summary};
-use super::calibrate::family;
+use super::text::{families, lines};
 use crate::stats::bootstrap::Interval;
 use crate::{Error, Result};
-use classes::Chart;
+use classes::{Chart, Series};
 
 /// The font is registered once for the process.
 static FONT: Once = Once::new();
@@ -49,6 +51,7 @@ pub(super) struct Picture {
 enum What {
     Scatter(Vec<scatter::Dot>),
     Classes(Chart),
+    Panels(panels::Panels),
 }
 
 /// The pictures that there are rows for.
@@ -78,6 +81,10 @@ pub(super) fn pictures(summary: &Summary) -> Vec<Picture> {
         );
         add("keep_ratio.png", what, chart);
     }
+    if let Some(panels) = panels::panels(summary) {
+        let what = format!("Accuracy by {}, in each class.", panels.x);
+        pictures.push(Picture { file: "accuracy_by_size.png", caption: what, what: What::Panels(panels) });
+    }
     pictures
 }
 
@@ -89,11 +96,11 @@ fn by_class(
 ) -> Chart {
     let groups: Vec<_> =
         axes.iter().flat_map(|a| summary.groups.iter().filter(move |g| g.axis == *a)).collect();
-    let series = summary.conditions.iter().map(|f| {
+    let series = summary.conditions.iter().zip(lines(summary)).map(|(f, (index, name))| {
         let of = |g: &&super::aggregate::Group| {
             g.conditions.iter().find(|c| c.condition == f.condition).and_then(figure)
         };
-        (f.condition.clone(), groups.iter().map(of).collect())
+        Series { index, name, values: groups.iter().map(of).collect() }
     });
     let categories = groups.iter().map(|g| g.value.clone()).collect();
     let x = if axes.contains(&"positions") { "positions of the trajectory, template counted in" } else { "" };
@@ -102,31 +109,34 @@ fn by_class(
 
 /// One line per length class over the values of the largest family.
 fn keep_ratio(summary: &Summary) -> Option<(String, Chart)> {
-    let mut members: Vec<(String, f64, &str)> = summary
-        .conditions
-        .iter()
-        .filter_map(|f| family(&f.condition).map(|(name, value)| (name, value, f.condition.as_str())))
-        .collect();
-    let size = |name: &str| members.iter().filter(|(n, ..)| n == name).count();
-    let name = members.iter().map(|(n, ..)| n).max_by_key(|n| size(n)).filter(|n| size(n) > 1)?.clone();
-    members.retain(|(n, ..)| *n == name);
-    members.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let families = families(summary);
+    let ours = |name: &str| name.starts_with("latent-briefing");
+    let (name, mut members) = families.into_iter().rev().max_by_key(|(name, m)| (m.len(), ours(name)))?;
+    members.sort_by(|a, b| a.0.total_cmp(&b.0));
     let line = |conditions: &[Figures]| -> Vec<Option<Interval>> {
         let of = |c: &str| conditions.iter().find(|f| f.condition == c).and_then(|f| f.keep_ratio);
-        members.iter().map(|(_, _, c)| of(c)).collect()
+        members.iter().map(|(_, c)| of(c)).collect()
     };
-    let mut series: Vec<(String, Vec<Option<Interval>>)> = summary
+    let mut lines: Vec<(String, Vec<Option<Interval>>)> = summary
         .groups
         .iter()
         .filter(|g| g.axis == "length")
         .map(|g| (g.value.clone(), line(&g.conditions)))
         .collect();
-    if series.is_empty() {
-        series.push(("all lengths".to_owned(), line(&summary.conditions)));
+    if lines.is_empty() {
+        lines.push(("all lengths".to_owned(), line(&summary.conditions)));
     }
-    let categories = members.iter().map(|(_, value, _)| value.to_string()).collect();
-    let x = name.split(':').next_back().unwrap_or(&name).trim_end_matches("=*").to_owned();
-    Some((name, Chart { categories, series, x, y: "share kept, median", lines: true }.without_empty()))
+    let series = lines.into_iter().enumerate().map(|(index, (name, values))| Series { index, name, values });
+    let categories = members.iter().map(|(value, _)| value.to_string()).collect();
+    let x = variable(&name).to_owned();
+    let chart = Chart { categories, series: series.collect(), x, y: "share kept, median", lines: true };
+    Some((name, chart.without_empty()))
+}
+
+/// What the families of one variable differ in: `keep` of `bm25:keep=*`.
+fn variable(family: &str) -> &str {
+    let before = family.split("=*").next().unwrap_or(family);
+    before.rsplit([':', ',']).next().unwrap_or(before)
 }
 
 /// Draws `picture`; the file is written whole or not at all.
@@ -142,10 +152,12 @@ pub(super) fn draw(picture: &Picture, path: &Path) -> Result<()> {
     let io = |source| Error::Io { path: path.to_owned(), source };
     let file = crate::report::temporary_beside(path, ".png").map_err(io)?;
     {
-        let root = BitMapBackend::new(file.path(), SIZE).into_drawing_area();
+        let size = if let What::Panels(panels) = &picture.what { panels.size() } else { SIZE };
+        let root = BitMapBackend::new(file.path(), size).into_drawing_area();
         let drawn = match &picture.what {
             What::Scatter(dots) => scatter::draw(&root, dots),
             What::Classes(chart) => classes::draw(&root, chart),
+            What::Panels(panels) => panels::draw(&root, panels),
         };
         drawn.map_err(|reason| Error::Plot { reason })?;
         root.present().map_err(|error| Error::Plot { reason: error.to_string() })?;
@@ -182,11 +194,14 @@ fn stroke(area: &Area<'_>, from: (i32, i32), to: (i32, i32), index: usize, width
     area.draw(&PathElement::new(vec![from, to], colour(index).stroke_width(width))).map_err(say)
 }
 
+/// One line for each number.
 fn legend(area: &Area<'_>, names: &[(usize, &str)]) -> Drawn {
     let (_, height) = area.dim_in_pixel();
+    let mut seen = BTreeSet::new();
+    let names: Vec<_> = names.iter().filter(|(index, _)| seen.insert(*index)).collect();
     let step = ((height as i32 - 120) / names.len().max(1) as i32).clamp(18, 42);
     let font = f64::from(step.clamp(16, 26)).min(25.0);
-    for ((index, name), row) in names.iter().zip(0..) {
+    for ((index, name), row) in names.into_iter().zip(0..) {
         let y = 60 + row * step;
         put_mark(area, (18, y), *index)?;
         let shown: String = name.chars().take(42).collect();

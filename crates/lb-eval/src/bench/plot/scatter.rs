@@ -2,10 +2,13 @@
 
 use plotters::prelude::*;
 
-use super::{Area, Drawn, FAINT, INK, LEGEND, SIZE, legend, percent, put_mark, say, stroke};
+use super::{Area, Drawn, FAINT, INK, LEGEND, SIZE, colour, legend, percent, put_mark, say, stroke};
 use crate::bench::aggregate::Summary;
+use crate::bench::text::lines;
 
 pub(in crate::bench) struct Dot {
+    /// Conditions of one family share it.
+    index: usize,
     name: String,
     tokens: [f64; 3],
     accuracy: [f64; 3],
@@ -13,13 +16,14 @@ pub(in crate::bench) struct Dot {
 }
 
 pub(super) fn dots(summary: &Summary) -> Vec<Dot> {
-    let dot = |f: &super::Figures| Dot {
-        name: f.condition.clone(),
+    let dot = |(f, (index, name)): (&super::Figures, (usize, String))| Dot {
+        index,
+        name,
         tokens: [f.worker_mean.estimate, f.worker_mean.low, f.worker_mean.high].map(|t| t.max(1.0)),
         accuracy: [f.accuracy, f.accuracy_ci[0], f.accuracy_ci[1]],
         reference: f.condition == summary.reference,
     };
-    summary.conditions.iter().map(dot).collect()
+    summary.conditions.iter().zip(lines(summary)).map(dot).collect()
 }
 
 pub(super) fn draw(root: &Area<'_>, dots: &[Dot]) -> Drawn {
@@ -57,23 +61,28 @@ pub(super) fn draw(root: &Area<'_>, dots: &[Dot]) -> Drawn {
         let line = DashedLineSeries::new([(left * 0.85, at), (right * 1.18, at)], 10, 8, INK.stroke_width(2));
         chart.draw_series(line).map_err(say)?;
     }
-    for (index, dot) in dots.iter().enumerate() {
-        let pixel = |x: f64, y: f64| {
-            let (x, y) = chart.backend_coord(&(x, y));
-            let (left, top) = plot.get_base_pixel();
-            (x - left, y - top)
-        };
-        let ([x, x0, x1], [y, y0, y1]) = (dot.tokens, dot.accuracy);
-        stroke(&plot, pixel(x, y0), pixel(x, y1), index, 3)?;
-        stroke(&plot, pixel(x0, y), pixel(x1, y), index, 3)?;
-        put_mark(&plot, pixel(x, y), index)?;
+    let (left, top) = plot.get_base_pixel();
+    let pixel = |x: f64, y: f64| {
+        let (x, y) = chart.backend_coord(&(x, y));
+        (x - left, y - top)
+    };
+    let families = dots.iter().map(|dot| dot.index).max().unwrap_or(0);
+    for index in 0..=families {
+        let mut path: Vec<_> = dots.iter().filter(|dot| dot.index == index).collect();
+        path.sort_by(|a, b| a.tokens[0].total_cmp(&b.tokens[0]));
+        let path: Vec<_> = path.into_iter().map(|dot| pixel(dot.tokens[0], dot.accuracy[0])).collect();
+        plot.draw(&PathElement::new(path, colour(index).stroke_width(2))).map_err(say)?;
     }
-    let mut named: Vec<(usize, String)> = dots
-        .iter()
-        .map(|d| if d.reference { format!("{} (dashed)", d.name) } else { d.name.clone() })
-        .enumerate()
-        .collect();
-    named.sort_by(|a, b| dots[b.0].accuracy[0].total_cmp(&dots[a.0].accuracy[0]));
+    for dot in dots {
+        let ([x, x0, x1], [y, y0, y1]) = (dot.tokens, dot.accuracy);
+        stroke(&plot, pixel(x, y0), pixel(x, y1), dot.index, 2)?;
+        stroke(&plot, pixel(x0, y), pixel(x1, y), dot.index, 2)?;
+        put_mark(&plot, pixel(x, y), dot.index)?;
+    }
+    let mut named: Vec<&Dot> = dots.iter().collect();
+    named.sort_by(|a, b| b.accuracy[0].total_cmp(&a.accuracy[0]));
+    let label = |d: &Dot| if d.reference { format!("{} (dashed)", d.name) } else { d.name.clone() };
+    let named: Vec<(usize, String)> = named.into_iter().map(|d| (d.index, label(d))).collect();
     let named: Vec<(usize, &str)> = named.iter().map(|(i, n)| (*i, n.as_str())).collect();
     legend(&names, &named)
 }

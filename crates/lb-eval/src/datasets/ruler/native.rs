@@ -1,6 +1,7 @@
 //! The same tasks in words that the built-in worker was trained on, as episodes.
 
 use std::collections::HashSet;
+use std::str::FromStr;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -29,6 +30,17 @@ pub enum NativeTask {
     },
     /// How many items have a status, among items with others.
     Counting,
+}
+
+impl FromStr for NativeTask {
+    type Err = Error;
+
+    /// By [`name`](Self::name).
+    fn from_str(text: &str) -> Result<Self> {
+        let all = Self::ALL.into_iter().chain([Self::Tracking { hops: 4 }]);
+        let reason = "want needle, multi-key, multi-value, tracking-2, tracking-3, tracking-4 or counting";
+        all.into_iter().find(|task| task.name() == text).ok_or_else(|| Error::config("task", text, reason))
+    }
 }
 
 impl NativeTask {
