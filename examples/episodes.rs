@@ -86,12 +86,18 @@ fn plan(args: &Args) -> Result<EpisodePlan> {
     if logs.is_empty() {
         logs.push(Logs::HeldOut { tokens: (low, high), questions: args.questions });
     }
-    let at_each = |name: String| match name.contains("keep=*") {
-        true => args.keep.iter().map(|keep| name.replace("keep=*", &format!("keep={keep}"))).collect(),
-        false => vec![name],
+    let names = split_conditions(&args.handoff);
+    if args.keep.is_empty() && names.iter().any(|name| name.contains("keep=*")) {
+        return Err("keep=* wants sizes: --keep 0.1,0.05".into());
+    }
+    let at_each = |name: String| {
+        if !name.contains("keep=*") {
+            return vec![name];
+        }
+        args.keep.iter().map(|keep| name.replace("keep=*", &format!("keep={keep}"))).collect()
     };
     Ok(EpisodePlan {
-        conditions: split_conditions(&args.handoff).into_iter().flat_map(at_each).collect(),
+        conditions: names.into_iter().flat_map(at_each).collect(),
         logs,
         episodes: args.episodes,
         seed: args.seed,

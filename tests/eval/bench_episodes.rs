@@ -43,7 +43,14 @@ fn content(rows: &[BenchRow]) -> BTreeMap<(String, String), BenchRow> {
 fn conditions_answer_the_same_questions_and_a_cut_run_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let (one, two) = (dir.path().join("one"), dir.path().join("two"));
-    let names = ["full-kv", "text-replay", "latent-briefing:keep=0.2", "snapkv:keep=0.2", "snapkv:keep=1"];
+    let names = [
+        "full-kv",
+        "text-replay",
+        "latent-briefing:keep=0.2",
+        "snapkv:keep=0.2",
+        "snapkv:keep=1",
+        "snapkv:keep=1,state=reuse",
+    ];
     let alone = run(&plan(&names, 1), &one, Existing::Refuse).unwrap();
     assert_eq!(alone.rows.len(), 2 * 2 * names.len());
     let both = run(&plan(&names, 2), &two, Existing::Refuse).unwrap();
@@ -53,7 +60,7 @@ fn conditions_answer_the_same_questions_and_a_cut_run_goes_on() {
         let of = |name: &str| &rows[&(item.clone(), name.to_owned())];
         assert!((300..=500).contains(&row.seq_len), "{item} {condition}: {}", row.seq_len);
         // A selection of everything is the full cache, and replay reads what the cache holds.
-        for same in ["text-replay", "snapkv:keep=1"] {
+        for same in ["text-replay", "snapkv:keep=1", "snapkv:keep=1,state=reuse"] {
             assert_eq!(
                 (&of(same).answer, of(same).worker.attended),
                 (&row.answer, row.worker.attended),
@@ -115,12 +122,14 @@ fn plans_out_of_range_are_refused() {
         ("conditions", plan(&[], 1)),
         ("conditions", plan(&["full-kv", " full-kv"], 1)),
         ("conditions", plan(&["snapkv"], 1)),
+        ("conditions", plan(&["snapkv:tau=1"], 1)),
+        ("conditions", plan(&["snapkv:keep=0.1,fit=none"], 1)),
     ];
     for (name, plan) in wrong {
         let error = plan.validate().unwrap_err();
         assert!(matches!(error, Error::Config { field, .. } if field == name), "{name}: {error}");
     }
-    for text in ["snapkv:keep=2", "snapkv:tau=1", "no-such"] {
+    for text in ["snapkv:keep=2", "no-such"] {
         assert!(matches!(plan(&[text], 1).validate(), Err(Error::Worker(_))), "{text}");
     }
 }

@@ -38,8 +38,8 @@ fn rows() -> Vec<BenchRow> {
         [
             row(i, "full-kv", i < 80, 990),
             row(i, "text-replay", i < 80, 990),
-            row(i, "latent-briefing:tau=4", i < 70 || i >= 96, 90),
-            row(i, "latent-briefing:tau=8", i % 2 == 0, 40),
+            row(i, "latent-briefing:tau=4", !(70..96).contains(&i), 90),
+            row(i, "latent-briefing:tau=8", i.is_multiple_of(2), 40),
         ]
     };
     (0..100).flat_map(one).collect()

@@ -225,7 +225,8 @@ impl<'a> Work<'a> {
         let global = self.on_test(all);
         for name in names {
             let class = self.class(name, all, &|r| class_of(r) == name)?;
-            let chosen = self.members.iter().position(|m| m.value == class.value).unwrap_or(all);
+            let chosen =
+                self.members.iter().position(|m| m.value.total_cmp(&class.value).is_eq()).unwrap_or(all);
             policy.extend(within(&self.on_test(chosen), &|r| class_of(r) == name));
             classes.push(class);
         }
@@ -245,7 +246,8 @@ impl<'a> Work<'a> {
 
     fn on_test(&self, member: usize) -> ByKey<'a> {
         let value = self.members[member].value;
-        let own = |c: &str| family(c).is_some_and(|(name, v)| name == self.name && v == value);
+        let own =
+            |c: &str| family(c).is_some_and(|(name, v)| name == self.name && v.total_cmp(&value).is_eq());
         let rows = self.test.iter().filter(|r| own(&r.condition));
         rows.map(|r| ((r.item.as_str(), r.repeat), *r)).collect()
     }
@@ -278,13 +280,11 @@ impl<'a> Work<'a> {
         };
         let floor = reference - self.tolerance * n - 1e-9;
         let held = (0..right.len()).filter(|m| right[*m] >= floor).max_by(better);
-        match held.filter(|_| n > 0.0) {
-            Some(member) => (member, true),
-            None => {
-                let best = (0..right.len()).max_by(|a, b| right[*a].total_cmp(&right[*b]).then(better(b, a)));
-                (best.unwrap_or(0), false)
-            }
+        if let Some(member) = held.filter(|_| n > 0.0) {
+            return (member, true);
         }
+        let best = (0..right.len()).max_by(|a, b| right[*a].total_cmp(&right[*b]).then(better(b, a)));
+        (best.unwrap_or(0), false)
     }
 
     fn class(&self, (length, difficulty): (&str, &str), all: usize, wanted: Wanted<'_>) -> Result<Class> {
@@ -343,7 +343,7 @@ struct Tally {
 
 /// Neighbouring classes compared: which is compacted more aggressively, and whether the choices' intervals are apart.
 fn findings(classes: &[Class], members: &[Member<'_>]) -> Vec<String> {
-    let step = |value: f64| members.iter().position(|m| m.value == value).unwrap_or(0);
+    let step = |value: f64| members.iter().position(|m| m.value.total_cmp(&value).is_eq()).unwrap_or(0);
     let mut said = Vec::new();
     let lengths: BTreeSet<_> = classes.iter().map(|c| place(&c.length)).collect();
     let step_of = |class: &Class| lengths.iter().position(|l| *l == place(&class.length)).unwrap_or(0);

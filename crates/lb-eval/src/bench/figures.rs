@@ -135,7 +135,7 @@ impl Setting<'_> {
             .iter()
             .map(|(a, b)| (self.cluster(a), (a.worker_tokens() as f64, b.worker_tokens() as f64)))
             .collect();
-        Ok(self.over(&tokens, |drawn| 1.0 - ratio(drawn))?)
+        self.over(&tokens, |drawn| 1.0 - ratio(drawn))
     }
 }
 

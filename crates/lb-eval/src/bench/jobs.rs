@@ -34,6 +34,7 @@ pub(super) fn in_parallel(
             Ok(ended) => ended,
             Err(panic) => std::panic::resume_unwind(panic),
         });
-        ended.fold(Ok(()), |all, one| all.and(one))
+        // Collected first: all are waited for.
+        ended.collect::<Vec<_>>().into_iter().collect()
     })
 }

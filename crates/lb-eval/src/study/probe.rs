@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use candle_core::{D, Tensor};
 use lb_am::baselines::{self, Baseline, Needs, Observation};
 use lb_am::{Budget, Compacted, Compaction, Compactor, Fidelity, Kept, LayerKv, Protected, compact_at};
-use lb_model::{KvCache, PrefillOptions, Worker};
+use lb_model::{Captured, KvCache, PrefillOptions, Worker};
 use lb_orchestrate::{BriefConfig, Briefing, Error as SessionError, WorkerSession};
 
 use super::{Cell, Method};
@@ -35,6 +35,8 @@ pub struct Asked {
     tokens: Vec<u32>,
     answer: usize,
     task: Vec<Tensor>,
+    /// The task's own keys and values behind the full cache, and the logits of its last token.
+    state: (Vec<LayerKv>, Tensor),
     /// How long the pass of the task took.
     time: Duration,
     held_out: Vec<Tensor>,
@@ -44,6 +46,12 @@ impl Asked {
     /// The task's tokens.
     pub fn task_tokens(&self) -> &[u32] {
         &self.tokens[..self.tokens.len() - self.answer]
+    }
+
+    /// The task's own keys and values behind the full cache, and the logits of its last token (`[vocab]`, f32), as
+    /// [`TaskState::Reuse`](lb_orchestrate::TaskState) keeps them.
+    pub fn state(&self) -> (&[LayerKv], &Tensor) {
+        (&self.state.0, &self.state.1)
     }
 }
 
@@ -77,11 +85,13 @@ impl<'a> Probe<'a> {
         answer.extend(tokenizer.eos_ids().first());
         let mut cache = self.session.cache().fork();
         let start = Instant::now();
-        let task = self.capture(&tokens, &mut cache)?;
+        let Captured { queries: task, logits } = self.capture(&tokens, &mut cache)?;
         let time = start.elapsed();
-        let held_out = self.capture(&answer, &mut cache)?;
+        let from = self.session.seq_len();
+        let layers = cache.layers_range(from, from + tokens.len()).map_err(SessionError::from)?;
+        let held_out = self.capture(&answer, &mut cache)?.queries;
         tokens.extend(&answer);
-        Ok(Asked { number, tokens, answer: answer.len(), task, time, held_out })
+        Ok(Asked { number, tokens, answer: answer.len(), task, state: (layers, logits), time, held_out })
     }
 
     /// The session that has read the log.
@@ -122,10 +132,10 @@ impl<'a> Probe<'a> {
         &self.episode.questions[number]
     }
 
-    fn capture(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Vec<Tensor>> {
+    fn capture(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Captured> {
         let options = PrefillOptions::default();
         let captured = self.worker.model().prefill_capturing(tokens, cache, &options, &mut |_, _| {});
-        Ok(captured.map_err(SessionError::from)?.queries)
+        Ok(captured.map_err(SessionError::from)?)
     }
 
     /// The queries with which the worker reads the trajectory.
@@ -134,7 +144,7 @@ impl<'a> Probe<'a> {
             return Ok(queries);
         }
         let mut cache = self.worker.model().new_cache();
-        let queries = self.capture(self.session.tokens(), &mut cache)?;
+        let queries = self.capture(self.session.tokens(), &mut cache)?.queries;
         Ok(self.context.get_or_init(|| queries))
     }
 
@@ -147,7 +157,7 @@ impl<'a> Probe<'a> {
         let mut tokens =
             tokenizer.encode_text("Repeat the previous context:\n").map_err(SessionError::from)?;
         tokens.extend(self.session.tokens());
-        let queries = self.capture(&tokens, &mut self.session.cache().fork())?;
+        let queries = self.capture(&tokens, &mut self.session.cache().fork())?.queries;
         Ok(self.repeat.get_or_init(|| queries))
     }
 

@@ -199,7 +199,7 @@ fn legend(area: &Area<'_>, names: &[(usize, &str)]) -> Drawn {
     let (_, height) = area.dim_in_pixel();
     let mut seen = BTreeSet::new();
     let names: Vec<_> = names.iter().filter(|(index, _)| seen.insert(*index)).collect();
-    let step = ((height as i32 - 120) / names.len().max(1) as i32).clamp(18, 42);
+    let step = (height.saturating_sub(120) / names.len().max(1) as u32).clamp(18, 42).cast_signed();
     let font = f64::from(step.clamp(16, 26)).min(25.0);
     for ((index, name), row) in names.into_iter().zip(0..) {
         let y = 60 + row * step;

@@ -22,7 +22,7 @@ pub(in crate::bench) struct Panels {
     /// Names of families, with what decides their colours.
     names: Vec<(usize, String)>,
     across: usize,
-    panels: Vec<Panel>,
+    cells: Vec<Panel>,
 }
 
 struct Panel {
@@ -52,7 +52,7 @@ pub(super) fn panels(summary: &Summary) -> Option<Panels> {
             .iter()
             .map(|(_, members)| {
                 let at = |value: &f64| {
-                    let (_, condition) = members.iter().find(|(own, _)| own == value)?;
+                    let (_, condition) = members.iter().find(|(own, _)| own.total_cmp(value).is_eq())?;
                     let f = figures.iter().find(|f| f.condition == *condition)?;
                     Some([f.accuracy, f.accuracy_ci[0], f.accuracy_ci[1]])
                 };
@@ -71,12 +71,12 @@ pub(super) fn panels(summary: &Summary) -> Option<Panels> {
     let number =
         |name: &String| numbers.iter().find(|(_, other)| other == name).map_or(0, |(index, _)| *index);
     let names = of_variable.iter().map(|(name, _)| (number(name), name.clone())).collect();
-    Some(Panels { x: x.to_owned(), values, names, across, panels })
+    Some(Panels { x: x.to_owned(), values, names, across, cells: panels })
 }
 
 impl Panels {
     fn rows(&self) -> usize {
-        self.panels.len().div_ceil(self.across)
+        self.cells.len().div_ceil(self.across)
     }
 
     pub(super) fn size(&self) -> (u32, u32) {
@@ -87,7 +87,7 @@ impl Panels {
 pub(super) fn draw(root: &Area<'_>, panels: &Panels) -> Drawn {
     root.fill(&WHITE).map_err(say)?;
     let (plot, names) = root.split_horizontally(WIDTH - LEGEND);
-    for (panel, area) in panels.panels.iter().zip(plot.split_evenly((panels.rows(), panels.across))) {
+    for (panel, area) in panels.cells.iter().zip(plot.split_evenly((panels.rows(), panels.across))) {
         draw_panel(&area, panel, panels)?;
     }
     let named: Vec<(usize, &str)> = panels.names.iter().map(|(i, n)| (*i, n.as_str())).collect();

@@ -30,7 +30,7 @@ pub(super) fn draw(root: &Area<'_>, dots: &[Dot]) -> Drawn {
     root.fill(&WHITE).map_err(say)?;
     let (plot, names) = root.split_horizontally(SIZE.0 - LEGEND);
     let ends = |of: fn(&Dot) -> [f64; 3]| {
-        let all = dots.iter().flat_map(|d| of(d));
+        let all = dots.iter().flat_map(&of);
         all.fold((f64::INFINITY, 0.0f64), |(low, high), v| (low.min(v), high.max(v)))
     };
     let ((left, right), (low, high)) = (ends(|d| d.tokens), ends(|d| d.accuracy));

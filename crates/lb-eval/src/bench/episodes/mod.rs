@@ -1,0 +1,62 @@
+//! Logs asked without an orchestrator: each is read once as the trajectory, and each question about it is one call.
+
+mod ask;
+mod logs;
+mod plan;
+mod way;
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use lb_model::Worker;
+use lb_orchestrate::CancelToken;
+
+pub use plan::{EpisodePlan, Logs};
+
+use super::jobs::in_parallel;
+use super::store::{PlanRecord, Store};
+use super::{BenchRow, Existing, Finished};
+use crate::Result;
+
+/// Answers every question of every log of `plan` under each of its conditions, in the folder `dir`, which
+/// [`report`](super::report) reads. `on_row` hears every new row; `cancel` ends it between two logs.
+///
+/// # Errors
+/// Those of [`EpisodePlan::validate`]; [`Error::PlanChanged`], [`Error::Config`], [`Error::Io`] and [`Error::Json`] as
+/// [`run`](super::run); [`Error::Worker`] where a log does not fit the worker. Rows until then stay.
+pub fn run_episodes(
+    worker: &Worker,
+    plan: &EpisodePlan,
+    dir: &Path,
+    existing: Existing,
+    cancel: &CancelToken,
+    on_row: &(dyn Fn(&BenchRow) + Sync),
+) -> Result<Finished> {
+    plan.validate()?;
+    let ways = plan.ways()?;
+    let logs = logs::logs(worker, plan)?;
+    let record = PlanRecord {
+        plan: PlanRecord::fields(plan)?,
+        worker: worker.name().to_owned(),
+        orchestrator: "none".to_owned(),
+        items: logs.iter().map(|log| log.episode.questions.len()).sum(),
+        items_hash: logs.iter().map(|log| log.cluster).fold(0, u64::wrapping_add),
+    };
+    let (store, rows) = Store::open(dir, &record, None, existing)?;
+    let done: HashSet<(String, String)> =
+        rows.iter().map(|row| (row.item.clone(), row.condition.clone())).collect();
+    let resumed = rows.len();
+    let all = Mutex::new((store, rows));
+    let push = |row: BenchRow| {
+        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.0.push(&row)?;
+        on_row(&row);
+        all.1.push(row);
+        Ok(())
+    };
+    let asking = ask::Asking { worker, plan, ways: &ways, done: &done, push: &push };
+    in_parallel(logs.len(), plan.jobs, cancel, &|number| asking.log(&logs[number]))?;
+    let (_, rows) = all.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Finished { rows, resumed, cancelled: cancel.is_cancelled() })
+}

@@ -1,0 +1,114 @@
+//! What is to be asked of which logs.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::way::Way;
+use crate::datasets::ruler::NativeTask;
+use crate::{Error, Result};
+
+/// Which logs are asked about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Logs {
+    /// Held-out episodes.
+    HeldOut {
+        /// Shortest and longest trajectory in tokens, template head counted in.
+        tokens: (usize, usize),
+        /// Questions about each.
+        questions: usize,
+    },
+    /// One task in the manner of RULER, in the words that the built-in worker knows.
+    Native {
+        /// What is asked.
+        task: NativeTask,
+        /// Tokens of a log at most; logs fill them.
+        tokens: usize,
+    },
+}
+
+/// What is to be asked of which logs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EpisodePlan {
+    /// Handoffs as text, and published selections with a size, `snapkv:keep=0.1` ([`Baseline`]), which keep what they
+    /// select as it is.
+    pub conditions: Vec<String>,
+    /// The logs.
+    pub logs: Vec<Logs>,
+    /// How many of each.
+    pub episodes: usize,
+    /// Seed of the first. Other seeds for other logs.
+    pub seed: u64,
+    /// Share of logs on which settings may be chosen, 0 to below 1. Default: 0.
+    pub validation_share: f64,
+    /// Logs at the same time. Default: 1.
+    pub jobs: usize,
+    /// Most tokens of an answer. Default: 64.
+    pub answer_tokens: usize,
+}
+
+impl Default for EpisodePlan {
+    fn default() -> Self {
+        Self {
+            conditions: ["full-kv", "text-replay", "latent-briefing:keep=0.1"].map(str::to_owned).to_vec(),
+            logs: vec![Logs::HeldOut { tokens: (512, 2048), questions: 5 }],
+            episodes: 20,
+            seed: 50_000,
+            validation_share: 0.0,
+            jobs: 1,
+            answer_tokens: 64,
+        }
+    }
+}
+
+impl EpisodePlan {
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the field; [`Error::Worker`] for a condition that is neither handoff nor selection.
+    pub fn validate(&self) -> Result<()> {
+        let counts =
+            [("jobs", self.jobs), ("answer_tokens", self.answer_tokens), ("episodes", self.episodes)];
+        for (field, value) in counts {
+            if value == 0 {
+                return Err(Error::config(field, 0, "want at least 1"));
+            }
+        }
+        if self.jobs > 1024 {
+            return Err(Error::config("jobs", self.jobs, "want at most 1024"));
+        }
+        if !(0.0..1.0).contains(&self.validation_share) {
+            return Err(Error::config("validation_share", self.validation_share, "want 0 to below 1"));
+        }
+        if self.logs.is_empty() {
+            return Err(Error::config("logs", "none", "want at least one"));
+        }
+        for logs in &self.logs {
+            if let Logs::HeldOut { tokens: (low, high), .. } = logs
+                && !(64 <= *low && low <= high && *high <= 32_768)
+            {
+                let value = format!("{low} to {high}");
+                return Err(Error::config("tokens", value, "want 64 <= shortest <= longest <= 32768"));
+            }
+        }
+        self.ways().map(|_| ())
+    }
+
+    pub(super) fn ways(&self) -> Result<Vec<(String, Way)>> {
+        let mut seen = BTreeSet::new();
+        let way = |text: &String| {
+            let name = text.trim();
+            if !seen.insert(name.to_owned()) {
+                return Err(Error::config("conditions", name, "is there twice"));
+            }
+            Ok((name.to_owned(), Way::read(name)?))
+        };
+        let ways: Vec<_> = self.conditions.iter().map(way).collect::<Result<_>>()?;
+        if ways.is_empty() {
+            return Err(Error::config("conditions", "none", "want at least one"));
+        }
+        Ok(ways)
+    }
+}
