@@ -4,6 +4,7 @@ pub mod aggregate;
 pub mod calibrate;
 mod direct;
 mod episodes;
+mod families;
 mod figures;
 mod item;
 mod jobs;

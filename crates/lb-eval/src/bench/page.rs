@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::BenchRow;
 use super::aggregate::{Summary, conditions};
 use super::calibrate::Calibration;
-use super::text::{self, Cells, SAYS};
+use super::text;
 use crate::{Error, Result};
 
 const PAGE: &str = include_str!("page.html.jinja");
@@ -31,14 +31,6 @@ pub(super) struct View<'a> {
 }
 
 #[derive(Serialize)]
-struct Section {
-    title: String,
-    says: String,
-    tables: Vec<(String, Cells)>,
-    lines: Vec<String>,
-}
-
-#[derive(Serialize)]
 struct Item {
     name: String,
     facts: String,
@@ -52,47 +44,6 @@ struct Cell {
     sign: &'static str,
     answer: String,
     link: Option<String>,
-}
-
-fn section(at: usize, cells: Cells) -> Section {
-    let (title, says) = SAYS[at];
-    Section {
-        title: title.to_owned(),
-        says: says.to_owned(),
-        tables: vec![(String::new(), cells)],
-        lines: Vec::new(),
-    }
-}
-
-fn sections(view: &View<'_>) -> Vec<Section> {
-    let summary = view.summary;
-    let mut sections = vec![section(0, text::accuracy_cells(&summary.conditions))];
-    sections.push(section(1, text::token_cells(&summary.conditions)));
-    sections.push(section(2, text::cost_cells(&summary.conditions)));
-    let mut classes = section(3, Vec::new());
-    classes.tables = text::class_tables(summary);
-    if !classes.tables.is_empty() {
-        sections.push(classes);
-    }
-    let margin = text::margin_cells(summary);
-    if margin.len() > 1 {
-        let mut part = section(7, margin);
-        part.says = text::margin_says(summary);
-        sections.push(part);
-    }
-    if !summary.power.is_empty() {
-        sections.push(section(4, text::power_cells(summary)));
-    }
-    if !summary.noise.is_empty() {
-        sections.push(section(5, text::noise_cells(summary)));
-    }
-    if let Some(calibration) = view.calibration {
-        let mut part = section(6, text::calibration_cells(calibration));
-        part.says = text::calibration_says(calibration);
-        part.lines = text::calibration_lines(calibration);
-        sections.push(part);
-    }
-    sections
 }
 
 fn clip(text: &str) -> String {
@@ -162,7 +113,7 @@ pub(super) fn render(view: &View<'_>) -> Result<String> {
             context! {
                 datasets => view.summary.datasets.join(", "),
                 opening => text::opening(view.summary, view.torn),
-                sections => Value::from(Serde(&sections(view))),
+                sections => Value::from(Serde(&text::sections(view.summary, view.calibration))),
                 plots => Value::from(Serde(&view.plots)),
                 conditions => Value::from(Serde(&names)),
                 items => Value::from(Serde(&items)),

@@ -13,7 +13,7 @@ use plotters::prelude::*;
 use plotters::style::FontStyle;
 
 use super::aggregate::{Figures, Summary};
-use super::text::{families, lines};
+use super::families::{families, lines};
 use crate::stats::bootstrap::Interval;
 use crate::{Error, Result};
 use classes::{Chart, Series};

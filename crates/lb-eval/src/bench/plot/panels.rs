@@ -4,7 +4,7 @@ use plotters::prelude::*;
 
 use super::{Area, Drawn, FAINT, INK, LEGEND, colour, legend, percent, put_mark, say, stroke, variable};
 use crate::bench::aggregate::{CELLS, Figures, Group, Summary};
-use crate::bench::text::{families, lines};
+use crate::bench::families::{families, lines};
 
 /// Pixels of a panel, in height.
 const HEIGHT: u32 = 400;

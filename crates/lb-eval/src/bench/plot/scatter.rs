@@ -4,7 +4,7 @@ use plotters::prelude::*;
 
 use super::{Area, Drawn, FAINT, INK, LEGEND, SIZE, colour, legend, percent, put_mark, say, stroke};
 use crate::bench::aggregate::Summary;
-use crate::bench::text::lines;
+use crate::bench::families::lines;
 
 pub(in crate::bench) struct Dot {
     /// Conditions of one family share it.

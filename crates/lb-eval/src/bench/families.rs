@@ -1,0 +1,38 @@
+//! Conditions that differ in one number.
+
+use super::aggregate::{Figures, Summary};
+use super::calibrate::family;
+
+/// Conditions that differ in one number, by family; the fewest worker tokens first.
+pub(super) fn families(summary: &Summary) -> Vec<(String, Vec<(f64, String)>)> {
+    let mut families: Vec<(String, Vec<(f64, &Figures)>)> = Vec::new();
+    for f in &summary.conditions {
+        let Some((name, value)) = family(&f.condition) else { continue };
+        match families.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, members)) => members.push((value, f)),
+            None => families.push((name, vec![(value, f)])),
+        }
+    }
+    families.retain(|(_, members)| members.len() > 1);
+    let sorted = |(name, mut members): (String, Vec<(f64, &Figures)>)| {
+        members.sort_by(|a, b| a.1.worker_mean.estimate.total_cmp(&b.1.worker_mean.estimate));
+        (name, members.into_iter().map(|(value, f)| (value, f.condition.clone())).collect())
+    };
+    families.into_iter().map(sorted).collect()
+}
+
+/// For each condition what stands for it in a picture, and its number: a family, or itself where it has none.
+pub(super) fn lines(summary: &Summary) -> Vec<(usize, String)> {
+    let families = families(summary);
+    let mut labels: Vec<String> = Vec::new();
+    let line = |f: &Figures| {
+        let own = families.iter().find(|(_, members)| members.iter().any(|(_, c)| *c == f.condition));
+        let label = own.map_or(&f.condition, |(name, _)| name);
+        let index = labels.iter().position(|other| other == label).unwrap_or_else(|| {
+            labels.push(label.clone());
+            labels.len() - 1
+        });
+        (index, label.clone())
+    };
+    summary.conditions.iter().map(line).collect()
+}
