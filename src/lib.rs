@@ -14,3 +14,12 @@ pub mod prelude {
         SelectionSize, SessionConfig, Source, Task, TaskState, TokenLedger, Trajectory, WorkerSession,
     };
 }
+
+/// The code in docs/ is compiled as that of the README is.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../docs/evaluating.md")]
+    struct Evaluating;
+    #[doc = include_str!("../docs/orchestrating.md")]
+    struct Orchestrating;
+}
