@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// What becomes of malformed items.
     #[arg(long, value_enum, default_value_t = Fault::Skip)]
     pub(crate) on_fault: Fault,
+    /// Largest item in MiB; beyond it an item is malformed. The sandbox takes no text above 32.
+    #[arg(long, default_value_t = 32, value_name = "MIB")]
+    pub(crate) max_item: usize,
     /// A checkpoint's folder, a GGUF file, or a name on the hub; without it, the built-in worker.
     #[arg(long)]
     pub(crate) worker: Option<String>,
@@ -33,6 +36,9 @@ pub(crate) struct Args {
     /// The orchestrator's model; of `local`, a checkpoint.
     #[arg(long)]
     pub(crate) model: Option<String>,
+    /// Replay the turns recorded in this folder in the place of an orchestrator.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["orchestrator", "model"])]
+    pub(crate) turns: Option<PathBuf>,
     /// Conditions: handoffs as in examples/rlm, and `direct`, the published protocol without a loop.
     #[arg(
         long,

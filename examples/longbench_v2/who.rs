@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use latent_briefing::eval::bench::{Bench, NewOrchestrator};
+use latent_briefing::eval::bench::{Bench, NewOrchestrator, RecordedTurns};
 use latent_briefing::eval::datasets::{FileKind, LoadOptions, Loaded, choose, hub, load, synthetic};
 use latent_briefing::model::Worker;
 use latent_briefing::orchestrate::api::{Anthropic, AnthropicConfig, OpenAi, OpenAiConfig};
@@ -35,7 +35,11 @@ pub(crate) fn bench(args: &Args) -> Result<Bench> {
         worker,
         open: Arc::new(|| Ok(Box::new(MontyRepl::start(&MontyConfig::default())?))),
         orchestrator: orchestrator(args)?,
-        orchestrator_name: [args.orchestrator.as_str(), model].join(" ").trim().to_owned(),
+        orchestrator_name: match &args.turns {
+            Some(dir) => format!("turns of {}", dir.display()),
+            None => [args.orchestrator.as_str(), model].join(" ").trim().to_owned(),
+        },
+        turns: args.turns.as_ref().map(RecordedTurns::open).transpose()?.map(Arc::new),
         config,
     })
 }
@@ -46,10 +50,13 @@ fn orchestrator(args: &Args) -> Result<NewOrchestrator> {
         "program" => Arc::new(|_, _| Ok(Box::new(Reader::new()))),
         "openai" => {
             let config = OpenAiConfig::from_env(model()?)?;
+            // What cannot be is said before a folder is made.
+            OpenAi::new(config.clone())?;
             Arc::new(move |_, _| Ok(Box::new(OpenAi::new(config.clone())?)))
         }
         "anthropic" => {
             let config = AnthropicConfig::from_env(model()?)?;
+            Anthropic::new(config.clone())?;
             Arc::new(move |_, _| Ok(Box::new(Anthropic::new(config.clone())?)))
         }
         "local" => {
@@ -81,7 +88,7 @@ pub(crate) fn items(args: &Args, worker: &Worker) -> Result<Loaded> {
         on_fault: args.on_fault(),
         subset,
         count_tokens: Some(&count),
-        ..LoadOptions::default()
+        max_item_bytes: args.max_item.saturating_mul(1 << 20),
     };
     let loaded = load(&path, kind, &options)?;
     for fault in &loaded.faults {

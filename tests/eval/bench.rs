@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use latent_briefing::eval::bench::{self, Bench, BenchPlan, BenchRow, Existing, Finished, Part, Scoring};
+use latent_briefing::eval::bench::{
+    self, Bench, BenchPlan, BenchRow, Existing, Finished, Part, RecordedTurns, Scoring,
+};
 use latent_briefing::eval::datasets::{
     FileKind, Item, ItemFault, LoadOptions, Loaded, OnFault, load, synthetic,
 };
@@ -27,6 +29,7 @@ fn bench() -> Bench {
         open: Arc::new(move || Ok(Box::new(MontyRepl::start(&sandbox)?) as Box<dyn Repl>)),
         orchestrator: Arc::new(|_, _| Ok(Box::new(Reader::new()))),
         orchestrator_name: "program".to_owned(),
+        turns: None,
         config,
     }
 }
@@ -125,6 +128,36 @@ fn rows_are_the_same_for_any_number_of_jobs_and_after_a_cut() {
     let fewer =
         bench::run(&bench, &plan(1), &loaded(&items[..1]), &one, Existing::Resume, &|_| {}).unwrap_err();
     assert!(matches!(&fewer, Error::PlanChanged { field, .. } if field.starts_with("items")), "{fewer}");
+}
+
+#[test]
+fn turns_recorded_before_serve_other_conditions() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+    let (bench, items) = (bench(), items(3));
+    let before = run(&bench, &plan(2), &items[..2], &first, Existing::Refuse);
+    let turns = RecordedTurns::open(&first).unwrap();
+    assert_eq!(turns.len(), 2);
+    let replayed = Bench {
+        turns: Some(Arc::new(turns)),
+        orchestrator: Arc::new(|_, _| panic!("nobody is asked")),
+        ..bench
+    };
+    let names = ["full-kv", "text-replay", "latent-briefing:tau=4"];
+    let other = BenchPlan { conditions: names.map(str::to_owned).to_vec(), tau: Vec::new(), ..plan(2) };
+    let after = run(&replayed, &other, &items, &second, Existing::Refuse);
+    assert_eq!(after.rows.len(), 9);
+    for row in &before.rows {
+        let again = after.rows.iter().find(|own| own.item == row.item && own.condition == row.condition);
+        if let Some(again) = again {
+            assert_eq!((&again.answer, again.worker, again.calls), (&row.answer, row.worker, row.calls));
+        }
+    }
+    // The third item was not recorded.
+    let without: Vec<_> = after.rows.iter().filter(|row| row.failure.is_some()).collect();
+    assert!(without.len() == 3 && without.iter().all(|row| row.item == items[2].id), "{without:?}");
+    assert!(without[0].failure.as_ref().unwrap().contains("no turns of it"));
+    assert!(matches!(RecordedTurns::open(dir.path()), Err(Error::Io { .. })));
 }
 
 struct Fails;

@@ -14,6 +14,7 @@ use super::direct::direct;
 use super::plan::{Condition, fingerprint};
 use super::run::Job;
 use super::store::LOGS;
+use super::turns::Turns;
 use crate::datasets::{Item, ItemKind};
 use crate::episodes::{DOMAIN, Difficulty};
 use crate::report::with_causes;
@@ -29,7 +30,9 @@ pub(super) fn answer(job: &Job<'_>, item: &Item, repeat: usize) -> Result<()> {
     }
     let blank = blank(job, item, repeat)?;
     let mut turns = Turns::None;
-    if let Some(live) = job.live {
+    if let Some(recorded) = &job.bench.turns {
+        turns = recorded.of(&item.id, repeat)?;
+    } else if let Some(live) = job.live {
         turns = match done.iter().find(|row| row.condition == live.name) {
             Some(row) => recorded(job, row)?,
             None => match run_live(job, item, live, &blank)? {
@@ -66,16 +69,6 @@ pub(super) fn answer(job: &Job<'_>, item: &Item, repeat: usize) -> Result<()> {
         (job.push)(scored(job, item, row, answered)?)?;
     }
     Ok(())
-}
-
-/// What the other conditions replay.
-enum Turns {
-    /// No condition has a loop.
-    None,
-    /// A run, whether or not it came to its end.
-    Of(Box<RunRecord>),
-    /// A run that stopped before it had a log.
-    Failed(String),
 }
 
 fn recorded(job: &Job<'_>, row: &BenchRow) -> Result<Turns> {

@@ -19,6 +19,7 @@ mod score;
 mod store;
 mod table;
 mod text;
+mod turns;
 
 pub use aggregate::{Summary, aggregate};
 pub use calibrate::{Calibration, calibrate};
@@ -31,3 +32,4 @@ pub use run::{Bench, Finished, NewOrchestrator, OpenSandbox, run};
 pub use score::Scoring;
 pub use store::{BenchPlanFields, Existing, FAULTS, LOGS, PLAN, PlanRecord};
 pub use table::table;
+pub use turns::RecordedTurns;

@@ -10,7 +10,7 @@ use lb_orchestrate::{Orchestrator, Repl, RlmConfig};
 use super::jobs::in_parallel;
 use super::plan::{Condition, fingerprint, mixed};
 use super::store::{PlanRecord, Store, write_faults};
-use super::{BenchPlan, BenchRow, Existing, item};
+use super::{BenchPlan, BenchRow, Existing, RecordedTurns, item};
 use crate::Result;
 use crate::datasets::{Item, Loaded};
 
@@ -31,6 +31,8 @@ pub struct Bench {
     pub orchestrator: NewOrchestrator,
     /// Its name in `plan.json`.
     pub orchestrator_name: String,
+    /// Turns to replay in the place of an orchestrator's; it is not asked then.
+    pub turns: Option<Arc<RecordedTurns>>,
     /// How the loop is set up; handoff, limits, folder of the logs and length of answers are the plan's. Its token calls
     /// the benchmark off.
     pub config: RlmConfig,
@@ -66,7 +68,7 @@ pub fn run(
 ) -> Result<Finished> {
     plan.validate()?;
     let (conditions, items) = (plan.expanded()?, &loaded.items);
-    let live = BenchPlan::live(&conditions);
+    let live = BenchPlan::live(&conditions).filter(|_| bench.turns.is_none());
     let hash = |item: &Item| mixed(fingerprint(&item.id) ^ mixed(fingerprint(&item.context)));
     let record = PlanRecord {
         plan: PlanRecord::fields(plan)?,

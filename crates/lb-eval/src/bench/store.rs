@@ -107,7 +107,11 @@ impl Store {
         let mut rows = Vec::new();
         if path.exists() || plan.exists() {
             if existing == Existing::Refuse {
-                return Err(Error::config("out", dir.display(), "holds a benchmark already; resume it"));
+                return Err(Error::config(
+                    "out",
+                    dir.display(),
+                    "holds a benchmark already: resume it, or take another folder",
+                ));
             }
             let text = std::fs::read(&plan).map_err(io(&plan))?;
             let json = |source| Error::Json { path: plan.clone(), line_number: 1, source };
