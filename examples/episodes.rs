@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use latent_briefing::eval::bench::{
-    self, EpisodePlan, Existing, Logs, Options, report, run_episodes, split_conditions,
+    self, EpisodePlan, Existing, Logs, Options, at_each_size, report, run_episodes, split_conditions,
 };
 use latent_briefing::eval::datasets::ruler::NativeTask;
 use latent_briefing::eval::report::with_causes;
@@ -86,18 +86,8 @@ fn plan(args: &Args) -> Result<EpisodePlan> {
     if logs.is_empty() {
         logs.push(Logs::HeldOut { tokens: (low, high), questions: args.questions });
     }
-    let names = split_conditions(&args.handoff);
-    if args.keep.is_empty() && names.iter().any(|name| name.contains("keep=*")) {
-        return Err("keep=* wants sizes: --keep 0.1,0.05".into());
-    }
-    let at_each = |name: String| {
-        if !name.contains("keep=*") {
-            return vec![name];
-        }
-        args.keep.iter().map(|keep| name.replace("keep=*", &format!("keep={keep}"))).collect()
-    };
     Ok(EpisodePlan {
-        conditions: names.into_iter().flat_map(at_each).collect(),
+        conditions: at_each_size(split_conditions(&args.handoff), &args.keep)?,
         logs,
         episodes: args.episodes,
         seed: args.seed,

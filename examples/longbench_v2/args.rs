@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use latent_briefing::eval::bench::{BenchPlan, Existing, Scoring, split_conditions};
+use latent_briefing::eval::bench::{BenchPlan, Existing, Scoring, at_each_size, split_conditions};
 use latent_briefing::eval::datasets::{OnFault, Subset};
 use latent_briefing::orchestrate::{Budget, Limits};
 
@@ -49,6 +49,9 @@ pub(crate) struct Args {
     /// Thresholds that a plain latent-briefing stands for.
     #[arg(long, value_delimiter = ',', default_values_t = [1.0, 2.0, 4.0, 8.0])]
     pub(crate) tau: Vec<f64>,
+    /// Sizes that every `keep=*` among the conditions stands for.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) keep: Vec<f64>,
     /// Runs of the orchestrator for each item.
     #[arg(long, default_value_t = 1)]
     pub(crate) repeats: usize,
@@ -101,7 +104,7 @@ impl Args {
         let run = Budget { time: time.map_err(|e| format!("--max-time: {e}"))?, ..Budget::default() };
         let run = Budget { tokens: self.max_tokens, ..run };
         let mut plan = BenchPlan {
-            conditions: split_conditions(&self.handoff),
+            conditions: at_each_size(split_conditions(&self.handoff), &self.keep)?,
             tau: self.tau.clone(),
             repeats: self.repeats,
             jobs: self.jobs,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use latent_briefing::eval::Error;
 use latent_briefing::eval::bench::{
-    BenchRow, EpisodePlan, Existing, Finished, Logs, read_rows, run_episodes, split_conditions,
+    BenchRow, EpisodePlan, Existing, Finished, Logs, at_each_size, read_rows, run_episodes, split_conditions,
 };
 use latent_briefing::eval::datasets::ruler::NativeTask;
 use latent_briefing::orchestrate::CancelToken;
@@ -148,4 +148,8 @@ fn conditions_are_split_at_names() {
     ];
     assert_eq!(split_conditions(text), names);
     assert_eq!(split_conditions("nonsense"), ["nonsense"]);
+    let names = split_conditions("full-kv,snapkv:keep=*,state=reuse");
+    let all = at_each_size(names.clone(), &[0.1, 0.05]).unwrap();
+    assert_eq!(all, ["full-kv", "snapkv:keep=0.1,state=reuse", "snapkv:keep=0.05,state=reuse"]);
+    assert_error!(at_each_size(names, &[]).unwrap_err(), Error::Config { field: "keep", .. }, "sizes");
 }

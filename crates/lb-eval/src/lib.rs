@@ -13,6 +13,7 @@ mod error;
 pub mod handoffs;
 pub mod metrics;
 pub mod overhead;
+mod picture;
 pub mod prompts;
 pub mod report;
 pub mod stats;

@@ -24,7 +24,7 @@ mod turns;
 pub use aggregate::{Summary, aggregate};
 pub use calibrate::{Calibration, calibrate};
 pub use episodes::{EpisodePlan, Logs, run_episodes};
-pub use plan::{BenchPlan, Condition, DIRECT, split_conditions};
+pub use plan::{BenchPlan, Condition, DIRECT, at_each_size, split_conditions};
 pub use read::{ROWS, Rows, read_rows};
 pub use report::{Options, ReportFiles, report};
 pub use row::{BenchRow, Part};

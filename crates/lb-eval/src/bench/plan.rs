@@ -77,6 +77,23 @@ pub fn split_conditions(text: &str) -> Vec<String> {
     conditions
 }
 
+/// Each name with `keep=*` at every one of `sizes`, in their order.
+///
+/// # Errors
+/// [`Error::Config`] where there is such a name and no size.
+pub fn at_each_size(names: Vec<String>, sizes: &[f64]) -> Result<Vec<String>> {
+    const ANY: &str = "keep=*";
+    let mut all = Vec::new();
+    for name in names {
+        match sizes {
+            _ if !name.contains(ANY) => all.push(name),
+            [] => return Err(Error::config("keep", "none", "want sizes for keep=*, as in 0.1,0.05")),
+            sizes => all.extend(sizes.iter().map(|size| name.replace(ANY, &format!("keep={size}")))),
+        }
+    }
+    Ok(all)
+}
+
 /// A condition with the name that rows have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use lb_model::Worker;
 use lb_orchestrate::{Orchestrator, Repl, RlmConfig};
@@ -84,21 +84,13 @@ pub fn run(
     for row in &rows {
         done.entry((row.item.clone(), row.repeat)).or_default().push(row.clone());
     }
-    let all = Mutex::new((store, rows));
-    let push = |row: BenchRow| {
-        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.0.push(&row)?;
-        on_row(&row);
-        all.1.push(row);
-        Ok(())
-    };
+    let push = |row: BenchRow| store.push(row, on_row);
     let job = Job { bench, plan, conditions: &conditions, live, dir, done: &done, push: &push };
     let total = items.len() * plan.repeats;
     in_parallel(total, plan.jobs, &bench.config.cancel, &|number| {
         item::answer(&job, &items[number / plan.repeats], number % plan.repeats)
     })?;
-    let (_, rows) = all.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(Finished { rows, resumed, cancelled: bench.config.cancel.is_cancelled() })
+    Ok(Finished { rows: store.rows(), resumed, cancelled: bench.config.cancel.is_cancelled() })
 }
 
 /// What all threads share.

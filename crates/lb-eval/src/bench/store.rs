@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -82,11 +83,12 @@ impl PlanRecord {
     }
 }
 
-/// The rows' file, open at its end.
+/// The rows, in their file and here.
 #[derive(Debug)]
 pub(super) struct Store {
     path: PathBuf,
-    file: File,
+    /// Open at its end.
+    all: Mutex<(File, Vec<BenchRow>)>,
 }
 
 impl Store {
@@ -134,15 +136,25 @@ impl Store {
         write_file(&path, &text)?;
         write_file(&plan, &serde_json::to_vec_pretty(record).map_err(json)?)?;
         let file = OpenOptions::new().append(true).open(&path).map_err(io(&path))?;
-        Ok((Self { path, file }, rows))
+        Ok((Self { path, all: Mutex::new((file, rows.clone())) }, rows))
     }
 
-    pub(super) fn push(&mut self, row: &BenchRow) -> Result<()> {
+    /// Adds a row; `on_row` hears it once it is in the file.
+    pub(super) fn push(&self, row: BenchRow, on_row: &dyn Fn(&BenchRow)) -> Result<()> {
         let json = |source| Error::Json { path: self.path.clone(), line_number: 1, source };
-        let mut line = serde_json::to_vec(row).map_err(json)?;
+        let mut line = serde_json::to_vec(&row).map_err(json)?;
         line.push(b'\n');
-        let written = self.file.write_all(&line).and_then(|()| self.file.flush());
-        written.map_err(|source| Error::Io { path: self.path.clone(), source })
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = all.0.write_all(&line).and_then(|()| all.0.flush());
+        written.map_err(|source| Error::Io { path: self.path.clone(), source })?;
+        on_row(&row);
+        all.1.push(row);
+        Ok(())
+    }
+
+    /// All rows, those of an earlier part first.
+    pub(super) fn rows(self) -> Vec<BenchRow> {
+        self.all.into_inner().unwrap_or_else(PoisonError::into_inner).1
     }
 }
 

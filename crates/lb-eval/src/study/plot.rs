@@ -1,32 +1,16 @@
 //! Error and accuracy against keep ratio, as a picture.
 
 use std::path::Path;
-use std::sync::Once;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::FontStyle;
 
 use super::Method;
 use super::figures::{Figure, methods};
+use crate::picture::COLOURS;
 use crate::{Error, Result};
 
-/// The font is registered once for the process.
-static FONT: Once = Once::new();
-
 const SIZE: (u32, u32) = (1800, 820);
-/// Colours that stay apart in print and for most colour-blind eyes (Okabe and Ito), then tints of them.
-const COLOURS: [(u8, u8, u8); 8] = [
-    (0, 114, 178),
-    (213, 94, 0),
-    (0, 158, 115),
-    (204, 121, 167),
-    (86, 180, 233),
-    (230, 159, 0),
-    (120, 120, 120),
-    (20, 20, 20),
-];
-
 /// Draws error against keep ratio on the left and accuracy against it on the right; `strong` methods in strong
 /// lines. The file is written whole or not at all.
 ///
@@ -34,26 +18,10 @@ const COLOURS: [(u8, u8, u8); 8] = [
 /// [`Error::Plot`] for figures without a size, [`Error::Io`] names the file.
 pub fn draw(figures: &[Figure], strong: &[Method], path: &Path) -> Result<()> {
     let ours: Vec<&str> = strong.iter().map(Method::name).collect();
-    FONT.call_once(|| {
-        // Fails only for a font that is no font.
-        let _ = plotters::style::register_font(
-            "sans-serif",
-            FontStyle::Normal,
-            epaint_default_fonts::UBUNTU_LIGHT,
-        );
-    });
     if !figures.iter().any(|f| f.asked > 0.0) {
         return Err(Error::Plot { reason: "there is no method that was run at several sizes".to_owned() });
     }
-    let io = |source| Error::Io { path: path.to_owned(), source };
-    let file = crate::report::temporary_beside(path, ".png").map_err(io)?;
-    {
-        let root = BitMapBackend::new(file.path(), SIZE).into_drawing_area();
-        panels(&root, figures, &ours).map_err(|reason| Error::Plot { reason })?;
-        root.present().map_err(|error| Error::Plot { reason: error.to_string() })?;
-    }
-    file.persist(path).map_err(|error| io(error.error))?;
-    Ok(())
+    crate::picture::write(path, SIZE, |root| panels(root, figures, &ours))
 }
 
 fn panels(

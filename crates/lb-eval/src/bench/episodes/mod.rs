@@ -7,7 +7,6 @@ mod way;
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use lb_model::Worker;
 use lb_orchestrate::CancelToken;
@@ -47,16 +46,8 @@ pub fn run_episodes(
     let done: HashSet<(String, String)> =
         rows.iter().map(|row| (row.item.clone(), row.condition.clone())).collect();
     let resumed = rows.len();
-    let all = Mutex::new((store, rows));
-    let push = |row: BenchRow| {
-        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.0.push(&row)?;
-        on_row(&row);
-        all.1.push(row);
-        Ok(())
-    };
+    let push = |row: BenchRow| store.push(row, on_row);
     let asking = ask::Asking { worker, plan, ways: &ways, done: &done, push: &push };
     in_parallel(logs.len(), plan.jobs, cancel, &|number| asking.log(&logs[number]))?;
-    let (_, rows) = all.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(Finished { rows, resumed, cancelled: cancel.is_cancelled() })
+    Ok(Finished { rows: store.rows(), resumed, cancelled: cancel.is_cancelled() })
 }

@@ -6,40 +6,21 @@ mod scatter;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Once;
 
-use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::FontStyle;
 
 use super::aggregate::{Figures, Summary};
 use super::families::{families, lines};
+use crate::Result;
+use crate::picture::{self, Area, COLOURS, Drawn};
 use crate::stats::bootstrap::Interval;
-use crate::{Error, Result};
 use classes::{Chart, Series};
-
-/// The font is registered once for the process.
-static FONT: Once = Once::new();
 
 /// Pixels; twice what a page shows.
 const SIZE: (u32, u32) = (1920, 960);
 const LEGEND: u32 = 520;
-/// Colours that stay apart in print and for most colour-blind eyes (Okabe and Ito).
-const COLOURS: [(u8, u8, u8); 8] = [
-    (0, 114, 178),
-    (213, 94, 0),
-    (0, 158, 115),
-    (204, 121, 167),
-    (86, 180, 233),
-    (230, 159, 0),
-    (110, 110, 110),
-    (20, 20, 20),
-];
 const INK: RGBColor = RGBColor(35, 33, 29);
 const FAINT: RGBColor = RGBColor(226, 220, 207);
-
-type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
-type Drawn = std::result::Result<(), String>;
 
 /// A picture of the report.
 pub(super) struct Picture {
@@ -141,29 +122,12 @@ fn variable(family: &str) -> &str {
 
 /// Draws `picture`; the file is written whole or not at all.
 pub(super) fn draw(picture: &Picture, path: &Path) -> Result<()> {
-    FONT.call_once(|| {
-        // Fails only for a font that is no font.
-        let _ = plotters::style::register_font(
-            "sans-serif",
-            FontStyle::Normal,
-            epaint_default_fonts::UBUNTU_LIGHT,
-        );
-    });
-    let io = |source| Error::Io { path: path.to_owned(), source };
-    let file = crate::report::temporary_beside(path, ".png").map_err(io)?;
-    {
-        let size = if let What::Panels(panels) = &picture.what { panels.size() } else { SIZE };
-        let root = BitMapBackend::new(file.path(), size).into_drawing_area();
-        let drawn = match &picture.what {
-            What::Scatter(dots) => scatter::draw(&root, dots),
-            What::Classes(chart) => classes::draw(&root, chart),
-            What::Panels(panels) => panels::draw(&root, panels),
-        };
-        drawn.map_err(|reason| Error::Plot { reason })?;
-        root.present().map_err(|error| Error::Plot { reason: error.to_string() })?;
-    }
-    file.persist(path).map_err(|error| io(error.error))?;
-    Ok(())
+    let size = if let What::Panels(panels) = &picture.what { panels.size() } else { SIZE };
+    picture::write(path, size, |root| match &picture.what {
+        What::Scatter(dots) => scatter::draw(root, dots),
+        What::Classes(chart) => classes::draw(root, chart),
+        What::Panels(panels) => panels::draw(root, panels),
+    })
 }
 
 fn say(error: impl std::fmt::Display) -> String {
