@@ -186,6 +186,7 @@ fn a_large_context_is_read_and_a_limit_is_kept() {
         let limited = load(&file.path, FileKind::LongBenchV2, &options).unwrap();
         assert_eq!(ids(&limited), ["a", "b"]);
         assert_eq!(limited.faults[0].fault, Fault::TooLarge { limit: 1 << 20 });
+        assert_eq!(limited.faults[0].id.as_deref(), Some("large"));
         let fail = LoadOptions { on_fault: OnFault::Fail, ..options };
         let error = load(&file.path, FileKind::LongBenchV2, &fail).unwrap_err();
         assert_error!(error, Error::Item { .. }, "larger than 1048576 bytes");
@@ -205,6 +206,7 @@ fn a_line_of_five_gigabytes_takes_no_memory() {
     let loaded = read(&good, FileKind::LongBenchV2);
     assert_eq!((ids(&loaded), loaded.faults.len()), (vec!["a"], 1));
     assert!(matches!(loaded.faults[0].fault, Fault::TooLarge { .. }));
+    assert_eq!(loaded.faults[0].id.as_deref(), Some("hole"));
 }
 
 #[test]

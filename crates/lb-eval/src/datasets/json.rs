@@ -24,6 +24,43 @@ pub(super) struct Raw {
     pub(super) key: Option<String>,
     /// Its bytes, or why there are none.
     pub(super) bytes: Result<Vec<u8>, Fault>,
+    /// The beginning of a value that is too large or cut off, which often has its id.
+    pub(super) head: Vec<u8>,
+}
+
+/// Bytes of [`Raw::head`].
+const HEAD: usize = 4096;
+
+/// What is kept of a value: all of it up to a limit, its beginning beyond.
+struct Kept {
+    bytes: Vec<u8>,
+    limit: usize,
+    large: bool,
+}
+
+impl Kept {
+    fn new(limit: usize) -> Self {
+        Self { bytes: Vec::new(), limit, large: false }
+    }
+
+    fn push(&mut self, more: &[u8]) {
+        self.large |= self.bytes.len() + more.len() > self.limit;
+        if self.large {
+            let left = HEAD.saturating_sub(self.bytes.len()).min(more.len());
+            self.bytes.extend_from_slice(&more[..left]);
+            self.bytes.truncate(HEAD);
+            self.bytes.shrink_to(HEAD);
+        } else {
+            self.bytes.extend_from_slice(more);
+        }
+    }
+
+    fn raw(self, line: usize, key: Option<String>) -> Raw {
+        if self.large {
+            return Raw { line, key, bytes: Err(Fault::TooLarge { limit: self.limit }), head: self.bytes };
+        }
+        Raw { line, key, bytes: Ok(self.bytes), head: Vec::new() }
+    }
 }
 
 /// What ends the reading of a file.
@@ -138,16 +175,16 @@ impl<R: BufRead> Splitter<R> {
         if self.solid()? != Some(b'"') {
             return Err(self.wrong("a key in quotes"));
         }
-        let key = self.value()?.map_err(|_| self.wrong("a short key"))?;
+        let key = self.value(self.line, None)?.bytes.map_err(|_| self.wrong("a short key"))?;
         let key = serde_json::from_slice(&key).map_err(|_| self.wrong("a key in quotes"))?;
         self.expect(b':', "`:`")?;
         Ok(key)
     }
 
     /// The bytes of one value, whose nesting and strings are followed but not checked.
-    fn value(&mut self) -> Result<Result<Vec<u8>, Fault>, Stop> {
+    fn value(&mut self, line: usize, key: Option<String>) -> Result<Raw, Stop> {
         let mut scan = Scan::default();
-        let (mut kept, mut large) = (Vec::new(), false);
+        let mut kept = Kept::new(self.limit);
         loop {
             let bytes = match self.input.fill_buf() {
                 Ok(bytes) => bytes,
@@ -155,19 +192,16 @@ impl<R: BufRead> Splitter<R> {
                 Err(e) => return Err(Stop::Io(e)),
             };
             if bytes.is_empty() {
-                return Ok(Err(Fault::Truncated));
+                let mut head = kept.bytes;
+                head.truncate(HEAD);
+                return Ok(Raw { line, key, bytes: Err(Fault::Truncated), head });
             }
             let (used, ended) = scan.run(bytes);
-            large |= kept.len() + used > self.limit;
-            if large {
-                kept = Vec::new();
-            } else {
-                kept.extend_from_slice(&bytes[..used]);
-            }
+            kept.push(&bytes[..used]);
             self.line += bytes[..used].split(|b| *b == b'\n').skip(1).count();
             self.input.consume(used);
             if ended {
-                return Ok(if large { Err(Fault::TooLarge { limit: self.limit }) } else { Ok(kept) });
+                return Ok(kept.raw(line, key));
             }
         }
     }
@@ -176,7 +210,7 @@ impl<R: BufRead> Splitter<R> {
     fn next_line(&mut self) -> Result<Option<Raw>, Stop> {
         loop {
             let line = self.line;
-            let (mut kept, mut large, mut ended, mut some) = (Vec::new(), false, false, false);
+            let (mut kept, mut ended, mut some) = (Kept::new(self.limit), false, false);
             while !ended {
                 let bytes = match self.input.fill_buf() {
                     Ok(bytes) => bytes,
@@ -189,12 +223,7 @@ impl<R: BufRead> Splitter<R> {
                 some = true;
                 let end = bytes.iter().position(|b| *b == b'\n');
                 let used = end.unwrap_or(bytes.len());
-                large |= kept.len() + used > self.limit;
-                if large {
-                    kept = Vec::new();
-                } else {
-                    kept.extend_from_slice(&bytes[..used]);
-                }
+                kept.push(&bytes[..used]);
                 ended = end.is_some();
                 self.input.consume(used + usize::from(ended));
             }
@@ -202,9 +231,8 @@ impl<R: BufRead> Splitter<R> {
             if !some {
                 return Ok(None);
             }
-            if large || !kept.trim_ascii().is_empty() {
-                let bytes = if large { Err(Fault::TooLarge { limit: self.limit }) } else { Ok(kept) };
-                return Ok(Some(Raw { line, key: None, bytes }));
+            if kept.large || !kept.bytes.trim_ascii().is_empty() {
+                return Ok(Some(kept.raw(line, None)));
             }
         }
     }
@@ -224,7 +252,7 @@ impl<R: BufRead> Splitter<R> {
         let key = if self.layout == Layout::Object { Some(self.key()?) } else { None };
         self.solid()?;
         let line = self.line;
-        Ok(Some(Raw { line, key, bytes: self.value()? }))
+        Ok(Some(self.value(line, key)?))
     }
 }
 

@@ -180,8 +180,8 @@ pub(super) fn from_text(text: &str) -> impl Iterator<Item = Entry> {
 }
 
 fn parse(raw: Raw) -> Parsed {
-    let Raw { line, key, bytes } = raw;
-    let record = bytes.map_err(|fault| (None, fault)).and_then(|bytes| {
+    let Raw { line, key, bytes, head } = raw;
+    let record = bytes.map_err(|fault| (salvage_id(&head), fault)).and_then(|bytes| {
         let text = std::str::from_utf8(&bytes)
             .map_err(|e| (salvage_id(&bytes), Fault::NotUtf8 { at: e.valid_up_to() }))?;
         match serde_json::from_str(text) {
