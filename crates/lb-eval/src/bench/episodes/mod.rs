@@ -22,8 +22,8 @@ use crate::Result;
 /// [`report`](super::report) reads. `on_row` hears every new row; `cancel` ends it between two logs.
 ///
 /// # Errors
-/// Those of [`EpisodePlan::validate`]; [`Error::PlanChanged`], [`Error::Config`], [`Error::Io`] and [`Error::Json`] as
-/// [`run`](super::run); [`Error::Worker`] where a log does not fit the worker. Rows until then stay.
+/// Those of [`EpisodePlan::validate`]; for folder and files those of [`run`](super::run);
+/// [`Error::Worker`](crate::Error::Worker) where a log does not fit the worker. Rows until then stay.
 pub fn run_episodes(
     worker: &Worker,
     plan: &EpisodePlan,

@@ -32,7 +32,7 @@ pub enum Logs {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EpisodePlan {
-    /// Handoffs as text, and published selections with a size, `snapkv:keep=0.1` ([`Baseline`]), which keep what they
+    /// Handoffs as text, and published selections with a size, `snapkv:keep=0.1` ([`Baseline`](lb_am::baselines::Baseline)), which keep what they
     /// select as it is.
     pub conditions: Vec<String>,
     /// The logs.
