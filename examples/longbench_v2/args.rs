@@ -3,30 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use latent_briefing::eval::bench::{BenchPlan, Existing, Scoring, at_each_size, split_conditions};
-use latent_briefing::eval::datasets::{OnFault, Subset};
 use latent_briefing::orchestrate::{Budget, Limits};
+
+use crate::items::Items;
 
 /// A question set under several conditions: the same items and the same recorded turns for each.
 #[derive(Parser)]
 #[command(name = "longbench_v2")]
 pub(crate) struct Args {
-    /// LongBench v2 as JSON, JSON Lines or Parquet, or another set that is known; without it, a synthetic set.
-    #[arg(long, value_name = "FILE", conflicts_with = "hub")]
-    pub(crate) data: Option<PathBuf>,
-    /// LongBench v2 from the Hugging Face hub (465 MB).
-    #[arg(long)]
-    pub(crate) hub: bool,
-    /// Which items: length=short|medium,difficulty=hard,tokens=0-100k,n=126,seed=1
-    #[arg(long)]
-    pub(crate) subset: Option<Subset>,
-    /// What becomes of malformed items.
-    #[arg(long, value_enum, default_value_t = Fault::Skip)]
-    pub(crate) on_fault: Fault,
-    /// Largest item in MiB; beyond it an item is malformed. The sandbox takes no text above 32.
-    #[arg(long, default_value_t = 32, value_name = "MIB")]
-    pub(crate) max_item: usize,
+    #[command(flatten)]
+    pub(crate) items: Items,
     /// A checkpoint's folder, a GGUF file, or a name on the hub; without it, the built-in worker.
     #[arg(long)]
     pub(crate) worker: Option<String>,
@@ -81,20 +69,7 @@ pub(crate) struct Args {
     pub(crate) resume: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-pub(crate) enum Fault {
-    Skip,
-    Fail,
-}
-
 impl Args {
-    pub(crate) fn on_fault(&self) -> OnFault {
-        match self.on_fault {
-            Fault::Skip => OnFault::Skip,
-            Fault::Fail => OnFault::Fail,
-        }
-    }
-
     pub(crate) fn existing(&self) -> Existing {
         if self.resume { Existing::Resume } else { Existing::Refuse }
     }

@@ -3,6 +3,7 @@
 //! `cargo run --release --example longbench_v2` answers the bundled synthetic set with the built-in worker.
 
 mod args;
+mod items;
 mod who;
 
 use std::process::ExitCode;
@@ -32,7 +33,7 @@ fn run(args: &Args) -> Result<ExitCode> {
     let plan = args.plan()?;
     plan.validate()?;
     let setup = who::bench(args)?;
-    let loaded = who::items(args, &setup.worker)?;
+    let loaded = args.items.load(&setup.worker, args.seed)?;
     let conditions: Vec<String> = plan.expanded()?.into_iter().map(|condition| condition.name).collect();
     let progress = ProgressBar::new((loaded.items.len() * conditions.len() * plan.repeats) as u64);
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} (of {duration}) {wide_msg}");

@@ -1,9 +1,8 @@
-//! Who orchestrates, who works, and what is asked.
+//! Who orchestrates, and who works.
 
 use std::sync::Arc;
 
 use latent_briefing::eval::bench::{Bench, NewOrchestrator, RecordedTurns};
-use latent_briefing::eval::datasets::{FileKind, LoadOptions, Loaded, choose, hub, load, synthetic};
 use latent_briefing::model::Worker;
 use latent_briefing::orchestrate::api::{Anthropic, AnthropicConfig, OpenAi, OpenAiConfig};
 use latent_briefing::orchestrate::{
@@ -69,40 +68,4 @@ fn orchestrator(args: &Args) -> Result<NewOrchestrator> {
             return Err(format!("--orchestrator {other}: want program, openai, anthropic or local").into());
         }
     })
-}
-
-/// The items that are asked for. Malformed ones are named on stderr.
-pub(crate) fn items(args: &Args, worker: &Worker) -> Result<Loaded> {
-    let count = |text: &str| Ok(worker.tokenizer().encode_text(text)?.len());
-    let subset = args.subset.clone().unwrap_or_default();
-    let path = match (&args.data, args.hub) {
-        (Some(path), _) => path.clone(),
-        (None, true) => hub::fetch(&hub::long_bench_v2()?)?,
-        (None, false) => {
-            let (items, missing) = choose(synthetic::bundled()?, &subset, Some(&count))?;
-            return some(Loaded { items, missing, ..Loaded::default() });
-        }
-    };
-    let kind = if args.hub { FileKind::LongBenchV2 } else { FileKind::detect(&path)? };
-    let options = LoadOptions {
-        on_fault: args.on_fault(),
-        subset,
-        count_tokens: Some(&count),
-        max_item_bytes: args.max_item.saturating_mul(1 << 20),
-    };
-    let loaded = load(&path, kind, &options)?;
-    for fault in &loaded.faults {
-        eprintln!("longbench_v2: {}, {fault}; skipped", path.display());
-    }
-    some(loaded)
-}
-
-fn some(loaded: Loaded) -> Result<Loaded> {
-    if !loaded.missing.is_empty() {
-        return Err(format!("--subset: no item has the id {}", loaded.missing.join(", ")).into());
-    }
-    if loaded.items.is_empty() {
-        return Err("no item is left".into());
-    }
-    Ok(loaded)
 }

@@ -9,7 +9,7 @@ use latent_briefing::eval::bench::{
     self, Bench, BenchPlan, BenchRow, Existing, Finished, Part, RecordedTurns, Scoring,
 };
 use latent_briefing::eval::datasets::{
-    FileKind, Item, ItemFault, LoadOptions, Loaded, OnFault, load, synthetic,
+    FileKind, Item, ItemFault, LoadOptions, Loaded, OnFault, load, ruler, synthetic,
 };
 use latent_briefing::eval::{Error, handoffs};
 use latent_briefing::orchestrate::{
@@ -222,6 +222,23 @@ fn plans_out_of_range_are_refused_and_the_split_is_by_document() {
     assert!((2850..3150).contains(&chosen), "{chosen}");
     let other = BenchPlan { seed: 1, ..split.clone() };
     assert!((0..100).any(|number| split.part(number) != other.part(number)));
+}
+
+#[test]
+fn generated_tasks_are_rows_with_task_and_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = bench();
+    let count = |text: &str| Ok(bench.worker.tokenizer().encode_text(text)?.len());
+    let tasks = [ruler::Task::MultiValue, ruler::Task::FrequentWords];
+    let items = ruler::suite(&tasks, &[512, 1024], 1, 3, &count).unwrap();
+    let plan = BenchPlan { conditions: vec!["direct".into()], scoring: Scoring::Official, ..plan(2) };
+    let rows = run(&bench, &plan, &items, dir.path(), Existing::Refuse).rows;
+    let mut classes: Vec<_> =
+        rows.iter().map(|row| (row.kind.as_str(), row.length.as_deref().unwrap())).collect();
+    classes.sort_unstable();
+    let (multi, frequent) = ("ruler/multi-value", "ruler/frequent-words");
+    assert_eq!(classes, [(frequent, "1024"), (frequent, "512"), (multi, "1024"), (multi, "512")]);
+    assert!(rows.iter().all(|row| row.expected.contains(" | ") && row.failure.is_none()), "{rows:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use latent_briefing::eval::datasets::ruler::{
-    Haystack, NativeConfig, NativeTask, RulerConfig, Task, generate, native,
+    Haystack, NativeConfig, NativeTask, RulerConfig, Task, generate, native, suite,
 };
 use latent_briefing::eval::datasets::{Item, ItemKind};
 use latent_briefing::eval::episodes::{Episode, Kind, Source};
@@ -283,4 +283,26 @@ fn the_built_in_worker_answers_native_tasks() {
         }
         assert!(right[0] >= wanted && right[1] <= 2, "{task:?}: {right:?} of 12");
     }
+}
+
+#[test]
+fn a_suite_is_every_task_at_every_length() {
+    let items = suite(&[Task::Needle, Task::Tracking], &[256, 512], 3, 40, &words).unwrap();
+    let ids: std::collections::BTreeSet<&str> = items.iter().map(|item| item.id.as_str()).collect();
+    assert_eq!((items.len(), ids.len()), (12, 12));
+    assert!(ids.contains("ruler-tracking-512-42"), "{ids:?}");
+    let again = generate(&RulerConfig::new(Task::Tracking, 512, 42), &words).unwrap();
+    assert_eq!(items.iter().find(|item| item.id == again.id), Some(&again));
+    for (tasks, lengths, samples, name) in [
+        (&[][..], &[256][..], 1, "tasks"),
+        (&[Task::Needle], &[], 1, "lengths"),
+        (&[Task::Needle], &[256], 0, "samples"),
+    ] {
+        let error = suite(tasks, lengths, samples, 0, &words).unwrap_err();
+        assert!(matches!(error, Error::Config { field, .. } if field == name), "{error}");
+    }
+    for task in Task::ALL {
+        assert_eq!(task.name().parse::<Task>().unwrap(), task);
+    }
+    assert!("hay".parse::<Task>().is_err());
 }

@@ -15,7 +15,8 @@ use super::plan::{Condition, fingerprint};
 use super::run::Job;
 use super::store::LOGS;
 use super::turns::Turns;
-use crate::datasets::{Item, ItemKind};
+use crate::datasets::ruler::TOKENS;
+use crate::datasets::{Dataset, Item, ItemKind};
 use crate::episodes::{DOMAIN, Difficulty};
 use crate::report::with_causes;
 use crate::{Error, Result};
@@ -175,6 +176,7 @@ fn blank(job: &Job<'_>, item: &Item, repeat: usize) -> Result<BenchRow> {
     let cluster = fingerprint(&item.context);
     let kind = match (&item.meta.sub_domain, &item.kind) {
         (Some(name), _) => name.clone(),
+        (None, _) if matches!(item.dataset, Dataset::Ruler(_) | Dataset::LongBench(_)) => item.dataset.name(),
         (None, ItemKind::Choices { .. }) => "choices".to_owned(),
         (None, ItemKind::Free { .. }) => "free".to_owned(),
     };
@@ -194,7 +196,11 @@ fn blank(job: &Job<'_>, item: &Item, repeat: usize) -> Result<BenchRow> {
         kind,
         domain: item.meta.domain.clone(),
         difficulty,
-        length: item.length_class.map(|class| class.name().to_owned()),
+        length: match item.length_class {
+            Some(class) => Some(class.name().to_owned()),
+            // Of generated tasks the length that was asked for.
+            None => item.meta.extra.get(TOKENS).cloned(),
+        },
         context_tokens: job.bench.worker.tokenizer().encode_text(&item.context)?.len(),
         expected: job.plan.scoring.expected(item),
         ..BenchRow::default()

@@ -11,6 +11,8 @@ mod native;
 mod needles;
 mod tracking;
 
+use std::str::FromStr;
+
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -78,6 +80,20 @@ impl Task {
     }
 }
 
+impl FromStr for Task {
+    type Err = Error;
+
+    /// By [`name`](Self::name).
+    fn from_str(text: &str) -> Result<Self> {
+        let reason =
+            "want needle, multi-key, multi-value, multi-query, tracking, common-words or frequent-words";
+        Self::ALL
+            .into_iter()
+            .find(|task| task.name() == text)
+            .ok_or_else(|| Error::config("task", text, reason))
+    }
+}
+
 /// What the statements stand among.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -126,6 +142,33 @@ impl RulerConfig {
     }
 }
 
+/// `samples` items of every task at every length, with seeds from `seed` on.
+///
+/// # Errors
+/// [`Error::Config`] without a task, a length or a sample; those of [`generate`].
+pub fn suite(
+    tasks: &[Task],
+    lengths: &[usize],
+    samples: usize,
+    seed: u64,
+    count: TokenCount<'_>,
+) -> Result<Vec<Item>> {
+    for (field, value) in [("tasks", tasks.len()), ("lengths", lengths.len()), ("samples", samples)] {
+        if value == 0 {
+            return Err(Error::config(field, 0, "want at least one"));
+        }
+    }
+    let mut items = Vec::new();
+    for task in tasks {
+        for tokens in lengths {
+            for number in 0..samples as u64 {
+                items.push(generate(&RulerConfig::new(*task, *tokens, seed.wrapping_add(number)), count)?);
+            }
+        }
+    }
+    Ok(items)
+}
+
 fn check_depth(depth: Option<f64>) -> Result<()> {
     match depth {
         Some(depth) if !(0.0..=1.0).contains(&depth) => Err(Error::config("depth", depth, "want 0 to 1")),
@@ -141,6 +184,9 @@ struct Draft {
     /// Where the statement that is asked for stands, 0 to 1.
     depth: Option<f64>,
 }
+
+/// The name of the length that was asked for in [`Meta::extra`].
+pub(crate) const TOKENS: &str = "tokens";
 
 /// The item of a configuration: the longest of its seed that fits.
 ///
@@ -161,7 +207,7 @@ pub fn generate(config: &RulerConfig, count: TokenCount<'_>) -> Result<Item> {
     let (draft, units, tokens) = fit::longest(budget, &mut build, count)?;
     let mut meta = Meta::default();
     let mut extra = |name: &str, value: String| meta.extra.insert(name.to_owned(), value);
-    extra("tokens", config.tokens.to_string());
+    extra(TOKENS, config.tokens.to_string());
     extra("counted_tokens", tokens.to_string());
     extra("units", units.to_string());
     if let Some(depth) = draft.depth {
