@@ -4,7 +4,7 @@
 //! turn the rows into tables, each accuracy with its interval. [`tensor_job`] compacts caches that lie in files.
 //! [`overhead`] measures what a compaction costs. [`handoffs`] replays a recorded run under every handoff.
 //! [`datasets`] reads other people's question sets and generates some, [`prompts`] and [`metrics`] ask and score as their
-//! authors do, [`bench`] answers them under every condition and reports, [`stats`] says what a difference is worth.
+//! authors do, [`mod@bench`] answers them under every condition and reports, [`stats`] says what a difference is worth.
 
 pub mod bench;
 pub mod datasets;
