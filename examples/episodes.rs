@@ -31,7 +31,7 @@ struct Args {
     /// Shortest and longest trajectory in tokens.
     #[arg(long, num_args = 2, default_values_t = [512, 2048])]
     tokens: Vec<usize>,
-    /// Tasks in the place of held-out logs: needle, multi-key, multi-value, tracking, counting.
+    /// Tasks in the place of held-out logs: needle, multi-key, multi-value, tracking-2 (to -4), counting.
     #[arg(long, value_delimiter = ',')]
     native: Vec<NativeTask>,
     /// Tokens of the tasks' logs.
