@@ -203,7 +203,7 @@ pub(super) fn place(class: &str) -> Place<'_> {
 /// Cells of kind and length, above which there are too many to look at.
 const MOST_CELLS: usize = 24;
 /// Between the kind and the length of a class of both.
-pub(super) const AND: &str = ", ";
+const AND: &str = ", ";
 
 /// Rows by kind and length, where there are several of each and not too many.
 fn cells<'a>(rows: &[&'a BenchRow]) -> Vec<(String, Vec<&'a BenchRow>)> {

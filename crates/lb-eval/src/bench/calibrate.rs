@@ -12,6 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::aggregate::{clusters, conditions, place, reference};
+use super::families::weight;
 use super::figures::{ByKey, Setting, accuracy, of};
 use super::{BenchRow, Part};
 use crate::stats::bootstrap::{Bootstrap, Interval};
@@ -173,8 +174,7 @@ fn chosen_family(rows: &[BenchRow], asked: Option<&str>) -> Result<Option<String
         Some(name) if count.contains_key(name) => Ok(Some(name.to_owned())),
         Some(name) => Err(Error::config("family", name, "there are no rows of this family")),
         None => {
-            let ours = |name: &str| name.starts_with("latent-briefing");
-            let most = count.into_iter().rev().max_by_key(|(name, n)| (*n, ours(name)));
+            let most = count.into_iter().rev().max_by_key(|(name, n)| weight(name, *n));
             Ok(most.filter(|(_, n)| *n > 1).map(|(name, _)| name))
         }
     }

@@ -21,6 +21,11 @@ pub(super) fn families(summary: &Summary) -> Vec<(String, Vec<(f64, String)>)> {
     families.into_iter().map(sorted).collect()
 }
 
+/// Which family a report is about: the one with the most members, ours where several have as many.
+pub(super) fn weight(name: &str, members: usize) -> (usize, bool) {
+    (members, name.starts_with("latent-briefing"))
+}
+
 /// For each condition what stands for it in a picture, and its number: a family, or itself where it has none.
 pub(super) fn lines(summary: &Summary) -> Vec<(usize, String)> {
     let families = families(summary);

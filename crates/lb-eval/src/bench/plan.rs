@@ -109,21 +109,10 @@ impl BenchPlan {
     /// # Errors
     /// [`Error::Config`] naming the field; [`Error::Worker`] for a handoff that cannot be read.
     pub fn validate(&self) -> Result<()> {
-        for (field, value) in
-            [("repeats", self.repeats), ("jobs", self.jobs), ("answer_tokens", self.answer_tokens)]
-        {
-            if value == 0 {
-                return Err(Error::config(field, 0, "want at least 1"));
-            }
-        }
-        if self.jobs > 1024 {
-            return Err(Error::config("jobs", self.jobs, "want at most 1024"));
-        }
+        at_least_one(&[("repeats", self.repeats), ("answer_tokens", self.answer_tokens)])?;
+        check(self.jobs, self.validation_share)?;
         if self.direct_tokens == Some(0) {
             return Err(Error::config("direct_tokens", 0, "want at least 1"));
-        }
-        if !(0.0..1.0).contains(&self.validation_share) {
-            return Err(Error::config("validation_share", self.validation_share, "want 0 to below 1"));
         }
         self.limits.validate()?;
         self.expanded().map(|_| ())
@@ -142,18 +131,10 @@ impl BenchPlan {
                 names.push(text.to_owned());
             }
         }
-        if names.is_empty() {
-            return Err(Error::config("conditions", "none", "want at least one"));
-        }
-        let mut seen = BTreeSet::new();
-        let read = |name: String| {
-            if !seen.insert(name.clone()) {
-                return Err(Error::config("conditions", name, "is there twice"));
-            }
+        each_once(names, |name| {
             let handoff = if name == DIRECT { None } else { Some(name.parse()?) };
             Ok(Condition { name, handoff })
-        };
-        names.into_iter().map(read).collect()
+        })
     }
 
     /// The condition under which the orchestrator runs; the others replay it. The full cache where it is among them, else
@@ -167,6 +148,45 @@ impl BenchPlan {
     pub fn part(&self, cluster: u64) -> Part {
         part(self.seed, self.validation_share, cluster)
     }
+}
+
+/// Refuses a count of 0, by its name.
+pub(super) fn at_least_one(counts: &[(&'static str, usize)]) -> Result<()> {
+    match counts.iter().find(|(_, count)| *count == 0) {
+        Some((field, _)) => Err(Error::config(field, 0, "want at least 1")),
+        None => Ok(()),
+    }
+}
+
+/// The ranges that every plan has.
+pub(super) fn check(jobs: usize, validation_share: f64) -> Result<()> {
+    at_least_one(&[("jobs", jobs)])?;
+    if jobs > 1024 {
+        return Err(Error::config("jobs", jobs, "want at most 1024"));
+    }
+    if !(0.0..1.0).contains(&validation_share) {
+        return Err(Error::config("validation_share", validation_share, "want 0 to below 1"));
+    }
+    Ok(())
+}
+
+/// Each of `names` with what `read` makes of it.
+///
+/// # Errors
+/// [`Error::Config`] for none and for one that is there twice; what `read` returns.
+pub(super) fn each_once<T>(
+    names: impl IntoIterator<Item = String>,
+    read: impl Fn(String) -> Result<T>,
+) -> Result<Vec<T>> {
+    let mut seen = BTreeSet::new();
+    let one = |name: String| {
+        if seen.insert(name.clone()) {
+            return read(name);
+        }
+        Err(Error::config("conditions", name, "is there twice"))
+    };
+    let all: Vec<T> = names.into_iter().map(one).collect::<Result<_>>()?;
+    if all.is_empty() { Err(Error::config("conditions", "none", "want at least one")) } else { Ok(all) }
 }
 
 /// The part of a document, by lot.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::fault::{Fault, ItemFault};
+use super::fault::Fault;
 use super::item::{Dataset, Item, ItemKind, Meta};
-use super::reader::{Entry, Record};
+use super::reader::Record;
 
 macro_rules! sets {
     ($($variant:ident $name:literal $doc:literal,)*) => {
@@ -63,15 +63,7 @@ impl V1Set {
     }
 }
 
-pub(super) fn items(record: &Record<'_>, found: &mut Vec<Entry>) {
-    let id = record.fields.get("_id").and_then(|id| id.as_str()).map(str::to_owned);
-    found.push(match item(record) {
-        Ok(item) => Entry::Item(item),
-        Err(fault) => Entry::Fault(ItemFault { id, line: record.line, fault }),
-    });
-}
-
-fn item(record: &Record<'_>) -> Result<Item, Fault> {
+pub(super) fn item(record: &Record<'_>) -> Result<Item, Fault> {
     let fields = &record.fields;
     let id = fields.filled("_id")?.to_owned();
     let set = fields.one_of("dataset", V1Set::by_name, "the name of a set of LongBench")?;

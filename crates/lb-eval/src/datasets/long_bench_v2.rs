@@ -7,9 +7,9 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::fault::{Fault, ItemFault};
+use super::fault::Fault;
 use super::item::{Dataset, Item, ItemKind, LengthClass, Meta};
-use super::reader::{Entry, Record};
+use super::reader::Record;
 use crate::episodes::Difficulty;
 
 /// The repository on the hub.
@@ -19,15 +19,7 @@ pub const FILE: &str = "data.json";
 
 const CHOICES: [&str; 4] = ["choice_A", "choice_B", "choice_C", "choice_D"];
 
-pub(super) fn items(record: &Record<'_>, found: &mut Vec<Entry>) {
-    let id = record.fields.get("_id").and_then(|id| id.as_str()).map(str::to_owned);
-    found.push(match item(record) {
-        Ok(item) => Entry::Item(item),
-        Err(fault) => Entry::Fault(ItemFault { id, line: record.line, fault }),
-    });
-}
-
-fn item(record: &Record<'_>) -> Result<Item, Fault> {
+pub(super) fn item(record: &Record<'_>) -> Result<Item, Fault> {
     let fields = &record.fields;
     let id = fields.filled("_id")?.to_owned();
     for field in ["choice_E", "choice_F"] {

@@ -31,6 +31,17 @@ pub(super) struct Record<'a> {
     pub(super) fields: Fields<'a>,
 }
 
+impl Record<'_> {
+    /// The entry of a record that is one question, which `item` reads.
+    fn entry(&self, item: fn(&Record<'_>) -> std::result::Result<Item, Fault>) -> Entry {
+        let id = || self.fields.get("_id").and_then(|id| id.as_str()).map(str::to_owned);
+        match item(self) {
+            Ok(item) => Entry::Item(item),
+            Err(fault) => Entry::Fault(ItemFault { id: id(), line: self.line, fault }),
+        }
+    }
+}
+
 /// The items of a file one by one. Holds one record in memory, and the ids it has seen.
 pub struct Reader {
     path: PathBuf,
@@ -104,8 +115,8 @@ impl Reader {
             Ok(map) => {
                 let record = Record { line, key: key.as_deref(), fields: Fields::root(map) };
                 match self.kind {
-                    FileKind::LongBenchV2 => long_bench_v2::items(&record, &mut found),
-                    FileKind::LongBench => long_bench::items(&record, &mut found),
+                    FileKind::LongBenchV2 => found.push(record.entry(long_bench_v2::item)),
+                    FileKind::LongBench => found.push(record.entry(long_bench::item)),
                     FileKind::Quality => quality::items(&record, &mut found),
                     FileKind::LongHealth => long_health::items(&record, &mut found),
                 }
@@ -165,17 +176,12 @@ impl std::fmt::Debug for Reader {
 pub(super) fn from_text(text: &str) -> impl Iterator<Item = Entry> {
     let splitter = Splitter::new(text.as_bytes(), Layout::Lines, usize::MAX);
     // Lines of a text in memory have neither a structure to break nor reads to fail.
-    splitter.filter_map(std::result::Result::ok).flat_map(|raw| {
+    splitter.filter_map(std::result::Result::ok).map(|raw| {
         let (line, _, record) = parse(raw);
-        let mut found = Vec::new();
         match record {
-            Ok(map) => {
-                let record = Record { line, key: None, fields: Fields::root(&map) };
-                long_bench_v2::items(&record, &mut found);
-            }
-            Err((id, fault)) => found.push(Entry::Fault(ItemFault { id, line, fault })),
+            Ok(map) => Record { line, key: None, fields: Fields::root(&map) }.entry(long_bench_v2::item),
+            Err((id, fault)) => Entry::Fault(ItemFault { id, line, fault }),
         }
-        found
     })
 }
 

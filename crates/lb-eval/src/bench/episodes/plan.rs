@@ -1,10 +1,9 @@
 //! What is to be asked of which logs.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 
 use super::way::Way;
+use crate::bench::plan::{at_least_one, check, each_once};
 use crate::datasets::ruler::NativeTask;
 use crate::{Error, Result};
 
@@ -69,19 +68,8 @@ impl EpisodePlan {
     /// # Errors
     /// [`Error::Config`] naming the field; [`Error::Worker`] for a condition that is neither handoff nor selection.
     pub fn validate(&self) -> Result<()> {
-        let counts =
-            [("jobs", self.jobs), ("answer_tokens", self.answer_tokens), ("episodes", self.episodes)];
-        for (field, value) in counts {
-            if value == 0 {
-                return Err(Error::config(field, 0, "want at least 1"));
-            }
-        }
-        if self.jobs > 1024 {
-            return Err(Error::config("jobs", self.jobs, "want at most 1024"));
-        }
-        if !(0.0..1.0).contains(&self.validation_share) {
-            return Err(Error::config("validation_share", self.validation_share, "want 0 to below 1"));
-        }
+        at_least_one(&[("answer_tokens", self.answer_tokens), ("episodes", self.episodes)])?;
+        check(self.jobs, self.validation_share)?;
         if self.logs.is_empty() {
             return Err(Error::config("logs", "none", "want at least one"));
         }
@@ -97,18 +85,10 @@ impl EpisodePlan {
     }
 
     pub(super) fn ways(&self) -> Result<Vec<(String, Way)>> {
-        let mut seen = BTreeSet::new();
-        let way = |text: &String| {
-            let name = text.trim();
-            if !seen.insert(name.to_owned()) {
-                return Err(Error::config("conditions", name, "is there twice"));
-            }
-            Ok((name.to_owned(), Way::read(name)?))
-        };
-        let ways: Vec<_> = self.conditions.iter().map(way).collect::<Result<_>>()?;
-        if ways.is_empty() {
-            return Err(Error::config("conditions", "none", "want at least one"));
-        }
-        Ok(ways)
+        let names = self.conditions.iter().map(|text| text.trim().to_owned());
+        each_once(names, |name| {
+            let way = Way::read(&name)?;
+            Ok((name, way))
+        })
     }
 }

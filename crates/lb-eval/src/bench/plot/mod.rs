@@ -10,7 +10,7 @@ use std::path::Path;
 use plotters::prelude::*;
 
 use super::aggregate::{Figures, Summary};
-use super::families::{families, lines};
+use super::families::{families, lines, weight};
 use crate::Result;
 use crate::picture::{self, Area, COLOURS, Drawn};
 use crate::stats::bootstrap::Interval;
@@ -91,8 +91,7 @@ fn by_class(
 /// One line per length class over the values of the largest family.
 fn keep_ratio(summary: &Summary) -> Option<(String, Chart)> {
     let families = families(summary);
-    let ours = |name: &str| name.starts_with("latent-briefing");
-    let (name, mut members) = families.into_iter().rev().max_by_key(|(name, m)| (m.len(), ours(name)))?;
+    let (name, mut members) = families.into_iter().rev().max_by_key(|(name, m)| weight(name, m.len()))?;
     members.sort_by(|a, b| a.0.total_cmp(&b.0));
     let line = |conditions: &[Figures]| -> Vec<Option<Interval>> {
         let of = |c: &str| conditions.iter().find(|f| f.condition == c).and_then(|f| f.keep_ratio);
