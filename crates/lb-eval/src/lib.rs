@@ -11,6 +11,7 @@ pub mod datasets;
 pub mod episodes;
 mod error;
 pub mod handoffs;
+pub mod logs;
 pub mod metrics;
 pub mod overhead;
 mod picture;
