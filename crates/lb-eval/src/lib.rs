@@ -3,6 +3,7 @@
 //! [`episodes`] makes logs and questions, [`trial`] answers them through every handoff, [`summary`] and [`report`]
 //! turn the rows into tables, each accuracy with its interval. [`tensor_job`] compacts caches that lie in files.
 //! [`overhead`] measures what a compaction costs. [`handoffs`] replays a recorded run under every handoff.
+//! [`logs`] reads recorded trajectories, [`retained`] measures how much of one a handoff keeps.
 //! [`datasets`] reads other people's question sets and generates some, [`prompts`] and [`metrics`] ask and score as their
 //! authors do, [`mod@bench`] answers them under every condition and reports, [`stats`] says what a difference is worth.
 
@@ -17,10 +18,12 @@ pub mod overhead;
 mod picture;
 pub mod prompts;
 pub mod report;
+pub mod retained;
 pub mod stats;
 pub mod study;
 pub mod summary;
 pub mod tensor_job;
 pub mod trial;
+mod way;
 
 pub use error::{Error, Result};

@@ -174,7 +174,7 @@ pub(super) fn check(jobs: usize, validation_share: f64) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Config`] for none and for one that is there twice; what `read` returns.
-pub(super) fn each_once<T>(
+pub(crate) fn each_once<T>(
     names: impl IntoIterator<Item = String>,
     read: impl Fn(String) -> Result<T>,
 ) -> Result<Vec<T>> {
@@ -197,13 +197,13 @@ pub(super) fn part(seed: u64, validation_share: f64, cluster: u64) -> Part {
 }
 
 /// The number of a text, the same on every machine (FNV-1a, 64 bits).
-pub(super) fn fingerprint(text: &str) -> u64 {
+pub(crate) fn fingerprint(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// The finaliser of splitmix64: neighbouring numbers come far apart.
-pub(super) fn mixed(number: u64) -> u64 {
+pub(crate) fn mixed(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

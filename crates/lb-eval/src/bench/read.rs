@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
+
 use super::BenchRow;
 use crate::{Error, Result};
 
@@ -29,10 +31,30 @@ pub struct Rows {
 /// repeat.
 pub fn read_rows(dir: impl AsRef<Path>) -> Result<Rows> {
     let path = dir.as_ref().join(ROWS);
-    let io = |source| Error::Io { path: path.clone(), source };
-    let mut file = BufReader::new(std::fs::File::open(&path).map_err(io)?);
-    let mut read = Rows::default();
+    let mut rows = Vec::new();
     let mut seen: BTreeMap<(String, String, usize), usize> = BTreeMap::new();
+    let torn = read_lines(&path, &mut |number, row: BenchRow| {
+        check(&row, &path, number)?;
+        let key = (row.item.clone(), row.condition.clone(), row.repeat);
+        if let Some(first) = seen.insert(key, number) {
+            let BenchRow { item, condition, repeat, .. } = row;
+            let path = path.clone();
+            return Err(Error::DuplicateRow { path, first, second: number, item, condition, repeat });
+        }
+        rows.push(row);
+        Ok(())
+    })?;
+    Ok(Rows { rows, torn })
+}
+
+/// Gives every line of a file of JSON Lines to `each`, with its number from 1. A last line that was cut off, as a run that
+/// was stopped leaves it, is left out; how many bytes it has is returned.
+pub(crate) fn read_lines<R: DeserializeOwned>(
+    path: &Path,
+    each: &mut dyn FnMut(usize, R) -> Result<()>,
+) -> Result<usize> {
+    let io = |source| Error::Io { path: path.to_owned(), source };
+    let mut file = BufReader::new(std::fs::File::open(path).map_err(io)?);
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -42,28 +64,18 @@ pub fn read_rows(dir: impl AsRef<Path>) -> Result<Rows> {
         }
         let whole = line.ends_with(b"\n");
         if !whole && n as u64 == LONGEST {
-            return Err(fault(&path, number, "line", format!("{n} bytes or more"), "want at most 16 MiB"));
+            return Err(fault(path, number, "line", format!("{n} bytes or more"), "want at most 16 MiB"));
         }
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let row: BenchRow = match serde_json::from_slice(&line) {
-            Ok(row) => row,
-            Err(_) if !whole => {
-                read.torn = n;
-                break;
-            }
-            Err(source) => return Err(Error::Json { path, line_number: number, source }),
-        };
-        check(&row, &path, number)?;
-        let key = (row.item.clone(), row.condition.clone(), row.repeat);
-        if let Some(first) = seen.insert(key, number) {
-            let BenchRow { item, condition, repeat, .. } = row;
-            return Err(Error::DuplicateRow { path, first, second: number, item, condition, repeat });
+        match serde_json::from_slice(&line) {
+            Ok(row) => each(number, row)?,
+            Err(_) if !whole => return Ok(n),
+            Err(source) => return Err(Error::Json { path: path.to_owned(), line_number: number, source }),
         }
-        read.rows.push(row);
     }
-    Ok(read)
+    Ok(0)
 }
 
 fn fault(path: &Path, line_number: usize, field: &'static str, value: String, reason: &'static str) -> Error {

@@ -1,6 +1,6 @@
 //! Items under conditions, several items at a time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use lb_orchestrate::{Orchestrator, Repl, RlmConfig};
 use super::jobs::in_parallel;
 use super::plan::{Condition, fingerprint, mixed};
 use super::store::{PlanRecord, Store, write_faults};
-use super::{BenchPlan, BenchRow, Existing, RecordedTurns, item};
-use crate::Result;
+use super::{BenchPlan, BenchRow, Existing, LOGS, RecordedTurns, item, read_rows};
 use crate::datasets::{Item, Loaded};
+use crate::{Error, Result};
 
 /// Opens a sandbox; every run has its own.
 pub type OpenSandbox = Arc<dyn Fn() -> lb_orchestrate::Result<Box<dyn Repl>> + Send + Sync>;
@@ -77,7 +77,15 @@ pub fn run(
         items: items.len(),
         items_hash: items.iter().map(hash).fold(0, u64::wrapping_add),
     };
-    let (store, rows) = Store::open(dir, &record, live.map(|live| live.name.as_str()), existing)?;
+    let (store, rows) = Store::open(dir, &record, existing, |dir| {
+        let rows = read_rows(dir)?.rows;
+        Ok(match live {
+            Some(live) => begun(rows, &live.name),
+            None => rows,
+        })
+    })?;
+    let logs = dir.join(LOGS);
+    std::fs::create_dir_all(&logs).map_err(|source| Error::Io { path: logs.clone(), source })?;
     write_faults(dir, &loaded.faults)?;
     let mut done: HashMap<(String, usize), Vec<BenchRow>> = HashMap::new();
     let resumed = rows.len();
@@ -91,6 +99,14 @@ pub fn run(
         item::answer(&job, &items[number / plan.repeats], number % plan.repeats)
     })?;
     Ok(Finished { rows: store.rows(), resumed, cancelled: bench.config.cancel.is_cancelled() })
+}
+
+/// Rows of an item and repeat that lack the condition `live` are dropped: their turns are not known.
+fn begun(mut rows: Vec<BenchRow>, live: &str) -> Vec<BenchRow> {
+    let known = |row: &BenchRow| (row.item.clone(), row.repeat);
+    let begun: HashSet<_> = rows.iter().filter(|row| row.condition == live).map(known).collect();
+    rows.retain(|row| begun.contains(&known(row)));
+    rows
 }
 
 /// What all threads share.

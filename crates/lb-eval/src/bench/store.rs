@@ -1,6 +1,5 @@
 //! The folder of a benchmark: plan, rows, faults.
 
-use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,8 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::BenchRow;
-use super::read::{ROWS, read_rows};
+use super::read::ROWS;
 use crate::datasets::ItemFault;
 use crate::report::write_file;
 use crate::{Error, Result};
@@ -52,7 +50,7 @@ pub struct PlanRecord {
 pub type BenchPlanFields = Map<String, Value>;
 
 impl PlanRecord {
-    pub(super) fn fields(plan: &impl Serialize) -> Result<BenchPlanFields> {
+    pub(crate) fn fields(plan: &impl Serialize) -> Result<BenchPlanFields> {
         let json = |source| Error::Json { path: PLAN.into(), line_number: 1, source };
         match serde_json::to_value(plan).map_err(json)? {
             Value::Object(fields) => Ok(fields),
@@ -85,26 +83,26 @@ impl PlanRecord {
 
 /// The rows, in their file and here.
 #[derive(Debug)]
-pub(super) struct Store {
+pub(crate) struct Store<R> {
     path: PathBuf,
     /// Open at its end.
-    all: Mutex<(File, Vec<BenchRow>)>,
+    all: Mutex<(File, Vec<R>)>,
 }
 
-impl Store {
-    /// Opens `dir`, which is made where it is missing, and returns the rows that count. Where `live` is a condition, rows
-    /// of an item and repeat that lack it are dropped: their turns are not known.
-    pub(super) fn open(
+impl<R: Serialize + Clone> Store<R> {
+    /// Opens `dir`, which is made where it is missing, and returns the rows that count: what `read` makes of those that
+    /// are there.
+    pub(crate) fn open(
         dir: &Path,
         record: &PlanRecord,
-        live: Option<&str>,
         existing: Existing,
-    ) -> Result<(Self, Vec<BenchRow>)> {
+        read: impl FnOnce(&Path) -> Result<Vec<R>>,
+    ) -> Result<(Self, Vec<R>)> {
         let io = |path: &Path| {
             let path = path.to_owned();
             move |source| Error::Io { path, source }
         };
-        std::fs::create_dir_all(dir.join(LOGS)).map_err(io(dir))?;
+        std::fs::create_dir_all(dir).map_err(io(dir))?;
         let (plan, path) = (dir.join(PLAN), dir.join(ROWS));
         let mut rows = Vec::new();
         if path.exists() || plan.exists() {
@@ -120,12 +118,8 @@ impl Store {
             record.same_as(&serde_json::from_slice(&text).map_err(json)?, &plan)?;
             // A run that was stopped before its first row has a plan alone.
             if path.exists() {
-                rows = read_rows(dir)?.rows;
+                rows = read(dir)?;
             }
-            let known = |row: &BenchRow| (row.item.clone(), row.repeat);
-            let begun: HashSet<_> =
-                rows.iter().filter(|row| Some(row.condition.as_str()) == live).map(known).collect();
-            rows.retain(|row| live.is_none() || begun.contains(&known(row)));
         }
         let json = |source| Error::Json { path: path.clone(), line_number: 1, source };
         let mut text = Vec::new();
@@ -140,7 +134,7 @@ impl Store {
     }
 
     /// Adds a row; `on_row` hears it once it is in the file.
-    pub(super) fn push(&self, row: BenchRow, on_row: &dyn Fn(&BenchRow)) -> Result<()> {
+    pub(crate) fn push(&self, row: R, on_row: &dyn Fn(&R)) -> Result<()> {
         let json = |source| Error::Json { path: self.path.clone(), line_number: 1, source };
         let mut line = serde_json::to_vec(&row).map_err(json)?;
         line.push(b'\n');
@@ -153,7 +147,7 @@ impl Store {
     }
 
     /// All rows, those of an earlier part first.
-    pub(super) fn rows(self) -> Vec<BenchRow> {
+    pub(crate) fn rows(self) -> Vec<R> {
         self.all.into_inner().unwrap_or_else(PoisonError::into_inner).1
     }
 }

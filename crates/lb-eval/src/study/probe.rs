@@ -1,15 +1,14 @@
 //! One episode, read once and looked at in many ways.
 
-use std::cell::OnceCell;
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use candle_core::{D, Tensor};
-use lb_am::baselines::{self, Baseline, Needs, Observation};
-use lb_am::{Budget, Compacted, Compaction, Compactor, Fidelity, Kept, LayerKv, Protected, compact_at};
-use lb_model::{Captured, KvCache, PrefillOptions, Worker};
+use candle_core::Tensor;
+use lb_am::baselines::{Baseline, Needs};
+use lb_am::{Budget, Compacted, Compaction, Compactor, Fidelity, LayerKv};
+use lb_model::{Captured, KvCache, Worker};
 use lb_orchestrate::{BriefConfig, Briefing, Error as SessionError, WorkerSession};
 
+use super::views::{Views, capture, log_softmax};
 use super::{Cell, Method};
 use crate::Result;
 use crate::episodes::{Episode, Question};
@@ -20,11 +19,7 @@ pub struct Probe<'a> {
     worker: &'a Worker,
     episode: &'a Episode,
     session: WorkerSession,
-    layers: Vec<LayerKv>,
-    context: OnceCell<Vec<Tensor>>,
-    repeat: OnceCell<Vec<Tensor>>,
-    /// Selections of baselines that do not look at the task, by name and size.
-    selections: HashMap<(Baseline, usize), Vec<Kept>>,
+    views: Views,
 }
 
 /// A question with the queries that it and its answer lead to behind the full cache.
@@ -68,9 +63,8 @@ impl<'a> Probe<'a> {
     /// # Errors
     /// [`crate::Error::Worker`] where the cache cannot be read.
     pub fn new(worker: &'a Worker, episode: &'a Episode, session: WorkerSession) -> Result<Self> {
-        let layers = session.cache().layers().map_err(SessionError::from)?;
-        let (context, repeat) = (OnceCell::new(), OnceCell::new());
-        Ok(Self { worker, episode, session, layers, context, repeat, selections: HashMap::new() })
+        let views = Views::of(&session)?;
+        Ok(Self { worker, episode, session, views })
     }
 
     /// Reads a question and its right answer behind the full cache.
@@ -85,11 +79,11 @@ impl<'a> Probe<'a> {
         answer.extend(tokenizer.eos_ids().first());
         let mut cache = self.session.cache().fork();
         let start = Instant::now();
-        let Captured { queries: task, logits } = self.capture(&tokens, &mut cache)?;
+        let Captured { queries: task, logits } = capture(&self.session, &tokens, &mut cache)?;
         let time = start.elapsed();
         let from = self.session.seq_len();
         let layers = cache.layers_range(from, from + tokens.len()).map_err(SessionError::from)?;
-        let held_out = self.capture(&answer, &mut cache)?.queries;
+        let held_out = capture(&self.session, &answer, &mut cache)?.queries;
         tokens.extend(&answer);
         Ok(Asked { number, tokens, answer: answer.len(), task, state: (layers, logits), time, held_out })
     }
@@ -116,49 +110,14 @@ impl<'a> Probe<'a> {
         kept_len: usize,
     ) -> Result<(KvCache, Duration)> {
         let start = Instant::now();
-        let small = self.cut(asked, baseline, kept_len)?;
+        let small = self.views.cut(&self.session, &asked.task, baseline, kept_len)?;
         let cache = KvCache::from_compacted(&small, self.session.seq_len(), self.worker.config());
         let task = if baseline.needs() == Needs::Task { asked.time } else { Duration::ZERO };
         Ok((cache.map_err(SessionError::from)?, start.elapsed() + task))
     }
 
-    fn cut(&mut self, asked: &Asked, baseline: Baseline, kept_len: usize) -> Result<Compacted> {
-        let kept = self.select(asked, baseline, kept_len)?;
-        let config = Compaction::kept_len(kept_len).selection_only();
-        Ok(compact_at(&self.layers, &asked.task, &kept, &config).map_err(SessionError::from)?)
-    }
-
     pub(crate) fn question(&self, number: usize) -> &Question {
         &self.episode.questions[number]
-    }
-
-    fn capture(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Captured> {
-        let options = PrefillOptions::default();
-        let captured = self.worker.model().prefill_capturing(tokens, cache, &options, &mut |_, _| {});
-        Ok(captured.map_err(SessionError::from)?)
-    }
-
-    /// The queries with which the worker reads the trajectory.
-    fn context(&self) -> Result<&[Tensor]> {
-        if let Some(queries) = self.context.get() {
-            return Ok(queries);
-        }
-        let mut cache = self.worker.model().new_cache();
-        let queries = self.capture(self.session.tokens(), &mut cache)?.queries;
-        Ok(self.context.get_or_init(|| queries))
-    }
-
-    /// The queries with which it reads the trajectory once more, behind the request to repeat it.
-    fn repeat(&self) -> Result<&[Tensor]> {
-        if let Some(queries) = self.repeat.get() {
-            return Ok(queries);
-        }
-        let tokenizer = self.worker.tokenizer();
-        let mut tokens =
-            tokenizer.encode_text("Repeat the previous context:\n").map_err(SessionError::from)?;
-        tokens.extend(self.session.tokens());
-        let queries = self.capture(&tokens, &mut self.session.cache().fork())?.queries;
-        Ok(self.repeat.get_or_init(|| queries))
     }
 
     fn group_size(&self) -> usize {
@@ -181,7 +140,7 @@ impl<'a> Probe<'a> {
             Made::Briefing(briefing) => (briefing.cache().fork(), Some(briefing.report())),
         };
         let layers = cache.layers().map_err(SessionError::from)?;
-        let fidelity = Fidelity::measure_caches(&self.layers, &layers, &asked.held_out);
+        let fidelity = Fidelity::measure_caches(&self.views.layers, &layers, &asked.held_out);
         let fidelity = fidelity.map_err(SessionError::from)?;
         let question = self.question(asked.number);
         let (nll, right) = self.answer(cache.fork(), asked)?;
@@ -221,10 +180,10 @@ impl<'a> Probe<'a> {
                 if !method.sizes_itself() {
                     config.budget = Budget::KeepRatio(ratio);
                 }
-                let queries = if *context_queries { self.context()? } else { &asked.task };
+                let queries = if *context_queries { self.views.context(&self.session)? } else { &asked.task };
                 let units = self.session.unit_starts(config.spans);
                 let mut compactor =
-                    Compactor::new(&self.layers, queries, &config).group_size(self.group_size());
+                    Compactor::new(&self.views.layers, queries, &config).group_size(self.group_size());
                 if let Some(units) = &units {
                     compactor = compactor.units(units);
                 }
@@ -232,31 +191,10 @@ impl<'a> Probe<'a> {
             }
             Method::Baseline(baseline) => {
                 let kept_len = (ratio * self.session.seq_len() as f64).ceil() as usize;
-                Made::Layers(Box::new(self.cut(asked, *baseline, kept_len)?))
+                Made::Layers(Box::new(self.views.cut(&self.session, &asked.task, *baseline, kept_len)?))
             }
         };
         Ok((made, started.elapsed().as_secs_f64() * 1e3))
-    }
-
-    fn select(&mut self, asked: &Asked, baseline: Baseline, kept_len: usize) -> Result<Vec<Kept>> {
-        if let Some(kept) = self.selections.get(&(baseline, kept_len)) {
-            return Ok(kept.clone());
-        }
-        let needs = baseline.needs();
-        let observation = Observation {
-            layers: &self.layers,
-            task: &asked.task,
-            context: if needs == Needs::Context { Some(self.context()?) } else { None },
-            repeat: if needs == Needs::Repeat { Some(self.repeat()?) } else { None },
-            group_size: self.group_size(),
-        };
-        let protect = Protected::default();
-        let kept =
-            baselines::select(baseline, &observation, kept_len, protect).map_err(SessionError::from)?;
-        if needs != Needs::Task {
-            self.selections.insert((baseline, kept_len), kept.clone());
-        }
-        Ok(kept)
     }
 
     /// Reads the task and the right answer over `cache`: −ln p of the answer, and whether greedy decoding writes it.
@@ -282,7 +220,7 @@ impl<'a> Probe<'a> {
     /// # Errors
     /// [`crate::Error::Worker`] for a configuration out of range.
     pub fn compacted(&self, asked: &Asked, config: &Compaction) -> Result<Compacted> {
-        let compactor = Compactor::new(&self.layers, &asked.task, config).group_size(self.group_size());
+        let compactor = Compactor::new(&self.views.layers, &asked.task, config).group_size(self.group_size());
         Ok(compactor.run().map_err(SessionError::from)?)
     }
 
@@ -295,9 +233,4 @@ impl<'a> Probe<'a> {
         cache.append_layers(layers, self.session.seq_len()).map_err(SessionError::from)?;
         Ok(self.answer(cache, asked)?.0)
     }
-}
-
-fn log_softmax(rows: &Tensor) -> candle_core::Result<Tensor> {
-    let shifted = rows.broadcast_sub(&rows.max_keepdim(D::Minus1)?)?;
-    shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use lb_am::{Protected, baselines};
 use lb_model::KvCache;
 
+use super::prepared::Prepared;
 use super::{Handoff, HandoffKind, Outcome};
 use crate::answer::{Answer, Call, From, of_one, share};
 use crate::briefing::Briefing;
@@ -90,6 +91,24 @@ impl WorkerSession {
         numbers: &[usize],
         ask: &mut Ask<'_>,
     ) -> Result<Vec<Outcome>> {
+        let (calls, briefings) = self.calls_via(handoff, tasks)?;
+        let mut briefings = briefings.into_iter();
+        let answered = self.answer_calls(calls, numbers, ask)?;
+        Ok(answered.into_iter().map(|(answer, record)| Outcome::of(answer, record, briefings.next())).collect())
+    }
+
+    /// What the worker would be given for `task` through `handoff`; nothing is written, and nothing recorded.
+    ///
+    /// # Errors
+    /// Those of [`answer_via`](Self::answer_via).
+    pub fn prepare(&mut self, handoff: &Handoff, task: impl Into<Task>) -> Result<Prepared> {
+        handoff.validate()?;
+        let (mut calls, briefings) = self.calls_via(handoff, &[task.into()]).map_err(of_one)?;
+        Ok(Prepared::of(calls.remove(0), briefings.into_iter().next()))
+    }
+
+    /// What there is to do for each task, and the briefings where `handoff` makes some.
+    fn calls_via(&mut self, handoff: &Handoff, tasks: &[Task]) -> Result<(Vec<Call>, Vec<Briefing>)> {
         if let Handoff::LatentBriefing(config) = handoff {
             let briefings = match tasks {
                 [only] => vec![self.brief_as(only, config)?],
@@ -99,15 +118,12 @@ impl WorkerSession {
                 self.call_over(briefing, task.clone()).map_err(|error| error.in_call(index))
             };
             let calls = briefings.iter().zip(tasks).enumerate().map(call).collect::<Result<Vec<_>>>()?;
-            let answered = self.answer_calls(calls, numbers, ask)?;
-            let briefed = |((answer, record), briefing)| Outcome::of(answer, record, Some(briefing));
-            return Ok(answered.into_iter().zip(briefings).map(briefed).collect());
+            return Ok((calls, briefings));
         }
         let tokens = self.tokens_of(tasks)?;
         let handed = self.handed(handoff, tasks)?;
         let calls = handed.into_iter().zip(&tokens).map(|(handed, task)| handed.call(handoff.kind(), task));
-        let answered = self.answer_calls(calls.collect(), numbers, ask)?;
-        Ok(answered.into_iter().map(|(answer, record)| Outcome::of(answer, record, None)).collect())
+        Ok((calls.collect(), Vec::new()))
     }
 
     /// What each task gets through `handoff`; of a briefing, which is made elsewhere, nothing.

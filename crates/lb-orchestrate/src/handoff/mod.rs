@@ -5,6 +5,7 @@ mod hand;
 mod notes;
 mod only;
 mod parse;
+mod prepared;
 mod size;
 mod summary;
 mod words;
@@ -20,6 +21,7 @@ use crate::{BriefConfig, Error, Result};
 
 pub use notes::Note;
 pub(crate) use notes::Notes;
+pub use prepared::Prepared;
 pub use size::SelectionSize;
 pub use summary::{SummaryConfig, SummaryScope};
 
@@ -36,7 +38,7 @@ pub use summary::{SummaryConfig, SummaryScope};
 /// | `bm25:0.1`, `bm25:64t,passage=40` | size (0.1), `passage=` tokens of a passage (128) |
 /// | `recent:0.1`, `recent:64t` | size (0.1) |
 /// | `random:0.1,seed=3` | size (0.1), seed (0) |
-/// | `latent-briefing`, `latent-briefing:tau=4`, `latent-briefing:keep=0.1,state=reuse` | one of `tau=`, `keep=` size, `error=` target (τ = 4); `state=recompute` or `reuse` (`recompute`); `select=per-layer`, `shared`, `per-head` or `omp` (`per-layer`); `fit=all` or `none` (`all`) |
+/// | `latent-briefing`, `latent-briefing:tau=4`, `latent-briefing:keep=0.1,state=reuse` | one of `tau=`, `keep=` size, `error=` target (τ = 4); `state=recompute` or `reuse` (`recompute`); `select=per-layer`, `shared`, `per-head` or `omp` (`per-layer`); `score=mean`, `max` or `rms` over the task's tokens (`mean`); `spans=` positions, 1 for none, `sentences` or `segments` (9); `fit=all`, `none`, `values` or `biases` (`all`) |
 ///
 /// A size is a ratio above 0 and at most 1, or a number of positions with a `t` behind it.
 ///

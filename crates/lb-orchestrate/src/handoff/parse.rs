@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use lb_am::{Compaction, Omp, Selection};
+use lb_am::{BetaMethod, Compaction, Omp, ScoreAgg, Selection, Spans, Units, ValuesMethod};
 
 use super::{Handoff, HandoffKind, PASSAGE, SelectionSize, SummaryConfig, SummaryScope};
 use crate::{BriefConfig, Error, Result, TaskState};
@@ -149,6 +149,21 @@ impl<'a> Arguments<'a> {
                 return Err(Error::config("state", format!("{other:?}"), "want recompute or reuse"));
             }
         };
+        let compaction = self.selection(compaction)?;
+        let compaction = self.spans(compaction)?;
+        let compaction = match self.take("fit") {
+            None | Some("all") => compaction,
+            Some("none") => compaction.selection_only(),
+            Some("values") => compaction.with_beta(BetaMethod::Zero),
+            Some("biases") => compaction.with_values(ValuesMethod::Copy),
+            Some(other) => {
+                return Err(Error::config("fit", format!("{other:?}"), "want all, none, values or biases"));
+            }
+        };
+        Ok(BriefConfig::from(compaction).with_task_state(state))
+    }
+
+    fn selection(&mut self, compaction: Compaction) -> Result<Compaction> {
         let compaction = match self.take("select") {
             None | Some("per-layer") => compaction,
             Some("shared") => compaction.with_selection(Selection::Shared),
@@ -159,12 +174,28 @@ impl<'a> Arguments<'a> {
                 return Err(Error::config("select", format!("{other:?}"), reason));
             }
         };
-        let compaction = match self.take("fit") {
-            None | Some("all") => compaction,
-            Some("none") => compaction.selection_only(),
-            Some(other) => return Err(Error::config("fit", format!("{other:?}"), "want all or none")),
+        let score = match self.take("score") {
+            None | Some("mean") => ScoreAgg::Mean,
+            Some("max") => ScoreAgg::Max,
+            Some("rms") => ScoreAgg::Rms,
+            Some(other) => return Err(Error::config("score", format!("{other:?}"), "want mean, max or rms")),
         };
-        Ok(BriefConfig::from(compaction).with_task_state(state))
+        Ok(compaction.with_score(score))
+    }
+
+    fn spans(&mut self, compaction: Compaction) -> Result<Compaction> {
+        let spans = match self.take("spans") {
+            None => return Ok(compaction),
+            Some("sentences") => Spans::Units(Units::Sentences),
+            Some("segments") => Spans::Units(Units::Segments),
+            Some(width) => Spans::Max {
+                width: width.parse().map_err(|_| {
+                    let reason = "want an odd number of positions, sentences or segments";
+                    Error::config("spans", format!("{width:?}"), reason)
+                })?,
+            },
+        };
+        Ok(compaction.with_spans(spans))
     }
 }
 

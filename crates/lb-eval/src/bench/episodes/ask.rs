@@ -6,13 +6,13 @@ use lb_model::{GenerateOptions, Worker};
 use lb_orchestrate::{CallTokens, Handoff, Segment, TaskState};
 
 use super::logs::{Log, session};
-use super::way::{Selected, Way};
 use super::{EpisodePlan, Logs};
 use crate::Result;
 use crate::bench::BenchRow;
 use crate::bench::plan::part;
 use crate::episodes::Difficulty;
 use crate::study::{Asked, Probe};
+use crate::way::{Selected, Way};
 
 /// What all threads share.
 pub(super) struct Asking<'a> {

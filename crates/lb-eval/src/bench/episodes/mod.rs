@@ -3,7 +3,6 @@
 mod ask;
 mod logs;
 mod plan;
-mod way;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -15,7 +14,7 @@ pub use plan::{EpisodePlan, Logs};
 
 use super::jobs::in_parallel;
 use super::store::{PlanRecord, Store};
-use super::{BenchRow, Existing, Finished};
+use super::{BenchRow, Existing, Finished, read_rows};
 use crate::Result;
 
 /// Answers every question of every log of `plan` under each of its conditions, in the folder `dir`, which
@@ -42,7 +41,7 @@ pub fn run_episodes(
         items: logs.iter().map(|log| log.episode.questions.len()).sum(),
         items_hash: logs.iter().map(|log| log.cluster).fold(0, u64::wrapping_add),
     };
-    let (store, rows) = Store::open(dir, &record, None, existing)?;
+    let (store, rows) = Store::open(dir, &record, existing, |dir| Ok(read_rows(dir)?.rows))?;
     let done: HashSet<(String, String)> =
         rows.iter().map(|row| (row.item.clone(), row.condition.clone())).collect();
     let resumed = rows.len();

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::way::Way;
 use crate::bench::plan::{at_least_one, check, each_once};
 use crate::datasets::ruler::NativeTask;
+use crate::way::Way;
 use crate::{Error, Result};
 
 /// Which logs are asked about.

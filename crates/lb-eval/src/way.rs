@@ -7,22 +7,22 @@ use lb_orchestrate::{BriefConfig, Handoff, SelectionSize, TaskState};
 use crate::{Error, Result};
 
 /// A handoff, or a published selection.
-pub(super) enum Way {
+pub(crate) enum Way {
     Handoff(Box<Handoff>),
     Selection(Selected),
 }
 
 /// What a published selection keeps, and what becomes of the task's own state.
 #[derive(Clone, Copy)]
-pub(super) struct Selected {
-    pub(super) baseline: Baseline,
-    pub(super) size: SelectionSize,
-    pub(super) state: TaskState,
+pub(crate) struct Selected {
+    pub(crate) baseline: Baseline,
+    pub(crate) size: SelectionSize,
+    pub(crate) state: TaskState,
 }
 
 impl Way {
     /// `snapkv:keep=0.1`, `snapkv:keep=0.1,state=reuse`, else a handoff. `random` is a handoff.
-    pub(super) fn read(text: &str) -> Result<Self> {
+    pub(crate) fn read(text: &str) -> Result<Self> {
         let (name, arguments) = text.split_once(':').unwrap_or((text, ""));
         let baseline = match name.trim().parse::<Baseline>() {
             Ok(Baseline::Random { .. }) | Err(_) => return Ok(Self::Handoff(Box::new(text.parse()?))),

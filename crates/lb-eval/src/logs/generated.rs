@@ -1,0 +1,32 @@
+//! Logs in the built-in worker's own words.
+
+use lb_orchestrate::Segment;
+
+use super::LogItem;
+use crate::Result;
+use crate::episodes::{Episode, EpisodeConfig};
+
+/// `documents` held-out episodes of 285 to 600 words with `questions` questions each, as log items: the log is the
+/// trajectory, a question the task, its answer the target. The same seed gives the same items.
+///
+/// # Errors
+/// [`Error::Config`](crate::Error::Config) for 0 questions or more than 1,000.
+pub fn generated(seed: u64, documents: usize, questions: usize) -> Result<Vec<LogItem>> {
+    let config = EpisodeConfig::held_out((285, 600), questions);
+    let mut items = Vec::with_capacity(documents * questions);
+    for seed in (seed..).take(documents) {
+        let episode = Episode::generate(seed, &config)?;
+        let trajectory: Vec<Segment> = episode.lines.iter().map(Segment::from).collect();
+        for (number, question) in episode.questions.iter().enumerate() {
+            items.push(LogItem {
+                id: format!("{seed}#{number}"),
+                document: seed.to_string(),
+                trajectory: trajectory.clone(),
+                task: question.text.clone(),
+                target: question.answer.clone(),
+                answers: vec![question.answer.clone()],
+            });
+        }
+    }
+    Ok(items)
+}

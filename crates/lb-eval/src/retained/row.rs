@@ -1,0 +1,52 @@
+//! One item under all conditions.
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::Target;
+
+/// One item: a line of `rows.jsonl`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RetainedRow {
+    /// The item's id.
+    pub item: String,
+    /// What is drawn together in a bootstrap.
+    pub document: String,
+    /// Positions of the trajectory, template head counted in.
+    pub seq_len: usize,
+    /// Whose continuation was read.
+    pub target: Target,
+    /// How many tokens of it, the token that ends it counted in.
+    pub target_tokens: usize,
+    /// Its text.
+    pub target_text: String,
+    /// Over the full cache.
+    pub full: Measured,
+    /// Without the trajectory.
+    pub none: Measured,
+    /// Each condition of the plan, in its order.
+    pub conditions: Vec<Measured>,
+    /// Why nothing was measured: the item does not fit the worker, or lacks what was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// The target behind one handoff.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Measured {
+    /// The condition, as text.
+    pub handoff: String,
+    /// Mean negative log-likelihood of the target, nats a token.
+    pub nll: f64,
+    /// Share of its tokens at which the most likely token is that of the full cache.
+    pub agreement: f64,
+    /// KL(full ‖ condition), mean over its tokens, in nats.
+    pub kl: f64,
+    /// Kept / original positions.
+    pub kept: f64,
+    /// Positions in the worker's context, and the target's tokens.
+    pub worker_tokens: usize,
+    /// Milliseconds to make the selection or the briefing, the pass that yields its queries counted in.
+    pub brief_ms: f64,
+}

@@ -1,0 +1,171 @@
+//! From rows to figures, each with its interval.
+
+use serde::{Deserialize, Serialize};
+
+use super::row::{Measured, RetainedRow};
+use crate::stats::bootstrap::{Bootstrap, interval};
+use crate::stats::median;
+use crate::{Error, Result};
+
+/// What a measurement says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RetainedSummary {
+    /// The worker's name.
+    pub worker: String,
+    /// The data.
+    pub data: String,
+    /// Items that were measured.
+    pub items: usize,
+    /// Items that could not be.
+    pub failed: usize,
+    /// Documents that they are about; intervals resample these.
+    pub documents: usize,
+    /// Nats a token over the full cache, mean over items.
+    pub nll_full: f64,
+    /// The same without the trajectory.
+    pub nll_none: f64,
+    /// Median positions of a trajectory.
+    pub seq_len: f64,
+    /// One entry for each condition, in the order of the plan.
+    pub conditions: Vec<ConditionSummary>,
+}
+
+/// One condition.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConditionSummary {
+    /// The condition, as text.
+    pub handoff: String,
+    /// What it retains: 1 is the full cache, 0 is no trajectory. `None` where the full cache is no better than nothing, so
+    /// that there is nothing to retain.
+    pub retained: Option<f64>,
+    /// 95 % interval over documents.
+    pub ci95: Option<[f64; 2]>,
+    /// Share of target tokens at which the most likely token is the full cache's, mean over items.
+    pub agreement: f64,
+    /// KL(full ‖ condition), nats a token, mean over items.
+    pub kl: f64,
+    /// Nats a token, mean over items.
+    pub nll: f64,
+    /// Kept / original positions, mean over items.
+    pub kept: f64,
+    /// Positions in the worker's context and the target's tokens, mean over items.
+    pub worker_tokens: f64,
+    /// Milliseconds to make the selection or the briefing, median over items.
+    pub brief_ms: f64,
+    /// Against the first briefing of the plan, on the same items.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difference: Option<Difference>,
+}
+
+/// A paired difference of what two conditions retain.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The condition that is compared with.
+    pub to: String,
+    /// This one minus that one.
+    pub retained: f64,
+    /// 95 % interval over documents.
+    pub ci95: [f64; 2],
+}
+
+/// Sums of one document over its items, in nats a token.
+#[derive(Clone, Default)]
+struct Sums {
+    full: f64,
+    none: f64,
+    conditions: Vec<f64>,
+}
+
+/// The figures of rows that share a plan. Items without a figure are left out and counted.
+///
+/// # Errors
+/// [`Error::Config`] where rows have other conditions than the first, and for settings of the bootstrap out of range.
+pub fn summarise(
+    worker: &str,
+    data: &str,
+    rows: &[RetainedRow],
+    settings: &Bootstrap,
+) -> Result<RetainedSummary> {
+    settings.validate()?;
+    let good: Vec<&RetainedRow> = rows.iter().filter(|row| row.failure.is_none()).collect();
+    let names: Vec<&str> =
+        good.first().map_or(Vec::new(), |row| row.conditions.iter().map(|m| m.handoff.as_str()).collect());
+    for row in &good {
+        if !row.conditions.iter().map(|m| m.handoff.as_str()).eq(names.iter().copied()) {
+            return Err(Error::config("conditions", &row.item, "are others than those of the first row"));
+        }
+    }
+    let documents = sums(&good);
+    let base = names.iter().position(|name| name.starts_with("latent-briefing"));
+    let mean = |of: &dyn Fn(&RetainedRow) -> f64| {
+        good.iter().map(|row| of(row)).sum::<f64>() / good.len().max(1) as f64
+    };
+    let condition = |(number, name): (usize, &&str)| {
+        let of = |field: fn(&Measured) -> f64| mean(&|row| field(&row.conditions[number]));
+        let figure = (!documents.is_empty())
+            .then(|| interval(documents.len(), settings, |drawn| retained(&documents, drawn, number)));
+        let figure = figure.and_then(Result::ok);
+        let difference = base.filter(|base| *base != number).and_then(|base| {
+            let minus = |drawn: &[usize]| {
+                retained(&documents, drawn, number) - retained(&documents, drawn, base)
+            };
+            let figure = interval(documents.len(), settings, minus).ok()?;
+            let ci95 = [figure.low, figure.high];
+            Some(Difference { to: names[base].to_owned(), retained: figure.estimate, ci95 })
+        });
+        ConditionSummary {
+            handoff: (*name).to_owned(),
+            retained: figure.map(|figure| figure.estimate),
+            ci95: figure.map(|figure| [figure.low, figure.high]),
+            agreement: of(|m| m.agreement),
+            kl: of(|m| m.kl),
+            nll: of(|m| m.nll),
+            kept: of(|m| m.kept),
+            worker_tokens: of(|m| m.worker_tokens as f64),
+            brief_ms: median(good.iter().map(|row| row.conditions[number].brief_ms)),
+            difference,
+        }
+    };
+    Ok(RetainedSummary {
+        worker: worker.to_owned(),
+        data: data.to_owned(),
+        items: good.len(),
+        failed: rows.len() - good.len(),
+        documents: documents.len(),
+        nll_full: mean(&|row| row.full.nll),
+        nll_none: mean(&|row| row.none.nll),
+        seq_len: median(good.iter().map(|row| row.seq_len as f64)),
+        conditions: names.iter().enumerate().map(condition).collect(),
+    })
+}
+
+/// By document, in the order in which they first come.
+fn sums(rows: &[&RetainedRow]) -> Vec<Sums> {
+    let mut documents: Vec<(&str, Sums)> = Vec::new();
+    for row in rows {
+        let at = documents.iter().position(|(name, _)| *name == row.document);
+        let at = at.unwrap_or_else(|| {
+            let conditions = vec![0.0; row.conditions.len()];
+            documents.push((&row.document, Sums { conditions, ..Sums::default() }));
+            documents.len() - 1
+        });
+        let sums = &mut documents[at].1;
+        sums.full += row.full.nll;
+        sums.none += row.none.nll;
+        for (sum, measured) in sums.conditions.iter_mut().zip(&row.conditions) {
+            *sum += measured.nll;
+        }
+    }
+    documents.into_iter().map(|(_, sums)| sums).collect()
+}
+
+/// What condition `number` retains over the documents that were drawn; NaN where there is nothing to retain.
+fn retained(documents: &[Sums], drawn: &[usize], number: usize) -> f64 {
+    let sum = |of: &dyn Fn(&Sums) -> f64| drawn.iter().map(|at| of(&documents[*at])).sum::<f64>();
+    let (full, none) = (sum(&|d| d.full), sum(&|d| d.none));
+    let worth = none - full;
+    if worth <= 0.0 {
+        return f64::NAN;
+    }
+    1.0 - (sum(&|d| d.conditions[number]) - full) / worth
+}

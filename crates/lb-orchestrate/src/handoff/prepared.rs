@@ -1,0 +1,57 @@
+//! What a worker is given for one task, before it writes anything.
+
+use std::time::Duration;
+
+use candle_core::Tensor;
+use lb_model::KvCache;
+
+use crate::answer::{Call, Prompted};
+use crate::briefing::Briefing;
+use crate::ledger::CallTokens;
+
+/// A cache, and what is to be read behind it; see [`WorkerSession::prepare`](crate::WorkerSession::prepare).
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Prepared {
+    /// What of the trajectory is there already, a cache of its own.
+    pub cache: KvCache,
+    /// Tokens to read behind it: text in the trajectory's place, then the task. Empty where the task's own state is in the
+    /// cache ([`TaskState::Reuse`](crate::TaskState::Reuse)).
+    pub prompt: Vec<u32>,
+    /// Logits of the task's last token, `[vocab]`, f32, where its state is in the cache.
+    pub logits: Option<Tensor>,
+    /// Positions that the handoff had to choose from, template head counted in.
+    pub seq_len: usize,
+    /// Positions in their place that the worker can attend to, as [`Outcome::kept_len`](crate::Outcome::kept_len).
+    pub kept_len: usize,
+    /// The same over all positions of the trajectory.
+    pub keep_ratio: f64,
+    /// Time to make the selection, the summary or the briefing.
+    pub brief: Duration,
+    /// What it costs, but for the answer.
+    pub tokens: CallTokens,
+    /// The briefing, where one was made.
+    pub briefing: Option<Briefing>,
+}
+
+impl Prepared {
+    pub(super) fn of(call: Call, briefing: Option<Briefing>) -> Self {
+        let Call { cache, prompt, cost, from } = call;
+        let ratio = from.kept_len as f64 / from.seq_len.max(1) as f64;
+        let (prompt, logits) = match prompt {
+            Prompted::Tokens(tokens) => (tokens, None),
+            Prompted::Read(logits) => (Vec::new(), Some(logits)),
+        };
+        Self {
+            cache,
+            prompt,
+            logits,
+            seq_len: from.seq_len,
+            kept_len: from.kept_len,
+            keep_ratio: briefing.as_ref().map_or(ratio, Briefing::keep_ratio),
+            brief: from.brief,
+            tokens: cost,
+            briefing,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! How much of a recorded trajectory's worth each handoff keeps: likelihood of the right continuation, agreement with the
+//! full cache, KL.
+//!
+//! `cargo run --release --example logs -- --data FILE.jsonl --worker MODEL` measures real logs on a real model; without
+//! arguments, generated logs on the built-in worker.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use latent_briefing::eval::bench::{at_each_size, split_conditions};
+use latent_briefing::eval::logs::{LoadOptions, LogItem, generated, load};
+use latent_briefing::eval::report::{with_causes, write_file};
+use latent_briefing::eval::retained::{RetainedPlan, RetainedSummary, Target, run, summarise, table};
+use latent_briefing::eval::stats::bootstrap::Bootstrap;
+use latent_briefing::model::Worker;
+use latent_briefing::orchestrate::CancelToken;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Measure how much of a recorded trajectory's worth each handoff keeps.
+#[derive(Parser)]
+#[command(name = "logs")]
+struct Args {
+    /// Recorded logs; generated ones by default.
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// A checkpoint: folder, GGUF file or name on the hub; the built-in worker by default.
+    #[arg(long)]
+    worker: Option<String>,
+    /// Conditions: handoffs, and published selections such as snapkv:keep=0.1.
+    #[arg(long, value_name = "A,B,..", default_value = "full-kv,none,latent-briefing:keep=0.1,snapkv:keep=0.1")]
+    handoff: String,
+    /// Sizes; every condition with `keep=*` is measured at each.
+    #[arg(long, value_delimiter = ',')]
+    keep: Vec<f64>,
+    /// What is read behind a handoff: the recorded continuation (reference), or the worker's over the full cache (own).
+    #[arg(long, default_value = "reference")]
+    target: Target,
+    /// Tokens of it.
+    #[arg(long, default_value_t = 96)]
+    target_tokens: usize,
+    /// The first items of the file alone.
+    #[arg(long)]
+    limit: Option<usize>,
+    /// A folder for the rows, one JSON line an item; a run that was stopped goes on there.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Write the figures as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match measure(&Args::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("logs: {}", with_causes(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn items(args: &Args) -> Result<Vec<LogItem>> {
+    let Some(path) = &args.data else { return Ok(generated(50_000, 20, 3)?) };
+    let loaded = load(path, &LoadOptions::default())?;
+    Ok(loaded.items)
+}
+
+fn measure(args: &Args) -> Result<ExitCode> {
+    let plan = RetainedPlan {
+        conditions: at_each_size(split_conditions(&args.handoff), &args.keep)?,
+        target: args.target,
+        target_tokens: args.target_tokens,
+    };
+    plan.validate()?;
+    let mut items = items(args)?;
+    items.truncate(args.limit.unwrap_or(usize::MAX));
+    if items.is_empty() {
+        return Err("there is no item to measure".into());
+    }
+    let worker = args.worker.as_ref().map_or_else(Worker::embedded, Worker::load)?;
+    let cancel = CancelToken::new();
+    let asked = cancel.clone();
+    ctrlc::set_handler(move || asked.cancel())?;
+    let progress = ProgressBar::new(items.len() as u64);
+    progress.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} (of {duration}) {wide_msg}")?);
+    let finished = run(&worker, &plan, &items, args.out.as_deref(), &cancel, &|row| {
+        progress.inc(1);
+        progress.set_message(row.item.clone());
+        if let Some(failure) = &row.failure {
+            progress.suspend(|| eprintln!("logs: item {}: {failure}", row.item));
+        }
+    })?;
+    progress.finish_and_clear();
+    let data = args.data.as_ref().map_or("generated".into(), |path| path.display().to_string());
+    let summary = summarise(worker.name(), &data, &finished.rows, &Bootstrap::default())?;
+    println!("{}", table(&summary));
+    println!("{}", about(&summary, args));
+    if let Some(path) = &args.json {
+        write_file(path, &serde_json::to_vec_pretty(&summary)?)?;
+    }
+    if finished.cancelled {
+        eprintln!("logs: called off; the same command with --out goes on");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(if summary.items == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What the table is about, in a sentence or two.
+fn about(summary: &RetainedSummary, args: &Args) -> String {
+    let RetainedSummary { worker, items, documents, nll_full, nll_none, seq_len, failed, .. } = summary;
+    let whose = match args.target {
+        Target::Reference => "the recorded continuation",
+        Target::Own => "the worker's own continuation over the full cache",
+    };
+    let failed = if *failed == 0 { String::new() } else { format!(" {failed} items could not be measured.") };
+    format!(
+        "{worker}: {items} items of {documents} documents, {seq_len:.0} positions (median). Retained is of what the \
+         trajectory is worth for {whose}: {nll_full:.2} nats a token over the full cache, {nll_none:.2} without it; 1 is the \
+         full cache, 0 is none.{failed}"
+    )
+}
