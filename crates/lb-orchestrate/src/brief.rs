@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
-use lb_am::{CompactedLayer, Compaction, Compactor, Observed, Protected, Report};
+use lb_am::{CompactedLayer, Compaction, Compactor, Observed, Protected, Report, ScoreAgg};
 use lb_model::{Captured, KvCache, Observing};
 
 use crate::briefing::{BriefTiming, Briefing, ReusedTask, TaskState};
@@ -25,6 +25,7 @@ pub(crate) struct Made {
 }
 
 /// Queries, and what else their pass left.
+#[derive(Clone)]
 pub(crate) struct Asked {
     pub(crate) queries: Vec<Tensor>,
     /// What they saw of the whole trajectory, where that was noted.
@@ -77,6 +78,40 @@ impl WorkerSession {
         };
         let compaction = start.elapsed().saturating_sub(made.queries);
         Ok(self.briefing(task, made, compaction))
+    }
+
+    /// A briefing of each configuration for one task, as [`brief_as`](Self::brief_as) makes them, to compare them. The task
+    /// is read behind the full cache once for all that ask by it alone and score alike.
+    ///
+    /// # Errors
+    /// Those of [`brief_as`](Self::brief_as).
+    pub fn brief_each(&self, task: impl Into<Task>, configs: &[BriefConfig]) -> Result<Vec<Briefing>> {
+        let task = task.into();
+        let tokens = self.prompt.task(&self.worker, &task)?;
+        self.check_trajectory()?;
+        let mut passes: Vec<((ScoreAgg, TaskState), Asked)> = Vec::new();
+        let mut briefings = Vec::with_capacity(configs.len());
+        for config in configs {
+            let alone = config.queries == QuerySource::Task && !config.on_policy && config.chunking.is_none();
+            if !alone {
+                briefings.push(self.brief_as(&task, config)?);
+                continue;
+            }
+            config.validate()?;
+            let kind = (config.compaction.score, config.task_state);
+            let asked = match passes.iter().find(|(other, _)| *other == kind) {
+                Some((_, asked)) => asked.clone(),
+                None => {
+                    let asked = self.asked(&tokens, config)?;
+                    passes.push((kind, asked.clone()));
+                    asked
+                }
+            };
+            let start = Instant::now();
+            let made = self.in_place(asked, config)?;
+            briefings.push(self.briefing(task.clone(), made, start.elapsed()));
+        }
+        Ok(briefings)
     }
 
     pub(crate) fn briefing(&self, task: Task, made: Made, compaction: Duration) -> Briefing {

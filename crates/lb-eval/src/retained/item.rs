@@ -5,7 +5,9 @@ use std::time::Instant;
 use candle_core::Tensor;
 use lb_am::baselines::Needs;
 use lb_model::{KvCache, PrefillOptions, Worker};
-use lb_orchestrate::{Error as SessionError, Handoff, OpenSession, TaskState, WorkerSession};
+use lb_orchestrate::{
+    BriefConfig, Briefing, Error as SessionError, Handoff, OpenSession, Prepared, TaskState, WorkerSession,
+};
 
 use super::plan::{RetainedPlan, Target};
 use super::row::{Measured, RetainedRow};
@@ -72,12 +74,19 @@ impl<'a> Reader<'a> {
         let of = Handed { worker, task: item.task.as_str(), target: &target, full: &full };
         row.full = of.measured("full-kv", &full.logits, 1.0, row.seq_len + task.len(), 0.0);
         row.none = of.handed(&mut session, "none", &Handoff::None)?;
+        let mut briefings = self.briefings(&session, item)?.into_iter();
         let mut views = None;
         for (name, way) in self.ways {
             let measured = match way {
                 Way::Handoff(handoff) => match handoff.as_ref() {
                     Handoff::FullKv => Measured { handoff: name.clone(), ..row.full.clone() },
                     Handoff::None => Measured { handoff: name.clone(), ..row.none.clone() },
+                    Handoff::LatentBriefing(_) => match briefings.next() {
+                        Some(briefing) => {
+                            of.prepared(name, session.prepare_over(&briefing, item.task.as_str())?)?
+                        }
+                        None => of.handed(&mut session, name, handoff)?,
+                    },
                     handoff => of.handed(&mut session, name, handoff)?,
                 },
                 Way::Selection(selected) => {
@@ -92,6 +101,19 @@ impl<'a> Reader<'a> {
         }
         self.session = Some(session);
         Ok(row)
+    }
+
+    /// Of every condition that is one, in their order.
+    fn briefings(&self, session: &WorkerSession, item: &LogItem) -> Result<Vec<Briefing>> {
+        let config = |(_, way): &(String, Way)| match way {
+            Way::Handoff(handoff) => match handoff.as_ref() {
+                Handoff::LatentBriefing(config) => Some(config.as_ref().clone()),
+                _ => None,
+            },
+            Way::Selection(_) => None,
+        };
+        let configs: Vec<BriefConfig> = self.ways.iter().filter_map(config).collect();
+        Ok(session.brief_each(item.task.as_str(), &configs)?)
     }
 
     /// The session, with the trajectory of `item` in its cache.
@@ -139,7 +161,10 @@ impl Handed<'_> {
     }
 
     fn handed(&self, session: &mut WorkerSession, name: &str, handoff: &Handoff) -> Result<Measured> {
-        let prepared = session.prepare(handoff, self.task)?;
+        self.prepared(name, session.prepare(handoff, self.task)?)
+    }
+
+    fn prepared(&self, name: &str, prepared: Prepared) -> Result<Measured> {
         let (kept, ms) = (prepared.keep_ratio, prepared.brief.as_secs_f64() * 1e3);
         let attended = prepared.tokens.worker_tokens();
         let logits = read(self.worker, prepared, self.target)?;

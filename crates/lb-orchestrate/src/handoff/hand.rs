@@ -104,7 +104,19 @@ impl WorkerSession {
     pub fn prepare(&mut self, handoff: &Handoff, task: impl Into<Task>) -> Result<Prepared> {
         handoff.validate()?;
         let (mut calls, briefings) = self.calls_via(handoff, &[task.into()]).map_err(of_one)?;
-        Ok(Prepared::of(calls.remove(0), briefings.into_iter().next()))
+        let call = calls.remove(0);
+        let ratio = call.from.kept_len as f64 / call.from.seq_len.max(1) as f64;
+        let ratio = briefings.first().map_or(ratio, Briefing::keep_ratio);
+        Ok(Prepared::of(call, ratio))
+    }
+
+    /// The same over a briefing that is there already.
+    ///
+    /// # Errors
+    /// Those of [`answer`](Self::answer).
+    pub fn prepare_over(&self, briefing: &Briefing, task: impl Into<Task>) -> Result<Prepared> {
+        let call = self.call_over(briefing, task.into())?;
+        Ok(Prepared::of(call, briefing.keep_ratio()))
     }
 
     /// What there is to do for each task, and the briefings where `handoff` makes some.

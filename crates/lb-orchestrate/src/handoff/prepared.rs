@@ -6,7 +6,6 @@ use candle_core::Tensor;
 use lb_model::KvCache;
 
 use crate::answer::{Call, Prompted};
-use crate::briefing::Briefing;
 use crate::ledger::CallTokens;
 
 /// A cache, and what is to be read behind it; see [`WorkerSession::prepare`](crate::WorkerSession::prepare).
@@ -30,14 +29,11 @@ pub struct Prepared {
     pub brief: Duration,
     /// What it costs, but for the answer.
     pub tokens: CallTokens,
-    /// The briefing, where one was made.
-    pub briefing: Option<Briefing>,
 }
 
 impl Prepared {
-    pub(super) fn of(call: Call, briefing: Option<Briefing>) -> Self {
+    pub(super) fn of(call: Call, keep_ratio: f64) -> Self {
         let Call { cache, prompt, cost, from } = call;
-        let ratio = from.kept_len as f64 / from.seq_len.max(1) as f64;
         let (prompt, logits) = match prompt {
             Prompted::Tokens(tokens) => (tokens, None),
             Prompted::Read(logits) => (Vec::new(), Some(logits)),
@@ -48,10 +44,9 @@ impl Prepared {
             logits,
             seq_len: from.seq_len,
             kept_len: from.kept_len,
-            keep_ratio: briefing.as_ref().map_or(ratio, Briefing::keep_ratio),
+            keep_ratio,
             brief: from.brief,
             tokens: cost,
-            briefing,
         }
     }
 }
