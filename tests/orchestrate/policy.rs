@@ -22,7 +22,7 @@ fn every_source_has_its_own_tag() {
         session.extend(Segment::new(source, "x")).unwrap();
     }
     let text = embedded().tokenizer().decode(session.tokens()).unwrap();
-    let lines = "finding: x\nreasoning: x\ntool: x\nartifact: x\ncode: x\nreply: x\n";
+    let lines = "finding: x\nreasoning: x\ntool: x\nartifact: x\ncode: x\nreply: x\nrequest: x\n";
     assert!(text.ends_with(lines), "{text}");
 }
 

@@ -307,6 +307,7 @@ fn what_a_stopped_turn_left_in_the_cache_is_known_by_the_number_of_positions() {
         let pieces = vec!["left".to_owned(); 7];
         stopped.entered = vec![Entered {
             source: Source::Tool,
+            name: None,
             text: "left".into(),
             pieces,
             left_out: 0,

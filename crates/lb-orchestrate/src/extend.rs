@@ -1,10 +1,11 @@
 //! A trajectory that grows.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use crate::prompt::Prompt;
 use crate::session::{WorkerSession, alone};
-use crate::{Error, Result, RoomPolicy, RoomReport, Segment, Source};
+use crate::{Error, Result, RoomPolicy, RoomReport, Segment};
 
 /// How much of a segment entered the worker's cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,11 +37,11 @@ impl Extended {
     }
 }
 
-/// Tokens that are to enter, and where among them each segment begins.
+/// Tokens that are to enter, and where among them each segment begins, with its label.
 #[derive(Default)]
 pub(crate) struct Entering {
     pub(crate) tokens: Vec<u32>,
-    pub(crate) segments: Vec<(usize, Source)>,
+    pub(crate) segments: Vec<(usize, Cow<'static, str>)>,
 }
 
 /// Hears tokens read and tokens to read; false breaks off.
@@ -100,7 +101,7 @@ impl WorkerSession {
             let (tokens, left_out) = Prompt::segment(&self.worker, segment, cap)?;
             if admitted {
                 extended.segments.push(SegmentEntered { entered: tokens.len(), left_out });
-                entering.segments.push((entering.tokens.len(), segment.source));
+                entering.segments.push((entering.tokens.len(), segment.label()));
                 entering.tokens.extend(tokens);
             } else {
                 let left_out = self.worker.tokenizer().encode_text(&segment.text)?.len();
@@ -153,7 +154,8 @@ impl WorkerSession {
 impl crate::session::Text {
     fn append(&mut self, entering: &Entering) {
         let start = self.tokens.len();
-        self.segments.extend(entering.segments.iter().map(|(at, source)| ((start + at) as u32, *source)));
+        let moved = |(at, label): &(usize, Cow<'static, str>)| ((start + at) as u32, label.clone());
+        self.segments.extend(entering.segments.iter().map(moved));
         self.tokens.extend(&entering.tokens);
     }
 }

@@ -71,4 +71,4 @@ pub use rlm::{
 };
 pub use room::{CompactOldest, RoomFit, RoomPolicy, RoomReport};
 pub use session::{OpenSession, SessionConfig, WorkerSession};
-pub use trajectory::{Segment, Source, Trajectory};
+pub use trajectory::{LogFault, LogFormat, LogNote, RecordedLog, Segment, Source, Trajectory};

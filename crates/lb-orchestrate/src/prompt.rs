@@ -94,15 +94,15 @@ impl Prompt {
             return Err(Error::Empty { arg: "segment text" });
         }
         let tokenizer = worker.tokenizer();
-        let tag = segment.source.tag();
-        let tokens = tokenizer.encode_text(&format!("{tag}: {}\n", segment.text))?;
+        let label = segment.label();
+        let tokens = tokenizer.encode_text(&format!("{label}: {}\n", segment.text))?;
         let Some(cap) = cap else { return Ok((tokens, 0)) };
         let text = tokenizer.encode_text(&segment.text)?;
         if text.len() <= cap {
             return Ok((tokens, 0));
         }
-        // The text is cut at a token; tag and line end stay.
-        let mut cut = tokenizer.encode_text(&format!("{tag}: "))?;
+        // The text is cut at a token; label and line end stay.
+        let mut cut = tokenizer.encode_text(&format!("{label}: "))?;
         cut.extend(&text[..cap]);
         cut.extend(tokenizer.encode_text("\n")?);
         Ok((cut, text.len() - cap))

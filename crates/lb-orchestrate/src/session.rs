@@ -1,5 +1,7 @@
 //! A worker with an orchestrator's trajectory in its cache.
 
+use std::borrow::Cow;
+
 use candle_core::Tensor;
 use lb_model::{Captured, GenerateOptions, KvCache, PrefillOptions, Worker};
 
@@ -8,9 +10,7 @@ use crate::handoff::{Keeps, Notes};
 use crate::ledger::TokenLedger;
 use crate::prompt::Prompt;
 use crate::queries::REQUEST;
-use crate::{
-    Ask, BoundaryPolicy, Error, Note, PromptFormat, Result, RoomPolicy, RoomReport, Source, Trajectory,
-};
+use crate::{Ask, BoundaryPolicy, Error, Note, PromptFormat, Result, RoomPolicy, RoomReport, Trajectory};
 
 /// How a session behaves; see [`WorkerSession::with`].
 #[derive(Clone, Debug)]
@@ -84,8 +84,8 @@ impl Held {
 pub(crate) struct Text {
     /// Template head first.
     pub(crate) tokens: Vec<u32>,
-    /// Where each segment begins, and where it comes from.
-    pub(crate) segments: Vec<(u32, Source)>,
+    /// Where each segment begins, and its label.
+    pub(crate) segments: Vec<(u32, Cow<'static, str>)>,
 }
 
 impl WorkerSession {

@@ -86,6 +86,18 @@ pub enum Fault {
         /// The limit.
         limit: usize,
     },
+    /// A log of no format that is known.
+    #[error("no log that is known: {got}")]
+    NotALog {
+        /// What it is, with the fields of an object.
+        got: String,
+    },
+    /// One of several files cannot be read at all.
+    #[error("the file cannot be read: {reason}")]
+    File {
+        /// Why.
+        reason: String,
+    },
     /// Another item has the same id.
     #[error("an earlier item, on line {first_line}, has the same id")]
     DuplicateId {
@@ -125,6 +137,21 @@ pub enum FileFault {
     Unknown {
         /// Its first bytes.
         start: String,
+    },
+    /// Neither JSON nor JSON Lines, and nothing else is read here.
+    #[error("neither JSON nor JSON Lines: it starts with {start:?}")]
+    NotJson {
+        /// Its first bytes.
+        start: String,
+    },
+    /// UTF-16 that is none.
+    #[error("its mark says UTF-16, which it is not")]
+    NotUtf16,
+    /// A folder without a file to read.
+    #[error("no file in it ends in {wanted}")]
+    NoFiles {
+        /// The endings that are read.
+        wanted: &'static str,
     },
     /// An archive or a compressed file.
     #[error("a {kind} file: unpack it first")]

@@ -9,7 +9,7 @@ use super::json::Layout;
 use crate::{Error, Result};
 
 /// Bytes read at a time.
-const BUFFER: usize = 1 << 18;
+pub(crate) const BUFFER: usize = 1 << 18;
 
 /// How items lie in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,9 +18,21 @@ pub(super) enum Format {
     Parquet,
 }
 
-pub(super) fn open(path: &Path) -> Result<BufReader<File>> {
+pub(crate) fn open(path: &Path) -> Result<BufReader<File>> {
     let file = File::open(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
     Ok(BufReader::with_capacity(BUFFER, file))
+}
+
+/// What kind of compressed file or archive begins so.
+pub(crate) fn packed(start: &[u8]) -> Option<&'static str> {
+    let known = [
+        (&[0x1F, 0x8B][..], "gzip"),
+        (b"PK\x03\x04", "zip"),
+        (&[0x28, 0xB5, 0x2F, 0xFD], "zstd"),
+        (b"BZh", "bzip2"),
+        (&[0xFD, b'7', b'z', b'X', b'Z'], "xz"),
+    ];
+    known.into_iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, kind)| kind)
 }
 
 /// The format by content. An object at the top is one item per line, or (`keyed`) one item per key.
@@ -28,16 +40,8 @@ pub(super) fn detect(path: &Path, keyed: bool) -> Result<Format> {
     let fault = |source| Error::Dataset { path: path.to_path_buf(), source };
     let mut input = open(path)?;
     let start = input.fill_buf().map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
-    for (magic, kind) in [
-        (&[0x1F, 0x8B][..], "gzip"),
-        (b"PK\x03\x04", "zip"),
-        (&[0x28, 0xB5, 0x2F, 0xFD], "zstd"),
-        (b"BZh", "bzip2"),
-        (&[0xFD, b'7', b'z', b'X', b'Z'], "xz"),
-    ] {
-        if start.starts_with(magic) {
-            return Err(fault(FileFault::Packed { kind }));
-        }
+    if let Some(kind) = packed(start) {
+        return Err(fault(FileFault::Packed { kind }));
     }
     if start.starts_with(b"PAR1") {
         return Ok(Format::Parquet);

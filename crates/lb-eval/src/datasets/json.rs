@@ -6,26 +6,28 @@ use super::fault::{Fault, FileFault};
 
 /// How values lie in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
+pub(crate) enum Layout {
     /// `[value, value]`.
     Array,
     /// `{"key": value, "key": value}`, one item per key.
     Object,
     /// One value a line.
     Lines,
+    /// Values one behind the other, each over as many lines as it takes.
+    Values,
 }
 
 /// One value as it stands in the file.
 #[derive(Debug)]
-pub(super) struct Raw {
+pub(crate) struct Raw {
     /// The line on which it begins, from 1.
-    pub(super) line: usize,
+    pub(crate) line: usize,
     /// Its key in an object.
-    pub(super) key: Option<String>,
+    pub(crate) key: Option<String>,
     /// Its bytes, or why there are none.
-    pub(super) bytes: Result<Vec<u8>, Fault>,
+    pub(crate) bytes: Result<Vec<u8>, Fault>,
     /// The beginning of a value that is too large or cut off, which often has its id.
-    pub(super) head: Vec<u8>,
+    pub(crate) head: Vec<u8>,
 }
 
 /// Bytes of [`Raw::head`].
@@ -65,13 +67,13 @@ impl Kept {
 
 /// What ends the reading of a file.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     Io(std::io::Error),
     File(FileFault),
 }
 
 /// Splits a stream into values without parsing them.
-pub(super) struct Splitter<R> {
+pub(crate) struct Splitter<R> {
     input: R,
     layout: Layout,
     limit: usize,
@@ -91,7 +93,7 @@ enum State {
 
 impl<R: BufRead> Splitter<R> {
     /// Values larger than `limit` bytes are passed over and reported.
-    pub(super) fn new(input: R, layout: Layout, limit: usize) -> Self {
+    pub(crate) fn new(input: R, layout: Layout, limit: usize) -> Self {
         Self { input, layout, limit, line: 1, state: State::Start }
     }
 
@@ -144,12 +146,15 @@ impl<R: BufRead> Splitter<R> {
         match self.layout {
             Layout::Array => self.expect(b'[', "`[`"),
             Layout::Object => self.expect(b'{', "`{`"),
-            Layout::Lines => Ok(()),
+            Layout::Lines | Layout::Values => Ok(()),
         }
     }
 
     /// Consumes up to the next value; false at the end of the container.
     fn advance(&mut self) -> Result<bool, Stop> {
+        if self.layout == Layout::Values {
+            return Ok(self.solid()?.is_some());
+        }
         let (close, expected) = match self.layout {
             Layout::Array => (b']', "`,` or `]`"),
             _ => (b'}', "`,` or `}`"),

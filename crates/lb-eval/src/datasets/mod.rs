@@ -25,19 +25,19 @@
 
 mod fault;
 mod fields;
-mod format;
+pub(crate) mod format;
 mod html;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod item;
-mod json;
+pub(crate) mod json;
 mod long_bench;
 pub mod long_bench_v2;
 mod long_health;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod quality;
-mod reader;
+pub(crate) mod reader;
 pub mod ruler;
 mod subset;
 pub mod synthetic;

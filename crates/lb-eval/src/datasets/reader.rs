@@ -186,24 +186,34 @@ pub(super) fn from_text(text: &str) -> impl Iterator<Item = Entry> {
 }
 
 fn parse(raw: Raw) -> Parsed {
-    let Raw { line, key, bytes, head } = raw;
-    let record = bytes.map_err(|fault| (salvage_id(&head), fault)).and_then(|bytes| {
-        let text = std::str::from_utf8(&bytes)
-            .map_err(|e| (salvage_id(&bytes), Fault::NotUtf8 { at: e.valid_up_to() }))?;
-        match serde_json::from_str(text) {
-            Ok(Value::Object(map)) => Ok(map),
-            Ok(other) => Err((None, Fault::NotAnObject { got: type_name(&other).to_owned() })),
-            Err(e) => Err((salvage_id(&bytes), Fault::Json { reason: e.to_string() })),
-        }
+    let (line, key, value) = parse_value(raw, &["\"_id\"", "\"set_unique_id\""]);
+    let record = value.and_then(|value| match value {
+        Value::Object(map) => Ok(map),
+        other => Err((None, Fault::NotAnObject { got: type_name(&other).to_owned() })),
     });
     (line, key, record)
 }
 
+/// A value with its line and key, or its fault with the id that stands behind one of the `ids`, keys in quotes.
+pub(crate) fn parse_value(
+    raw: Raw,
+    ids: &[&str],
+) -> (usize, Option<String>, std::result::Result<Value, (Option<String>, Fault)>) {
+    let Raw { line, key, bytes, head } = raw;
+    let value = bytes.map_err(|fault| (salvage_id(&head, ids), fault)).and_then(|bytes| {
+        let text = std::str::from_utf8(&bytes)
+            .map_err(|e| (salvage_id(&bytes, ids), Fault::NotUtf8 { at: e.valid_up_to() }))?;
+        serde_json::from_str(text)
+            .map_err(|e| (salvage_id(&bytes, ids), Fault::Json { reason: e.to_string() }))
+    });
+    (line, key, value)
+}
+
 /// The id of a record that cannot be parsed, where it can be read all the same.
-fn salvage_id(bytes: &[u8]) -> Option<String> {
+fn salvage_id(bytes: &[u8], ids: &[&str]) -> Option<String> {
     const LONGEST: usize = 200;
     let text = String::from_utf8_lossy(bytes);
-    let rest = ["\"_id\"", "\"set_unique_id\""].iter().find_map(|key| Some(text.split_once(key)?.1))?;
+    let rest = ids.iter().find_map(|key| Some(text.split_once(key)?.1))?;
     let rest = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
     let id = rest.split(['"', '\\']).next()?;
     (!id.is_empty() && id.len() <= LONGEST).then(|| id.to_owned())

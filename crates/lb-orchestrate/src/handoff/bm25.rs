@@ -12,7 +12,7 @@ use super::words::Words;
 use crate::ledger::CallTokens;
 use crate::session::WorkerSession;
 use crate::units::sentence_starts;
-use crate::{Result, Source, Task};
+use crate::{Result, Task};
 
 /// A trajectory's text in passages, indexed.
 pub(super) struct Passages {
@@ -96,10 +96,11 @@ impl WorkerSession {
         let starts: Vec<u32> = text.segments.iter().map(|(start, _)| *start).collect();
         let sentences = sentence_starts(&pieces, self.prompt.head.len(), &starts);
         let mut all = Vec::new();
-        for (segment, &(start, source)) in text.segments.iter().enumerate() {
+        for (segment, (start, label)) in text.segments.iter().enumerate() {
             let end = text.segments.get(segment + 1).map_or(text.tokens.len(), |(next, _)| *next as usize);
-            for range in cut(start as usize..end, &sentences, longest) {
-                let (before, behind) = self.around(source, &range, start as usize, end)?;
+            let start = *start as usize;
+            for range in cut(start..end, &sentences, longest) {
+                let (before, behind) = self.around(label, &range, start, end)?;
                 let alone = before.len() + range.len() + behind.len();
                 all.push(Passage { range, segment, alone });
             }
@@ -121,11 +122,11 @@ impl WorkerSession {
         let joins = |a: usize, b: usize| b == a + 1 && passages.all[a].segment == passages.all[b].segment;
         for run in chosen.chunk_by(|a, b| joins(*a, *b)) {
             let (first, last) = (&passages.all[run[0]], &passages.all[run[run.len() - 1]]);
-            let (start, source) = self.text.segments[first.segment];
+            let (start, label) = &self.text.segments[first.segment];
             let next = self.text.segments.get(first.segment + 1);
             let end = next.map_or(self.text.tokens.len(), |(next, _)| *next as usize);
             let range = first.range.start..last.range.end;
-            let (before, behind) = self.around(source, &range, start as usize, end)?;
+            let (before, behind) = self.around(label, &range, *start as usize, end)?;
             tokens.extend(before);
             tokens.extend(&self.text.tokens[range]);
             tokens.extend(behind);
@@ -133,16 +134,16 @@ impl WorkerSession {
         Ok(tokens)
     }
 
-    /// What a range of the segment `start..end` lacks of being a line: its tag, its end.
+    /// What a range of the segment `start..end` lacks of being a line: its label, its end.
     fn around(
         &self,
-        source: Source,
+        label: &str,
         range: &Range<usize>,
         start: usize,
         end: usize,
     ) -> Result<(Vec<u32>, Vec<u32>)> {
         let tokenizer = self.worker.tokenizer();
-        let tag = if range.start == start { String::new() } else { format!("{}: ", source.tag()) };
+        let tag = if range.start == start { String::new() } else { format!("{label}: ") };
         let line = if range.end == end { "" } else { "\n" };
         Ok((tokenizer.encode_text(&tag)?, tokenizer.encode_text(line)?))
     }

@@ -120,6 +120,9 @@ pub struct Iteration {
 pub struct Entered {
     /// Where it comes from.
     pub source: Source,
+    /// Who said it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Its text.
     pub text: String,
     /// Its tokens as the worker's cache has them, none where the boundary policy keeps it out.

@@ -61,7 +61,8 @@ impl Shared {
 
     /// Appends a segment to the trajectory, `after_calls` calls of the turn.
     pub(super) fn enter(&mut self, segment: Segment, after_calls: usize) -> Result<Entered> {
-        let (source, text, start) = (segment.source, segment.text.clone(), Instant::now());
+        let Segment { source, text, name } = segment.clone();
+        let start = Instant::now();
         let cancel = self.config.cancel.clone();
         let extended = self.session.extend_while([segment], &mut |_, _| !cancel.is_cancelled())?;
         let seconds = start.elapsed().as_secs_f64();
@@ -70,7 +71,7 @@ impl Shared {
         self.books.entered(tokens + reread, seconds);
         let all = self.session.tokens();
         let pieces = self.session.worker().tokenizer().pieces(&all[all.len().saturating_sub(tokens)..]);
-        Ok(Entered { source, text, pieces, left_out, room: extended.room, seconds, after_calls })
+        Ok(Entered { source, name, text, pieces, left_out, room: extended.room, seconds, after_calls })
     }
 
     pub(super) fn cancelled(&self) -> Result<()> {

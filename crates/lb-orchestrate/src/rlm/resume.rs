@@ -87,8 +87,10 @@ impl Rlm {
             self.question = Some(Question { text: iteration.question.clone(), ..Question::default() });
         }
         self.messages.clone_from(&iteration.prompt);
-        let segments =
-            iteration.entered.iter().map(|entered| Segment::new(entered.source, entered.text.clone()));
+        let segments = iteration.entered.iter().map(|entered| Segment {
+            name: entered.name.clone(),
+            ..Segment::new(entered.source, entered.text.clone())
+        });
         for segment in segments {
             self.shared.session.extend(segment)?;
         }
