@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use latent_briefing::eval::bench::{at_each_size, split_conditions};
-use latent_briefing::eval::logs::{LoadOptions, LogItem, generated, load};
+use latent_briefing::eval::logs::{Continuation, LoadOptions, LogItem, generated, load};
 use latent_briefing::eval::report::{with_causes, write_file};
 use latent_briefing::eval::retained::{RetainedPlan, RetainedSummary, Target, run, summarise, table};
 use latent_briefing::eval::stats::bootstrap::Bootstrap;
@@ -23,14 +23,19 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 #[derive(Parser)]
 #[command(name = "logs")]
 struct Args {
-    /// Recorded logs; generated ones by default.
+    /// Recorded logs, a file or a folder: the plain form of docs/real.md, chats of OpenAI and Anthropic, Who&When, SWE-agent,
+    /// logs of examples/rlm. Generated ones by default.
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
     /// A checkpoint: folder, GGUF file or name on the hub; the built-in worker by default.
     #[arg(long)]
     worker: Option<String>,
     /// Conditions: handoffs, and published selections such as snapkv:keep=0.1.
-    #[arg(long, value_name = "A,B,..", default_value = "full-kv,none,latent-briefing:keep=0.1,snapkv:keep=0.1")]
+    #[arg(
+        long,
+        value_name = "A,B,..",
+        default_value = "full-kv,none,latent-briefing:keep=0.1,snapkv:keep=0.1"
+    )]
     handoff: String,
     /// Sizes; every condition with `keep=*` is measured at each.
     #[arg(long, value_delimiter = ',')]
@@ -64,7 +69,15 @@ fn main() -> ExitCode {
 
 fn items(args: &Args) -> Result<Vec<LogItem>> {
     let Some(path) = &args.data else { return Ok(generated(50_000, 20, 3)?) };
-    let loaded = load(path, &LoadOptions::default())?;
+    let options =
+        LoadOptions { limit: args.limit, continuation: Continuation::LastMessage, ..LoadOptions::default() };
+    let loaded = load(path, &options)?;
+    for fault in &loaded.faults {
+        eprintln!("logs: left out: {fault}");
+    }
+    for note in &loaded.notes {
+        eprintln!("logs: {note}");
+    }
     Ok(loaded.items)
 }
 
@@ -85,7 +98,9 @@ fn measure(args: &Args) -> Result<ExitCode> {
     let asked = cancel.clone();
     ctrlc::set_handler(move || asked.cancel())?;
     let progress = ProgressBar::new(items.len() as u64);
-    progress.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} (of {duration}) {wide_msg}")?);
+    progress.set_style(ProgressStyle::with_template(
+        "{bar:30} {pos}/{len} {elapsed} (of {duration}) {wide_msg}",
+    )?);
     let finished = run(&worker, &plan, &items, args.out.as_deref(), &cancel, &|row| {
         progress.inc(1);
         progress.set_message(row.item.clone());

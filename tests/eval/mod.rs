@@ -8,6 +8,7 @@ mod episodes;
 mod metrics;
 mod overhead;
 mod prompts;
+mod retained;
 mod ruler;
 mod stats;
 mod study;

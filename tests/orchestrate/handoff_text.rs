@@ -1,6 +1,6 @@
 //! Handoffs as short texts and as JSON.
 
-use latent_briefing::am::{Compaction, Selection};
+use latent_briefing::am::{BetaMethod, Compaction, ScoreAgg, Selection, Spans, Units, ValuesMethod};
 use latent_briefing::orchestrate::{HandoffKind, SummaryConfig, SummaryScope};
 use latent_briefing::prelude::*;
 
@@ -35,6 +35,24 @@ fn all() -> Vec<(&'static str, Handoff)> {
         (
             "latent-briefing:keep=0.1,select=per-head,fit=none",
             briefing(Compaction::keep_ratio(0.1).with_selection(Selection::PerHead).selection_only()),
+        ),
+        (
+            "latent-briefing:keep=0.1,score=max,spans=1,fit=biases",
+            briefing(
+                Compaction::keep_ratio(0.1)
+                    .with_score(ScoreAgg::Max)
+                    .with_spans(Spans::OFF)
+                    .with_values(ValuesMethod::Copy),
+            ),
+        ),
+        (
+            "latent-briefing:keep=0.1,score=rms,spans=sentences,fit=values",
+            briefing(
+                Compaction::keep_ratio(0.1)
+                    .with_score(ScoreAgg::Rms)
+                    .with_spans(Spans::Units(Units::Sentences))
+                    .with_beta(BetaMethod::Zero),
+            ),
         ),
     ]
 }

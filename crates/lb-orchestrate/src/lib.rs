@@ -44,7 +44,9 @@ pub use chunked::{ChunkMode, Chunking};
 pub use error::{Error, Result};
 pub use estimate::{Assumptions, Estimate, EstimateInputs, EstimatedRun, WorkerSpeed};
 pub use extend::{Extended, SegmentEntered};
-pub use handoff::{Handoff, HandoffKind, Note, Outcome, Prepared, SelectionSize, SummaryConfig, SummaryScope};
+pub use handoff::{
+    Handoff, HandoffKind, Note, Outcome, Prepared, SelectionSize, SummaryConfig, SummaryScope,
+};
 pub use ledger::{CallRecord, CallTimes, CallTokens, LedgerSum, TokenLedger};
 pub use log::{
     BlockResult, BriefingMap, CallKind, ChildRecord, CodeBlock, ContextFile, Entered, Iteration, Metadata,

@@ -191,7 +191,8 @@ impl Handed<'_> {
         let pass = if baseline.needs() == Needs::Task { self.full.ms } else { 0.0 };
         let ms = start.elapsed().as_secs_f64() * 1e3 + pass;
         let (slots, task) = (cache.mean_slots(), session.task_tokens(self.task)?);
-        let first = self.worker.model().prefill(&task, &mut cache, &PrefillOptions::default(), &mut |_, _| {});
+        let first =
+            self.worker.model().prefill(&task, &mut cache, &PrefillOptions::default(), &mut |_, _| {});
         let first = first.map_err(SessionError::from)?;
         let logits = behind(self.worker, &first, &mut cache, self.target)?;
         let kept = slots as f64 / seq_len.max(1) as f64;

@@ -10,12 +10,12 @@ use serde_json::Value;
 use super::item::Reader;
 use super::plan::RetainedPlan;
 use super::row::RetainedRow;
+use crate::Result;
+use crate::bench::Existing;
 use crate::bench::plan::{fingerprint, mixed};
 use crate::bench::read::{ROWS, read_lines};
 use crate::bench::store::{PlanRecord, Store};
-use crate::bench::Existing;
 use crate::logs::LogItem;
-use crate::Result;
 
 /// How a measurement ended.
 #[derive(Clone, Debug, Default)]

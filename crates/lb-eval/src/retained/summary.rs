@@ -106,9 +106,8 @@ pub fn summarise(
             .then(|| interval(documents.len(), settings, |drawn| retained(&documents, drawn, number)));
         let figure = figure.and_then(Result::ok);
         let difference = base.filter(|base| *base != number).and_then(|base| {
-            let minus = |drawn: &[usize]| {
-                retained(&documents, drawn, number) - retained(&documents, drawn, base)
-            };
+            let minus =
+                |drawn: &[usize]| retained(&documents, drawn, number) - retained(&documents, drawn, base);
             let figure = interval(documents.len(), settings, minus).ok()?;
             let ci95 = [figure.low, figure.high];
             Some(Difference { to: names[base].to_owned(), retained: figure.estimate, ci95 })

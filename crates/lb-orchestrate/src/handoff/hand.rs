@@ -94,7 +94,10 @@ impl WorkerSession {
         let (calls, briefings) = self.calls_via(handoff, tasks)?;
         let mut briefings = briefings.into_iter();
         let answered = self.answer_calls(calls, numbers, ask)?;
-        Ok(answered.into_iter().map(|(answer, record)| Outcome::of(answer, record, briefings.next())).collect())
+        Ok(answered
+            .into_iter()
+            .map(|(answer, record)| Outcome::of(answer, record, briefings.next()))
+            .collect())
     }
 
     /// What the worker would be given for `task` through `handoff`; nothing is written, and nothing recorded.
