@@ -21,8 +21,17 @@ fn measure(plan: &RetainedPlan, items: &[LogItem], dir: Option<&Path>) -> Result
     run(embedded(), plan, items, dir, &CancelToken::new(), &|_| {})
 }
 
+/// Without what a clock puts there, and without the last digits, which JSON may round.
 fn timeless(rows: &[RetainedRow]) -> Vec<RetainedRow> {
-    let still = |m: &Measured| Measured { brief_ms: 0.0, ..m.clone() };
+    let round = |x: f64| (x * 1e9).round() / 1e9;
+    let still = |m: &Measured| Measured {
+        brief_ms: 0.0,
+        nll: round(m.nll),
+        kl: round(m.kl),
+        agreement: round(m.agreement),
+        kept: round(m.kept),
+        ..m.clone()
+    };
     let row = |row: &RetainedRow| RetainedRow {
         full: still(&row.full),
         none: still(&row.none),
@@ -49,7 +58,11 @@ fn the_whole_cache_retains_all_and_nothing_nothing() {
     assert_eq!(rows.len(), items.len());
     for (row, item) in rows.iter().zip(&items) {
         assert_eq!((&row.item, &row.document), (&item.id, &item.document));
-        assert_eq!(row.target_text.trim(), item.target, "the recorded answer is what is read");
+        assert_eq!(
+            row.target_text,
+            format!("{}<|im_end|>", item.target),
+            "the recorded answer is what is read"
+        );
         assert!(row.conditions.iter().map(|m| m.handoff.as_str()).eq(names));
         // Everything kept is the full cache, up to the order of sums.
         for m in &row.conditions[2..5] {
@@ -77,10 +90,11 @@ fn what_the_worker_writes_itself_ends_with_its_end() {
     let rows = measure(&plan(&["latent-briefing:keep=0.1"], Target::Own), &items, None).unwrap().rows;
     for row in &rows {
         assert_eq!(row.target, Target::Own);
-        assert!(row.target_text.contains("<|im_end|>") || row.target_tokens == 96, "{row:?}");
-        // Greedy over the full cache: no token is less likely than one in the whole vocabulary, and few are unlikely.
-        assert!(row.full.nll < row.none.nll, "{row:?}");
+        assert!(row.target_text.ends_with("<|im_end|>") || row.target_tokens == 96, "{row:?}");
     }
+    // What the full cache writes is likelier over it than without it.
+    let sum = |of: fn(&RetainedRow) -> f64| rows.iter().map(of).sum::<f64>();
+    assert!(sum(|row| row.full.nll) < sum(|row| row.none.nll), "{rows:?}");
     // Cut at a length: as many tokens.
     let short = RetainedPlan { target_tokens: 2, ..plan(&["none"], Target::Own) };
     assert!(measure(&short, &items, None).unwrap().rows.iter().all(|row| row.target_tokens <= 2));
@@ -94,8 +108,7 @@ fn a_run_that_was_stopped_goes_on_and_other_plans_are_refused() {
     let whole = measure(&plan, &items, None).unwrap();
 
     let cancel = CancelToken::new();
-    let stopped =
-        run(embedded(), &plan, &items, Some(&folder), &cancel, &|_| cancel.cancel()).unwrap();
+    let stopped = run(embedded(), &plan, &items, Some(&folder), &cancel, &|_| cancel.cancel()).unwrap();
     assert!(stopped.cancelled && stopped.rows.len() == 1);
     // A line that was being written when the process died.
     let rows = folder.join("rows.jsonl");
@@ -107,7 +120,7 @@ fn a_run_that_was_stopped_goes_on_and_other_plans_are_refused() {
     assert_eq!(timeless(&resumed.rows), timeless(&whole.rows));
     assert_eq!(std::fs::read_to_string(&rows).unwrap().lines().count(), items.len(), "one line an item");
     let again = measure(&plan, &items, Some(&folder)).unwrap();
-    assert_eq!((again.resumed, again.rows), (items.len(), resumed.rows));
+    assert_eq!((again.resumed, timeless(&again.rows)), (items.len(), timeless(&resumed.rows)));
 
     let other = RetainedPlan { target_tokens: 5, ..plan.clone() };
     let error = measure(&other, &items, Some(&folder)).unwrap_err();
@@ -124,8 +137,10 @@ fn steps_of_one_log_are_as_if_each_was_read_alone() {
     items[1].trajectory.truncate(half);
     let plan = plan(&["latent-briefing:keep=0.2", "snapkv:keep=0.2"], Target::Reference);
     let both = measure(&plan, &items, None).unwrap().rows;
-    let alone: Vec<RetainedRow> =
-        items.iter().flat_map(|item| measure(&plan, std::slice::from_ref(item), None).unwrap().rows).collect();
+    let alone: Vec<RetainedRow> = items
+        .iter()
+        .flat_map(|item| measure(&plan, std::slice::from_ref(item), None).unwrap().rows)
+        .collect();
     assert!(both[1].seq_len < both[0].seq_len);
     for (a, b) in both.iter().zip(&alone) {
         assert_eq!((a.seq_len, a.target_tokens), (b.seq_len, b.target_tokens));

@@ -1,7 +1,8 @@
 //! Every way to make a briefing: units of the text, sources of queries, on-policy, chunks.
 
-use latent_briefing::am::{Budget, Compaction, HeadBudgets, Selection, Spans, Units};
-use latent_briefing::orchestrate::Error;
+use latent_briefing::am::{Budget, Compaction, HeadBudgets, ScoreAgg, Selection, Spans, Units};
+use latent_briefing::model::GenerateOptions;
+use latent_briefing::orchestrate::{CallTokens, Error};
 use latent_briefing::prelude::*;
 
 use super::{contents, lines, notes};
@@ -38,6 +39,62 @@ fn the_three_ways_to_ask_for_a_briefing_agree() {
     let back: BriefConfig = serde_json::from_str(&json).unwrap();
     assert_eq!(serde_json::to_string(&back).unwrap(), json);
     assert_eq!(serde_json::from_str::<BriefConfig>("{}").unwrap(), BriefConfig::default());
+}
+
+#[test]
+fn briefings_compared_are_those_made_alone() {
+    let session = notes();
+    let largest = Compaction::keep_ratio(0.3).with_score(ScoreAgg::Max).with_selection(Selection::PerHead);
+    let configs = [
+        ratio(0.3),
+        ratio(0.2).with_task_state(TaskState::Reuse),
+        largest.into(),
+        ratio(0.5),
+        ratio(0.3).with_on_policy(true),
+        ratio(0.3).with_chunking(Chunking::in_place(7)),
+    ];
+    let together = session.brief_each(TASK, &configs).unwrap();
+    assert_eq!(together.len(), configs.len());
+    for (briefing, config) in together.iter().zip(&configs) {
+        let alone = session.brief_as(TASK, config).unwrap();
+        assert_eq!(bytes(&contents(briefing.cache())), bytes(&contents(alone.cache())), "{config:?}");
+        assert_eq!(briefing.task_state(), alone.task_state());
+    }
+    assert!(session.brief_each("", &configs).is_err());
+    assert!(session.brief_each(TASK, &[ratio(0.3), ratio(7.0)]).is_err());
+}
+
+/// Whatever the handoff, what is prepared is what an answer is written from.
+#[test]
+fn what_is_prepared_is_what_answers_come_from() {
+    let mut session = notes();
+    for text in [
+        "none",
+        "full-kv",
+        "text-replay",
+        "bm25:0.4",
+        "recent:0.3",
+        "latent-briefing:keep=0.3",
+        "latent-briefing:keep=0.3,state=reuse",
+    ] {
+        let handoff: Handoff = text.parse().unwrap();
+        let prepared = session.prepare(&handoff, TASK).unwrap();
+        let outcome = session.answer_via(&handoff, TASK).unwrap();
+        assert_eq!(prepared.kept_len, outcome.kept_len, "{text}");
+        assert!((prepared.keep_ratio - outcome.keep_ratio).abs() < 1e-12, "{text}");
+        let cost = outcome.answer.tokens;
+        assert_eq!(prepared.tokens, CallTokens { generated: 0, ..cost }, "{text}");
+        let (worker, mut cache) = (embedded(), prepared.cache);
+        let options = GenerateOptions::default();
+        let made = match &prepared.logits {
+            Some(logits) => worker.generate_from_logits(&mut cache, logits, &options, &mut |_, _| true),
+            None => worker.generate(&mut cache, &prepared.prompt, &options, &mut |_, _| true),
+        };
+        assert_eq!(made.unwrap().text.trim(), outcome.answer.text, "{text}");
+    }
+    let calls = session.ledger().calls().len();
+    session.prepare(&Handoff::FullKv, TASK).unwrap();
+    assert_eq!(session.ledger().calls().len(), calls, "nothing is recorded");
 }
 
 #[test]

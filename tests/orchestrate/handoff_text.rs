@@ -89,7 +89,10 @@ fn a_text_that_is_none_says_why() {
         ("latent-briefing:tau=4,keep=0.1", "one of"),
         ("latent-briefing:state=warm", "recompute or reuse"),
         ("latent-briefing:select=best", "per-layer, shared, per-head or omp"),
-        ("latent-briefing:fit=some", "all or none"),
+        ("latent-briefing:fit=some", "all, none, values or biases"),
+        ("latent-briefing:score=min", "mean, max or rms"),
+        ("latent-briefing:spans=words", "sentences or segments"),
+        ("latent-briefing:spans=4", "odd"),
     ] {
         let error = text.parse::<Handoff>().expect_err(text).to_string();
         assert!(error.contains(word), "{text:?}: {error:?} does not name {word:?}");
