@@ -5,6 +5,7 @@ mod bench_episodes;
 mod bench_report;
 mod datasets;
 mod episodes;
+mod logs;
 mod metrics;
 mod overhead;
 mod prompts;

@@ -17,6 +17,7 @@ mod long;
 mod policy;
 mod price;
 mod program;
+mod recorded;
 #[cfg(feature = "monty")]
 mod repl;
 #[cfg(feature = "monty")]

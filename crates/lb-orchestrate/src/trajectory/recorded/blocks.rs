@@ -21,13 +21,14 @@ pub(super) fn content(content: Option<&Value>, voice: Voice<'_>, out: &mut Readi
         Some(Value::Array(blocks)) => {
             let mut pending = String::new();
             for block in blocks {
-                match plain(block) {
-                    Some(text) => join(&mut pending, text),
-                    None => {
-                        spoken(&std::mem::take(&mut pending), voice, out);
-                        special(block, voice, out);
-                    }
+                if let Some(text) = plain(block) {
+                    join(&mut pending, text);
+                    continue;
                 }
+                if !pending.is_empty() {
+                    spoken(&std::mem::take(&mut pending), voice, out);
+                }
+                special(block, voice, out);
             }
             spoken(&pending, voice, out);
         }

@@ -97,10 +97,9 @@ impl RecordedLog {
                 self.target = segments.pop().map(|segment| segment.text).unwrap_or_default();
             }
         }
-        if self.task.trim().is_empty() {
-            if let Some(asked) = segments.iter().rposition(|s| s.source == Source::Request) {
-                self.task = segments.remove(asked).text;
-            }
+        let asked = segments.iter().rposition(|segment| segment.source == Source::Request);
+        if let (true, Some(asked)) = (self.task.trim().is_empty(), asked) {
+            self.task = segments.remove(asked).text;
         }
         self.trajectory = segments.into_iter().collect();
         self

@@ -32,7 +32,7 @@ pub(super) fn is_message(value: &Value) -> bool {
         return ["content", "text", "value", "parts", "tool_calls"].iter().any(|key| map.contains_key(*key));
     }
     let own_line = map.get("type").is_some_and(Value::is_string);
-    own_line && place(map).is_none() && !map.contains_key("agent_states")
+    own_line && place(map).is_none() && state(map).is_none()
 }
 
 /// Reads a log.
