@@ -10,8 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
 use latent_briefing::eval::report::{kinds_table, table, write_file};
 use latent_briefing::eval::summary::{HandoffSummary, summarise};
-use latent_briefing::eval::trial::{Condition, Trial};
-use latent_briefing::orchestrate::explain;
+use latent_briefing::eval::trial::{Condition, Grading, Trial};
+use latent_briefing::orchestrate::{PromptFormat, explain};
 use latent_briefing::prelude::*;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -19,7 +19,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// Answer questions about an orchestrator's trajectory through six handoffs and compare them.
 #[derive(Parser)]
 struct Args {
-    /// A checkpoint folder, or `org/name` on the Hugging Face hub, instead of the built-in worker.
+    /// A checkpoint folder, a GGUF file, or `org/name` on the Hugging Face hub, instead of the built-in worker.
     #[arg(long)]
     model: Option<PathBuf>,
     /// Keep what scores above median + TAU x MAD (0 to 1e6; higher keeps less).
@@ -28,9 +28,9 @@ struct Args {
     /// Keep this share of the positions, in (0, 1].
     #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     keep_ratio: f64,
-    /// Held-out episodes to answer, five questions each.
-    #[arg(long, default_value_t = 12)]
-    episodes: u64,
+    /// Held-out episodes to answer, five questions each; 12 by default, 2 shorter ones of a model of your own.
+    #[arg(long)]
+    episodes: Option<u64>,
     /// Seed of the first episode and of the random positions.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -59,25 +59,36 @@ fn run(args: &Args) -> Result<()> {
         Some(folder) => Worker::load(folder)?,
         None => Worker::embedded()?,
     };
+    let own = args.model.is_some();
     // 512 to 2,048 tokens of the built-in worker.
-    let config = EpisodeConfig::held_out((285, 1080), 5);
+    let config = EpisodeConfig::held_out((285, if own { 400 } else { 1080 }), 5);
+    let episodes = args.episodes.unwrap_or(if own { 2 } else { 12 });
+    let trial = Trial::new(&worker, compaction.clone(), Condition::main_table(compaction.clone(), args.seed));
+    let trial = if own { trial.asking(in_words(), Grading::Names) } else { trial };
     let first = Episode::generate(args.seed, &config)?;
-    show_one(&worker, &first, &compaction, args.html.as_deref())?;
+    show_one(&trial, &worker, &first, &compaction, args.html.as_deref())?;
 
-    let trial = Trial::new(&worker, compaction.clone(), Condition::main_table(compaction, args.seed));
-    let bar = ProgressBar::new(args.episodes)
+    let bar = ProgressBar::new(episodes)
         .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} episodes, {eta} left")?);
     let mut rows = Vec::new();
-    for i in 0..args.episodes {
+    for i in 0..episodes {
         rows.extend(trial.run(&Episode::generate(args.seed + i, &config)?, &mut |_, _| {})?);
         bar.inc(1);
     }
     bar.finish_and_clear();
     let summaries = summarise(&rows);
     anstream::println!("{}\n\n{}\n\n{}", table(&summaries), kinds_table(&summaries), meaning(&summaries));
+    if own {
+        println!(
+            "\nThe notes are made up, so that nobody can have learnt them. An answer is right where it names the right one. \
+             {} questions say little about {}: more with --episodes; recorded logs are measured by --example logs.",
+            rows.len() / summaries.len().max(1),
+            worker.name(),
+        );
+    }
     if let Some(path) = &args.json {
         let json = serde_json::json!({
-            "episodes": args.episodes, "seed": args.seed, "model": worker.name(), "handoffs": summaries,
+            "episodes": episodes, "seed": args.seed, "model": worker.name(), "handoffs": summaries,
         });
         write_file(path, format!("{json:#}\n").as_bytes())?;
         println!("figures: {}", path.display());
@@ -85,20 +96,35 @@ fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// How a model is asked that has learnt to talk, not to answer with a name alone.
+fn in_words() -> SessionConfig {
+    let format = PromptFormat {
+        task_prefix: "Answer from the notes above, in a few words. Question: ".to_owned(),
+        ..PromptFormat::default()
+    };
+    SessionConfig { format, generate: GenerateOptions::greedy(32), ..SessionConfig::default() }
+}
+
 /// One episode as a person would want to see it: the task, what was kept, the answer.
-fn show_one(worker: &Worker, episode: &Episode, compaction: &Compaction, html: Option<&Path>) -> Result<()> {
-    let mut session = worker.session()?;
-    session.extend_all(episode.lines.iter().map(Segment::from), &mut |_, _| {})?;
+fn show_one(
+    trial: &Trial<'_>,
+    worker: &Worker,
+    episode: &Episode,
+    compaction: &Compaction,
+    html: Option<&Path>,
+) -> Result<()> {
+    let mut session = trial.session(episode)?;
     let question = &episode.questions[0];
     let briefing = session.brief(question.text.as_str(), compaction)?;
     let answer = session.answer(&briefing, question.text.as_str())?;
     let bold = anstyle::Style::new().bold();
     anstream::println!(
-        "An orchestrator wrote {} lines of notes: {} tokens in the worker's KV cache.\n\n{bold}Task{bold:#}      {}\n\
+        "An orchestrator wrote {} lines of notes: {} tokens in the KV cache of the worker ({}).\n\n{bold}Task{bold:#}      {}\n\
          {bold}Briefing{bold:#}  {} of {} positions, coloured by the attention the task pays them:\n\n{}\n\n\
          {bold}Answer{bold:#}    {answer}  (right: {}; made in {:.0} ms, answered in {:.0} ms)\n",
         episode.lines.len(),
         session.seq_len(),
+        worker.name(),
         question.text,
         briefing.kept_len(),
         briefing.seq_len(),

@@ -210,6 +210,14 @@ fn figures_are_sums_over_items_and_intervals_over_documents() {
     assert_eq!(difference.to, "latent-briefing:keep=0.1");
     assert!((difference.retained + 1.5 / 7.0).abs() < 1e-12, "{difference:?}");
     assert!(first.difference.is_none());
+    // Sizes are compared with their own.
+    let names =
+        ["latent-briefing:keep=0.1", "latent-briefing:keep=0.05", "snapkv:keep=0.05,state=recompute", "none"];
+    let conditions = names.iter().zip([1.5, 2.0, 1.7, 3.0]).map(|(name, nll)| measured(name, nll)).collect();
+    let sized = [RetainedRow { conditions, ..rows[0].clone() }];
+    let sized = summarise("w", "d", &sized, &Bootstrap::default()).unwrap().conditions;
+    let to = |at: usize| sized[at].difference.as_ref().map(|d| d.to.as_str());
+    assert_eq!([to(0), to(1), to(2), to(3)], [None, None, Some(names[1]), Some(names[0])]);
     // One document alone retains 1 - 0.5/3, the other 1/2: no resample is outside.
     let [low, high] = first.ci95.unwrap();
     assert!((0.5 - 1e-9..=1.0 - 0.5 / 3.0 + 1e-9).contains(&low) && low < high, "{low} {high}");

@@ -52,7 +52,7 @@ pub struct ConditionSummary {
     pub worker_tokens: f64,
     /// Milliseconds to make the selection or the briefing, median over items.
     pub brief_ms: f64,
-    /// Against the first briefing of the plan, on the same items.
+    /// Against the first briefing of the plan that has its size, or the first at all, on the same items.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub difference: Option<Difference>,
 }
@@ -96,7 +96,6 @@ pub fn summarise(
         }
     }
     let documents = sums(&good);
-    let base = names.iter().position(|name| name.starts_with("latent-briefing"));
     let mean = |of: &dyn Fn(&RetainedRow) -> f64| {
         good.iter().map(|row| of(row)).sum::<f64>() / good.len().max(1) as f64
     };
@@ -105,7 +104,7 @@ pub fn summarise(
         let figure = (!documents.is_empty())
             .then(|| interval(documents.len(), settings, |drawn| retained(&documents, drawn, number)));
         let figure = figure.and_then(Result::ok);
-        let difference = base.filter(|base| *base != number).and_then(|base| {
+        let difference = base(&names, name).filter(|base| *base != number).and_then(|base| {
             let minus =
                 |drawn: &[usize]| retained(&documents, drawn, number) - retained(&documents, drawn, base);
             let figure = interval(documents.len(), settings, minus).ok()?;
@@ -136,6 +135,15 @@ pub fn summarise(
         seq_len: median(good.iter().map(|row| row.seq_len as f64)),
         conditions: names.iter().enumerate().map(condition).collect(),
     })
+}
+
+/// What condition `name` is compared with: the first briefing that has its size, or the first at all.
+fn base(names: &[&str], name: &str) -> Option<usize> {
+    let briefing = |name: &str| name.starts_with("latent-briefing");
+    let size = |name: &str| Some(name.split_once("keep=")?.1.split(',').next()?.to_owned());
+    let own = size(name);
+    let same = own.and_then(|own| names.iter().position(|n| briefing(n) && size(n).as_deref() == Some(&own)));
+    same.or_else(|| names.iter().position(|n| briefing(n)))
 }
 
 /// By document, in the order in which they first come.
