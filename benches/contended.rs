@@ -5,6 +5,7 @@
 //! `LATENT_BRIEFING_REAL_MODELS` naming a folder, the GGUF files there are measured too. A machine that others use at the same
 //! time is never alone: what is called so here is then contended as well, and the share that is left looks better than it is.
 
+#[allow(dead_code, reason = "other benches need the rest")]
 mod support;
 
 use std::hint::black_box;
