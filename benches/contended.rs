@@ -5,6 +5,7 @@
 //! `LATENT_BRIEFING_REAL_MODELS` naming a folder, the GGUF files there are measured too. A machine that others use at the same
 //! time is never alone: what is called so here is then contended as well, and the share that is left looks better than it is.
 
+#[allow(dead_code, reason = "other benches need the rest")]
 mod support;
 
 use std::hint::black_box;
@@ -134,6 +135,17 @@ fn measure(name: &str, worker: &Worker, cores: usize) {
         let name = format!("{name}, {what}");
         println!("{name:<44}{alone:>12.1}{beside:>12.1}{:>7.0}%", 100.0 * beside / alone);
     }
+    if spinning_pool() {
+        println!("{:<44}candle's pool, which waits by spinning, was used", "");
+    }
+}
+
+/// Whether candle has started threads of its own, on Linux.
+fn spinning_pool() -> bool {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    tasks
+        .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())
+        .any(|name| name.starts_with("candle-bp"))
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

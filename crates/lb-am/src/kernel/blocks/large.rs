@@ -2,18 +2,21 @@
 
 #![allow(clippy::inline_always, reason = "what is not inlined into a dispatch runs without its vectors")]
 
-use super::{Format, half};
+use super::{Eight, Format, each_byte, eights, half};
 
 /// Numbers of a block.
 const BLOCK: usize = 256;
 
+/// Integers of 32 at a time.
+const GROUP: usize = 32 / 8;
+
 /// Two bits of each byte after another: 32 bytes are 128 numbers, 32 of them from each pair of bits.
 #[inline(always)]
-fn pairs_of_bits(bytes: &[u8], numbers: &mut [i8]) {
-    for (bytes, numbers) in bytes.chunks_exact(32).zip(numbers.chunks_exact_mut(128)) {
-        for (pair, numbers) in numbers.chunks_exact_mut(32).enumerate() {
-            for (number, byte) in numbers.iter_mut().zip(bytes) {
-                *number = (byte >> (2 * pair) & 3).cast_signed();
+fn pairs_of_bits(bytes: &[u8], numbers: &mut [Eight]) {
+    for (bytes, numbers) in bytes.chunks_exact(32).zip(numbers.chunks_exact_mut(4 * GROUP)) {
+        for (pair, numbers) in numbers.chunks_exact_mut(GROUP).enumerate() {
+            for (numbers, bytes) in numbers.iter_mut().zip(eights(bytes)) {
+                *numbers = bytes >> (2 * pair) & each_byte(3);
             }
         }
     }
@@ -21,12 +24,22 @@ fn pairs_of_bits(bytes: &[u8], numbers: &mut [i8]) {
 
 /// Two nibbles to a byte: 32 bytes are 64 numbers, the low nibbles first.
 #[inline(always)]
-fn nibbles(bytes: &[u8], numbers: &mut [i8]) {
-    for (bytes, numbers) in bytes.chunks_exact(32).zip(numbers.chunks_exact_mut(64)) {
-        let (low, high) = numbers.split_at_mut(32);
-        for ((byte, low), high) in bytes.iter().zip(low).zip(high) {
-            *low = (byte & 15).cast_signed();
-            *high = (byte >> 4).cast_signed();
+fn nibbles(bytes: &[u8], numbers: &mut [Eight]) {
+    for (bytes, numbers) in bytes.chunks_exact(32).zip(numbers.chunks_exact_mut(2 * GROUP)) {
+        let (low, high) = numbers.split_at_mut(GROUP);
+        for ((bytes, low), high) in eights(bytes).zip(low).zip(high) {
+            *low = bytes & each_byte(15);
+            *high = bytes >> 4 & each_byte(15);
+        }
+    }
+}
+
+/// Adds one more bit of value `1 << to` to each number: bit `i` of 32 bytes is that of the numbers of group `i`.
+#[inline(always)]
+fn add_bits(bytes: &[u8], to: u32, numbers: &mut [Eight]) {
+    for (bit, numbers) in numbers.chunks_exact_mut(GROUP).enumerate() {
+        for (numbers, bytes) in numbers.iter_mut().zip(eights(bytes)) {
+            *numbers |= (bytes >> bit & each_byte(1)) << to;
         }
     }
 }
@@ -63,9 +76,10 @@ impl Format for Q2K {
     const NUMBERS: usize = BLOCK;
     const GROUP: usize = 16;
     const OFFSETS: bool = true;
+    const BASE: f32 = 0.0;
 
     #[inline(always)]
-    fn read(block: &[u8], numbers: &mut [i8], scales: &mut [f32], offsets: &mut [f32]) {
+    fn read(block: &[u8], numbers: &mut [Eight], scales: &mut [f32], offsets: &mut [f32]) {
         let block = &block[..Self::BYTES];
         let (d, least) = (half(&block[80..]), half(&block[82..]));
         for ((byte, scale), offset) in block[..16].iter().zip(scales).zip(offsets) {
@@ -76,7 +90,7 @@ impl Format for Q2K {
     }
 }
 
-/// Three bits a number: two, and a mask of those that are not lowered by 4.
+/// Three bits a number, the third ones lie apart.
 pub(super) struct Q3K;
 
 impl Format for Q3K {
@@ -84,9 +98,10 @@ impl Format for Q3K {
     const NUMBERS: usize = BLOCK;
     const GROUP: usize = 16;
     const OFFSETS: bool = false;
+    const BASE: f32 = 4.0;
 
     #[inline(always)]
-    fn read(block: &[u8], numbers: &mut [i8], scales: &mut [f32], _offsets: &mut [f32]) {
+    fn read(block: &[u8], numbers: &mut [Eight], scales: &mut [f32], _offsets: &mut [f32]) {
         let block = &block[..Self::BYTES];
         let (packed, d) = (&block[96..108], half(&block[108..]));
         for (i, scale) in scales.iter_mut().take(16).enumerate() {
@@ -95,11 +110,7 @@ impl Format for Q3K {
             *scale = d * f32::from((low | high << 4).cast_signed() - 32);
         }
         pairs_of_bits(&block[32..96], numbers);
-        for (bit, numbers) in numbers.chunks_exact_mut(32).enumerate() {
-            for (number, mask) in numbers.iter_mut().zip(&block[..32]) {
-                *number -= if mask >> bit & 1 == 0 { 4 } else { 0 };
-            }
-        }
+        add_bits(&block[..32], 2, numbers);
     }
 }
 
@@ -111,9 +122,10 @@ impl Format for Q4K {
     const NUMBERS: usize = BLOCK;
     const GROUP: usize = 32;
     const OFFSETS: bool = true;
+    const BASE: f32 = 0.0;
 
     #[inline(always)]
-    fn read(block: &[u8], numbers: &mut [i8], scales: &mut [f32], offsets: &mut [f32]) {
+    fn read(block: &[u8], numbers: &mut [Eight], scales: &mut [f32], offsets: &mut [f32]) {
         let block = &block[..Self::BYTES];
         scale_all(block, scales, offsets);
         nibbles(&block[16..], numbers);
@@ -128,17 +140,14 @@ impl Format for Q5K {
     const NUMBERS: usize = BLOCK;
     const GROUP: usize = 32;
     const OFFSETS: bool = true;
+    const BASE: f32 = 0.0;
 
     #[inline(always)]
-    fn read(block: &[u8], numbers: &mut [i8], scales: &mut [f32], offsets: &mut [f32]) {
+    fn read(block: &[u8], numbers: &mut [Eight], scales: &mut [f32], offsets: &mut [f32]) {
         let block = &block[..Self::BYTES];
         scale_all(block, scales, offsets);
         nibbles(&block[48..], numbers);
-        for (bit, numbers) in numbers.chunks_exact_mut(32).enumerate() {
-            for (number, bits) in numbers.iter_mut().zip(&block[16..48]) {
-                *number += (bits >> bit & 1).cast_signed() * 16;
-            }
-        }
+        add_bits(&block[16..48], 4, numbers);
     }
 }
 
@@ -150,22 +159,23 @@ impl Format for Q6K {
     const NUMBERS: usize = BLOCK;
     const GROUP: usize = 16;
     const OFFSETS: bool = false;
+    const BASE: f32 = 32.0;
 
     #[inline(always)]
-    fn read(block: &[u8], numbers: &mut [i8], scales: &mut [f32], _offsets: &mut [f32]) {
+    fn read(block: &[u8], numbers: &mut [Eight], scales: &mut [f32], _offsets: &mut [f32]) {
         let block = &block[..Self::BYTES];
         let d = half(&block[208..]);
         for (byte, scale) in block[192..208].iter().zip(scales) {
             *scale = d * f32::from(byte.cast_signed());
         }
         let halves = block[..128].chunks_exact(64).zip(block[128..192].chunks_exact(32));
-        for ((low, high), numbers) in halves.zip(numbers.chunks_exact_mut(128)) {
+        for ((low, high), numbers) in halves.zip(numbers.chunks_exact_mut(4 * GROUP)) {
             // The low nibbles of 64 bytes, then their high ones.
-            for (quarter, numbers) in numbers.chunks_exact_mut(32).enumerate() {
-                let low = &low[quarter % 2 * 32..][..32];
-                for ((number, low), high) in numbers.iter_mut().zip(low).zip(high) {
-                    let low = low >> (quarter / 2 * 4) & 15;
-                    *number = (low | (high >> (2 * quarter) & 3) << 4).cast_signed() - 32;
+            for (quarter, numbers) in numbers.chunks_exact_mut(GROUP).enumerate() {
+                let low = eights(&low[quarter % 2 * 32..]);
+                for ((numbers, low), high) in numbers.iter_mut().zip(low).zip(eights(high)) {
+                    let low = low >> (quarter / 2 * 4) & each_byte(15);
+                    *numbers = low | (high >> (2 * quarter) & each_byte(3)) << 4;
                 }
             }
         }

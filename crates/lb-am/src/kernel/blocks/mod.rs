@@ -64,9 +64,29 @@ trait Format {
     const GROUP: usize;
     /// Whether there are offsets.
     const OFFSETS: bool;
+    /// What is subtracted from every integer.
+    const BASE: f32;
 
     /// Takes a block of [`BYTES`](Self::BYTES) apart. Offsets that a format does not have are left alone.
-    fn read(block: &[u8], numbers: &mut [i8], scales: &mut [f32], offsets: &mut [f32]);
+    fn read(block: &[u8], numbers: &mut [Eight], scales: &mut [f32], offsets: &mut [f32]);
+}
+
+/// Eight integers, the first in the lowest byte: shifts and masks of words do for bytes what the compiler's vectors do
+/// not.
+type Eight = u64;
+
+/// A mask or a number for each of eight bytes.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "part of every format's loop")]
+const fn each_byte(byte: u8) -> Eight {
+    Eight::from_ne_bytes([byte; 8])
+}
+
+/// The bytes, eight at a time.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "part of every format's loop")]
+fn eights(bytes: &[u8]) -> impl Iterator<Item = Eight> {
+    bytes.as_chunks::<8>().0.iter().map(|eight| Eight::from_le_bytes(*eight))
 }
 
 /// Some blocks of one row, taken apart.
@@ -84,16 +104,18 @@ impl Unit {
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "what is not inlined into a dispatch runs without its vectors")]
     fn read<F: Format>(&mut self, blocks: &[u8]) -> usize {
-        let mut small = [0i8; UNIT];
+        let mut small = [0 as Eight; UNIT / 8];
         let groups = F::NUMBERS / F::GROUP;
         let parts = small
-            .chunks_exact_mut(F::NUMBERS)
+            .chunks_exact_mut(F::NUMBERS / 8)
             .zip(self.scales.chunks_exact_mut(groups).zip(self.offsets.chunks_exact_mut(groups)));
         for (block, (numbers, (scales, offsets))) in blocks.chunks_exact(F::BYTES).zip(parts) {
             F::read(block, numbers, scales, offsets);
         }
-        for (wide, small) in self.numbers.iter_mut().zip(&small) {
-            *wide = f32::from(*small);
+        small.iter_mut().for_each(|eight| *eight = eight.to_le());
+        let small: &[i8] = bytemuck::cast_slice(&small);
+        for (wide, small) in self.numbers.iter_mut().zip(small) {
+            *wide = f32::from(*small) - F::BASE;
         }
         blocks.len() / F::BYTES * F::NUMBERS
     }

@@ -2,32 +2,35 @@
 
 #![allow(clippy::inline_always, reason = "what is not inlined into a dispatch runs without its vectors")]
 
-use super::{Format, half};
+use super::{Eight, Format, each_byte, eights, half};
 
 /// Numbers of a block.
 const BLOCK: usize = 32;
 
-/// A number of two nibbles to a byte: all the low ones come first.
+/// Two nibbles to a byte: all the low ones come first.
 #[inline(always)]
-fn nibbles(bytes: &[u8], numbers: &mut [i8], base: i8) {
-    let (low, high) = numbers.split_at_mut(BLOCK / 2);
-    for ((byte, low), high) in bytes.iter().zip(low).zip(high) {
-        *low = (byte & 15).cast_signed() - base;
-        *high = (byte >> 4).cast_signed() - base;
+fn nibbles(bytes: &[u8], numbers: &mut [Eight]) {
+    let (low, high) = numbers.split_at_mut(BLOCK / 16);
+    for ((bytes, low), high) in eights(bytes).zip(low).zip(high) {
+        *low = bytes & each_byte(15);
+        *high = bytes >> 4 & each_byte(15);
     }
 }
 
 /// Adds the fifth bit of each number; bit `i` of the four bytes is that of number `i`.
 #[inline(always)]
-fn add_bits(bits: &[u8], numbers: &mut [i8]) {
-    let spread: [u8; BLOCK] = std::array::from_fn(|i| bits[i / 8] & (1 << (i % 8)));
-    for (number, bit) in numbers.iter_mut().zip(&spread) {
-        *number += if *bit == 0 { 0 } else { 16 };
+fn add_bits(bits: &[u8], numbers: &mut [Eight]) {
+    /// Bit `i` of byte `i`.
+    const DIAGONAL: Eight = 0x8040_2010_0804_0201;
+    for (bits, numbers) in bits.iter().zip(numbers) {
+        let spread = Eight::from(*bits) * each_byte(1) & DIAGONAL;
+        // The highest bit of each byte that is not 0, moved to the fifth.
+        *numbers |= (spread + each_byte(127)) >> 3 & each_byte(16);
     }
 }
 
 macro_rules! format {
-    ($name:ident, $bytes:expr, $offsets:expr, |$block:ident, $numbers:ident, $offset:ident| $read:block) => {
+    ($name:ident, $bytes:expr, $offsets:expr, $base:expr, |$block:ident, $numbers:ident, $offset:ident| $read:block) => {
         pub(super) struct $name;
 
         impl Format for $name {
@@ -35,10 +38,11 @@ macro_rules! format {
             const NUMBERS: usize = BLOCK;
             const GROUP: usize = BLOCK;
             const OFFSETS: bool = $offsets;
+            const BASE: f32 = $base;
 
             #[inline(always)]
-            fn read(block: &[u8], numbers: &mut [i8], scales: &mut [f32], offsets: &mut [f32]) {
-                let ($block, $numbers) = (&block[..$bytes], &mut numbers[..BLOCK]);
+            fn read(block: &[u8], numbers: &mut [Eight], scales: &mut [f32], offsets: &mut [f32]) {
+                let ($block, $numbers) = (&block[..$bytes], &mut numbers[..BLOCK / 8]);
                 scales[0] = half($block);
                 let $offset = &mut offsets[0];
                 $read
@@ -47,26 +51,24 @@ macro_rules! format {
     };
 }
 
-format!(Q4_0, 18, false, |block, numbers, _offset| { nibbles(&block[2..], numbers, 8) });
+format!(Q4_0, 18, false, 8.0, |block, numbers, _offset| { nibbles(&block[2..], numbers) });
 
-format!(Q4_1, 20, true, |block, numbers, offset| {
+format!(Q4_1, 20, true, 0.0, |block, numbers, offset| {
     *offset = half(&block[2..]);
-    nibbles(&block[4..], numbers, 0);
+    nibbles(&block[4..], numbers);
 });
 
-format!(Q5_0, 22, false, |block, numbers, _offset| {
-    nibbles(&block[6..], numbers, 16);
+format!(Q5_0, 22, false, 16.0, |block, numbers, _offset| {
+    nibbles(&block[6..], numbers);
     add_bits(&block[2..6], numbers);
 });
 
-format!(Q5_1, 24, true, |block, numbers, offset| {
+format!(Q5_1, 24, true, 0.0, |block, numbers, offset| {
     *offset = half(&block[2..]);
-    nibbles(&block[8..], numbers, 0);
+    nibbles(&block[8..], numbers);
     add_bits(&block[4..8], numbers);
 });
 
-format!(Q8_0, 34, false, |block, numbers, _offset| {
-    for (number, byte) in numbers.iter_mut().zip(&block[2..]) {
-        *number = byte.cast_signed();
-    }
+format!(Q8_0, 34, false, 0.0, |block, numbers, _offset| {
+    numbers.iter_mut().zip(eights(&block[2..])).for_each(|(numbers, bytes)| *numbers = bytes);
 });
