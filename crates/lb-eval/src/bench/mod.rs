@@ -8,6 +8,7 @@ mod families;
 mod figures;
 mod item;
 mod jobs;
+mod letters;
 mod page;
 mod plan;
 mod plot;
