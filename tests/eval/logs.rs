@@ -32,7 +32,7 @@ fn plain(id: &str) -> Value {
 }
 
 fn lines(values: &[Value]) -> String {
-    values.iter().map(|value| format!("{value}\n")).collect()
+    values.iter().map(Value::to_string).collect::<Vec<_>>().join("\n") + "\n"
 }
 
 #[test]
