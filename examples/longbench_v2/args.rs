@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use candle_core::DType;
 use clap::Parser;
 use latent_briefing::eval::bench::{BenchPlan, Existing, Scoring, at_each_size, split_conditions};
 use latent_briefing::orchestrate::{Budget, Limits};
@@ -18,6 +19,9 @@ pub(crate) struct Args {
     /// A checkpoint's folder, a GGUF file, or a name on the hub; without it, the built-in worker.
     #[arg(long)]
     pub(crate) worker: Option<String>,
+    /// f32, f16 or bf16: of the weights, or of the cache where they are quantised.
+    #[arg(long, requires = "worker")]
+    pub(crate) dtype: Option<DType>,
     /// program, openai, anthropic or local
     #[arg(long, default_value = "program")]
     pub(crate) orchestrator: String,
@@ -61,6 +65,9 @@ pub(crate) struct Args {
     /// Tokens of a run, orchestrator and worker.
     #[arg(long)]
     pub(crate) max_tokens: Option<usize>,
+    /// Tokens of the prompt of `direct` at most; it is cut in its middle. Default: what the worker can read.
+    #[arg(long, value_name = "N")]
+    pub(crate) direct_tokens: Option<usize>,
     /// Where rows and logs go.
     #[arg(long, default_value = "longbench-v2", value_name = "DIR")]
     pub(crate) out: PathBuf,
@@ -85,6 +92,7 @@ impl Args {
             jobs: self.jobs,
             seed: self.seed,
             validation_share: self.validation,
+            direct_tokens: self.direct_tokens,
             limits: Limits { iterations: self.max_iterations, run, ..Limits::default() },
             ..BenchPlan::default()
         };

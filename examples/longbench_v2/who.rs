@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use latent_briefing::eval::bench::{Bench, NewOrchestrator, RecordedTurns};
-use latent_briefing::model::Worker;
+use latent_briefing::model::{Checkpoint, Worker, device};
 use latent_briefing::orchestrate::api::{Anthropic, AnthropicConfig, OpenAi, OpenAiConfig};
 use latent_briefing::orchestrate::{
     BoundaryPolicy, LocalConfig, LocalOrchestrator, MontyConfig, MontyRepl, Reader, RlmConfig, Source,
@@ -14,7 +14,10 @@ use crate::args::Args;
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 pub(crate) fn bench(args: &Args) -> Result<Bench> {
-    let worker = args.worker.as_ref().map_or_else(Worker::embedded, Worker::load)?;
+    let worker = match &args.worker {
+        Some(worker) => Checkpoint::open(worker)?.load(&device::auto()?, args.dtype)?,
+        None => Worker::embedded()?,
+    };
     let mut config = RlmConfig::default();
     if args.worker.is_none() {
         // The built-in worker knows three kinds of lines, and code is none of them.

@@ -11,6 +11,7 @@ use latent_briefing::eval::bench::{
 use latent_briefing::eval::datasets::{
     FileKind, Item, ItemFault, LoadOptions, Loaded, OnFault, load, ruler, synthetic,
 };
+use latent_briefing::eval::stats::bootstrap::Bootstrap;
 use latent_briefing::eval::{Error, handoffs};
 use latent_briefing::orchestrate::{
     self, ChatRequest, Completion, Limits, MontyConfig, MontyRepl, Orchestrator, Reader, Repl, RlmConfig,
@@ -259,4 +260,46 @@ fn malformed_items_are_listed_and_skipped_or_fail() {
     assert!(listed[0].id.as_ref().unwrap().starts_with("bad-"));
     let options = LoadOptions { on_fault: OnFault::Fail, ..LoadOptions::default() };
     assert!(matches!(load(&file, FileKind::LongBenchV2, &options), Err(Error::Item { .. })));
+}
+
+/// The letters are read behind the published form's beginning under every condition, with a loop and without, and are the
+/// same whether the conditions run in one go or a later one takes up the recorded turns.
+#[test]
+fn rows_have_the_chances_of_the_letters() {
+    let dir = tempfile::tempdir().unwrap();
+    let (bench, items) = (bench(), items(2));
+    let conditions = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let all = ["full-kv", "latent-briefing:tau=4", "none", "direct"];
+    let official = BenchPlan { scoring: Scoring::Official, tau: Vec::new(), ..plan(1) };
+    let whole = BenchPlan { conditions: conditions(&all), ..official.clone() };
+    let finished = run(&bench, &whole, &items, &dir.path().join("whole"), Existing::Refuse);
+    assert_eq!(finished.rows.len(), 8);
+    for row in &finished.rows {
+        let letters = row.letters.as_ref().unwrap_or_else(|| panic!("{row:?}"));
+        assert_eq!(letters.of.len(), 4, "{row:?}");
+        assert!((letters.of.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{letters:?}");
+        assert!(letters.mass > 0.0 && letters.mass <= 1.0, "{letters:?}");
+    }
+    let of =
+        |name: &str| -> Vec<&BenchRow> { finished.rows.iter().filter(|r| r.condition == name).collect() };
+    assert!(of("full-kv").iter().zip(of("none")).any(|(full, none)| full.letters != none.letters));
+    let summary = bench::aggregate(&finished.rows, None, &Bootstrap::default()).unwrap();
+    assert_eq!(summary.conditions.iter().filter(|f| f.letters.is_some()).count(), 3);
+    let table = bench::table(&finished.rows, &conditions(&all));
+    assert!(table.contains("letter as full-kv") && table.contains("KL, nats"), "{table}");
+
+    // The full cache alone, then a condition that replays it: nothing is in common then.
+    let turns = dir.path().join("turns");
+    let one = BenchPlan { conditions: conditions(&all[..1]), ..official.clone() };
+    run(&bench, &one, &items, &turns, Existing::Refuse);
+    let mut replayed = bench.clone();
+    replayed.turns = Some(Arc::new(RecordedTurns::open(&turns).unwrap()));
+    let two = BenchPlan { conditions: conditions(&all[1..2]), ..official };
+    let apart = run(&replayed, &two, &items, &dir.path().join("apart"), Existing::Refuse);
+    for (together, apart) in of(all[1]).into_iter().zip(&apart.rows) {
+        assert_eq!(together.answer, apart.answer);
+        let (a, b) = (together.letters.as_ref().unwrap(), apart.letters.as_ref().unwrap());
+        assert!(a.kl(b).unwrap() < 1e-6, "{a:?} {b:?}");
+        assert_eq!((together.worker, together.calls), (apart.worker, apart.calls));
+    }
 }

@@ -6,7 +6,7 @@ use latent_briefing::eval::Error;
 use latent_briefing::eval::bench::calibrate::{Rule, calibrate, family};
 use latent_briefing::eval::bench::{BenchRow, Options, Part, aggregate, read_rows, report};
 use latent_briefing::eval::stats::bootstrap::Bootstrap;
-use latent_briefing::orchestrate::{CallTokens, Usage};
+use latent_briefing::orchestrate::{CallTokens, Chances, Usage};
 
 use crate::support::assert_error;
 
@@ -260,4 +260,38 @@ fn malformed_rows_are_errors() {
     );
     let other = aggregate(&rows(), Some("no-such"), &few()).unwrap_err();
     assert_error!(other, Error::Config { field: "reference", .. }, "no-such");
+}
+
+#[test]
+fn letters_are_compared_with_those_of_the_reference() {
+    let chances = |of: [f64; 4], mass| Some(Chances { of: of.to_vec(), mass });
+    let (sure, even) = ([0.7, 0.1, 0.1, 0.1], [0.25; 4]);
+    let mut rows = Vec::new();
+    for item in 0..4 {
+        rows.push(BenchRow { letters: chances(sure, 0.9), ..row(item, "full-kv", true, 990) });
+        let own = if item == 0 { [0.1, 0.7, 0.1, 0.1] } else { even };
+        rows.push(BenchRow { letters: chances(own, 0.5), ..row(item, "latent-briefing:tau=4", true, 90) });
+        // Rows of before have none.
+        rows.push(row(item, "none", false, 9));
+    }
+    let summary = aggregate(&rows, None, &few()).unwrap();
+    let letters: Vec<_> = summary.conditions.iter().map(|f| f.letters.as_ref()).collect();
+    let (None, Some(own), None) = (letters[0], letters[1], letters[2]) else { panic!("{letters:?}") };
+    // Of equal chances the first letter is the likeliest.
+    assert_eq!((own.pairs, own.agreement, own.mass), (4, 0.75, 0.5));
+    let to_even: f64 = sure.iter().map(|p| p * (p / 0.25_f64).ln()).sum();
+    let to_other = 0.7 * 7.0_f64.ln() + 0.1 * (1.0_f64 / 7.0).ln();
+    close(own.kl.estimate, (3.0 * to_even + to_other) / 4.0);
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &rows, "");
+    let files = report(dir.path(), &Options { bootstrap: few(), ..Options::default() }).unwrap();
+    let markdown = std::fs::read_to_string(&files.markdown).unwrap();
+    assert!(markdown.contains("## Letters") && markdown.contains("| 75.0 ["), "{markdown}");
+    let html = std::fs::read_to_string(&files.html).unwrap();
+    assert!(html.contains("Letters") && html.contains("KL, nats"));
+    let csv = std::fs::read_to_string(&files.csv).unwrap();
+    let columns = csv.lines().next().unwrap().split(',').count();
+    assert!(csv.lines().all(|line| line.split(',').count() == columns), "{csv}");
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&files.json).unwrap()).unwrap();
+    assert_eq!(json["summary"]["conditions"][1]["letters"]["agreement"], 0.75);
 }

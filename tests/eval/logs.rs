@@ -32,7 +32,7 @@ fn plain(id: &str) -> Value {
 }
 
 fn lines(values: &[Value]) -> String {
-    values.iter().map(|value| format!("{value}\n")).collect()
+    values.iter().map(Value::to_string).collect::<Vec<_>>().join("\n") + "\n"
 }
 
 #[test]
@@ -77,6 +77,12 @@ fn a_file_is_one_log_or_several_as_its_values_say() {
         let loaded = all(&written(&dir, "log.json", &text));
         assert_eq!((ids(&loaded), &loaded.faults), (expected, &Vec::new()), "{text}");
     }
+    // Several runs of one task are one document.
+    let trial = json!({"task_id": 0, "trial": 1, "traj": chat});
+    let trials = json!([trial, trial, {"task_id": 1, "traj": chat}]).to_string();
+    let trials = all(&written(&dir, "trials.json", trials));
+    let documents: Vec<&str> = trials.items.iter().map(|item| item.document.as_str()).collect();
+    assert_eq!((ids(&trials), documents), (vec!["0", "0#2", "1"], vec!["0", "0", "1"]));
     let limited = LoadOptions { limit: Some(1), ..LoadOptions::default() };
     let path = written(&dir, "two.jsonl", lines(&[plain("x"), plain("y")]));
     assert_eq!(ids(&load(&path, &limited).unwrap()), ["x"]);
@@ -131,6 +137,7 @@ fn files_that_are_no_logs_say_what_they_are() {
         (b"- role: user\n", "neither JSON nor JSON Lines: it starts with \"- role: user\""),
         (b"\x1F\x8B\x08", "gzip"),
         (b"PAR1", "neither JSON nor JSON Lines"),
+        (b"{\n}]", "line 2: expected a value"),
         (b"\xFF\xFE\x00\xD8\x00\xD8", "UTF-16"),
     ] {
         let path = written(&dir, "log.json", bytes);

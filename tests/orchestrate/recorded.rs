@@ -227,10 +227,8 @@ fn histories_of_magentic_one() {
         "ground_truth": "Ann", "history": history, "mistake_agent": "WebSurfer", "mistake_step": "4",
         "mistake_reason": "The page was not opened."});
     let log = read(&who_and_when);
-    assert_eq!(
-        (log.id.as_deref(), log.task.as_str(), log.target.as_str()),
-        (Some("q1"), "Who wrote it?", "")
-    );
+    assert_eq!((&log.id, log.about.as_deref()), (&None, Some("q1")));
+    assert_eq!((log.task.as_str(), log.target.as_str()), ("Who wrote it?", ""));
     assert_eq!(log.answers, ["Ann"]);
     // A team of today's AutoGen, as `save_state` writes it.
     let state = json!({"type": "TeamState", "version": "1.0.0", "agent_states": {

@@ -2,7 +2,7 @@
 
 use latent_briefing::am::Compaction;
 use latent_briefing::model::KvCache;
-use latent_briefing::orchestrate::{Error, PromptFormat};
+use latent_briefing::orchestrate::{Error, PromptFormat, SharedWork};
 use latent_briefing::prelude::*;
 
 use super::{contents, lines, notes};
@@ -197,4 +197,34 @@ fn a_trajectory_beyond_the_position_limit_is_refused_whole() {
         other => panic!("{other:?}"),
     }
     assert_eq!(before, (session.seq_len(), session.trajectory().len(), contents(session.cache())));
+}
+
+/// What one session has read another takes over: the same content, and nothing is read twice.
+#[test]
+fn sessions_share_what_they_read() {
+    let shared = SharedWork::new();
+    let session = || {
+        let config = SessionConfig { shared: Some(shared.clone()), ..SessionConfig::default() };
+        WorkerSession::with(embedded(), config).unwrap()
+    };
+    let kept = || format!("{shared:?}");
+    let (mut first, mut second) = (session(), session());
+    let before = kept();
+    first.extend_all(lines(), &mut |_, _| {}).unwrap();
+    let after = kept();
+    assert_ne!(before, after);
+    second.extend_all(lines(), &mut |_, _| {}).unwrap();
+    assert_eq!(kept(), after, "nothing new is read");
+    assert_eq!(first.tokens(), second.tokens());
+    assert_eq!(contents(first.cache()), contents(second.cache()));
+    // From here on each goes its own way.
+    first.extend(Segment::finding("Anara moved to Coldhaven.")).unwrap();
+    assert_ne!(kept(), after);
+    assert!(first.ledger().trajectory_prefilled() > second.ledger().trajectory_prefilled());
+    let alone = {
+        let mut alone = embedded().session().unwrap();
+        alone.extend_all(lines(), &mut |_, _| {}).unwrap();
+        contents(alone.cache())
+    };
+    assert_eq!(contents(second.cache()), alone);
 }

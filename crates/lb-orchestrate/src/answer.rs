@@ -8,7 +8,7 @@ use lb_model::{GenerateOptions, Generation, KvCache, StopReason};
 use crate::briefing::Briefing;
 use crate::ledger::{CallRecord, CallTimes, CallTokens};
 use crate::session::WorkerSession;
-use crate::{Ask, Error, HandoffKind, Result, Task};
+use crate::{Ask, Chances, Choices, Error, HandoffKind, Result, Task};
 
 /// What a worker answered.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct Answer {
     pub stopped: StopReason,
     /// What it cost.
     pub tokens: CallTokens,
+    /// What the worker thought of the choices, where [`Ask::choices`] asked for that and it can be told.
+    pub chances: Option<Chances>,
     /// From the call to the last token: reading the task and generating, without the briefing. In a batch, the time of
     /// the calls that were answered together.
     pub elapsed: Duration,
@@ -80,6 +82,8 @@ pub(crate) struct Generated {
     pub(crate) generations: Vec<Generation>,
     /// Of each cache when its prompt was read.
     pub(crate) bytes: Vec<usize>,
+    /// Of the choices behind each prompt.
+    pub(crate) chances: Vec<Option<Chances>>,
     pub(crate) prefill: Duration,
     pub(crate) decode: Duration,
 }
@@ -168,7 +172,8 @@ impl WorkerSession {
             Some(on_text) => on_text(numbers[index], text),
             None => true,
         };
-        let generated = self.generate_over(&mut caches, &prompts, &options, &mut hear)?;
+        let choices = ask.choices;
+        let generated = self.generate_over(&mut caches, &prompts, &options, choices, &mut hear)?;
         let read = shares(generated.prefill, prompts.iter().map(Prompted::len));
         // The token that ends an answer is a pass as well.
         let made = shares(generated.decode, generated.generations.iter().map(|made| made.tokens.len() + 1));
@@ -182,7 +187,8 @@ impl WorkerSession {
             let elapsed = generated.prefill + made_here.decode;
             let (text, stopped) = (made_here.text.trim().to_owned(), made_here.stopped);
             self.ledger.record(record);
-            answers.push((Answer { text, stopped, tokens, elapsed }, record));
+            let chances = generated.chances[index].clone();
+            answers.push((Answer { text, stopped, tokens, chances, elapsed }, record));
         }
         Ok(answers)
     }
@@ -193,12 +199,18 @@ impl WorkerSession {
         caches: &mut [KvCache],
         prompts: &[Prompted],
         options: &GenerateOptions,
+        choices: Option<&Choices>,
         hear: &mut dyn FnMut(usize, &str) -> bool,
     ) -> Result<Generated> {
         let start = Instant::now();
         let logits = self.read_prompts(caches, prompts)?;
         let prefill = start.elapsed();
         let bytes = caches.iter().map(KvCache::bytes).collect();
+        let over = |cache: &KvCache| match choices {
+            Some(choices) => choices.over(&self.worker, cache),
+            None => Ok(None),
+        };
+        let chances = caches.iter().map(over).collect::<Result<_>>()?;
         let start = Instant::now();
         let mut ended = Ok(());
         let options = vec![options.clone(); caches.len()];
@@ -215,7 +227,7 @@ impl WorkerSession {
         let generations = self.worker.generate_batch_from_logits(caches, &logits, &options, &mut on_token);
         let generations = generations.map_err(|error| of_call(error, &|index| index))?;
         ended?;
-        Ok(Generated { generations, bytes, prefill, decode: start.elapsed() })
+        Ok(Generated { generations, bytes, chances, prefill, decode: start.elapsed() })
     }
 
     /// The logits of the last token of each prompt.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::{CancelToken, Error, Result};
+use crate::{CancelToken, Choices, Error, Result};
 
 /// Hears the number of a task (0 where there is one) and a piece of its answer; false stops that answer there.
 pub type OnText<'a> = &'a mut dyn FnMut(usize, &str) -> bool;
@@ -26,6 +26,8 @@ pub struct Ask<'a> {
     pub deadline: Option<Instant>,
     /// Tokens of the answer at most, at least 1, instead of what the session was configured with.
     pub max_new_tokens: Option<usize>,
+    /// Reads the chances of these choices as well, before the answer is written.
+    pub choices: Option<&'a Choices>,
     /// Hears the answer as it comes.
     pub on_text: Option<OnText<'a>>,
 }
@@ -60,6 +62,12 @@ impl<'a> Ask<'a> {
         Self { on_text: Some(on_text), ..self }
     }
 
+    /// Sets [`choices`](Self::choices).
+    #[must_use]
+    pub fn weighing(self, choices: &'a Choices) -> Self {
+        Self { choices: Some(choices), ..self }
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         match self.max_new_tokens {
             Some(0) => Err(Error::config("max_new_tokens", 0, "want at least 1")),
@@ -74,6 +82,7 @@ impl fmt::Debug for Ask<'_> {
             .field("cancel", &self.cancel)
             .field("deadline", &self.deadline)
             .field("max_new_tokens", &self.max_new_tokens)
+            .field("choices", &self.choices)
             .field("on_text", &self.on_text.is_some())
             .finish()
     }

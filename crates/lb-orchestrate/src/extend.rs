@@ -143,9 +143,23 @@ impl WorkerSession {
     /// Reads `tokens` behind the full cache, in place.
     pub(crate) fn read(&mut self, tokens: &[u32], go_on: GoOn<'_>) -> Result<()> {
         let start = Instant::now();
+        // A compacted cache is not what its tokens alone would make.
+        let whole = matches!(self.config.room, RoomPolicy::Refuse);
+        let shared = self.config.shared.clone().filter(|_| whole);
+        if let Some(shared) = &shared {
+            let whole = [&self.held.tokens, tokens].concat();
+            if let Some(cache) = shared.cache(&whole) {
+                (self.held.cache, self.held.tokens) = (cache, whole);
+                self.ledger.extend(tokens.len(), start.elapsed());
+                return Ok(());
+            }
+        }
         let (model, options) = (self.worker.model(), &self.config.prefill);
         model.read_batch_while(&[tokens], &mut [&mut self.held.cache], options, go_on).map_err(alone)?;
         self.held.tokens.extend(tokens);
+        if let Some(shared) = &shared {
+            self.held.cache = shared.keep_cache(&self.held.tokens, &self.held.cache);
+        }
         self.ledger.extend(tokens.len(), start.elapsed());
         Ok(())
     }

@@ -10,7 +10,9 @@ use crate::handoff::{Keeps, Notes};
 use crate::ledger::TokenLedger;
 use crate::prompt::Prompt;
 use crate::queries::REQUEST;
-use crate::{Ask, BoundaryPolicy, Error, Note, PromptFormat, Result, RoomPolicy, RoomReport, Trajectory};
+use crate::{
+    Ask, BoundaryPolicy, Error, Note, PromptFormat, Result, RoomPolicy, RoomReport, SharedWork, Trajectory,
+};
 
 /// How a session behaves; see [`WorkerSession::with`].
 #[derive(Clone, Debug)]
@@ -27,6 +29,8 @@ pub struct SessionConfig {
     pub room: RoomPolicy,
     /// Calls of a batch that have a cache at the same time, at least 1. Default: 16.
     pub max_batch: usize,
+    /// Work in common with other sessions of the same worker and configuration. Default: none.
+    pub shared: Option<SharedWork>,
 }
 
 impl Default for SessionConfig {
@@ -38,6 +42,7 @@ impl Default for SessionConfig {
             prefill: PrefillOptions::default(),
             room: RoomPolicy::default(),
             max_batch: 16,
+            shared: None,
         }
     }
 }
@@ -169,6 +174,10 @@ impl WorkerSession {
     /// The compactions of the oldest part that made room so far.
     pub fn room_reports(&self) -> &[RoomReport] {
         &self.rooms
+    }
+
+    pub(crate) fn shared_work(&self) -> Option<&SharedWork> {
+        self.config.shared.as_ref()
     }
 
     pub(crate) fn check_trajectory(&self) -> Result<()> {

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::figures::{self, Setting};
-pub use super::figures::{Clusters, Figures};
+pub use super::figures::{Clusters, Figures, Letters};
 use super::{BenchRow, Part};
 use crate::stats::bootstrap::{Bootstrap, Interval};
 use crate::stats::power::Plan;

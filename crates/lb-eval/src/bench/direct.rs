@@ -1,8 +1,11 @@
 //! The worker alone, without a loop: LongBench v2's own protocol.
 
-use lb_model::{GenerateOptions, Message, RenderOptions};
+use std::time::Instant;
+
+use lb_model::{GenerateOptions, Message, PrefillOptions, RenderOptions};
 use lb_orchestrate::{CallTokens, Handoff, Task, WorkerSession};
 
+use super::letters::letters;
 use super::plan::mixed;
 use super::run::Bench;
 use super::{BenchPlan, BenchRow, Scoring};
@@ -44,7 +47,13 @@ fn official(bench: &Bench, plan: &BenchPlan, item: &Item, row: &mut BenchRow) ->
         ..GenerateOptions::greedy(plan.answer_tokens)
     };
     let mut cache = worker.model().new_cache();
-    let made = worker.generate(&mut cache, &tokens, &options, &mut |_, _| true)?;
+    let begun = Instant::now();
+    let logits = worker.model().prefill(&tokens, &mut cache, &PrefillOptions::default(), &mut |_, _| {})?;
+    row.prefill_s = begun.elapsed().as_secs_f64();
+    if let Some(letters) = letters(item, plan.scoring) {
+        row.letters = letters.over(worker, &cache)?;
+    }
+    let made = worker.generate_from_logits(&mut cache, &logits, &options, &mut |_, _| true)?;
     row.calls = 1;
     row.seq_len = tokens.len();
     row.worker = CallTokens {
@@ -54,7 +63,7 @@ fn official(bench: &Bench, plan: &BenchPlan, item: &Item, row: &mut BenchRow) ->
         ..CallTokens::default()
     };
     row.keep_ratio = Some(1.0 - cut.removed as f64 / cut.tokens.max(1) as f64);
-    (row.prefill_s, row.decode_s) = (made.prefill.as_secs_f64(), made.decode.as_secs_f64());
+    row.decode_s = made.decode.as_secs_f64();
     Ok(made.text)
 }
 

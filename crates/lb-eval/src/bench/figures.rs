@@ -1,10 +1,11 @@
 //! The figures of one condition on some rows, paired with the reference and with text replay.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use super::BenchRow;
+use super::letters::against;
 use crate::stats::bootstrap::{Bootstrap, Interval, Pair, interval, paired};
 use crate::stats::mcnemar::{McNemar, mcnemar};
 use crate::stats::{median, paired_difference, wilson_share};
@@ -58,6 +59,23 @@ pub struct Figures {
     pub brief_s: f64,
     /// Share of the trajectory that a call could attend to, median.
     pub keep_ratio: Option<Interval>,
+    /// What the worker thought of the letters, against the reference, on the rows that both have them of.
+    pub letters: Option<Letters>,
+}
+
+/// The chances of the letters under a condition beside those under the reference.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Letters {
+    /// Rows that both have them of.
+    pub pairs: usize,
+    /// Share of them with the same likeliest letter.
+    pub agreement: f64,
+    /// Wilson's 95 % interval, of the number of items.
+    pub agreement_ci: [f64; 2],
+    /// `KL(reference || condition)` over the letters in nats, mean.
+    pub kl: Interval,
+    /// What the letters had among all tokens under this condition, mean.
+    pub mass: f64,
 }
 
 /// How clusters are told apart.
@@ -161,7 +179,7 @@ fn total(row: &BenchRow) -> f64 {
 /// Right answers, and the share with its interval over items.
 pub(super) fn accuracy(rows: &ByKey<'_>) -> (usize, usize, f64, [f64; 2]) {
     let right = rows.values().filter(|r| r.right()).count();
-    let items = rows.keys().map(|(item, _)| *item).collect::<std::collections::BTreeSet<_>>().len();
+    let items = rows.keys().map(|(item, _)| *item).collect::<BTreeSet<_>>().len();
     let share = if rows.is_empty() { 0.0 } else { right as f64 / rows.len() as f64 };
     (right, items, share, wilson_share(share, items))
 }
@@ -213,7 +231,30 @@ pub(super) fn figures(rows: &[&BenchRow], condition: &str, setting: &Setting<'_>
         overhead: if saves { setting.over(&against(|a, b| (a.brief_s, b.prefill_s)), ratio)? } else { None },
         brief_s: median(own.values().map(|r| r.brief_s)),
         keep_ratio: setting.over(&kept, |drawn| median(drawn))?,
+        letters: if compared { letters(&with_reference, setting)? } else { None },
     })
+}
+
+fn letters(pairs: &[(&BenchRow, &BenchRow)], setting: &Setting<'_>) -> Result<Option<Letters>> {
+    let (mut agree, mut kls, mut mass, mut items) = (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
+    for (row, reference) in pairs {
+        let (Some(own), Some(its)) = (&row.letters, &reference.letters) else { continue };
+        if let Some((same, kl)) = against(own, its) {
+            agree.push(same);
+            kls.push((setting.cluster(row), kl));
+            mass.push(own.mass);
+            items.insert(row.item.as_str());
+        }
+    }
+    let agreement = average(agree.iter().copied());
+    let kl = setting.over(&kls, mean)?;
+    Ok(kl.map(|kl| Letters {
+        pairs: agree.len(),
+        agreement,
+        agreement_ci: wilson_share(agreement, items.len()),
+        kl,
+        mass: average(mass.into_iter()),
+    }))
 }
 
 const NOTHING: Interval = Interval { estimate: 0.0, low: 0.0, high: 0.0, clusters: 0 };

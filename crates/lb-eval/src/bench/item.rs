@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use lb_model::GenerateOptions;
 use lb_orchestrate::{
-    Event, Handoff, HandoffKind, Orchestrator, Replay, Rlm, RlmConfig, RunLedger, RunRecord,
+    Event, Handoff, HandoffKind, Orchestrator, Replay, Rlm, RlmConfig, RunLedger, RunRecord, SharedWork,
 };
 
 use super::BenchRow;
 use super::direct::direct;
+use super::letters::letters;
 use super::plan::{Condition, fingerprint};
 use super::run::Job;
 use super::store::LOGS;
@@ -30,13 +31,15 @@ pub(super) fn answer(job: &Job<'_>, item: &Item, repeat: usize) -> Result<()> {
         return Ok(());
     }
     let blank = blank(job, item, repeat)?;
+    // The conditions read the same trajectory and ask the same unbriefed questions until one of them answers otherwise.
+    let common = SharedWork::new();
     let mut turns = Turns::None;
     if let Some(recorded) = &job.bench.turns {
         turns = recorded.of(&item.id, repeat)?;
     } else if let Some(live) = job.live {
         turns = match done.iter().find(|row| row.condition == live.name) {
             Some(row) => recorded(job, row)?,
-            None => match run_live(job, item, live, &blank)? {
+            None => match run_live(job, (item, &common), live, &blank)? {
                 Some(turns) => turns,
                 None => return Ok(()),
             },
@@ -56,7 +59,7 @@ pub(super) fn answer(job: &Job<'_>, item: &Item, repeat: usize) -> Result<()> {
                 let folder = folder(item, &row, condition);
                 let briefs = job.plan.briefing_logs && handoff.kind() == HandoffKind::LatentBriefing;
                 let logs = briefs.then(|| job.dir.join(&folder));
-                let (answered, log) = play(job, item, handoff, &mut orchestrator, logs, &mut row)?;
+                let (answered, log) = play(job, (item, &common), handoff, &mut orchestrator, logs, &mut row)?;
                 row.log = name(&folder, log.as_deref());
                 answered
             }
@@ -80,14 +83,19 @@ fn recorded(job: &Job<'_>, row: &BenchRow) -> Result<Turns> {
 }
 
 /// Runs the orchestrator itself; `None` where it was called off.
-fn run_live(job: &Job<'_>, item: &Item, live: &Condition, blank: &BenchRow) -> Result<Option<Turns>> {
+fn run_live(
+    job: &Job<'_>,
+    (item, common): (&Item, &SharedWork),
+    live: &Condition,
+    blank: &BenchRow,
+) -> Result<Option<Turns>> {
     let Some(handoff) = &live.handoff else { return Ok(Some(Turns::None)) };
     let mut row = BenchRow { condition: live.name.clone(), ..blank.clone() };
     let folder = folder(item, &row, live);
     let mut orchestrator = (job.bench.orchestrator)(item, row.repeat)?;
     let start = Instant::now();
     let logs = Some(job.dir.join(&folder));
-    let (answered, log) = play(job, item, handoff, orchestrator.as_mut(), logs, &mut row)?;
+    let (answered, log) = play(job, (item, common), handoff, orchestrator.as_mut(), logs, &mut row)?;
     row.elapsed_s = start.elapsed().as_secs_f64();
     if job.bench.config.cancel.is_cancelled() {
         return Ok(None);
@@ -119,7 +127,7 @@ type Played = (std::result::Result<String, String>, Option<PathBuf>);
 /// A run under `handoff`; its costs go to `row`.
 fn play(
     job: &Job<'_>,
-    item: &Item,
+    (item, common): (&Item, &SharedWork),
     handoff: &Handoff,
     orchestrator: &mut dyn Orchestrator,
     log_dir: Option<PathBuf>,
@@ -129,9 +137,11 @@ fn play(
         handoff: handoff.clone(),
         limits: job.plan.limits.clone(),
         log_dir,
+        choices: letters(item, job.plan.scoring),
         ..job.bench.config.clone()
     };
     let generate = config.session.generate;
+    config.session.shared = Some(common.clone());
     config.session.generate = GenerateOptions { max_new_tokens: job.plan.answer_tokens, ..generate };
     let open = Arc::clone(&job.bench.open);
     let mut rlm = Rlm::new(&job.bench.worker, move || open(), config)?;
@@ -145,6 +155,9 @@ fn play(
             row.seq_len = seq_len;
             // Calls without a briefing have nothing of the trajectory in any condition.
             ratios.extend(call.keep_ratio.filter(|_| call.query.brief));
+            if call.chances.is_some() {
+                row.letters.clone_from(&call.chances);
+            }
             failed = call.error.is_some().then(|| call.response.clone());
         }
         _ => {}

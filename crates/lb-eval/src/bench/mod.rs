@@ -8,6 +8,7 @@ mod families;
 mod figures;
 mod item;
 mod jobs;
+mod letters;
 mod page;
 pub(crate) mod plan;
 mod plot;

@@ -1,6 +1,6 @@
 //! One item, answered under one condition.
 
-use lb_orchestrate::{CallTokens, Usage};
+use lb_orchestrate::{CallTokens, Chances, Usage};
 use serde::{Deserialize, Serialize};
 
 /// Which part of a set an item belongs to, where settings are chosen on one part and reported on the other.
@@ -46,6 +46,9 @@ pub struct BenchRow {
     pub expected: String,
     /// What was answered.
     pub answer: String,
+    /// Chances of the letters of a multiple-choice item, at the last call that knew the trajectory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub letters: Option<Chances>,
     /// From 0 to 1; 1 is right.
     pub score: f64,
     /// Why there is no answer. Such a row counts as wrong and stays in every denominator.

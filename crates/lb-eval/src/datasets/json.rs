@@ -257,7 +257,12 @@ impl<R: BufRead> Splitter<R> {
         let key = if self.layout == Layout::Object { Some(self.key()?) } else { None };
         self.solid()?;
         let line = self.line;
-        Ok(Some(self.value(line, key)?))
+        let raw = self.value(line, key)?;
+        // What begins no value would be found here again and again.
+        if self.layout == Layout::Values && raw.bytes.as_ref().is_ok_and(Vec::is_empty) {
+            return Err(self.wrong("a value"));
+        }
+        Ok(Some(raw))
     }
 }
 

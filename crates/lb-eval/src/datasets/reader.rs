@@ -58,7 +58,10 @@ enum Source {
     Parquet(Box<super::parquet::Rows>),
 }
 
-type Parsed = (usize, Option<String>, std::result::Result<Map<String, Value>, (Option<String>, Fault)>);
+/// A value of a file with its line and key, or its fault with the id that could be read.
+type Found<T> = (usize, Option<String>, std::result::Result<T, (Option<String>, Fault)>);
+
+type Parsed = Found<Map<String, Value>>;
 
 impl Source {
     fn open(path: &Path, keyed: bool, max_item_bytes: usize) -> Result<Self> {
@@ -194,11 +197,8 @@ fn parse(raw: Raw) -> Parsed {
     (line, key, record)
 }
 
-/// A value with its line and key, or its fault with the id that stands behind one of the `ids`, keys in quotes.
-pub(crate) fn parse_value(
-    raw: Raw,
-    ids: &[&str],
-) -> (usize, Option<String>, std::result::Result<Value, (Option<String>, Fault)>) {
+/// Parses a value; of one that cannot be, the id is what stands behind one of `ids`, keys in quotes.
+pub(crate) fn parse_value(raw: Raw, ids: &[&str]) -> Found<Value> {
     let Raw { line, key, bytes, head } = raw;
     let value = bytes.map_err(|fault| (salvage_id(&head, ids), fault)).and_then(|bytes| {
         let text = std::str::from_utf8(&bytes)

@@ -103,9 +103,8 @@ fn layout(path: &Path, limit: usize) -> Result<Layout> {
     }
     match (line.first(), next.first()) {
         (Some(b'{'), Some(b'{')) => Ok(Layout::Lines),
-        (Some(b'{'), Some(_)) if complete() => Ok(Layout::Lines),
+        (Some(b'{'), Some(_)) | (Some(b'['), Some(b'[')) if complete() => Ok(Layout::Lines),
         (Some(b'{'), _) => Ok(Layout::Values),
-        (Some(b'['), Some(b'[')) if complete() => Ok(Layout::Lines),
         (Some(b'['), _) => Ok(Layout::Array),
         _ => {
             let start = String::from_utf8_lossy(&line[..line.len().min(24)]).into_owned();

@@ -57,15 +57,9 @@ impl<'a> Items<'a> {
             Continuation::AsGiven => log,
             Continuation::LastMessage => log.with_last_as_target(),
         };
-        let mut id = log.id.clone().unwrap_or_else(|| own.to_owned());
+        let id = self.id_of(&log, own);
         if log.trajectory.is_empty() {
             return self.fault(path, Some(id), line, Fault::Empty { field: "trajectory".to_owned() });
-        }
-        if let (Some(&(file, _)), Some(name)) = (self.seen.get(&id), &self.file) {
-            // Another file of a folder has the same id: both stay.
-            if file != self.files {
-                id = format!("{id}@{name}");
-            }
         }
         if let Some(&(_, first_line)) = self.seen.get(&id) {
             return self.fault(path, Some(id), line, Fault::DuplicateId { first_line });
@@ -84,6 +78,21 @@ impl<'a> Items<'a> {
             answers: log.answers,
         });
         Ok(())
+    }
+
+    /// A log's own id; else that of what it is about, with a number where other logs are about the same, which makes them one
+    /// document; else `own`. Where another file of a folder has a log's own id, the file's name tells them apart.
+    fn id_of(&self, log: &RecordedLog, own: &str) -> String {
+        if let (None, Some(about)) = (&log.id, &log.about) {
+            let numbered = (2_usize..).map(|number| format!("{about}#{number}"));
+            let mut ids = std::iter::once(about.clone()).chain(numbered);
+            return ids.find(|id| !self.seen.contains_key(id)).unwrap_or_default();
+        }
+        let id = log.id.clone().unwrap_or_else(|| own.to_owned());
+        match (self.seen.get(&id), &self.file) {
+            (Some((file, _)), Some(name)) if *file != self.files => format!("{id}@{name}"),
+            _ => id,
+        }
     }
 
     /// Lists a fault; within a folder its file is named before its id.

@@ -136,7 +136,7 @@ impl WorkerSession {
         let read: Vec<usize> = tokens.iter().map(Vec::len).collect();
         let prompts: Vec<Prompted> = tokens.into_iter().map(Prompted::Tokens).collect();
         let mut caches: Vec<KvCache> = tasks.iter().map(|_| self.held.cache.fork()).collect();
-        let made = self.generate_over(&mut caches, &prompts, &options, &mut |_, _| true)?;
+        let made = self.generate_over(&mut caches, &prompts, &options, None, &mut |_, _| true)?;
         let written = |(made, prefilled): (&lb_model::Generation, usize)| {
             let mut before = self.prompt.head.clone();
             let text = made.text.trim();

@@ -9,7 +9,7 @@ use crate::ledger::CallTokens;
 use crate::repl::{AnswerCell, Fault, Query};
 use crate::rlm::{Limits, Protocol};
 use crate::trajectory::Source;
-use crate::{ChatMessage, Finish, Handoff, RoomReport, Usage};
+use crate::{Chances, ChatMessage, Finish, Handoff, RoomReport, Usage};
 
 /// The first line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -222,6 +222,9 @@ pub struct WorkerCall {
     /// trajectory's. `None` for calls that failed and loops of their own.
     #[serde(default)]
     pub keep_ratio: Option<f64>,
+    /// Chances of the choices, where the run asked for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chances: Option<Chances>,
     /// What was kept of the trajectory, where a briefing was made and the log is to have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub briefing: Option<BriefingMap>,
@@ -251,6 +254,7 @@ impl WorkerCall {
             decode_s: 0.0,
             cache_bytes: 0,
             keep_ratio: None,
+            chances: None,
             briefing: None,
         }
     }

@@ -13,7 +13,12 @@ use crate::{Ask, Error, Handoff, Outcome, Result, Task};
 pub(super) fn answer(shared: &mut Shared, queries: &[Query]) -> Vec<WorkerCall> {
     let with_trajectory = !shared.session.is_empty();
     let (mut calls, mut groups) = (BTreeMap::new(), [Vec::new(), Vec::new()]);
+    let common = shared.session.shared_work().cloned();
     for (index, query) in queries.iter().enumerate() {
+        if let Some(call) = common.as_ref().filter(|_| !query.brief).and_then(|work| work.call(query)) {
+            calls.insert(index, call);
+            continue;
+        }
         groups[usize::from(query.brief && with_trajectory)].push(index);
     }
     for (briefed, group) in groups.into_iter().enumerate() {
@@ -24,11 +29,16 @@ pub(super) fn answer(shared: &mut Shared, queries: &[Query]) -> Vec<WorkerCall> 
         let tasks = group.iter().map(|index| task(&queries[*index]));
         let start = Instant::now();
         let cancel = shared.config.cancel.clone();
-        let mut ask = Ask { deadline: shared.deadline(), ..Ask::new().cancelled_by(&cancel) };
+        let choices = shared.config.choices.clone().filter(|_| briefed == 1);
+        let mut ask = Ask::new().cancelled_by(&cancel);
+        (ask.deadline, ask.choices) = (shared.deadline(), choices.as_ref());
         let outcomes = shared.session.answer_each_via(&handoff, tasks, &mut ask);
         let share = start.elapsed().as_secs_f64() / group.len() as f64;
         for (index, outcome) in group.into_iter().zip(outcomes) {
             let call = record(shared, &handoff, &queries[index], outcome, share);
+            if let Some(work) = common.as_ref().filter(|_| !call.query.brief) {
+                work.keep_call(&call);
+            }
             calls.insert(index, call);
         }
     }
@@ -66,6 +76,7 @@ fn record(
         (times.prefill.as_secs_f64(), times.brief.as_secs_f64(), times.decode.as_secs_f64());
     call.cache_bytes = outcome.record.cache_bytes;
     call.keep_ratio = Some(outcome.keep_ratio);
+    call.chances.clone_from(&outcome.answer.chances);
     call.used(1, tokens.attended, tokens.generated);
     if shared.config.log_briefings {
         call.briefing = outcome.briefing.as_ref().map(map);

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use crate::rlm::{Limits, Protocol};
-use crate::{BoundaryPolicy, CancelToken, Error, Handoff, PriceTable, Result, SessionConfig, Source};
+use crate::{
+    BoundaryPolicy, CancelToken, Choices, Error, Handoff, PriceTable, Result, SessionConfig, Source,
+};
 
 /// How a loop is set up; see [`Rlm::new`](crate::Rlm::new).
 #[derive(Clone, Debug)]
@@ -29,6 +31,8 @@ pub struct RlmConfig {
     pub turn_tokens: Option<usize>,
     /// Characters of a call's prompt that enter the trajectory beside its reply. Default: 200.
     pub reply_prompt_chars: usize,
+    /// Choices whose chances every briefed call of the worker reads, for the log. Default: none.
+    pub choices: Option<Choices>,
     /// Stands behind the system prompt: what the orchestrator should know of the task, in the user's words.
     pub instructions: Option<String>,
 }
@@ -50,6 +54,7 @@ impl Default for RlmConfig {
             prices: None,
             turn_tokens: None,
             reply_prompt_chars: 200,
+            choices: None,
             instructions: None,
         }
     }

@@ -20,7 +20,8 @@ pub(in crate::bench) fn csv(summary: &Summary) -> String {
          difference_high,mcnemar_p,retention,retention_low,retention_high,worker_median,worker_mean,worker_mean_low,\
          worker_mean_high,reduction,reduction_low,reduction_high,orchestrator_mean,total_mean,medium_savings,\
          medium_savings_low,medium_savings_high,overhead,overhead_low,overhead_high,brief_s_median,keep_ratio,\
-         keep_ratio_low,keep_ratio_high\n",
+         keep_ratio_low,keep_ratio_high,letter_agreement,letter_agreement_low,letter_agreement_high,letter_kl,\
+         letter_kl_low,letter_kl_high,letter_mass\n",
     );
     for f in &summary.conditions {
         csv_line(&mut out, "all", "", f);
@@ -62,6 +63,12 @@ fn csv_line(out: &mut String, axis: &str, class: &str, f: &Figures) {
         three(f.overhead),
         number(f.brief_s),
         three(f.keep_ratio),
+        f.letters.as_ref().map_or_else(
+            || ",,".to_owned(),
+            |l| [l.agreement, l.agreement_ci[0], l.agreement_ci[1]].map(number).join(","),
+        ),
+        three(f.letters.as_ref().map(|l| l.kl)),
+        f.letters.as_ref().map_or_else(String::new, |l| number(l.mass)),
     ];
     let _ = writeln!(out, "{}", fields.join(","));
 }

@@ -46,6 +46,10 @@ pub(in crate::bench) fn sections(summary: &Summary, calibration: Option<&Calibra
             tables::cost_cells(conditions),
         ),
     ];
+    let letters = tables::letter_cells(conditions);
+    if letters.len() > 1 {
+        sections.push(Section::new("Letters", &letters_says(summary), letters));
+    }
     let says = "Accuracy in %, with Wilson's interval, and paired differences in points.";
     let classes = class_tables(summary);
     if !classes.is_empty() {
@@ -90,6 +94,15 @@ fn class_tables(summary: &Summary) -> Vec<(String, Cells)> {
         }
     }
     tables
+}
+
+fn letters_says(summary: &Summary) -> String {
+    format!(
+        "What the worker thinks of the choices before it writes: the chances of the next token behind the task and \
+         \"The correct answer is (\", over the letters alone. How often the likeliest letter is that of {0}, KL({0} || \
+         condition), and what the letters have among all tokens.",
+        summary.reference
+    )
 }
 
 fn margin_says(summary: &Summary) -> String {

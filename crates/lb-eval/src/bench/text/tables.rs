@@ -54,6 +54,23 @@ pub(super) fn token_cells(conditions: &[Figures]) -> Cells {
     cells
 }
 
+/// One line per condition whose letters can be compared.
+pub(super) fn letter_cells(conditions: &[Figures]) -> Cells {
+    let mut cells = vec![head(&["condition", "pairs", "same letter, %", "KL, nats", "on letters, %"])];
+    cells.extend(conditions.iter().filter_map(|f| {
+        let letters = f.letters.as_ref()?;
+        let kl = letters.kl;
+        Some(vec![
+            f.condition.clone(),
+            letters.pairs.to_string(),
+            share(letters.agreement, letters.agreement_ci),
+            format!("{:.3} [{:.3}, {:.3}]", kl.estimate, kl.low, kl.high),
+            format!("{:.1}", 100.0 * letters.mass),
+        ])
+    }));
+    cells
+}
+
 pub(super) fn cost_cells(conditions: &[Figures]) -> Cells {
     let mut cells = vec![head(&[
         "condition",

@@ -77,8 +77,9 @@ fn message(map: &Map<String, Value>, cast: &Cast, question: Option<&str>, out: &
         }
     }
     let named = voice.name.map(str::to_owned).or_else(|| {
-        let id = map.get("tool_call_id").and_then(Value::as_str);
-        out.name_of_call(id).filter(|_| voice.source == Source::Tool)
+        let text = |key: &str| map.get(key).and_then(Value::as_str);
+        let called = out.name_of_call(text("tool_call_id"));
+        called.or_else(|| text("tool_name").map(str::to_owned)).filter(|_| voice.source == Source::Tool)
     });
     blocks::content(content, Voice { source: voice.source, name: named.as_deref() }, out);
     if let Some(Value::String(refusal)) = map.get("refusal") {

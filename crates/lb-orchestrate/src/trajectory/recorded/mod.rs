@@ -56,6 +56,8 @@ pub struct RecordedLog {
     pub format: LogFormat,
     /// Its id, where it has one.
     pub id: Option<String>,
+    /// The id of what it is about, which other logs may have as well: `task_id`, `question_ID`, `instance_id`.
+    pub about: Option<String>,
     /// Its messages, oldest first.
     pub trajectory: Trajectory,
     /// What is asked; empty where the log does not say it apart from its messages.
@@ -107,7 +109,7 @@ impl RecordedLog {
 
     fn new(format: LogFormat) -> Self {
         let (task, target, answers, notes) = (String::new(), String::new(), Vec::new(), Vec::new());
-        Self { format, id: None, trajectory: Trajectory::new(), task, target, answers, notes }
+        Self { format, id: None, about: None, trajectory: Trajectory::new(), task, target, answers, notes }
     }
 
     /// Takes over what was read from `field`.

@@ -9,8 +9,9 @@ use super::{RecordedLog, autogen, chat, responses, rlm, roles, swe_agent};
 use crate::Source;
 
 /// Where messages stand, by the names that programs give that place.
-const PLACES: [&str; 10] = [
+const PLACES: [&str; 11] = [
     "trajectory",
+    "traj",
     "messages",
     "history",
     "conversations",
@@ -109,7 +110,8 @@ fn object(map: &Map<String, Value>) -> Result<RecordedLog, LogFault> {
         LogFormat::of_object(map, field, values)
     };
     let mut log = RecordedLog::new(format);
-    log.id = id(map);
+    log.id = id(map, &IDS);
+    log.about = id(map, &TASKS);
     log.task = question.unwrap_or_default();
     log.target = text(map, &["target"])?.unwrap_or_default();
     log.answers = answers(map)?;
@@ -151,10 +153,14 @@ fn instructions(map: &Map<String, Value>, out: &mut Reading) {
     }
 }
 
-fn id(map: &Map<String, Value>) -> Option<String> {
-    const NAMES: [&str; 8] =
-        ["id", "_id", "question_ID", "instance_id", "task_id", "traj_id", "conversation_id", "uuid"];
-    NAMES.iter().find_map(|name| match map.get(*name)? {
+/// Fields that name a log.
+const IDS: [&str; 5] = ["id", "_id", "traj_id", "conversation_id", "uuid"];
+
+/// Fields that name what a log is about.
+const TASKS: [&str; 3] = ["task_id", "question_ID", "instance_id"];
+
+fn id(map: &Map<String, Value>, names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| match map.get(*name)? {
         Value::String(id) if !id.trim().is_empty() => Some(id.clone()),
         Value::Number(id) => Some(id.to_string()),
         _ => None,

@@ -77,7 +77,7 @@ pub(super) struct Cast {
 
 impl Cast {
     pub(super) fn of(messages: &[Value]) -> Self {
-        let (mut cast, mut names) = (Self::default(), BTreeSet::new());
+        let (mut cast, mut names, mut nameless) = (Self::default(), BTreeSet::new(), false);
         for message in messages.iter().filter_map(Value::as_object) {
             let role = role(message).unwrap_or_default();
             if let Some(aside) = orchestrator(role) {
@@ -87,8 +87,11 @@ impl Cast {
                 }
             }
             let spoken = is_request(role) || is_assistant(role);
-            if let (true, Some(name)) = (spoken, name(message)) {
-                names.insert(name);
+            match name(message) {
+                Some(name) if spoken => {
+                    names.insert(name);
+                }
+                _ => nameless = true,
             }
             // Typed events of AutoGen name their agents as the source.
             let typed = message.contains_key("type") && message.contains_key("source");
@@ -96,7 +99,8 @@ impl Cast {
                 names.insert(role);
             }
         }
-        cast.group = names.len() > 1;
+        // One agent that has its name on everything it says is a group as well.
+        cast.group = names.len() > 1 || (names.len() == 1 && !nameless);
         cast
     }
 
