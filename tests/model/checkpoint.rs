@@ -37,7 +37,7 @@ fn missing_files_are_named() {
     let template = fs::read_to_string(golden(TIED).join("chat_template.jinja")).unwrap();
     copy.edit_json("tokenizer_config.json", |c| c["chat_template"] = template.into());
     fs::remove_file(copy.file("generation_config.json")).unwrap();
-    assert_eq!(copy.load().template().source(), worker(TIED).template().source());
+    assert_eq!(copy.load().template().unwrap().source(), worker(TIED).template().unwrap().source());
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn a_file_of_the_folder_names_it_and_the_built_in_worker_loads() {
     {
         let worker = Worker::embedded().unwrap();
         assert_eq!((worker.name(), worker.config().num_key_value_heads), ("embedded", 3));
-        let parts = worker.template().split(None, false).unwrap();
+        let parts = worker.template().unwrap().split(None, false).unwrap();
         let tokens =
             worker.tokenizer().encode_template(&format!("{}Who?{}", parts.head, parts.tail)).unwrap();
         let logits = worker.model().forward(&tokens, &mut worker.model().new_cache()).unwrap();
@@ -261,6 +261,6 @@ fn the_default_of_several_templates_is_taken() {
             {"name": "default", "template": "{{ eos_token }}{{ messages[0].content }}"},
         ]);
     });
-    let parts = copy.load().template().split(None, true).unwrap();
+    let parts = copy.load().template().unwrap().split(None, true).unwrap();
     assert_eq!(parts.head, "<|im_end|>", "the special tokens reach the template");
 }

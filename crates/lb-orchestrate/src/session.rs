@@ -1,7 +1,7 @@
 //! A worker with an orchestrator's trajectory in its cache.
 
 use candle_core::Tensor;
-use lb_model::{Captured, GenerateOptions, KvCache, PrefillOptions, Worker};
+use lb_model::{Captured, GenerateOptions, KvCache, PrefillOptions, Warning, Worker};
 
 use crate::ask::Watch;
 use crate::handoff::{Keeps, Notes};
@@ -89,7 +89,7 @@ pub(crate) struct Text {
 }
 
 impl WorkerSession {
-    /// A session with an empty trajectory.
+    /// A session with an empty trajectory. A worker without a chat template is given plain text to continue.
     ///
     /// # Errors
     /// [`Error::Config`] for a policy out of range, [`Error::Model`] where the chat template cannot be used or the
@@ -220,10 +220,18 @@ pub trait OpenSession {
     /// # Errors
     /// Those of [`WorkerSession::with`].
     fn session(&self) -> Result<WorkerSession>;
+
+    /// What the user of a session with this worker should know: the warnings of its checkpoint, and that a base model is
+    /// given plain text.
+    fn session_warnings(&self) -> Vec<Warning>;
 }
 
 impl OpenSession for Worker {
     fn session(&self) -> Result<WorkerSession> {
         WorkerSession::with(self, SessionConfig::default())
+    }
+
+    fn session_warnings(&self) -> Vec<Warning> {
+        self.warnings().iter().cloned().chain(Prompt::warning(self)).collect()
     }
 }
