@@ -89,7 +89,7 @@ pub enum Error {
         /// The folder.
         folder: PathBuf,
         /// The file, or the kind of file.
-        missing: &'static str,
+        missing: String,
         /// What lies there instead, and what helps.
         found: String,
     },
@@ -110,7 +110,7 @@ pub enum Error {
         warnings: Vec<crate::Warning>,
     },
     /// The model needs a tensor that no file holds.
-    #[error("{}: the tensor `{name}` is missing", file.display())]
+    #[error("{}: the tensor `{name}` is missing{}", file.display(), hint(name))]
     MissingTensor {
         /// The tensor.
         name: String,
@@ -274,6 +274,15 @@ pub enum Error {
     /// A failure in a tensor operation.
     #[error("tensor operation: {0}")]
     Tensor(#[from] candle_core::Error),
+}
+
+/// What may be meant where a tensor is missing.
+fn hint(tensor: &str) -> &'static str {
+    if tensor == "lm_head.weight" {
+        "; with `tie_word_embeddings` = true in config.json the embedding is the head"
+    } else {
+        ""
+    }
 }
 
 /// How many warnings stand behind the one that is told.

@@ -55,35 +55,40 @@ pub(crate) fn told(dir: &Path, name: &str) -> Option<Error> {
         .ok()?
         .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
         .collect();
-    let has = |ending: &str| names.iter().filter(|name| name.ends_with(ending)).min();
+    if let Some(near) = names.iter().find(|found| is_near(found, name)) {
+        let found = format!("`{near}` may be it under another name");
+        return Some(Error::Incomplete { folder: dir.to_path_buf(), missing: name.to_owned(), found });
+    }
+    let has = |file: &str| names.iter().any(|name| name == file);
     let find = |kinds: &[(&str, &str)]| {
-        kinds.iter().find_map(|(ending, what)| Some(format!("`{}` is {what}", has(ending)?)))
+        let first = |ending: &str| names.iter().filter(|name| name.ends_with(ending)).min();
+        kinds.iter().find_map(|(ending, what)| Some(format!("`{}` is {what}", first(ending)?)))
     };
+    let own = "`params.json` describes a model in its maker's own layout, which is not read";
     let (missing, found) = match name {
-        "tokenizer.json" => ("tokenizer.json", find(TOKENIZERS)),
-        // Without weights of its own a folder may hold what is merely part of a model.
-        "config.json" if names.iter().any(|name| name == "params.json") => (
-            "config.json",
-            Some("`params.json` describes a model in its maker's own layout, which is not read".to_owned()),
-        ),
-        "config.json" => (
-            "config.json",
-            find(WEIGHTS)
-                .filter(|_| has("model.safetensors").is_none() || has("adapter_model.safetensors").is_some()),
-        ),
-        name if name.ends_with(".safetensors") => {
-            ("model.safetensors", shard(name).or_else(|| find(WEIGHTS)))
-        }
+        "tokenizer.json" => (name, find(TOKENIZERS)),
+        "model.safetensors" => (name, find(WEIGHTS)),
+        "config.json" if has("params.json") => (name, Some(own.to_owned())),
+        // Where whole weights lie, nothing but the file is missing.
+        "config.json" if has("model.safetensors") || has("model.safetensors.index.json") => return None,
+        "config.json" => (name, find(WEIGHTS)),
         _ => return None,
     };
     let found = found.or_else(|| names.is_empty().then(|| "the folder is empty".to_owned()))?;
-    Some(Error::Incomplete { folder: dir.to_path_buf(), missing, found })
+    let (folder, missing) = (dir.to_path_buf(), missing.to_owned());
+    Some(Error::Incomplete { folder, missing, found })
 }
 
-/// A shard is missing by its own name.
-fn shard(name: &str) -> Option<String> {
-    (name != "model.safetensors")
-        .then(|| format!("the index lists the shard `{name}`, which was not downloaded"))
+/// Whether a file is called like `name` but for what browsers, editors and broken downloads make of names.
+fn is_near(found: &str, name: &str) -> bool {
+    let mut plain: String = found.to_lowercase().chars().filter(|c| !c.is_whitespace()).collect();
+    for ending in [".txt", ".part", ".crdownload", ".incomplete", ".aria2", ".download", ".tmp"] {
+        plain.truncate(plain.strip_suffix(ending).map_or(plain.len(), str::len));
+    }
+    for number in 1..10 {
+        plain = plain.replace(&format!("({number})"), "");
+    }
+    found != name && plain == name
 }
 
 /// The folder of a file: the one that its path names, unless the model lies where the link leads.

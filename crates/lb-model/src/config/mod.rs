@@ -125,6 +125,9 @@ impl ModelConfig {
         check(theta > 0.0 && theta.is_finite(), "rope_theta", theta, "above 0")?;
         self.rope_scaling.validate()?;
         self.experts.as_ref().map_or(Ok(()), Experts::validate)?;
+        for &id in &self.eos_token_ids {
+            check((id as usize) < self.vocab_size, "eos_token_id", id, "below vocab_size")?;
+        }
         Ok(self)
     }
 }

@@ -64,12 +64,7 @@ impl Shards {
             return Err(source.missing(SINGLE));
         };
         require_plain(&files)?;
-        let bare = |file: &SafeFile| file.names().any(|name| name == "embed_tokens.weight");
-        if files.iter().any(bare) {
-            // The decoder was saved without its head, as a model of embeddings.
-            let inside = |name: String| if name == HEAD { name } else { format!("model.{name}") };
-            files.iter_mut().for_each(|file| file.rename(inside));
-        }
+        unwrap(&mut files);
         let mut names = BTreeMap::new();
         for (index, file) in files.iter().enumerate() {
             names.extend(file.names().map(|name| (name.to_string(), index)));
@@ -162,6 +157,25 @@ impl Shards {
     }
 }
 
+/// What programs put before the names of a model's tensors when they save it wrapped: torch.compile, data parallel training,
+/// value heads of TRL.
+const WRAPPERS: [&str; 3] = ["_orig_mod.", "module.", "pretrained_model."];
+
+/// Gives tensors of a decoder that was saved inside something else, or without the model around it, their usual names.
+fn unwrap(files: &mut [SafeFile]) {
+    let has =
+        |files: &[SafeFile], wanted: &str| files.iter().any(|file| file.names().any(|name| name == wanted));
+    if let Some(wrapper) = WRAPPERS.iter().find(|wrapper| has(files, &format!("{wrapper}{EMBEDDING}"))) {
+        let inside = |name: String| name.strip_prefix(wrapper).map_or(name.clone(), str::to_owned);
+        files.iter_mut().for_each(|file| file.rename(inside));
+    }
+    if has(files, "embed_tokens.weight") {
+        // Without its head, as a model of embeddings.
+        let inside = |name: String| if name == HEAD { name } else { format!("model.{name}") };
+        files.iter_mut().for_each(|file| file.rename(inside));
+    }
+}
+
 /// Refuses files whose weights are packed.
 fn require_plain(files: &[SafeFile]) -> Result<()> {
     for file in files {
@@ -173,6 +187,19 @@ fn require_plain(files: &[SafeFile]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn not_downloaded(error: Error) -> Error {
+    match error {
+        Error::Io { path, source } if source.kind() == std::io::ErrorKind::NotFound => {
+            let source = std::io::Error::new(
+                source.kind(),
+                "the index lists this shard, and it is missing; download it too",
+            );
+            Error::Io { path, source }
+        }
+        other => other,
+    }
 }
 
 fn open_shards(source: &Source, json: &[u8]) -> Result<Vec<SafeFile>> {
@@ -187,7 +214,7 @@ fn open_shards(source: &Source, json: &[u8]) -> Result<Vec<SafeFile>> {
                 reason: format!("the shard `{shard}` is not a plain file name"),
             });
         }
-        files.insert(shard.clone(), source.safetensors(shard)?);
+        files.insert(shard.clone(), source.safetensors(shard).map_err(not_downloaded)?);
     }
     for (name, shard) in &index.weight_map {
         if files[shard].shape(name).is_none() {
