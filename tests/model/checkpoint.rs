@@ -41,7 +41,7 @@ fn missing_files_are_named() {
 
 #[test]
 fn malformed_json_is_named() {
-    for file in ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
+    for file in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
         let copy = Copy::of(TIED);
         fs::write(copy.file(file), "{\"a\": ").unwrap();
         assert_error!(copy.error(), Error::Json { .. }, file, "line 1");

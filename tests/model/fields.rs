@@ -298,6 +298,24 @@ fn ends_of_answers_come_from_somewhere() {
     assert_eq!(ends(Some(json!([7, 9])), false), [7, 9]);
 }
 
+/// A generation_config.json that is no JSON is left out, as transformers does, with a warning.
+#[test]
+fn a_broken_generation_config_is_left_out() {
+    let copy = Copy::of("llama3");
+    std::fs::write(copy.file("generation_config.json"), "{\"eos_token_id\": 2,}").unwrap();
+    let worker = copy.load();
+    assert_eq!(worker.config().eos_token_ids, [300, 302]);
+    let said: Vec<String> = worker.warnings().iter().map(ToString::to_string).collect();
+    assert_eq!(said.len(), 1);
+    assert!(said[0].contains("generation_config.json") && said[0].contains("trailing comma"), "{said:?}");
+    let strict = lb_model::Checkpoint::dir(copy.file("")).unwrap().strict();
+    assert_error!(
+        strict.load(&candle_core::Device::Cpu, None).unwrap_err(),
+        Error::Strict { .. },
+        "generation_config"
+    );
+}
+
 /// The cases by which this was found, and the tokens that transformers gives.
 #[test]
 fn folders_that_were_refused_once() {

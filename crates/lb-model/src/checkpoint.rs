@@ -216,7 +216,14 @@ impl Checkpoint {
     pub fn load(&self, device: &Device, dtype: Option<DType>) -> Result<Worker> {
         let source = &self.source;
         let ConfigJson { mut config, mut warnings, usual_end } = self.said()?;
-        let generation = source.json("generation_config.json")?.unwrap_or_default();
+        let generation = match source.json("generation_config.json") {
+            // Like transformers, which then goes on as if there were none.
+            Err(Error::Json { path: file, source }) => {
+                warnings.push(Warning::Unreadable { file, reason: source.to_string() });
+                Map::new()
+            }
+            read => read?.unwrap_or_default(),
+        };
         let tokenizer_config = source.json("tokenizer_config.json")?.unwrap_or_default();
         let tokenizer = Tokenizer::parse(&source.require("tokenizer.json")?, &source.path("tokenizer.json"))?
             .with_config(&tokenizer_config);

@@ -67,11 +67,10 @@ pub(crate) fn told(dir: &Path, name: &str) -> Option<Error> {
     let own = "`params.json` describes a model in its maker's own layout, which is not read";
     let (missing, found) = match name {
         "tokenizer.json" => (name, find(TOKENIZERS)),
-        "model.safetensors" => (name, find(WEIGHTS)),
         "config.json" if has("params.json") => (name, Some(own.to_owned())),
         // Where whole weights lie, nothing but the file is missing.
         "config.json" if has("model.safetensors") || has("model.safetensors.index.json") => return None,
-        "config.json" => (name, find(WEIGHTS)),
+        "model.safetensors" | "config.json" => (name, find(WEIGHTS)),
         _ => return None,
     };
     let found = found.or_else(|| names.is_empty().then(|| "the folder is empty".to_owned()))?;

@@ -39,6 +39,13 @@ pub enum Warning {
         /// Their names, sorted, at least one.
         names: Vec<String>,
     },
+    /// A file without which the model is whole is no JSON, and was left out.
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Line, column and reason.
+        reason: String,
+    },
     /// There is no chat template: trajectory and task are put together as plain text.
     PlainText {
         /// The checkpoint.
@@ -68,6 +75,9 @@ impl std::fmt::Display for Warning {
                 names.len(),
                 names.first().map_or("", String::as_str)
             ),
+            Self::Unreadable { file, reason } => {
+                write!(f, "{}: left out, since it is not valid JSON: {reason}", file.display())
+            }
             Self::PlainText { model } => write!(
                 f,
                 "{model} has no chat template: trajectory and task reach it as plain text to be continued"

@@ -161,7 +161,7 @@ fn missing(model_type: &str, fields: &Map<String, Value>) -> String {
     let known = FOREIGN.iter().find(|(beginning, _)| model_type.starts_with(beginning));
     let sign = || SIGNS.iter().find(|(field, _)| fields.get(*field).is_some_and(|value| !value.is_null()));
     let names: Vec<&str> = FAMILIES.iter().map(|spec| spec.model_type).collect();
-    let read = format!("read are {}", names.join(", "));
+    let read = format!("the families read here are {}", names.join(", "));
     match known.or_else(sign) {
         Some((_, what)) => format!("{what}; {read}"),
         None => format!("not an architecture that is known here; {read}"),

@@ -167,12 +167,16 @@ fn unwrap(files: &mut [SafeFile]) {
         |files: &[SafeFile], wanted: &str| files.iter().any(|file| file.names().any(|name| name == wanted));
     if let Some(wrapper) = WRAPPERS.iter().find(|wrapper| has(files, &format!("{wrapper}{EMBEDDING}"))) {
         let inside = |name: String| name.strip_prefix(wrapper).map_or(name.clone(), str::to_owned);
-        files.iter_mut().for_each(|file| file.rename(inside));
+        for file in files.iter_mut() {
+            file.rename(inside);
+        }
     }
     if has(files, "embed_tokens.weight") {
         // Without its head, as a model of embeddings.
         let inside = |name: String| if name == HEAD { name } else { format!("model.{name}") };
-        files.iter_mut().for_each(|file| file.rename(inside));
+        for file in files.iter_mut() {
+            file.rename(inside);
+        }
     }
 }
 
