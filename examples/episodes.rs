@@ -13,8 +13,8 @@ use latent_briefing::eval::bench::{
 };
 use latent_briefing::eval::datasets::ruler::NativeTask;
 use latent_briefing::eval::report::with_causes;
-use latent_briefing::model::Worker;
 use latent_briefing::orchestrate::CancelToken;
+use latent_briefing::programs;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -100,7 +100,7 @@ fn plan(args: &Args) -> Result<EpisodePlan> {
 fn run(args: &Args) -> Result<()> {
     let plan = plan(args)?;
     plan.validate()?;
-    let worker = args.worker.as_ref().map_or_else(Worker::embedded, Worker::load)?;
+    let worker = programs::worker(args.worker.as_ref(), false)?;
     let progress = ProgressBar::new_spinner();
     progress.set_style(ProgressStyle::with_template("{spinner} {pos} rows {elapsed} {wide_msg}")?);
     let existing = if args.resume { Existing::Resume } else { Existing::Refuse };

@@ -12,7 +12,7 @@ use latent_briefing::eval::report::write_file;
 use latent_briefing::eval::study::{
     Cell, Method, Study, figures, plot, read_cells, read_head_budgets, write_cells,
 };
-use latent_briefing::prelude::*;
+use latent_briefing::programs;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -83,10 +83,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let worker = match &args.model {
-        Some(folder) => Worker::load(folder)?,
-        None => Worker::embedded()?,
-    };
+    let worker = programs::worker(args.model.as_ref(), false)?;
     let words = (args.words[0], args.words[1]);
     let study = Study { seed: args.seed, episodes: args.episodes, questions: args.questions, words };
     let bar = ProgressBar::new(args.episodes)

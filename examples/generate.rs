@@ -10,8 +10,9 @@ use std::process::ExitCode;
 use candle_core::{DType, Tensor};
 use clap::{ArgGroup, Parser};
 use indicatif::{ProgressBar, ProgressStyle};
-use latent_briefing::model::{Checkpoint, Conversation, DeviceChoice, GenerateOptions, PrefillOptions};
+use latent_briefing::model::{Conversation, DeviceChoice, GenerateOptions, PrefillOptions};
 use latent_briefing::prelude::*;
+use latent_briefing::programs;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -22,6 +23,9 @@ struct Args {
     /// A folder in the Hugging Face layout, a GGUF file, or org/name on the hub; the built-in worker if left out.
     #[arg(long)]
     model: Option<PathBuf>,
+    /// Refuse a model that would be accepted with a warning.
+    #[arg(long)]
+    strict: bool,
     /// Text to continue.
     #[arg(long, group = "input")]
     prompt: Option<String>,
@@ -34,7 +38,7 @@ struct Args {
     /// Tokens at most.
     #[arg(long, default_value_t = 64)]
     max_new_tokens: usize,
-    /// Sample at this temperature; greedy if left out.
+    /// Sample at this temperature; greedy if left out or 0.
     #[arg(long)]
     temperature: Option<f64>,
     /// Sample from the likeliest tokens that together have this probability.
@@ -68,8 +72,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let checkpoint = args.model.as_ref().map_or_else(|| Ok(Checkpoint::embedded()), Checkpoint::open)?;
+    let checkpoint = programs::checkpoint(args.model.as_ref(), args.strict)?;
     let worker = checkpoint.load(&args.device.open()?, args.dtype)?;
+    programs::tell(worker.warnings());
     let tokens = prompt(args, &worker)?;
     if let Some(path) = &args.dump_logits {
         dump(&worker, &tokens, path)?;

@@ -14,6 +14,7 @@ use latent_briefing::eval::handoffs::{self, HandoffRow, OpenRepl};
 use latent_briefing::eval::report::write_file;
 use latent_briefing::model::Worker;
 use latent_briefing::orchestrate::{BoundaryPolicy, MontyConfig, MontyRepl, RunRecord, sandbox_main};
+use latent_briefing::programs;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let worker = args.worker.as_ref().map_or_else(Worker::embedded, Worker::load)?;
+    let worker = programs::worker(args.worker.as_ref(), false)?;
     let default = || handoffs::ALL.map(str::to_owned).to_vec();
     let chosen = if args.handoff.is_empty() { default() } else { args.handoff.clone() };
     let open: OpenRepl = Arc::new(|| Ok(Box::new(MontyRepl::start(&MontyConfig::default())?)));

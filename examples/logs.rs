@@ -14,8 +14,8 @@ use latent_briefing::eval::logs::{Continuation, LoadOptions, LogItem, generated,
 use latent_briefing::eval::report::{with_causes, write_file};
 use latent_briefing::eval::retained::{RetainedPlan, RetainedSummary, Target, run, summarise, table};
 use latent_briefing::eval::stats::bootstrap::Bootstrap;
-use latent_briefing::model::Worker;
 use latent_briefing::orchestrate::CancelToken;
+use latent_briefing::programs;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -30,6 +30,9 @@ struct Args {
     /// A checkpoint: folder, GGUF file or name on the hub; the built-in worker by default.
     #[arg(long)]
     worker: Option<String>,
+    /// Refuse a worker that would be accepted with a warning.
+    #[arg(long)]
+    strict: bool,
     /// Conditions: handoffs, and published selections such as snapkv:keep=0.1.
     #[arg(
         long,
@@ -93,7 +96,7 @@ fn measure(args: &Args) -> Result<ExitCode> {
     if items.is_empty() {
         return Err("there is no item to measure".into());
     }
-    let worker = args.worker.as_ref().map_or_else(Worker::embedded, Worker::load)?;
+    let worker = programs::worker(args.worker.as_ref(), args.strict)?;
     let cancel = CancelToken::new();
     let asked = cancel.clone();
     ctrlc::set_handler(move || asked.cancel())?;

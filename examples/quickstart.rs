@@ -13,6 +13,7 @@ use latent_briefing::eval::summary::{HandoffSummary, summarise};
 use latent_briefing::eval::trial::{Condition, Grading, Trial};
 use latent_briefing::orchestrate::{PromptFormat, explain};
 use latent_briefing::prelude::*;
+use latent_briefing::programs;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -22,6 +23,9 @@ struct Args {
     /// A checkpoint folder, a GGUF file, or `org/name` on the Hugging Face hub, instead of the built-in worker.
     #[arg(long)]
     model: Option<PathBuf>,
+    /// Refuse a model that would be accepted with a warning.
+    #[arg(long)]
+    strict: bool,
     /// Keep what scores above median + TAU x MAD (0 to 1e6; higher keeps less).
     #[arg(long, conflicts_with = "keep_ratio", allow_negative_numbers = true)]
     tau: Option<f64>,
@@ -55,10 +59,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<()> {
     let compaction = args.tau.map_or(Compaction::keep_ratio(args.keep_ratio), Compaction::mad);
     compaction.validate()?;
-    let worker = match &args.model {
-        Some(folder) => Worker::load(folder)?,
-        None => Worker::embedded()?,
-    };
+    let worker = programs::worker(args.model.as_ref(), args.strict)?;
     let own = args.model.is_some();
     // 512 to 2,048 tokens of the built-in worker.
     let config = EpisodeConfig::held_out((285, if own { 400 } else { 1080 }), 5);

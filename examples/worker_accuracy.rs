@@ -14,6 +14,7 @@ use latent_briefing::eval::stats::median;
 use latent_briefing::eval::summary::summarise;
 use latent_briefing::eval::trial::{Condition, Trial};
 use latent_briefing::prelude::*;
+use latent_briefing::programs;
 
 /// Exact match of whole answers on held-out episodes, with the full cache and without it.
 #[derive(Parser)]
@@ -44,10 +45,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
-    let worker = match &args.model {
-        Some(folder) => Worker::load(folder)?,
-        None => Worker::embedded()?,
-    };
+    let worker = programs::worker(args.model.as_ref(), false)?;
     let conditions = vec![Condition::Fixed(Handoff::None), Condition::Fixed(Handoff::FullKv)];
     let trial = Trial::new(&worker, Compaction::default(), conditions);
     for class in args.words.chunks_exact(2) {

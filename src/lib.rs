@@ -5,6 +5,8 @@ pub use lb_eval as eval;
 pub use lb_model as model;
 pub use lb_orchestrate as orchestrate;
 
+pub mod programs;
+
 /// Everything the README uses.
 pub mod prelude {
     pub use lb_am::{Budget, Compaction, Selection};

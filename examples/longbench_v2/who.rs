@@ -3,21 +3,18 @@
 use std::sync::Arc;
 
 use latent_briefing::eval::bench::{Bench, NewOrchestrator, RecordedTurns};
-use latent_briefing::model::{Checkpoint, Worker, device};
 use latent_briefing::orchestrate::api::{Anthropic, AnthropicConfig, OpenAi, OpenAiConfig};
 use latent_briefing::orchestrate::{
     BoundaryPolicy, LocalConfig, LocalOrchestrator, MontyConfig, MontyRepl, Reader, RlmConfig, Source,
 };
+use latent_briefing::programs;
 
 use crate::args::Args;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 pub(crate) fn bench(args: &Args) -> Result<Bench> {
-    let worker = match &args.worker {
-        Some(worker) => Checkpoint::open(worker)?.load(&device::auto()?, args.dtype)?,
-        None => Worker::embedded()?,
-    };
+    let worker = programs::worker_as(args.worker.as_ref(), false, args.dtype)?;
     let mut config = RlmConfig::default();
     if args.worker.is_none() {
         // The built-in worker knows three kinds of lines, and code is none of them.
@@ -62,7 +59,7 @@ fn orchestrator(args: &Args) -> Result<NewOrchestrator> {
             Arc::new(move |_, _| Ok(Box::new(Anthropic::new(config.clone())?)))
         }
         "local" => {
-            let worker = Worker::load(model()?)?;
+            let worker = programs::worker(Some(model()?), false)?;
             Arc::new(move |_, _| {
                 Ok(Box::new(LocalOrchestrator::new(worker.clone(), LocalConfig::default())?))
             })

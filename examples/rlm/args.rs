@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// A checkpoint's folder, a GGUF file, or a name on the hub; without it, the built-in worker.
     #[arg(long)]
     pub(crate) worker: Option<String>,
+    /// Refuse a checkpoint that would be accepted with a warning.
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// The text; without it, a log of 468 lines that comes with the example.
     #[arg(long)]
     pub(crate) document: Option<PathBuf>,

@@ -6,6 +6,7 @@ use latent_briefing::orchestrate::{
     BoundaryPolicy, LocalConfig, LocalOrchestrator, Orchestrator, Protocol, Reader, Replay, RunRecord,
     Script, Source,
 };
+use latent_briefing::programs;
 
 use crate::args::Args;
 
@@ -16,10 +17,7 @@ const DOCUMENT: &str = include_str!("office_log.txt");
 const QUESTION: &str = "Where is the office of the keeper of the Gorbek ledger?";
 
 pub(crate) fn worker(args: &Args) -> Result<Worker> {
-    Ok(match &args.worker {
-        Some(name) => Worker::load(name)?,
-        None => Worker::embedded()?,
-    })
+    Ok(programs::worker(args.worker.as_ref(), args.strict)?)
 }
 
 /// What enters the worker's cache. The built-in worker knows three kinds of lines, and code is none of them.
@@ -56,7 +54,10 @@ pub(crate) fn orchestrator(args: &Args, done: usize) -> Result<Box<dyn Orchestra
         "program" => Box::new(Reader::new()),
         "openai" => Box::new(OpenAi::new(OpenAiConfig::from_env(model()?)?)?),
         "anthropic" => Box::new(Anthropic::new(AnthropicConfig::from_env(model()?)?)?),
-        "local" => Box::new(LocalOrchestrator::new(Worker::load(model()?)?, LocalConfig::default())?),
+        "local" => Box::new(LocalOrchestrator::new(
+            programs::worker(Some(model()?), args.strict)?,
+            LocalConfig::default(),
+        )?),
         other => match other.strip_prefix("replay:") {
             Some(log) => Box::new(Replay::new(&RunRecord::open(log)?)),
             None => {

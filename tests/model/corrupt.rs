@@ -65,7 +65,11 @@ fn spoilt_checkpoints_are_refused_or_run() {
         let folder = copy.file("");
         let refused = spoil(&copy.file(file), heavy, seed, &mut || runs(&folder));
         // Every file cut short is refused, but for the optional ones.
-        let least = if file.starts_with("chat_template") { 10 } else { PLACES / 3 };
+        let least = match file {
+            "chat_template.jinja" => 10,
+            "generation_config.json" => 0,
+            _ => PLACES / 3,
+        };
         assert!(refused >= least, "{name}/{file}: only {refused} refused");
     }
 }

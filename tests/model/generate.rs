@@ -121,6 +121,10 @@ fn sampling_follows_its_seed() {
     assert_eq!(sample(1, Some(1), None), greedy);
     assert_eq!(sample(1, None, Some(1e-6)), greedy);
     assert_eq!(sample(1, Some(5), Some(1e-6)), greedy);
+    for (top_k, top_p) in [(None, None), (Some(40), None), (None, Some(0.9))] {
+        let cold = GenerateOptions { temperature: Some(0.0), top_k, top_p, ..GenerateOptions::greedy(30) };
+        assert_eq!(run(&worker, &cold).tokens, greedy, "0 is greedy");
+    }
 }
 
 #[test]
@@ -128,7 +132,7 @@ fn options_out_of_range_are_named() {
     let base = GenerateOptions { temperature: Some(1.0), ..GenerateOptions::default() };
     let cases = [
         ("max_new_tokens", GenerateOptions { max_new_tokens: 0, ..base.clone() }),
-        ("temperature", GenerateOptions { temperature: Some(0.0), ..base.clone() }),
+        ("temperature", GenerateOptions { temperature: Some(-0.5), ..base.clone() }),
         ("temperature", GenerateOptions { temperature: Some(f64::NAN), ..base.clone() }),
         ("top_p", GenerateOptions { top_p: Some(0.0), ..base.clone() }),
         ("top_p", GenerateOptions { top_p: Some(1.5), ..base.clone() }),

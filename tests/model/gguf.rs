@@ -226,7 +226,7 @@ fn the_tokenizer_comes_back() {
             assert_eq!(a.decode(&tokens).unwrap(), b.decode(&tokens).unwrap(), "{name}");
         }
         assert_eq!(a.vocab_size(), b.vocab_size());
-        assert_eq!(original.template().source(), read.template().source());
+        assert_eq!(original.template().unwrap().source(), read.template().unwrap().source());
         let ends = original.tokenizer().eos_ids();
         assert!(!ends.is_empty() && ends.iter().all(|id| read.tokenizer().eos_ids().contains(id)), "{name}");
     }

@@ -9,15 +9,19 @@ mod corrupt;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod families;
+mod fields;
 mod generate;
 mod gguf;
 mod gguf_faults;
 mod golden;
+mod heads;
 #[cfg(feature = "hub")]
 mod hub;
 #[cfg(feature = "hub")]
 mod hub_faults;
 mod io;
+mod misfiled;
+mod public_configs;
 mod ragged;
 mod replacing;
 mod templates;

@@ -249,11 +249,11 @@ fn worker_conversations_are_prompts() {
         ];
         for thinking in [Some(false), Some(true), None] {
             let options = RenderOptions { enable_thinking: thinking, ..RenderOptions::default() };
-            let text = worker.template().render(&messages, &options).unwrap();
+            let text = worker.template().unwrap().render(&messages, &options).unwrap();
             let ids = worker.encode_conversation(&messages, &options).unwrap();
             assert_eq!(ids, tokenizer.encode_template(&text).unwrap());
         }
-        let parts = worker.template().split(Some("Be brief."), false).unwrap();
+        let parts = worker.template().unwrap().split(Some("Be brief."), false).unwrap();
         let mut split = tokenizer.encode_template(&parts.head).unwrap();
         split.extend(tokenizer.encode_text("Who <|im_end|> it?").unwrap());
         split.extend(tokenizer.encode_template(&parts.tail).unwrap());

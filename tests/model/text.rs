@@ -82,7 +82,7 @@ fn template_parts_match_transformers() {
     assert_eq!(cases.len(), 4);
     for case in cases {
         let thinking = case["enable_thinking"].as_bool().unwrap();
-        let parts = worker.template().split(case["system"].as_str(), thinking).unwrap();
+        let parts = worker.template().unwrap().split(case["system"].as_str(), thinking).unwrap();
         assert_eq!(format!("{}{question}{}", parts.head, parts.tail), case["text"].as_str().unwrap());
         let empty_thoughts = parts.tail.ends_with("<|im_start|>assistant\n<think>\n\n</think>\n\n");
         assert_eq!(empty_thoughts, !thinking);

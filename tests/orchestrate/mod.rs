@@ -3,6 +3,7 @@
 #[cfg(feature = "api")]
 mod api;
 mod ask;
+mod base_model;
 mod batch;
 mod brief_as;
 mod combinations;

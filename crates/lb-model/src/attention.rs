@@ -159,7 +159,7 @@ mod tests {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tiny_tied");
         let source = Source::Dir(dir);
         let json = source.read("config.json")?.unwrap();
-        let config = ModelConfig::parse(&json, &source.path("config.json"))?;
+        let (config, _) = ModelConfig::parse(&json, &source.path("config.json"))?;
         let mut weights = Weights::open(&source, None, &Device::Cpu)?;
         let attention = Attention::load(&mut weights, "model.layers.1.self_attn", &config)?;
         let rope = Rope::new(&config, &Device::Cpu);

@@ -8,19 +8,22 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 use serde_json::{Map, Value};
 
-use crate::config::{eos_ids, read_json};
+use crate::config::{ConfigJson, eos_ids, read_json};
 use crate::gguf::{Gguf, is_gguf};
 use crate::safefile::SafeFile;
-use crate::weights::Weights;
-use crate::{ChatTemplate, Decoder, Error, ModelConfig, Result, Tokenizer, Worker};
+use crate::weights::{Safetensors, Weights};
+use crate::{
+    ChatTemplate, Decoder, Error, ModelConfig, Result, Tokenizer, Warning, Worker, folder, misfiled,
+};
 
 /// The files of one model in the Hugging Face layout: `config.json`, `model.safetensors` (or shards with
-/// `model.safetensors.index.json`), `tokenizer.json`, and the chat template in `chat_template.jinja` or
-/// `tokenizer_config.json`. `generation_config.json` is optional.
+/// `model.safetensors.index.json`) and `tokenizer.json`. `generation_config.json` is optional, and so is the chat template
+/// in `chat_template.jinja` or `tokenizer_config.json`.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     source: Source,
     name: String,
+    strict: bool,
 }
 
 /// Files by name.
@@ -66,8 +69,19 @@ impl Source {
     }
 
     pub(crate) fn require(&self, name: &str) -> Result<Cow<'static, [u8]>> {
-        let missing = || Error::Io { path: self.path(name), source: std::io::ErrorKind::NotFound.into() };
-        self.read(name)?.ok_or_else(missing)
+        self.read(name)?.ok_or_else(|| self.missing(name))
+    }
+
+    /// The error for a file that is not there, with what the folder holds in its place.
+    pub(crate) fn missing(&self, name: &str) -> Error {
+        let told = match self {
+            Self::Dir(dir) => folder::told(dir, name),
+            _ => None,
+        };
+        told.unwrap_or_else(|| Error::Io {
+            path: self.path(name),
+            source: std::io::ErrorKind::NotFound.into(),
+        })
     }
 
     pub(crate) fn safetensors(&self, name: &str) -> Result<SafeFile> {
@@ -93,7 +107,7 @@ impl Source {
 /// The content of a file, `None` where there is no such file.
 pub(crate) fn read_file(path: PathBuf) -> Result<Option<Cow<'static, [u8]>>> {
     match fs::read(&path) {
-        Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
+        Ok(bytes) => misfiled::check(&path, &bytes).map(|()| Some(Cow::Owned(bytes))),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Io { path, source }),
     }
@@ -101,23 +115,30 @@ pub(crate) fn read_file(path: PathBuf) -> Result<Option<Cow<'static, [u8]>>> {
 
 impl Checkpoint {
     /// The folder `path`, or the folder of the file `path`; a GGUF file is a checkpoint of its own, see
-    /// [`gguf`](Self::gguf). Nothing but its existence is checked of a folder here.
+    /// [`gguf`](Self::gguf). Nothing but its existence is checked of a folder here. A file's folder is the one that its
+    /// path names, also where the file is a link, as in the hub's cache.
     ///
     /// # Errors
     /// [`Error::Io`] when there is no such folder; those of [`gguf`](Self::gguf).
     pub fn dir(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let io = |source| Error::Io { path: path.to_path_buf(), source };
-        let full = fs::canonicalize(path).map_err(io)?;
-        if is_gguf(&full) {
+        let full = |path: &Path| {
+            fs::canonicalize(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })
+        };
+        let target = full(path)?;
+        if is_gguf(path) || is_gguf(&target) {
             return Self::gguf(path);
         }
-        let dir = match full.parent() {
-            Some(parent) if full.is_file() => parent.to_path_buf(),
-            _ => full,
-        };
-        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { source: Source::Dir(dir), name })
+        let dir = if target.is_file() { folder::of(path, &target, full)? } else { target };
+        let name = folder::name(&dir);
+        Ok(Self { source: Source::Dir(dir), name, strict: false })
+    }
+
+    /// Refuses, when it is loaded, whatever would be accepted with a [`Warning`].
+    #[must_use]
+    pub fn strict(mut self) -> Self {
+        self.strict = true;
+        self
     }
 
     /// A folder in the Hugging Face layout, or any file in it; a GGUF file; and what is no path but looks like
@@ -148,7 +169,7 @@ impl Checkpoint {
     /// A folder that goes by another name than its own.
     #[cfg(feature = "hub")]
     pub(crate) fn named(dir: PathBuf, name: String) -> Self {
-        Self { source: Source::Dir(dir), name }
+        Self { source: Source::Dir(dir), name, strict: false }
     }
 
     /// A GGUF file of a Qwen3, Qwen3-MoE, Qwen2, Llama or Mistral model: weights in F32, F16, BF16, Q8_0, Q4_0 to Q5_1
@@ -160,15 +181,16 @@ impl Checkpoint {
     /// [`Error::Io`]; [`Error::Corrupt`] for a header that does not fit the file; [`Error::UnsupportedConfig`] for a
     /// file that is split.
     pub fn gguf(path: impl AsRef<Path>) -> Result<Self> {
+        misfiled::check_file(path.as_ref())?;
         let file = Gguf::open(path.as_ref())?;
         let name = path.as_ref().file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { source: Source::Gguf(Arc::new(file)), name })
+        Ok(Self { source: Source::Gguf(Arc::new(file)), name, strict: false })
     }
 
     /// The small trained worker inside the binary.
     #[cfg(feature = "embedded")]
     pub fn embedded() -> Self {
-        Self { source: Source::Embedded(crate::embedded::FILES), name: "embedded".to_string() }
+        Self { source: Source::Embedded(crate::embedded::FILES), name: "embedded".to_string(), strict: false }
     }
 
     /// The folder of the files, `None` for those inside the binary.
@@ -186,33 +208,52 @@ impl Checkpoint {
     /// faster there), else in f32, and the cache in f32; on a GPU the checkpoint's own dtype. The CPU computes in f32
     /// whatever the weights are in.
     ///
+    /// What is accepted although it may not be meant so is listed in [`Worker::warnings`].
+    ///
     /// # Errors
-    /// One typed error per way a checkpoint can be wrong: see [`Error`]. A missing file is [`Error::Io`].
+    /// One typed error per way a checkpoint can be wrong: see [`Error`]. A missing file is [`Error::Incomplete`] where its
+    /// folder shows why, else [`Error::Io`]. [`Error::Strict`] for warnings of a [`strict`](Self::strict) checkpoint.
     pub fn load(&self, device: &Device, dtype: Option<DType>) -> Result<Worker> {
         let source = &self.source;
-        let mut config = self.config()?;
-        let generation = source.json("generation_config.json")?.unwrap_or_default();
+        let ConfigJson { mut config, mut warnings, usual_end } = self.said()?;
+        let generation = match source.json("generation_config.json") {
+            // Like transformers, which then goes on as if there were none.
+            Err(Error::Json { path: file, source }) => {
+                warnings.push(Warning::Unreadable { file, reason: source.to_string() });
+                Map::new()
+            }
+            read => read?.unwrap_or_default(),
+        };
         let tokenizer_config = source.json("tokenizer_config.json")?.unwrap_or_default();
         let tokenizer = Tokenizer::parse(&source.require("tokenizer.json")?, &source.path("tokenizer.json"))?
             .with_config(&tokenizer_config);
         let mut eos = eos_ids(generation.get("eos_token_id"), &source.path("generation_config.json"))?;
         eos.extend(tokenizer.special_tokens().get("eos_token").and_then(|token| tokenizer.token_id(token)));
         config.eos_token_ids.extend(eos);
+        if config.eos_token_ids.is_empty() {
+            config.eos_token_ids.extend(usual_end);
+        }
         config.eos_token_ids.sort_unstable();
         config.eos_token_ids.dedup();
         let tokenizer = tokenizer.for_model(&config)?;
+        let special = tokenizer.special_tokens().clone();
         let template =
-            self.template(&tokenizer_config)?.with_special_tokens(tokenizer.special_tokens().clone());
+            self.template(&tokenizer_config)?.map(|template| template.with_special_tokens(special));
         let weights = Weights::open(source, dtype, device)?;
-        let model = Decoder::load(config, weights, device)?;
-        Ok(Worker::assemble(model, tokenizer, template, self.name.clone()))
+        let (model, unused) = Decoder::load(config, weights, device)?;
+        warnings.extend(unused);
+        if self.strict && !warnings.is_empty() {
+            return Err(Error::Strict { warnings });
+        }
+        let path = self.folder().map_or_else(|| PathBuf::from(&self.name), Path::to_path_buf);
+        Ok(Worker::assemble(model, tokenizer, template.ok_or(path), self.name.clone(), warnings))
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    pub(crate) fn chat_template(&self) -> Result<ChatTemplate> {
+    pub(crate) fn chat_template(&self) -> Result<Option<ChatTemplate>> {
         self.template(&self.source.json("tokenizer_config.json")?.unwrap_or_default())
     }
 
@@ -222,29 +263,39 @@ impl Checkpoint {
 
     /// The shape that the files give, end-of-text tokens as far as they stand beside it.
     pub(crate) fn config(&self) -> Result<ModelConfig> {
-        match &self.source {
-            Source::Gguf(file) => file.config(),
-            files => ModelConfig::parse(&files.require("config.json")?, &files.path("config.json")),
-        }
+        Ok(self.said()?.config)
     }
 
-    fn template(&self, tokenizer_config: &Map<String, Value>) -> Result<ChatTemplate> {
+    /// The shape as files and weights together have it.
+    fn said(&self) -> Result<ConfigJson> {
+        let files = match &self.source {
+            Source::Gguf(file) => {
+                return Ok(ConfigJson { config: file.config()?, warnings: Vec::new(), usual_end: None });
+            }
+            files => files,
+        };
+        let mut said = ConfigJson::parse(&files.require("config.json")?, &files.path("config.json"))?;
+        if said.config.tie_word_embeddings {
+            let mut shards = Safetensors::open(files)?;
+            if shards.has_head_of_its_own()? {
+                said.config.tie_word_embeddings = false;
+                said.warnings.push(Warning::HeadOfItsOwn { file: shards.origin().to_path_buf() });
+            }
+        }
+        Ok(said)
+    }
+
+    fn template(&self, tokenizer_config: &Map<String, Value>) -> Result<Option<ChatTemplate>> {
         if let Some(bytes) = self.source.read("chat_template.jinja")? {
             let jinja = String::from_utf8(bytes.into_owned()).map_err(|e| Error::template(&e))?;
-            return ChatTemplate::new(jinja);
+            return ChatTemplate::new(jinja).map(Some);
         }
         let template = tokenizer_config.get("chat_template");
         // Several templates are a list of names and templates.
         let named = template.and_then(Value::as_array).and_then(|list| {
             list.iter().find(|entry| entry["name"] == "default").map(|entry| &entry["template"])
         });
-        match named.or(template).and_then(Value::as_str) {
-            Some(jinja) => ChatTemplate::new(jinja),
-            None => Err(Error::MissingField {
-                path: self.source.path("tokenizer_config.json"),
-                field: "chat_template".to_string(),
-            }),
-        }
+        named.or(template).and_then(Value::as_str).map(ChatTemplate::new).transpose()
     }
 }
 

@@ -73,8 +73,44 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// A file is not what its name says: a pointer to it, a page that says why it cannot be had, another format.
+    #[error("{}: {found}; {fix}", path.display())]
+    Misfiled {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: String,
+        /// What helps.
+        fix: &'static str,
+    },
+    /// A folder lacks a file without which there is no model.
+    #[error("{}: {missing} is missing; {found}", folder.display())]
+    Incomplete {
+        /// The folder.
+        folder: PathBuf,
+        /// The file, or the kind of file.
+        missing: String,
+        /// What lies there instead, and what helps.
+        found: String,
+    },
+    /// A conversation needs a chat template, which base models have none of.
+    #[error(
+        "{}: the checkpoint has no chat template, which a conversation needs: no chat_template.jinja, and no \
+         `chat_template` in tokenizer_config.json; base models continue a prompt, the template of the tuned model turns \
+         them into one that answers", path.display()
+    )]
+    NoChatTemplate {
+        /// The folder, or the GGUF file.
+        path: PathBuf,
+    },
+    /// A checkpoint was accepted with warnings, and none were wanted.
+    #[error("strict: {}{}", .warnings.first().map(ToString::to_string).unwrap_or_default(), more(.warnings.len()))]
+    Strict {
+        /// Every warning, at least one.
+        warnings: Vec<crate::Warning>,
+    },
     /// The model needs a tensor that no file holds.
-    #[error("{}: the tensor `{name}` is missing", file.display())]
+    #[error("{}: the tensor `{name}` is missing{}", file.display(), hint(name))]
     MissingTensor {
         /// The tensor.
         name: String,
@@ -88,6 +124,19 @@ pub enum Error {
         names: Vec<String>,
         /// The file, or the folder of the shards.
         file: PathBuf,
+    },
+    /// The weights are packed in a way that is not read.
+    #[error(
+        "{}: `{name}` is packed by {how}; read are safetensors in bf16, f16 and f32, and GGUF files: take the model that \
+         this one was made of, or a GGUF of it", file.display()
+    )]
+    PackedTensors {
+        /// The first such tensor.
+        name: String,
+        /// The file that holds it.
+        file: PathBuf,
+        /// What packs so.
+        how: &'static str,
     },
     /// A tensor has the wrong shape.
     #[error("{}: the tensor `{name}` has shape {got:?}, expected {expected:?}", file.display())]
@@ -225,6 +274,20 @@ pub enum Error {
     /// A failure in a tensor operation.
     #[error("tensor operation: {0}")]
     Tensor(#[from] candle_core::Error),
+}
+
+/// What may be meant where a tensor is missing.
+fn hint(tensor: &str) -> &'static str {
+    if tensor == "lm_head.weight" {
+        "; with `tie_word_embeddings` = true in config.json the embedding is the head"
+    } else {
+        ""
+    }
+}
+
+/// How many warnings stand behind the one that is told.
+fn more(count: usize) -> String {
+    if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() }
 }
 
 impl Error {

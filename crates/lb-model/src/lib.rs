@@ -15,7 +15,7 @@
 //! use lb_model::{GenerateOptions, Worker};
 //!
 //! let worker = Worker::embedded()?;
-//! let parts = worker.template().split(None, false)?;
+//! let parts = worker.template()?.split(None, false)?;
 //! let mut prompt = worker.tokenizer().encode_template(&parts.head)?;
 //! prompt.extend(worker.tokenizer().encode_text("Who keeps the Oslo ledger?")?); // control tokens stay plain text
 //! prompt.extend(worker.tokenizer().encode_template(&parts.tail)?);
@@ -59,6 +59,7 @@ mod embedded;
 mod error;
 #[cfg(any(test, feature = "flash-attn"))]
 mod flash;
+mod folder;
 mod generate;
 mod generate_batch;
 mod gguf;
@@ -67,6 +68,7 @@ mod heads;
 pub mod hub;
 mod layer;
 mod matrix;
+mod misfiled;
 mod mlp;
 mod model;
 mod norm;
@@ -82,6 +84,7 @@ mod safefile;
 mod sample;
 mod template;
 mod tokenizer;
+mod warning;
 mod weights;
 mod worker;
 
@@ -101,4 +104,5 @@ pub use template::{
     SpecialTokens, TemplateParts, TextPart,
 };
 pub use tokenizer::{TextStream, Tokenizer};
+pub use warning::Warning;
 pub use worker::Worker;

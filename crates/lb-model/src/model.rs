@@ -14,7 +14,7 @@ use crate::pass::Pass;
 use crate::residual::Residual;
 use crate::rope::Rope;
 use crate::weights::Weights;
-use crate::{Error, KvCache, ModelConfig, Result};
+use crate::{Error, KvCache, ModelConfig, Result, Warning};
 
 /// Slots reserved behind a prefill, so that an answer does not move the whole cache to a larger buffer.
 pub(crate) const HEADROOM: usize = 256;
@@ -69,7 +69,12 @@ pub(crate) enum Rows {
 }
 
 impl Decoder {
-    pub(crate) fn load(config: ModelConfig, mut weights: Weights, device: &Device) -> Result<Self> {
+    /// Reads the weights, and says which tensors were left out.
+    pub(crate) fn load(
+        config: ModelConfig,
+        mut weights: Weights,
+        device: &Device,
+    ) -> Result<(Self, Vec<Warning>)> {
         let (vocab, hidden) = (config.vocab_size, config.hidden_size);
         let embedding = weights.matrix("model.embed_tokens.weight", vocab, hidden)?;
         let layers = (0..config.num_hidden_layers)
@@ -82,9 +87,10 @@ impl Decoder {
             weights.linear("lm_head", hidden, vocab, false)?
         };
         let (dtype, compute) = (weights.dtype(), weights.compute());
-        weights.finish(config.tie_word_embeddings)?;
-        let rope = Rope::new(&config, device);
-        Ok(Self { config, embedding, layers, norm, head, rope, device: device.clone(), dtype, compute })
+        let warnings = weights.finish(config.tie_word_embeddings)?;
+        let (rope, device) = (Rope::new(&config, device), device.clone());
+        let decoder = Self { config, embedding, layers, norm, head, rope, device, dtype, compute };
+        Ok((decoder, warnings))
     }
 
     /// The model's shape.

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use serde::Deserialize;
 
 use crate::matrix::Bits;
-use crate::{Error, Result};
+use crate::{Error, Result, misfiled};
 
 /// Larger headers are refused, like in the reference implementation.
 const MAX_HEADER: u64 = 100_000_000;
@@ -105,19 +105,53 @@ impl SafeFile {
     fn read_header(mut content: Content, len: u64, path: &Path) -> Result<Self> {
         let corrupt = |reason: String| Error::Corrupt { path: path.to_path_buf(), reason };
         let io = |source| Error::Io { path: path.to_path_buf(), source };
-        if len < 8 {
+        let beginning = content.bytes(0..len.min(misfiled::BEGINNING as u64) as usize).map_err(io)?;
+        misfiled::check(path, &beginning)?;
+        misfiled::check_no_gguf(path, &beginning)?;
+        let Some(size) = beginning.first_chunk().copied().map(u64::from_le_bytes) else {
             return Err(corrupt(format!("{len} bytes are too few for a header")));
+        };
+        drop(beginning);
+        if size > MAX_HEADER {
+            return Err(corrupt(format!("it does not begin as safetensors do (a header of {size} bytes)")));
         }
-        let size = content.bytes(0..8).map_err(io)?;
-        let size = u64::from_le_bytes(std::array::from_fn(|i| size[i]));
-        if size > MAX_HEADER.min(len - 8) {
-            return Err(corrupt(format!("a header of {size} bytes in a file of {len}")));
+        if size > len - 8 {
+            return Err(corrupt(format!(
+                "cut short inside its header, {len} bytes of {} and more",
+                size + 8
+            )));
         }
         let json = content.bytes(8..8 + size as usize).map_err(io)?;
         let header: Header = serde_json::from_slice(&json).map_err(|e| corrupt(format!("header: {e}")))?;
         check_extents(&header, len - 8 - size).map_err(corrupt)?;
         drop(json);
         Ok(Self { path: path.to_path_buf(), content, data_start: 8 + size as usize, header })
+    }
+
+    /// Names tensors anew.
+    pub(crate) fn rename(&mut self, name: impl Fn(String) -> String) {
+        let tensors = std::mem::take(&mut self.header.tensors);
+        self.header.tensors = tensors.into_iter().map(|(old, info)| (name(old), info)).collect();
+    }
+
+    /// Whether this tensor and one of another file are the same bytes of the same type and shape; false where one is
+    /// missing.
+    pub(crate) fn same(&mut self, name: &str, other: &mut Self, twin: &str) -> Result<bool> {
+        let (Ok(one), Ok(two)) = (self.find(name), other.find(twin)) else { return Ok(false) };
+        Ok((one.0, &one.1) == (two.0, &two.1) && self.read(one.2)? == other.read(two.2)?)
+    }
+
+    /// Like [`same`](Self::same), of this file.
+    pub(crate) fn same_within(&mut self, name: &str, twin: &str) -> Result<bool> {
+        let (Ok(one), Ok(two)) = (self.find(name), self.find(twin)) else { return Ok(false) };
+        if (one.0, &one.1) != (two.0, &two.1) {
+            return Ok(false);
+        }
+        if let Content::Mapped(map) = &self.content {
+            return Ok(map[one.2] == map[two.2]);
+        }
+        let bytes = self.read(one.2)?.into_owned();
+        Ok(bytes == *self.read(two.2)?)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -193,12 +227,14 @@ impl SafeFile {
 /// Every tensor lies inside the data, has the bytes that its shape and dtype need, and together they fill it.
 fn check_extents(header: &Header, data_len: u64) -> std::result::Result<(), String> {
     let mut filled = 0;
+    let needed = header.tensors.values().map(|info| info.data_offsets.1).max().unwrap_or(0);
+    if needed > data_len {
+        return Err(format!("cut short, {data_len} of {needed} data bytes; download it again"));
+    }
     for (name, info) in &header.tensors {
         let (start, end) = info.data_offsets;
-        if start > end || end > data_len {
-            return Err(format!(
-                "`{name}` lies at {start}..{end} of {data_len} data bytes (truncated file?)"
-            ));
+        if start > end {
+            return Err(format!("`{name}` lies at {start}..{end} of {data_len} data bytes"));
         }
         if let Some(dtype) = float_dtype(&info.dtype) {
             let count = info.shape.iter().try_fold(dtype.size_in_bytes(), |n, &dim| n.checked_mul(dim));

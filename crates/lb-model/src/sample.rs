@@ -11,7 +11,7 @@ use crate::{Error, Result};
 pub struct GenerateOptions {
     /// Tokens at most, at least 1.
     pub max_new_tokens: usize,
-    /// `None` takes the most likely token; else above 0, 1 samples from the model's own distribution.
+    /// `None` and 0 take the most likely token; above 0 is sampled, at 1 from the model's own distribution.
     pub temperature: Option<f64>,
     /// Sample from the likeliest tokens that together reach this probability, in (0, 1]. Needs a temperature.
     pub top_p: Option<f64>,
@@ -50,7 +50,7 @@ impl GenerateOptions {
         check(self.max_new_tokens > 0, "max_new_tokens", self.max_new_tokens, "at least 1")?;
         let needs = "only with a temperature";
         if let Some(t) = self.temperature {
-            check(t > 0.0 && t.is_finite(), "temperature", t, "above 0; None is greedy")?;
+            check(t >= 0.0 && t.is_finite(), "temperature", t, "0 or more; 0 is greedy")?;
         }
         if let Some(p) = self.top_p {
             check(p > 0.0 && p <= 1.0, "top_p", p, "above 0, at most 1")?;
@@ -64,7 +64,7 @@ impl GenerateOptions {
     }
 
     fn sampling(&self) -> Sampling {
-        match (self.temperature, self.top_k, self.top_p) {
+        match (self.temperature.filter(|t| *t > 0.0), self.top_k, self.top_p) {
             (None, ..) => Sampling::ArgMax,
             (Some(temperature), None, None) => Sampling::All { temperature },
             (Some(temperature), Some(k), None) => Sampling::TopK { k, temperature },

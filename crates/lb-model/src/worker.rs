@@ -1,11 +1,13 @@
 //! A model with its tokenizer and chat template.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{DType, Device};
 
-use crate::{ChatTemplate, Checkpoint, Decoder, Message, ModelConfig, RenderOptions, Result, Tokenizer};
+use crate::{
+    ChatTemplate, Checkpoint, Decoder, Error, Message, ModelConfig, RenderOptions, Result, Tokenizer, Warning,
+};
 
 /// Everything that is needed to turn text into text. Cloning shares the weights.
 #[derive(Debug, Clone)]
@@ -17,8 +19,10 @@ pub struct Worker {
 struct Inner {
     model: Decoder,
     tokenizer: Tokenizer,
-    template: ChatTemplate,
+    /// Or where none was found.
+    template: std::result::Result<ChatTemplate, PathBuf>,
     name: String,
+    warnings: Vec<Warning>,
 }
 
 impl Worker {
@@ -42,10 +46,11 @@ impl Worker {
     pub(crate) fn assemble(
         model: Decoder,
         tokenizer: Tokenizer,
-        template: ChatTemplate,
+        template: std::result::Result<ChatTemplate, PathBuf>,
         name: String,
+        warnings: Vec<Warning>,
     ) -> Self {
-        Self { inner: Arc::new(Inner { model, tokenizer, template, name }) }
+        Self { inner: Arc::new(Inner { model, tokenizer, template, name, warnings }) }
     }
 
     /// The decoder.
@@ -59,16 +64,24 @@ impl Worker {
     }
 
     /// The chat template.
-    pub fn template(&self) -> &ChatTemplate {
-        &self.inner.template
+    ///
+    /// # Errors
+    /// [`Error::NoChatTemplate`] for a checkpoint without one, as those of base models are.
+    pub fn template(&self) -> Result<&ChatTemplate> {
+        self.inner.template.as_ref().map_err(|path| Error::NoChatTemplate { path: path.clone() })
+    }
+
+    /// What was accepted in the checkpoint although it may not be meant so. Programs print these once.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.inner.warnings
     }
 
     /// A conversation as a prompt: [`ChatTemplate::encode_conversation`] with this worker's tokenizer.
     ///
     /// # Errors
-    /// Those of [`ChatTemplate::encode_conversation`].
+    /// Those of [`template`](Self::template) and [`ChatTemplate::encode_conversation`].
     pub fn encode_conversation(&self, messages: &[Message], options: &RenderOptions) -> Result<Vec<u32>> {
-        self.template().encode_conversation(messages, options, self.tokenizer())
+        self.template()?.encode_conversation(messages, options, self.tokenizer())
     }
 
     /// The model's shape.
@@ -76,7 +89,7 @@ impl Worker {
         self.inner.model.config()
     }
 
-    /// The checkpoint's folder name, or `embedded`.
+    /// The checkpoint's folder name, `org/name` for one of the hub, or `embedded`.
     pub fn name(&self) -> &str {
         &self.inner.name
     }

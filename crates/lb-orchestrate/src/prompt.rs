@@ -2,8 +2,11 @@
 //!
 //! `[template head, preamble] [segment]* [slice, task, template tail]`. Each bracket is encoded on its own, so the
 //! cached tokens of a trajectory never depend on what follows. Only the template parts may contain control tokens.
+//!
+//! A base model has no template. It continues plain text: what its tokenizer puts before a prompt and the system message
+//! are the head, and a line that begins the answer is the tail.
 
-use lb_model::Worker;
+use lb_model::{TemplateParts, Warning, Worker};
 
 use crate::{Error, Result, Segment};
 
@@ -66,6 +69,9 @@ impl From<&Task> for Task {
     }
 }
 
+/// What a base model is to continue behind a question.
+const ANSWER: &str = "\nAnswer:";
+
 /// A format bound to a worker's tokenizer and template.
 #[derive(Clone, Debug)]
 pub(crate) struct Prompt {
@@ -76,12 +82,24 @@ pub(crate) struct Prompt {
 
 impl Prompt {
     pub(crate) fn new(worker: &Worker, format: PromptFormat) -> Result<Self> {
-        let parts = worker.template().split(format.system.as_deref(), format.enable_thinking)?;
         let tokenizer = worker.tokenizer();
-        let mut head = tokenizer.encode_template(&parts.head)?;
+        let (parts, mut head) = match worker.template() {
+            Ok(template) => {
+                let parts = template.split(format.system.as_deref(), format.enable_thinking)?;
+                let head = tokenizer.encode_template(&parts.head)?;
+                (parts, head)
+            }
+            Err(lb_model::Error::NoChatTemplate { .. }) => plain(worker, format.system.as_deref())?,
+            Err(error) => return Err(error.into()),
+        };
         head.extend(tokenizer.encode_text(&format.preamble)?);
         let tail = tokenizer.encode_template(&parts.tail)?;
         Ok(Self { format, head, tail })
+    }
+
+    /// Says that a worker is given plain text.
+    pub(crate) fn warning(worker: &Worker) -> Option<Warning> {
+        worker.template().is_err().then(|| Warning::PlainText { model: worker.name().to_owned() })
     }
 
     /// A line of the trajectory; its text is cut to `cap` tokens. Beside it, how many tokens of the text that left out.
@@ -118,4 +136,11 @@ impl Prompt {
         tokens.extend(&self.tail);
         Ok(tokens)
     }
+}
+
+/// The parts around a question for a model without a template, and the tokens of the first.
+fn plain(worker: &Worker, system: Option<&str>) -> Result<(TemplateParts, Vec<u32>)> {
+    let head = system.map(|system| format!("{system}\n\n")).unwrap_or_default();
+    let tokens = worker.tokenizer().encode_prompt(&head)?;
+    Ok((TemplateParts { head, tail: ANSWER.to_owned() }, tokens))
 }

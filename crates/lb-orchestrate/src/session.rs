@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use candle_core::Tensor;
-use lb_model::{Captured, GenerateOptions, KvCache, PrefillOptions, Worker};
+use lb_model::{Captured, GenerateOptions, KvCache, PrefillOptions, Warning, Worker};
 
 use crate::ask::Watch;
 use crate::handoff::{Keeps, Notes};
@@ -94,7 +94,7 @@ pub(crate) struct Text {
 }
 
 impl WorkerSession {
-    /// A session with an empty trajectory.
+    /// A session with an empty trajectory. A worker without a chat template is given plain text to continue.
     ///
     /// # Errors
     /// [`Error::Config`] for a policy out of range, [`Error::Model`] where the chat template cannot be used or the
@@ -229,10 +229,18 @@ pub trait OpenSession {
     /// # Errors
     /// Those of [`WorkerSession::with`].
     fn session(&self) -> Result<WorkerSession>;
+
+    /// What the user of a session with this worker should know: the warnings of its checkpoint, and that a base model is
+    /// given plain text.
+    fn session_warnings(&self) -> Vec<Warning>;
 }
 
 impl OpenSession for Worker {
     fn session(&self) -> Result<WorkerSession> {
         WorkerSession::with(self, SessionConfig::default())
+    }
+
+    fn session_warnings(&self) -> Vec<Warning> {
+        self.warnings().iter().cloned().chain(Prompt::warning(self)).collect()
     }
 }

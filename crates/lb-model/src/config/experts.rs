@@ -27,14 +27,15 @@ impl Experts {
         !self.dense_layers.contains(&layer) && (layer + 1).is_multiple_of(self.every)
     }
 
+    /// Missing fields are transformers' defaults.
     pub(super) fn parse(fields: &mut Fields<'_>) -> Result<Self> {
         // transformers 5 renamed the field.
         let renamed: Option<usize> = fields.optional("num_local_experts")?;
         let count: Option<usize> = fields.optional("num_experts")?;
         Ok(Self {
-            count: count.or(renamed).map_or_else(|| fields.missing("num_experts"), Ok)?,
-            per_token: fields.take("num_experts_per_tok")?,
-            intermediate_size: fields.take("moe_intermediate_size")?,
+            count: count.or(renamed).unwrap_or(128),
+            per_token: fields.take_or("num_experts_per_tok", 8)?,
+            intermediate_size: fields.take_or("moe_intermediate_size", 768)?,
             normalised: fields.take_or("norm_topk_prob", false)?,
             every: fields.take_or("decoder_sparse_step", 1)?,
             dense_layers: fields.take_or("mlp_only_layers", Vec::new())?,

@@ -31,13 +31,34 @@ pub(crate) enum Bias {
 /// How a family says that it attends to everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Window {
-    /// It knows no window; a field for one is unknown.
+    /// It attends to everything, whatever its fields say.
     None,
-    /// `use_sliding_window` must be false; the other fields about windows mean nothing then.
+    /// Where `use_sliding_window` is true, layers from `max_window_layers` on, or all.
     Switch,
-    /// `sliding_window` must be null or no shorter than the model's positions.
+    /// Every layer, unless `sliding_window` is null or no shorter than the model's positions.
     Width,
 }
+
+/// What transformers takes where `config.json` lacks a field.
+#[derive(Debug)]
+pub(crate) struct Defaults {
+    /// `num_key_value_heads`; `None`: as many as query heads.
+    pub(crate) kv_heads: Option<usize>,
+    /// `max_position_embeddings`.
+    pub(crate) positions: usize,
+    /// `sliding_window`.
+    pub(crate) window: Option<usize>,
+    /// `eos_token_id`.
+    pub(crate) eos: Option<u32>,
+    /// `head_dim`; `None`: hidden size over heads.
+    pub(crate) head_dim: Option<usize>,
+}
+
+/// `rms_norm_eps` of every family, where it is missing.
+pub(crate) const RMS_NORM_EPS: f64 = 1e-6;
+
+/// `rope_theta` of every family, where it is missing.
+pub(crate) const ROPE_THETA: f64 = 10_000.0;
 
 /// One row of the table.
 #[derive(Debug)]
@@ -55,9 +76,8 @@ pub(crate) struct FamilySpec {
     pub(crate) output_bias: Bias,
     /// On the three projections of the MLP.
     pub(crate) mlp_bias: Bias,
-    /// Width of a head where `config.json` does not give it; `None`: hidden size over heads.
-    pub(crate) head_dim: Option<usize>,
     pub(crate) window: Window,
+    pub(crate) defaults: Defaults,
     /// Whether layers may be mixtures of experts.
     pub(crate) experts: bool,
     /// `general.architecture` of GGUF files.
@@ -78,8 +98,14 @@ pub(crate) const FAMILIES: [FamilySpec; 5] = [
         qkv_bias: ATTENTION_BIAS,
         output_bias: ATTENTION_BIAS,
         mlp_bias: Bias::Never,
-        head_dim: Some(128),
         window: Window::Switch,
+        defaults: Defaults {
+            kv_heads: Some(32),
+            positions: 32_768,
+            window: Some(4096),
+            eos: None,
+            head_dim: Some(128),
+        },
         experts: false,
         gguf: "qwen3",
         gguf_adjacent_pairs: false,
@@ -92,8 +118,14 @@ pub(crate) const FAMILIES: [FamilySpec; 5] = [
         qkv_bias: ATTENTION_BIAS,
         output_bias: ATTENTION_BIAS,
         mlp_bias: Bias::Never,
-        head_dim: None,
         window: Window::Switch,
+        defaults: Defaults {
+            kv_heads: Some(4),
+            positions: 32_768,
+            window: Some(4096),
+            eos: None,
+            head_dim: None,
+        },
         experts: true,
         gguf: "qwen3moe",
         gguf_adjacent_pairs: false,
@@ -106,8 +138,14 @@ pub(crate) const FAMILIES: [FamilySpec; 5] = [
         qkv_bias: Bias::Always,
         output_bias: Bias::Never,
         mlp_bias: Bias::Never,
-        head_dim: None,
         window: Window::Switch,
+        defaults: Defaults {
+            kv_heads: Some(32),
+            positions: 32_768,
+            window: Some(4096),
+            eos: None,
+            head_dim: None,
+        },
         experts: false,
         gguf: "qwen2",
         gguf_adjacent_pairs: false,
@@ -120,8 +158,8 @@ pub(crate) const FAMILIES: [FamilySpec; 5] = [
         qkv_bias: ATTENTION_BIAS,
         output_bias: ATTENTION_BIAS,
         mlp_bias: Bias::Field("mlp_bias"),
-        head_dim: None,
         window: Window::None,
+        defaults: Defaults { kv_heads: None, positions: 2048, window: None, eos: Some(2), head_dim: None },
         experts: false,
         gguf: "llama",
         gguf_adjacent_pairs: true,
@@ -134,8 +172,14 @@ pub(crate) const FAMILIES: [FamilySpec; 5] = [
         qkv_bias: Bias::Never,
         output_bias: Bias::Never,
         mlp_bias: Bias::Never,
-        head_dim: None,
         window: Window::Width,
+        defaults: Defaults {
+            kv_heads: Some(8),
+            positions: 131_072,
+            window: Some(4096),
+            eos: Some(2),
+            head_dim: None,
+        },
         experts: false,
         // GGUF files of Mistral call themselves llama.
         gguf: "llama",

@@ -3,7 +3,10 @@
 mod experts;
 mod family;
 mod fields;
+mod foreign;
+mod policy;
 mod rope;
+mod window;
 
 use std::path::Path;
 
@@ -17,31 +20,7 @@ pub(crate) use fields::unsupported;
 use fields::{Fields, typed};
 pub use rope::RopeScaling;
 
-use crate::{Error, Result};
-
-/// Fields that say nothing about the computation of one forward pass.
-const HARMLESS: &[&str] = &[
-    "_attn_implementation_autoset",
-    "_name_or_path",
-    "attention_dropout",
-    "bos_token_id",
-    "chunk_size_feed_forward",
-    "dtype",
-    "id2label",
-    "initializer_range",
-    "is_encoder_decoder",
-    "label2id",
-    "output_attentions",
-    "output_hidden_states",
-    "output_router_logits",
-    "pad_token_id",
-    "problem_type",
-    "return_dict",
-    "router_aux_loss_coef",
-    "torch_dtype",
-    "transformers_version",
-    "use_cache",
-];
+use crate::{Error, Result, Warning};
 
 /// Which projections have a bias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,14 +86,20 @@ impl ModelConfig {
         self.rope_scaling.positions().unwrap_or(0).max(self.max_position_embeddings)
     }
 
-    /// Reads `config.json`. `path` is only named in errors.
+    /// Reads `config.json`, and what in it has no effect although it may be meant to. `path` is only named.
+    ///
+    /// Missing fields have the values that transformers gives them for the family. Fields that change the computation
+    /// in a way that is not implemented are refused while they do; what says nothing is passed over.
     ///
     /// # Errors
-    /// [`Error::Json`], [`Error::MissingField`], [`Error::UnsupportedConfig`] naming the field (also for a field
-    /// this crate does not know), [`Error::Config`] for sizes that do not fit each other.
-    pub fn parse(json: &[u8], path: &Path) -> Result<Self> {
-        let map: Map<String, Value> = read_json(json, path)?;
-        build(Fields { map, path })
+    /// [`Error::Json`], [`Error::MissingField`] for a size without which there is no model, [`Error::UnsupportedConfig`]
+    /// naming the field, [`Error::Config`] for sizes that do not fit each other.
+    pub fn parse(json: &[u8], path: &Path) -> Result<(Self, Vec<Warning>)> {
+        let ConfigJson { mut config, warnings, usual_end } = ConfigJson::parse(json, path)?;
+        if config.eos_token_ids.is_empty() {
+            config.eos_token_ids.extend(usual_end);
+        }
+        Ok((config, warnings))
     }
 
     pub(crate) fn validate(self) -> Result<Self> {
@@ -147,100 +132,100 @@ impl ModelConfig {
     }
 }
 
-fn build(mut fields: Fields<'_>) -> Result<ModelConfig> {
-    let spec = family(&mut fields)?;
-    fields.require("hidden_act", &[Value::from("silu")], "only silu")?;
-    fields.require("quantization_config", &[Value::Null], "only unquantised safetensors, or GGUF files")?;
-    fields.require("pretraining_tp", &[Value::from(1), Value::Null], "only 1")?;
-    let max_position_embeddings: usize = fields.take("max_position_embeddings")?;
-    require_full_attention(&mut fields, spec, max_position_embeddings)?;
-    let (rope_theta, rope_scaling) = rope::parse(&mut fields, max_position_embeddings)?;
+/// What config.json says.
+pub(crate) struct ConfigJson {
+    pub(crate) config: ModelConfig,
+    pub(crate) warnings: Vec<Warning>,
+    /// The token that ends a generation where no file says which does.
+    pub(crate) usual_end: Option<u32>,
+}
+
+impl ConfigJson {
+    pub(crate) fn parse(json: &[u8], path: &Path) -> Result<Self> {
+        let map: Map<String, Value> = read_json(json, path)?;
+        let mut fields = Fields::new(map, path);
+        let silent = !fields.map.contains_key("eos_token_id");
+        let config = build(&mut fields)?;
+        let usual_end = config.family.spec().defaults.eos.filter(|_| silent);
+        Ok(Self { config, warnings: fields.warnings, usual_end })
+    }
+}
+
+fn build(fields: &mut Fields<'_>) -> Result<ModelConfig> {
+    let spec = foreign::family(fields)?;
+    policy::require_plain_weights(fields)?;
+    let act: String = fields.take_or("hidden_act", "silu".to_owned())?;
+    if !["silu", "swish"].contains(&act.as_str()) {
+        return Err(unsupported("hidden_act", &Value::from(act), "only silu"));
+    }
+    let max_position_embeddings: usize =
+        fields.take_or("max_position_embeddings", spec.defaults.positions)?;
+    let num_hidden_layers: usize = fields.take("num_hidden_layers")?;
+    window::require_full_attention(fields, spec, max_position_embeddings, num_hidden_layers)?;
+    let (rope_theta, rope_scaling) = rope::parse(fields, max_position_embeddings)?;
     let hidden_size: usize = fields.take("hidden_size")?;
     let num_attention_heads: usize = fields.take("num_attention_heads")?;
-    let head_dim = spec.head_dim.unwrap_or(hidden_size / num_attention_heads.max(1));
-    let attention_bias: bool = fields.take_or("attention_bias", false)?;
-    let mlp_bias: bool = fields.take_or("mlp_bias", false)?;
-    let bias = |of: Bias| match of {
-        Bias::Always => true,
-        Bias::Field("attention_bias") => attention_bias,
-        Bias::Field("mlp_bias") => mlp_bias,
-        Bias::Never | Bias::Field(_) => false,
-    };
-    for (field, given, known) in [
-        ("attention_bias", attention_bias, [spec.qkv_bias, spec.output_bias].map(bias).contains(&true)),
-        ("mlp_bias", mlp_bias, bias(spec.mlp_bias)),
-    ] {
-        if given && !known {
-            return Err(unsupported(field, &Value::from(true), "this family has no such bias"));
-        }
-    }
-    let eos = fields.map.remove("eos_token_id");
+    let head_dim = spec.defaults.head_dim.unwrap_or(hidden_size / num_attention_heads.max(1));
+    // Missing is the family's usual number, null is one for each query head.
+    let usual = if fields.map.contains_key("num_key_value_heads") { None } else { spec.defaults.kv_heads };
+    let vocab_size = fields.take("vocab_size")?;
     let config = ModelConfig {
         family: spec.family,
-        vocab_size: fields.take("vocab_size")?,
+        vocab_size,
         hidden_size,
         intermediate_size: fields.take("intermediate_size")?,
-        num_hidden_layers: fields.take("num_hidden_layers")?,
+        num_hidden_layers,
         num_attention_heads,
-        num_key_value_heads: fields.take_or("num_key_value_heads", num_attention_heads)?,
+        num_key_value_heads: fields.take_or("num_key_value_heads", usual.unwrap_or(num_attention_heads))?,
         head_dim: fields.take_or("head_dim", head_dim)?,
-        rms_norm_eps: fields.take("rms_norm_eps")?,
+        rms_norm_eps: fields.take_or("rms_norm_eps", family::RMS_NORM_EPS)?,
         rope_theta,
         rope_scaling,
         max_position_embeddings,
         tie_word_embeddings: fields.take_or("tie_word_embeddings", false)?,
         qk_norm: spec.qk_norm,
-        biases: Biases { qkv: bias(spec.qkv_bias), output: bias(spec.output_bias), mlp: bias(spec.mlp_bias) },
-        experts: spec.experts.then(|| Experts::parse(&mut fields)).transpose()?,
-        eos_token_ids: eos_ids(eos.as_ref(), fields.path)?,
+        biases: biases(fields, spec)?,
+        experts: spec.experts.then(|| Experts::parse(fields)).transpose()?,
+        eos_token_ids: ends(fields, vocab_size)?,
     };
-    match fields.map.iter().find(|(field, _)| !HARMLESS.contains(&field.as_str())) {
-        Some((field, value)) => Err(unsupported(field, value, "not a field of this family known here")),
-        None => config.validate(),
-    }
+    policy::judge(fields, spec)?;
+    config.validate()
 }
 
-fn family(fields: &mut Fields<'_>) -> Result<&'static FamilySpec> {
-    let name: Value = fields.take("model_type")?;
-    let Some(spec) = FAMILIES.iter().find(|spec| name == spec.model_type) else {
-        let known: Vec<&str> = FAMILIES.iter().map(|spec| spec.model_type).collect();
-        return Err(unsupported("model_type", &name, &format!("only {}", known.join(", "))));
+fn biases(fields: &mut Fields<'_>, spec: &FamilySpec) -> Result<Biases> {
+    let attention: bool = fields.take_or("attention_bias", false)?;
+    let mlp: bool = fields.take_or("mlp_bias", false)?;
+    let bias = |of: Bias| match of {
+        Bias::Always => true,
+        Bias::Field("attention_bias") => attention,
+        Bias::Field("mlp_bias") => mlp,
+        Bias::Never | Bias::Field(_) => false,
     };
-    if let Some(value) = fields.map.remove("architectures").filter(|v| !v.is_null()) {
-        let known = value.as_array().is_some_and(|all| all.iter().all(|a| a == spec.architecture));
-        if !known {
-            return Err(unsupported("architectures", &value, &format!("only {}", spec.architecture)));
+    let biases =
+        Biases { qkv: bias(spec.qkv_bias), output: bias(spec.output_bias), mlp: bias(spec.mlp_bias) };
+    for (field, given, known) in
+        [("attention_bias", attention, biases.qkv || biases.output), ("mlp_bias", mlp, biases.mlp)]
+    {
+        if given && !known {
+            return Err(unsupported(field, &Value::from(true), "this family has no such bias"));
         }
     }
-    Ok(spec)
+    Ok(biases)
 }
 
-/// Refuses windows, in each family's own way of writing them.
-fn require_full_attention(fields: &mut Fields<'_>, spec: &FamilySpec, positions: usize) -> Result<()> {
-    let reason = "only full attention";
-    match spec.window {
-        Window::None => {}
-        Window::Switch => {
-            fields.require("use_sliding_window", &[Value::from(false), Value::Null], reason)?;
-            fields.map.remove("sliding_window");
-            fields.map.remove("max_window_layers");
-        }
-        Window::Width => {
-            if let Some(value) = fields.map.remove("sliding_window").filter(|v| !v.is_null()) {
-                let wide = value.as_u64().is_some_and(|width| width >= positions as u64);
-                if !wide {
-                    return Err(unsupported("sliding_window", &value, reason));
-                }
-            }
-        }
+/// Tokens that end a generation. An id that no token can have ends nothing.
+fn ends(fields: &mut Fields<'_>, vocab_size: usize) -> Result<Vec<u32>> {
+    let value = fields.said("eos_token_id");
+    let ids = eos_ids(value.as_ref(), fields.path)?;
+    let (known, beyond): (Vec<u32>, Vec<u32>) = ids.into_iter().partition(|id| (*id as usize) < vocab_size);
+    if let (Some(value), false) = (&value, beyond.is_empty()) {
+        fields.no_effect(
+            "eos_token_id",
+            value,
+            &format!("of {vocab_size} tokens none has the id {}", beyond[0]),
+        );
     }
-    if let Some(value) = fields.map.remove("layer_types").filter(|v| !v.is_null()) {
-        let full = value.as_array().is_some_and(|all| all.iter().all(|t| t == "full_attention"));
-        if !full {
-            return Err(unsupported("layer_types", &value, reason));
-        }
-    }
-    Ok(())
+    Ok(known)
 }
 
 /// `Err(Config)` unless `ok`.
@@ -258,16 +243,18 @@ pub(crate) fn check(
     }
 }
 
-/// Parses JSON and names the file in the error.
+/// Parses JSON and names the file in the error. A byte order mark, which some editors write, is passed over.
 pub(crate) fn read_json<T: DeserializeOwned>(json: &[u8], path: &Path) -> Result<T> {
+    let json = json.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(json);
     serde_json::from_slice(json).map_err(|source| Error::Json { path: path.to_path_buf(), source })
 }
 
-/// The ids of `eos_token_id`: a number, a list, or nothing.
+/// The ids of `eos_token_id`: a number, a list, or nothing. Negative numbers stand for nothing.
 pub(crate) fn eos_ids(value: Option<&Value>, path: &Path) -> Result<Vec<u32>> {
-    match value {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(value @ Value::Array(_)) => typed(value, path),
-        Some(value) => Ok(vec![typed(value, path)?]),
-    }
+    let ids: Vec<i64> = match value {
+        None | Some(Value::Null) => Vec::new(),
+        Some(value @ Value::Array(_)) => typed("eos_token_id", value, path)?,
+        Some(value) => vec![typed("eos_token_id", value, path)?],
+    };
+    Ok(ids.into_iter().filter_map(|id| u32::try_from(id).ok()).collect())
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::family::ROPE_THETA;
 use super::{Fields, check, unsupported};
 use crate::Result;
 
@@ -99,33 +100,82 @@ fn original(positions: usize) -> Result<()> {
 /// Theta, and the scaling, from `rope_parameters` (transformers 5), or from top-level `rope_theta` and `rope_scaling`
 /// (transformers 4). Takes these fields out of `fields`.
 pub(super) fn parse(fields: &mut Fields<'_>, max_positions: usize) -> Result<(f64, RopeScaling)> {
-    let top: Option<f64> = fields.optional("rope_theta")?;
-    let old: Option<Map<String, Value>> = fields.optional("rope_scaling")?;
-    let new: Option<Map<String, Value>> = fields.optional("rope_parameters")?;
-    let (prefix, map) = match (old, new) {
-        (None, None) => {
-            return Ok((top.map_or_else(|| fields.missing("rope_theta"), Ok)?, RopeScaling::Default));
+    let theta: f64 = fields.take_or("rope_theta", ROPE_THETA)?;
+    let original: Option<usize> = fields.optional("original_max_position_embeddings")?;
+    let positions = Positions { max: max_positions, original };
+    let mut read = None;
+    for prefix in ["rope_parameters", "rope_scaling"] {
+        let Some(map) = fields.optional::<Map<String, Value>>(prefix)?.filter(|map| !map.is_empty()) else {
+            continue;
+        };
+        let shown = Value::from(map.clone());
+        let mut rope = Fields::new(map, fields.path);
+        let found = object(&mut rope, prefix, theta, positions)?;
+        fields.warnings.append(&mut rope.warnings);
+        if read.replace(found.clone()).is_some_and(|before| before != found) {
+            return Err(unsupported(
+                prefix,
+                &shown,
+                "it contradicts rope_parameters, and only one of the two is meant",
+            ));
         }
-        (Some(map), None) => ("rope_scaling", map),
-        (None, Some(map)) => ("rope_parameters", map),
-        (Some(map), Some(_)) => {
-            return Err(unsupported("rope_scaling", &Value::from(map), "not beside rope_parameters"));
-        }
-    };
-    let mut rope = Fields { map, path: fields.path };
-    let Some(theta) = rope.optional("rope_theta")?.or(top) else {
-        return fields.missing(&format!("{prefix}.rope_theta"));
-    };
-    let scaling = scaling(&mut rope, prefix, max_positions)?;
-    match rope.map.iter().next() {
-        Some((field, value)) => {
-            Err(unsupported(&format!("{prefix}.{field}"), value, "no field of this kind of rotary embedding"))
-        }
-        None => Ok((theta, scaling)),
     }
+    Ok(read.unwrap_or((theta, RopeScaling::Default)))
 }
 
-fn scaling(rope: &mut Fields<'_>, prefix: &str, max_positions: usize) -> Result<RopeScaling> {
+/// How many positions the model reads, and how many it was trained with first, if that stands outside.
+#[derive(Clone, Copy)]
+struct Positions {
+    max: usize,
+    original: Option<usize>,
+}
+
+fn object(
+    rope: &mut Fields<'_>,
+    prefix: &str,
+    theta: f64,
+    positions: Positions,
+) -> Result<(f64, RopeScaling)> {
+    let theta = rope.take_or("rope_theta", theta)?;
+    let scaling = scaling(rope, prefix, positions)?;
+    for (field, value) in std::mem::take(&mut rope.map) {
+        let name = format!("{prefix}.{field}");
+        match (field.as_str(), &value) {
+            // Whether a model was trained on after it was stretched.
+            (_, Value::Null) | ("finetuned", _) => {}
+            (_, Value::Object(_)) => {
+                return Err(unsupported(&name, &value, "only one rotary embedding for all layers"));
+            }
+            ("mrope_section" | "mrope_interleaved", _) => {
+                return Err(unsupported(
+                    &name,
+                    &value,
+                    "rotation by several positions (of pictures) is not computed here",
+                ));
+            }
+            (field, _) if KNOWN.contains(&field) => {
+                rope.no_effect(&name, &value, "this kind of rotary embedding has no such field");
+            }
+            _ => rope.unknown(&name, &value),
+        }
+    }
+    Ok((theta, scaling))
+}
+
+/// Fields of one kind or another.
+const KNOWN: &[&str] = &[
+    "attention_factor",
+    "beta_fast",
+    "beta_slow",
+    "factor",
+    "high_freq_factor",
+    "low_freq_factor",
+    "mscale",
+    "mscale_all_dim",
+    "truncate",
+];
+
+fn scaling(rope: &mut Fields<'_>, prefix: &str, positions: Positions) -> Result<RopeScaling> {
     let old: Option<String> = rope.optional("type")?;
     let kind = rope.optional::<String>("rope_type")?.or(old).unwrap_or_else(|| "default".to_owned());
     if let Some(partial) = rope.optional::<f64>("partial_rotary_factor")?.filter(|p| (p - 1.0).abs() > 0.0) {
@@ -133,30 +183,43 @@ fn scaling(rope: &mut Fields<'_>, prefix: &str, max_positions: usize) -> Result<
         return Err(unsupported(&field, &Value::from(partial), "only rotation of whole heads"));
     }
     let factor = |rope: &mut Fields<'_>| rope.inner("factor", prefix);
+    let original: Option<usize> = rope.optional("original_max_position_embeddings")?;
+    let original_positions = positions.original.or(original).unwrap_or(positions.max);
     match kind.as_str() {
-        "default" => {
-            // Written beside the default kind by some exporters; they say nothing then.
-            rope.map.retain(|_, value| !value.is_null());
-            rope.map.remove("original_max_position_embeddings");
-            Ok(RopeScaling::Default)
-        }
+        "default" => Ok(RopeScaling::Default),
         "linear" => Ok(RopeScaling::Linear { factor: factor(rope)? }),
+        "dynamic" => dynamic(rope, prefix),
         "llama3" => Ok(RopeScaling::Llama3 {
             factor: factor(rope)?,
             low_freq_factor: rope.inner("low_freq_factor", prefix)?,
             high_freq_factor: rope.inner("high_freq_factor", prefix)?,
-            original_positions: rope.inner("original_max_position_embeddings", prefix)?,
+            original_positions,
         }),
-        "yarn" => yarn(rope, max_positions),
+        "yarn" => yarn(rope, positions.max, original_positions),
         other => {
-            let reason = "only default, linear, llama3 and yarn";
+            let reason = "only default, linear, dynamic, llama3 and yarn";
             Err(unsupported(&format!("{prefix}.rope_type"), &Value::from(other), reason))
         }
     }
 }
 
-fn yarn(rope: &mut Fields<'_>, max_positions: usize) -> Result<RopeScaling> {
-    let original_positions = rope.optional("original_max_position_embeddings")?.unwrap_or(max_positions);
+/// Dynamic NTK leaves the frequencies alone up to `max_position_embeddings`, and no position beyond is read.
+fn dynamic(rope: &mut Fields<'_>, prefix: &str) -> Result<RopeScaling> {
+    if let Some(alpha) = rope.said("alpha") {
+        return Err(unsupported(
+            &format!("{prefix}.alpha"),
+            &alpha,
+            "frequencies stretched from the start are not computed here",
+        ));
+    }
+    if let Some(factor) = rope.said("factor") {
+        let reason = "it stretches positions beyond max_position_embeddings alone, which are not read";
+        rope.no_effect(&format!("{prefix}.factor"), &factor, reason);
+    }
+    Ok(RopeScaling::Default)
+}
+
+fn yarn(rope: &mut Fields<'_>, max_positions: usize, original_positions: usize) -> Result<RopeScaling> {
     let given: Option<f64> = rope.optional("factor")?;
     let factor = given.unwrap_or(max_positions as f64 / original_positions.max(1) as f64);
     let (mscale, all_dim): (Option<f64>, Option<f64>) =
@@ -166,10 +229,12 @@ fn yarn(rope: &mut Fields<'_>, max_positions: usize) -> Result<RopeScaling> {
         (Some(a), Some(b)) if a != 0.0 && b != 0.0 => sharpening(a) / sharpening(b),
         _ => sharpening(1.0),
     };
+    // 0 stands for the usual value, as in Python.
+    let or = |given: Option<f64>, usual: f64| given.filter(|given| *given != 0.0).unwrap_or(usual);
     Ok(RopeScaling::Yarn {
         factor,
-        beta_fast: rope.optional("beta_fast")?.unwrap_or(32.0),
-        beta_slow: rope.optional("beta_slow")?.unwrap_or(1.0),
+        beta_fast: or(rope.optional("beta_fast")?, 32.0),
+        beta_slow: or(rope.optional("beta_slow")?, 1.0),
         attention_factor: rope.optional("attention_factor")?.unwrap_or(computed),
         truncate: rope.optional("truncate")?.unwrap_or(true),
         original_positions,

@@ -84,7 +84,9 @@ pub(super) fn metadata(
     out.number("general.quantization_version", 2);
     shape(&mut out, config)?;
     tokenizer(&mut out, checkpoint.source(), config)?;
-    out.text("tokenizer.chat_template", checkpoint.chat_template()?.source());
+    if let Some(template) = checkpoint.chat_template()? {
+        out.text("tokenizer.chat_template", template.source());
+    }
     Ok(out)
 }
 

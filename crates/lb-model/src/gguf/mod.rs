@@ -26,7 +26,7 @@ use memmap2::Mmap;
 
 pub(crate) use config::ROPE_FACTORS;
 pub use format::GgufFormat;
-pub(crate) use read::Info;
+pub(crate) use read::{Info, MAGIC};
 use value::{Type, Value};
 
 use crate::checkpoint::read_file;

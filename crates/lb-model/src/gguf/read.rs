@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::types::{self, Kind};
 use super::value::{Type, Value};
 
-pub(super) const MAGIC: &[u8; 4] = b"GGUF";
+pub(crate) const MAGIC: &[u8; 4] = b"GGUF";
 const VERSIONS: [u32; 2] = [2, 3];
 /// Metadata and the list of tensors together; vocabularies of 256,000 tokens take about 20 MB.
 const MAX_HEADER: usize = 1 << 28;

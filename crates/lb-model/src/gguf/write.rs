@@ -14,7 +14,7 @@ use super::metadata::{Metadata, metadata, push_text};
 use super::{read, types};
 use crate::cache::temporary_beside;
 use crate::checkpoint::Source;
-use crate::weights::{Order, Safetensors, place};
+use crate::weights::{Order, Safetensors, is_judge, place, says_nothing};
 use crate::{Checkpoint, Error, ModelConfig, Result, RopeScaling};
 
 const VERSION: u32 = 3;
@@ -68,7 +68,7 @@ fn plan(shards: &Safetensors, config: &ModelConfig, format: GgufFormat) -> Resul
     let mut unknown = Vec::new();
     let tied = config.tie_word_embeddings;
     for (source, shape) in shards.shapes() {
-        let harmless = source.ends_with("rotary_emb.inv_freq") || (tied && source == "lm_head.weight");
+        let harmless = says_nothing(source) || is_judge(source) || (tied && source == "lm_head.weight");
         if harmless {
             continue;
         }

@@ -8,13 +8,13 @@ use candle_core::{DType, Device, Tensor};
 
 use self::gguf::Blocks;
 use self::safetensors::Shards;
-use crate::Result;
 use crate::checkpoint::Source;
 use crate::config::check;
 use crate::matrix::{Linear, Matrix};
+use crate::{Result, Warning};
 
 pub(crate) use self::names::{Order, place};
-pub(crate) use self::safetensors::Shards as Safetensors;
+pub(crate) use self::safetensors::{Shards as Safetensors, is_judge, says_nothing};
 
 /// Tensors by name. Each is read only when taken, so that the peak is the model plus one stored tensor; 16-bit weights
 /// that stay so are not even copied.
@@ -108,11 +108,11 @@ impl Weights {
         Ok(Linear::new(weight, bias))
     }
 
-    /// Fails when tensors were left over that the model should have used.
-    pub(crate) fn finish(self, tied_head: bool) -> Result<()> {
+    /// Fails when tensors were left over that the model should have used, and lists those that are no part of it.
+    pub(crate) fn finish(self, tied_head: bool) -> Result<Vec<Warning>> {
         match self.store {
             Store::Safetensors(shards) => shards.finish(tied_head),
-            Store::Gguf(blocks) => blocks.finish(),
+            Store::Gguf(blocks) => blocks.finish().map(|()| Vec::new()),
         }
     }
 }

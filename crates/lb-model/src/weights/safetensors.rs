@@ -10,10 +10,36 @@ use crate::checkpoint::Source;
 use crate::config::read_json;
 use crate::matrix::{Matrix, Narrow};
 use crate::safefile::SafeFile;
-use crate::{Error, Result};
+use crate::{Error, Result, Warning};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+
+/// Endings of tensors that hold packed weights, and what packs so.
+const PACKED: &[(&str, &str)] = &[
+    (".qweight", "GPTQ or AWQ"),
+    (".qzeros", "GPTQ or AWQ"),
+    (".weight.absmax", "bitsandbytes"),
+    (".SCB", "bitsandbytes"),
+    (".weight_packed", "compressed-tensors"),
+    (".weight_scale", "FP8"),
+    (".weight_scale_inv", "FP8"),
+    (".scales", "MLX"),
+];
+
+/// Whether a tensor repeats what the configuration says already.
+pub(crate) fn says_nothing(name: &str) -> bool {
+    ["rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached"]
+        .iter()
+        .any(|end| name.ends_with(end))
+}
+
+/// Whether a tensor judges texts instead of writing them: the heads that training with rewards leaves behind.
+pub(crate) fn is_judge(name: &str) -> bool {
+    name.starts_with("v_head.") || name == "score.weight"
+}
 
 #[derive(Deserialize)]
 struct Index {
@@ -30,13 +56,15 @@ pub(crate) struct Shards {
 
 impl Shards {
     pub(crate) fn open(source: &Source) -> Result<Self> {
-        let (files, origin) = if source.has(SINGLE) {
+        let (mut files, origin) = if source.has(SINGLE) {
             (vec![source.safetensors(SINGLE)?], source.path(SINGLE))
         } else if let Some(json) = source.read(INDEX)? {
             (open_shards(source, &json)?, source.path(INDEX))
         } else {
-            return Err(Error::Io { path: source.path(SINGLE), source: std::io::ErrorKind::NotFound.into() });
+            return Err(source.missing(SINGLE));
         };
+        require_plain(&files)?;
+        unwrap(&mut files);
         let mut names = BTreeMap::new();
         for (index, file) in files.iter().enumerate() {
             names.extend(file.names().map(|name| (name.to_string(), index)));
@@ -99,11 +127,82 @@ impl Shards {
         Ok(Matrix::Narrow(Narrow::from_tensor(&narrowed)?))
     }
 
-    pub(super) fn finish(self, tied_head: bool) -> Result<()> {
-        let harmless =
-            |name: &str| name.ends_with("rotary_emb.inv_freq") || (tied_head && name == "lm_head.weight");
-        let names: Vec<String> = self.names.into_keys().filter(|n| !harmless(n)).collect();
-        if names.is_empty() { Ok(()) } else { Err(Error::UnexpectedTensors { names, file: self.origin }) }
+    /// Whether there is a head that differs from the embedding.
+    pub(crate) fn has_head_of_its_own(&mut self) -> Result<bool> {
+        let (Some(&head), Some(&embedding)) = (self.names.get(HEAD), self.names.get(EMBEDDING)) else {
+            return Ok(false);
+        };
+        Ok(!if head == embedding {
+            self.files[head].same_within(HEAD, EMBEDDING)?
+        } else {
+            let [head, embedding] = self
+                .files
+                .get_disjoint_mut([head, embedding])
+                .map_err(|_| Error::MissingTensor { name: HEAD.to_owned(), file: self.origin.clone() })?;
+            head.same(HEAD, embedding, EMBEDDING)?
+        })
+    }
+
+    /// Fails when tensors were left over that the model should have used, and lists those that are no part of it.
+    pub(super) fn finish(self, tied_head: bool) -> Result<Vec<Warning>> {
+        let harmless = |name: &str| says_nothing(name) || (tied_head && name == HEAD);
+        let left = self.names.into_keys().filter(|name| !harmless(name));
+        let (judges, names): (Vec<String>, Vec<String>) = left.partition(|name| is_judge(name));
+        if !names.is_empty() {
+            return Err(Error::UnexpectedTensors { names, file: self.origin });
+        }
+        let unused =
+            (!judges.is_empty()).then_some(Warning::UnusedTensors { file: self.origin, names: judges });
+        Ok(unused.into_iter().collect())
+    }
+}
+
+/// What programs put before the names of a model's tensors when they save it wrapped: torch.compile, data parallel training,
+/// value heads of TRL.
+const WRAPPERS: [&str; 3] = ["_orig_mod.", "module.", "pretrained_model."];
+
+/// Gives tensors of a decoder that was saved inside something else, or without the model around it, their usual names.
+fn unwrap(files: &mut [SafeFile]) {
+    let has =
+        |files: &[SafeFile], wanted: &str| files.iter().any(|file| file.names().any(|name| name == wanted));
+    if let Some(wrapper) = WRAPPERS.iter().find(|wrapper| has(files, &format!("{wrapper}{EMBEDDING}"))) {
+        let inside = |name: String| name.strip_prefix(wrapper).map_or(name.clone(), str::to_owned);
+        for file in files.iter_mut() {
+            file.rename(inside);
+        }
+    }
+    if has(files, "embed_tokens.weight") {
+        // Without its head, as a model of embeddings.
+        let inside = |name: String| if name == HEAD { name } else { format!("model.{name}") };
+        for file in files.iter_mut() {
+            file.rename(inside);
+        }
+    }
+}
+
+/// Refuses files whose weights are packed.
+fn require_plain(files: &[SafeFile]) -> Result<()> {
+    for file in files {
+        for name in file.names() {
+            if let Some((_, how)) = PACKED.iter().find(|(end, _)| name.ends_with(end)) {
+                let (name, file) = (name.to_owned(), file.path().to_path_buf());
+                return Err(Error::PackedTensors { name, file, how });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn not_downloaded(error: Error) -> Error {
+    match error {
+        Error::Io { path, source } if source.kind() == std::io::ErrorKind::NotFound => {
+            let source = std::io::Error::new(
+                source.kind(),
+                "the index lists this shard, and it is missing; download it too",
+            );
+            Error::Io { path, source }
+        }
+        other => other,
     }
 }
 
@@ -119,7 +218,7 @@ fn open_shards(source: &Source, json: &[u8]) -> Result<Vec<SafeFile>> {
                 reason: format!("the shard `{shard}` is not a plain file name"),
             });
         }
-        files.insert(shard.clone(), source.safetensors(shard)?);
+        files.insert(shard.clone(), source.safetensors(shard).map_err(not_downloaded)?);
     }
     for (name, shard) in &index.weight_map {
         if files[shard].shape(name).is_none() {

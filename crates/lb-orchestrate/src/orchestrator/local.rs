@@ -55,9 +55,11 @@ impl LocalOrchestrator {
     /// An orchestrator with an empty cache.
     ///
     /// # Errors
-    /// [`lb_model::Error::Config`] (in [`Error::Model`]) for options out of range.
+    /// [`lb_model::Error::Config`] (in [`Error::Model`]) for options out of range,
+    /// [`lb_model::Error::NoChatTemplate`] for a base model.
     pub fn new(worker: Worker, config: LocalConfig) -> Result<Self> {
         config.generate.validate()?;
+        worker.template()?;
         let cache = worker.model().new_cache();
         Ok(Self { worker, config, cache, tokens: Vec::new() })
     }
