@@ -69,6 +69,8 @@ mod layer;
 mod matrix;
 mod mlp;
 mod model;
+#[cfg(feature = "net")]
+pub mod net;
 mod norm;
 mod observing;
 mod pass;

@@ -78,7 +78,7 @@ impl Layout {
     }
 
     pub(super) fn blob(&self, etag: &str) -> PathBuf {
-        self.cache.repo(self.repo.clone()).blob_path(etag)
+        self.folder().join("blobs").join(etag)
     }
 
     /// Where a blob grows; nothing loads a file of this name.
