@@ -16,7 +16,15 @@ mod golden;
 #[cfg(feature = "hub")]
 mod hub;
 #[cfg(feature = "hub")]
+mod hub_environment;
+#[cfg(feature = "hub")]
 mod hub_faults;
+#[cfg(feature = "hub")]
+mod hub_gguf;
+#[cfg(feature = "hub")]
+mod hub_names;
+#[cfg(feature = "hub")]
+mod hub_patience;
 mod io;
 mod ragged;
 mod replacing;

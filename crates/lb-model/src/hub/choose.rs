@@ -27,36 +27,43 @@ impl Fetch<'_> {
                 _ => taken,
             };
         }
-        let listed = match self.list() {
+        match self.list() {
             Err(error) if is_out_of_reach(&error) => {
                 let cached = self.in_cache();
-                if cached.is_empty() { return Err(error) } else { cached }
+                let fitting = chosen(models(&cached), choice).len();
+                if fitting == 0 { Err(error) } else { self.gguf_among(&cached, choice) }
             }
-            listed => listed?,
-        };
-        let found = chosen(models(&listed), choice);
-        match only(found) {
-            Some(model) => self.take_parts(&model.files.first().map_or(Vec::new(), |file| parts(&file.path))),
-            None => Err(self.choose(&listed, choice)),
+            listed => self.gguf_among(&listed?, choice),
         }
     }
 
-    /// What a repository without a whole checkpoint in safetensors has: a GGUF file, or nothing that can be read.
+    fn gguf_among(&mut self, listed: &[Listed], choice: Option<&Choice>) -> Result<Found> {
+        match only(chosen(models(listed), choice)) {
+            Some(model) => self.take_parts(&model.files.first().map_or(Vec::new(), |file| parts(&file.path))),
+            None => Err(self.choose(listed, choice)),
+        }
+    }
+
+    /// What a repository without a whole checkpoint in safetensors has: a GGUF file, or nothing that can be read. Where nobody can
+    /// be asked, the cache is the repository.
     pub(super) fn gguf_instead(&mut self, error: Error) -> Result<Found> {
-        let offline = matches!(failure_of(&error), Some(Failure::NotCached { .. }));
-        if !offline && !is_missing(&error) {
+        let away = is_out_of_reach(&error);
+        if !away && !is_missing(&error) {
             return Err(error);
         }
-        let listed = if offline { Ok(self.in_cache()) } else { self.list() };
-        let Ok(listed) = listed else { return Err(error) };
+        let listed = match if away { Ok(self.in_cache()) } else { self.list() } {
+            Ok(listed) => listed,
+            Err(other) if is_out_of_reach(&other) => self.in_cache(),
+            Err(_) => return Err(error),
+        };
         if listed.iter().any(|file| file.path == SINGLE || file.path == INDEX) {
             return Err(error);
         }
         if !models(&listed).is_empty() {
-            return self.gguf(None);
+            return self.gguf_among(&listed, None);
         }
         let found = weights(&listed);
-        if offline || found.is_empty() {
+        if found.is_empty() {
             return Err(error);
         }
         Err(self.place(SINGLE).error(Failure::NoWeights { found }))
