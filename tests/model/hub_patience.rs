@@ -165,6 +165,12 @@ fn each_refusal_says_what_to_do() {
             true,
             ["token is not accepted", "unset HF_TOKEN", "401"],
         ),
+        // A public model, asked for with a token that has expired.
+        (
+            Fault::Refusal(401, "RepoNotFound", "Invalid credentials in Authorization header"),
+            true,
+            ["token is not accepted", "unset HF_TOKEN", "Invalid credentials"],
+        ),
         (Fault::Refusal(401, "", ""), false, ["is private", "hf auth login", "401"]),
         (
             Fault::Refusal(401, "RepoNotFound", ""),
@@ -222,4 +228,42 @@ fn an_endpoint_may_have_a_path() {
     let error = hub.file(CONFIG).unwrap_err();
     assert!(matches!(failure(&error, CONFIG), Failure::NoRepository { .. }), "{error}");
     assert!(server.requests().iter().all(|r| r.path.starts_with("/mirror/")), "no other address is asked");
+}
+
+/// Some mirrors say that a file is empty until it is fetched.
+#[test]
+fn a_size_of_nothing_is_not_believed() {
+    let (cache, server) = start();
+    server.fault(CONFIG, Fault::EmptyHead);
+    let path = server.hub(cache.path()).file(CONFIG).unwrap();
+    assert!(fs::read(path).unwrap() == fs::read(golden(TIED).join(CONFIG)).unwrap());
+    server.put(COMMIT, "empty.txt", Vec::new());
+    assert!(fs::read(server.hub(cache.path()).file("empty.txt").unwrap()).unwrap().is_empty());
+}
+
+/// As caches are that others filled and that are mounted to be read: no lock can be made, and what Python did not need is missing.
+#[test]
+fn a_cache_that_is_only_read_is_enough() {
+    let (cache, server) = start();
+    let folder = server.hub(cache.path()).checkpoint().unwrap().folder().unwrap().to_path_buf();
+    for file in ["tokenizer_config.json", "generation_config.json"] {
+        let path = folder.join(file);
+        if path.symlink_metadata().is_ok() {
+            fs::remove_file(&path).unwrap();
+        }
+        let blob = cache.path().join("models--org--tiny/blobs");
+        // The blob of the file that is missing, so that it would have to be fetched.
+        let bytes = fs::read(golden(TIED).join(file)).unwrap_or_default();
+        let _ = fs::remove_file(blob.join(&crate::support::hub_server::sha256(&bytes)[..40]));
+    }
+    fs::remove_dir_all(cache.path().join(".locks")).unwrap();
+    fs::write(cache.path().join(".locks"), "in the way").unwrap();
+    let checkpoint = server.hub(cache.path()).checkpoint().unwrap();
+    assert_eq!(checkpoint.folder().unwrap(), folder);
+    // What is needed is not done without.
+    fs::remove_file(folder.join(CONFIG)).unwrap();
+    let bytes = fs::read(golden(TIED).join(CONFIG)).unwrap();
+    let blob = &crate::support::hub_server::sha256(&bytes)[..40];
+    fs::remove_file(cache.path().join("models--org--tiny/blobs").join(blob)).unwrap();
+    assert!(matches!(server.hub(cache.path()).checkpoint().unwrap_err(), Error::Io { .. }));
 }

@@ -52,6 +52,8 @@ pub(crate) enum Fault {
     HangUp(usize),
     /// This status with this `x-error-code` and this `x-error-message`.
     Refusal(u16, &'static str, &'static str),
+    /// A question for the file alone is answered as if it were empty.
+    EmptyHead,
     /// The file is announced as so large, its bytes are as they are.
     Huge(u64),
     /// The storage sends a body without length that does not end.
@@ -402,7 +404,9 @@ fn body(
         bytes.drain(..start);
     }
     let length = whole - start.unwrap_or(0) as u64;
-    if !matches!(fault, Some(Fault::Endless)) {
+    if matches!(fault, Some(Fault::EmptyHead)) && request.method == "HEAD" {
+        headers.push(("content-length", "0".to_string()));
+    } else if !matches!(fault, Some(Fault::Endless)) {
         headers.push(("content-length", length.to_string()));
     }
     let status = if start.is_some() { 206 } else { 200 };

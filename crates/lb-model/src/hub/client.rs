@@ -257,6 +257,11 @@ impl Client {
     fn refusal(&self, reply: &Response<Body>, pinned: bool, place: &Place) -> Result<Error> {
         let status = reply.status().as_u16();
         let code = text(reply.headers(), "x-error-code");
+        let said = text(reply.headers(), "x-error-message").map(tidy);
+        // The hub shows nothing at all to a token that it does not know, public models included.
+        let unknown_token =
+            status == 401 && said.as_ref().is_some_and(|said| said.contains("nvalid credentials"));
+        let code = code.filter(|_| !unknown_token);
         let failure = match (status, code) {
             (_, Some("RepoNotFound")) => Failure::NoRepository { token: self.token_use() },
             (404, Some("RevisionNotFound")) => Failure::NoRevision,
@@ -268,7 +273,7 @@ impl Client {
                 gated: code == Some("GatedRepo"),
                 page: format!("{}/{}", self.endpoint, place.repo),
                 token: self.token_use(),
-                said: text(reply.headers(), "x-error-message").map(tidy),
+                said,
             },
             _ => Failure::status(status),
         };
@@ -337,7 +342,9 @@ impl Found {
         let headers = reply.headers();
         let etag = text(headers, "x-linked-etag").or_else(|| text(headers, "etag"));
         let etag = etag.map(|e| e.trim_start_matches("W/").trim_matches('"').to_string());
-        let length = || text(headers, "content-length").filter(|_| reply.status().is_success());
+        // Some mirrors answer without a body to speak of, and say so.
+        let length =
+            || text(headers, "content-length").filter(|length| reply.status().is_success() && *length != "0");
         let size = text(headers, "x-linked-size").or_else(length).and_then(|size| size.parse().ok());
         self.commit = text(headers, "x-repo-commit").map(str::to_string).or(self.commit.take());
         self.etag = etag.or(self.etag.take());

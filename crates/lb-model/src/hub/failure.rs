@@ -154,14 +154,10 @@ fn remedy(status: u16, gated: bool, token: TokenUse, page: &str) -> String {
 }
 
 fn after(status: u16, requests: usize, retry_after: Option<&Duration>) -> String {
-    let mut text = if requests > 1 { format!(" to {requests} requests") } else { String::new() };
-    if let Some(pause) = retry_after {
-        text += &format!(" and asks to wait {:.0} s", pause.as_secs_f64());
-    }
-    if status == 429 {
-        text += "; with a token (HF_TOKEN) more requests are allowed";
-    }
-    text
+    let often = if requests > 1 { format!(" to {requests} requests") } else { String::new() };
+    let asked = retry_after.map(|pause| format!(" and asks to wait {:.0} s", pause.as_secs_f64()));
+    let advice = if status == 429 { "; with a token (HF_TOKEN) more requests are allowed" } else { "" };
+    often + &asked.unwrap_or_default() + advice
 }
 
 /// The files to choose from, and how.

@@ -118,6 +118,8 @@ impl<'h> Fetch<'h> {
         for file in files {
             match self.get(file) {
                 Ok(_) => {}
+                // A cache that cannot be written to is the checkpoint as well.
+                Err(Error::Io { .. }) if self.fetched == 0 => return Ok(()),
                 Err(error) => match failure_of(&error) {
                     Some(Failure::NoFile | Failure::NotCached { .. }) => {}
                     Some(Failure::Unreachable { .. } | Failure::TimedOut { .. } | Failure::Status { .. })

@@ -152,7 +152,7 @@ pub(super) fn may_be_repository(path: &Path) -> bool {
         part.rsplit_once('.').is_some_and(|(_, end)| FILES.contains(&end.to_ascii_lowercase().as_str()))
     };
     match name.choice {
-        Some(Choice::File(_)) => !path.parent().is_some_and(|folder| folder.is_dir()),
+        Some(Choice::File(_)) => !path.parent().is_some_and(Path::is_dir),
         // `C:name` is a path on another system.
         Some(Choice::Tag(_)) if name.repository.len() == 1 => false,
         _ => !ends_as_file(&name.repository),

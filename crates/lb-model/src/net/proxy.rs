@@ -76,7 +76,7 @@ fn exceptions(list: &str, host: &str, port: u16) -> Vec<String> {
         match only {
             None => hosts.extend([name.to_string(), below]),
             Some(only) if only == port && (host == name || host.ends_with(&below)) => {
-                hosts.push(host.to_string())
+                hosts.push(host.to_string());
             }
             Some(_) => {}
         }

@@ -38,14 +38,12 @@ impl Habits {
         if self.system && has_system && objection.is_about_system() {
             return Some(Self { system: false, ..self.clone() });
         }
-        if objection.is_about_form() {
-            if sent(self.limit_field) && objection.names(self.limit_field) {
-                let limit_field = match self.limit_field {
-                    "max_tokens" => "max_completion_tokens",
-                    _ => "max_tokens",
-                };
-                return Some(Self { limit_field, ..self.clone() });
-            }
+        if objection.is_about_form() && sent(self.limit_field) && objection.names(self.limit_field) {
+            let limit_field = match self.limit_field {
+                "max_tokens" => "max_completion_tokens",
+                _ => "max_tokens",
+            };
+            return Some(Self { limit_field, ..self.clone() });
         }
         if let Some(field) = unwanted(failure, body) {
             let mut without = self.without.clone();
