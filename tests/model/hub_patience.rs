@@ -264,6 +264,7 @@ fn a_cache_that_is_only_read_is_enough() {
     fs::remove_file(folder.join(CONFIG)).unwrap();
     let bytes = fs::read(golden(TIED).join(CONFIG)).unwrap();
     let blob = &crate::support::hub_server::sha256(&bytes)[..40];
-    fs::remove_file(cache.path().join("models--org--tiny/blobs").join(blob)).unwrap();
+    // Where links need rights, the file of the snapshot was the blob.
+    let _ = fs::remove_file(cache.path().join("models--org--tiny/blobs").join(blob));
     assert!(matches!(server.hub(cache.path()).checkpoint().unwrap_err(), Error::Io { .. }));
 }
