@@ -20,9 +20,11 @@ fn start() -> (TempDir, HubServer) {
     (TempDir::new().unwrap(), HubServer::of(&golden(TIED)))
 }
 
-/// What is said in pauses.
-fn listening(hub: Hub) -> (Hub, Arc<Mutex<Vec<(String, Duration)>>>) {
-    let said = Arc::new(Mutex::new(Vec::new()));
+/// What is said in pauses, and how long they are.
+type Said = Arc<Mutex<Vec<(String, Duration)>>>;
+
+fn listening(hub: Hub) -> (Hub, Said) {
+    let said = Said::default();
     let log = Arc::clone(&said);
     (hub.on_retry(move |retry| log.lock().unwrap().push((retry.to_string(), retry.pause))), said)
 }
