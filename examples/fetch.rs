@@ -1,7 +1,8 @@
 //! Fetches a checkpoint, or one file, from the Hugging Face hub into the cache that the Python library uses.
 //!
 //! `cargo run --release --example fetch -- Qwen/Qwen3-0.6B` shows a bar per file on a terminal and prints where the
-//! files lie; what the cache already holds is not fetched again.
+//! files lie; what the cache already holds is not fetched again. `Qwen/Qwen3-4B-GGUF:Q4_K_M` or
+//! `Qwen/Qwen3-4B-GGUF/Qwen3-4B-Q4_K_M.gguf` fetches one GGUF, in all its parts; without a choice the files are listed.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -17,9 +18,9 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// Fetch a checkpoint from the Hugging Face hub.
 #[derive(Parser)]
 struct Args {
-    /// The repository: org/name, or org/name@revision.
+    /// The repository: org/name, org/name:Q4_K_M or org/name/FILE.gguf, each with @revision if wanted.
     repository: String,
-    /// One file instead of a checkpoint in safetensors, for instance a GGUF.
+    /// One file of the repository and nothing else.
     #[arg(long)]
     file: Option<String>,
     /// The folder that holds models--org--name instead of the user's cache.
@@ -48,10 +49,19 @@ fn run(args: Args) -> Result<()> {
     let (bars, files) = (MultiProgress::new(), Mutex::new(HashMap::new()));
     let style =
         ProgressStyle::with_template("{msg:40} {bar:30} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left")?;
+    let lines = bars.clone();
     let mut hub = Hub::new(&args.repository)?.progress(move |progress| {
         let Ok(mut files) = files.lock() else { return };
         let new = || bars.add(ProgressBar::no_length().with_style(style.clone()));
         show(files.entry(progress.file.to_string()).or_insert_with(new), progress);
+    });
+    // Above the bars, which would be torn by a line of the library's own.
+    hub = hub.on_retry(move |retry| {
+        if lines.is_hidden() {
+            eprintln!("fetch: {retry}");
+        } else {
+            let _ = lines.println(retry.to_string());
+        }
     });
     if let Some(cache) = args.cache {
         hub = hub.cache_dir(cache);
@@ -63,7 +73,7 @@ fn run(args: Args) -> Result<()> {
     }
     match args.file {
         Some(file) => println!("{}", hub.file(&file)?.display()),
-        None => println!("{}", hub.checkpoint()?.folder().ok_or("no folder")?.display()),
+        None => println!("{}", hub.fetch()?.display()),
     }
     Ok(())
 }

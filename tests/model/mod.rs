@@ -18,7 +18,15 @@ mod heads;
 #[cfg(feature = "hub")]
 mod hub;
 #[cfg(feature = "hub")]
+mod hub_environment;
+#[cfg(feature = "hub")]
 mod hub_faults;
+#[cfg(feature = "hub")]
+mod hub_gguf;
+#[cfg(feature = "hub")]
+mod hub_names;
+#[cfg(feature = "hub")]
+mod hub_patience;
 mod io;
 mod misfiled;
 mod public_configs;

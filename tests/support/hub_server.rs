@@ -13,12 +13,19 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use lb_model::hub::{Hub, Network};
+use lb_model::hub::{Hub, Network, Retries};
 
 pub(crate) const REPO: &str = "org/tiny";
+/// A name without an organisation, which leads to [`REPO`].
+pub(crate) const OLD: &str = "tiny-classic";
+/// What faults of the list of files are put under.
+pub(crate) const LISTING: &str = "(list of files)";
 pub(crate) const COMMIT: &str = "00000000000000000000000000000000000000aa";
 pub(crate) const TOKEN: &str = "hf_loopback_secret";
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
+/// Two repetitions, pauses of a millisecond.
+pub(crate) const QUICK: Retries =
+    Retries { count: 2, first_pause: Duration::from_millis(1), longest_pause: Duration::from_secs(2) };
 
 /// What goes wrong with one file.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +46,14 @@ pub(crate) enum Fault {
     Header(&'static str, &'static str),
     /// This status instead of the file, with an `x-error-code` unless it is empty.
     Status(u16, &'static str),
+    /// So many requests get this status and this header instead of the file.
+    Busy(usize, u16, &'static str, &'static str),
+    /// So many requests get no reply at all.
+    HangUp(usize),
+    /// This status with this `x-error-code` and this `x-error-message`.
+    Refusal(u16, &'static str, &'static str),
+    /// A question for the file alone is answered as if it were empty.
+    EmptyHead,
     /// The file is announced as so large, its bytes are as they are.
     Huge(u64),
     /// The storage sends a body without length that does not end.
@@ -177,7 +192,7 @@ impl HubServer {
 
     pub(crate) fn named(&self, name: &str, folder: &Path) -> Hub {
         let hub = Hub::new(name).unwrap().endpoint(self.url()).cache_dir(folder);
-        hub.network(Network::CacheFirst).timeout(TIMEOUT).token(TOKEN)
+        hub.network(Network::CacheFirst).timeout(TIMEOUT).token(TOKEN).retries(QUICK)
     }
 }
 
@@ -212,7 +227,8 @@ fn serve(state: &State, stream: &TcpStream, address: SocketAddr) {
 }
 
 fn answer(state: &State, out: &TcpStream, request: &Request, address: SocketAddr) -> std::io::Result<()> {
-    let parts: Vec<&str> = request.path.trim_start_matches('/').split('/').collect();
+    let path = request.path.split('?').next().unwrap_or_default();
+    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let refuse = |status, code: &str| {
         let code = if state.terse.load(Ordering::SeqCst) { "" } else { code };
         reply(out, status, &[("x-error-code", code.to_string())], b"")
@@ -232,10 +248,24 @@ fn answer(state: &State, out: &TcpStream, request: &Request, address: SocketAddr
             let target = request.path.replace("/old/name/", &format!("/{REPO}/"));
             reply(out, 307, &[("location", target)], b"")
         }
+        ["api", "models", OLD, "revision", revision] => {
+            let target = format!("/api/models/{REPO}/revision/{revision}?blobs=true");
+            reply(out, 307, &[("location", target)], b"")
+        }
+        [OLD, "resolve", ..] => {
+            let target = request.path.replacen(OLD, REPO, 1);
+            reply(out, 307, &[("location", target)], b"")
+        }
         ["api", kind, org, name, "revision", revision] => {
-            let known =
-                kind == served && format!("{org}/{name}") == REPO && commit_of(state, revision).is_some();
-            reply(out, if known { 200 } else { 404 }, &[], b"{}")
+            let commit = commit_of(state, revision);
+            let commit = commit.filter(|_| kind == served && format!("{org}/{name}") == REPO);
+            if let Some(&Fault::Status(status, code)) = state.faults.lock().unwrap().get(LISTING) {
+                return refuse(status, code);
+            }
+            match commit {
+                Some(commit) => reply(out, 200, &[], listing(state, &commit).as_bytes()),
+                None => reply(out, 404, &[], b"{}"),
+            }
         }
         ["storage", commit, ref file @ ..] => storage(state, out, request, commit, &file.join("/")),
         [org, name, "resolve", revision, ref file @ ..] => {
@@ -244,13 +274,50 @@ fn answer(state: &State, out: &TcpStream, request: &Request, address: SocketAddr
             }
             let Some(commit) = commit_of(state, revision) else { return refuse(404, "RevisionNotFound") };
             let file = file.join("/");
-            if let Some(&Fault::Status(status, code)) = state.faults.lock().unwrap().get(&file) {
-                return refuse(status, code);
+            if let Some(refused) = refusal(state, out, &file) {
+                return refused;
             }
             resolve(state, out, request, &commit, &file, address)
         }
         _ => refuse(404, ""),
     }
+}
+
+/// What the fault of a file answers instead of it.
+fn refusal(state: &State, out: &TcpStream, file: &str) -> Option<std::io::Result<()>> {
+    let mut faults = state.faults.lock().unwrap();
+    let fault = *faults.get(file)?;
+    let code = |code: &str| if state.terse.load(Ordering::SeqCst) { String::new() } else { code.to_string() };
+    match fault {
+        Fault::Status(status, name) => Some(reply(out, status, &[("x-error-code", code(name))], b"")),
+        Fault::Refusal(status, name, said) => Some(reply(
+            out,
+            status,
+            &[("x-error-code", code(name)), ("x-error-message", said.to_string())],
+            b"",
+        )),
+        Fault::Busy(0, ..) | Fault::HangUp(0) => None,
+        Fault::Busy(times, status, name, value) => {
+            faults.insert(file.to_string(), Fault::Busy(times - 1, status, name, value));
+            Some(reply(out, status, &[(name, value.to_string())], b""))
+        }
+        Fault::HangUp(times) => {
+            faults.insert(file.to_string(), Fault::HangUp(times - 1));
+            Some(out.shutdown(std::net::Shutdown::Both))
+        }
+        _ => None,
+    }
+}
+
+/// The description of the repository at one commit.
+fn listing(state: &State, commit: &str) -> String {
+    let files = state.files.lock().unwrap();
+    let siblings: Vec<_> = files
+        .iter()
+        .filter(|((at, _), _)| at == commit)
+        .map(|((_, file), bytes)| serde_json::json!({"rfilename": file, "size": bytes.len()}))
+        .collect();
+    serde_json::json!({"id": REPO, "sha": commit, "siblings": siblings}).to_string()
 }
 
 fn commit_of(state: &State, revision: &str) -> Option<String> {
@@ -337,7 +404,9 @@ fn body(
         bytes.drain(..start);
     }
     let length = whole - start.unwrap_or(0) as u64;
-    if !matches!(fault, Some(Fault::Endless)) {
+    if matches!(fault, Some(Fault::EmptyHead)) && request.method == "HEAD" {
+        headers.push(("content-length", "0".to_string()));
+    } else if !matches!(fault, Some(Fault::Endless)) {
         headers.push(("content-length", length.to_string()));
     }
     let status = if start.is_some() { 206 } else { 200 };

@@ -4,6 +4,8 @@ pub(crate) mod api_server;
 pub(crate) mod caches;
 pub(crate) mod checkpoints;
 pub(crate) mod compare;
+#[cfg(any(feature = "api", feature = "hub"))]
+pub(crate) mod front;
 pub(crate) mod gguf_bytes;
 #[cfg(feature = "hub")]
 pub(crate) mod hub_server;

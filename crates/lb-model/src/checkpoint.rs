@@ -142,7 +142,7 @@ impl Checkpoint {
     }
 
     /// A folder in the Hugging Face layout, or any file in it; a GGUF file; and what is no path but looks like
-    /// `org/name` or `org/name@revision` is a repository of the Hugging Face hub (with the feature `hub`), see
+    /// `org/name`, `name` or `org/name:Q4_K_M` is a repository of the Hugging Face hub (with the feature `hub`), see
     /// [`hub`](Self::hub).
     ///
     /// # Errors
@@ -156,8 +156,8 @@ impl Checkpoint {
         }
     }
 
-    /// A repository `org/name` (or `org/name@revision`) of the Hugging Face hub, from the cache or the network, with
-    /// the settings of the environment; [`Hub`](crate::hub::Hub) has more of them.
+    /// A repository of the Hugging Face hub, from the cache or the network, with the settings of the environment;
+    /// [`Hub`](crate::hub::Hub) has more of them, and says what names look like ([`Hub::new`](crate::hub::Hub::new)).
     ///
     /// # Errors
     /// Those of [`Hub::checkpoint`](crate::hub::Hub::checkpoint).
@@ -170,6 +170,12 @@ impl Checkpoint {
     #[cfg(feature = "hub")]
     pub(crate) fn named(dir: PathBuf, name: String) -> Self {
         Self { source: Source::Dir(dir), name, strict: false }
+    }
+
+    /// The same files under another name.
+    #[cfg(feature = "hub")]
+    pub(crate) fn renamed(self, name: String) -> Self {
+        Self { name, ..self }
     }
 
     /// A GGUF file of a Qwen3, Qwen3-MoE, Qwen2, Llama or Mistral model: weights in F32, F16, BF16, Q8_0, Q4_0 to Q5_1
@@ -301,8 +307,8 @@ impl Checkpoint {
 
 #[cfg(feature = "hub")]
 fn from_hub(path: PathBuf) -> Result<Checkpoint> {
-    match path.to_str().filter(|name| crate::hub::parse(name).is_ok()) {
-        Some(name) => Checkpoint::hub(name),
+    match crate::hub::open(&path) {
+        Some(found) => found,
         None => Err(not_found(path, "no such file or folder, and not a repository `org/name` of the hub")),
     }
 }

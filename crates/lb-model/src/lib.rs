@@ -71,6 +71,8 @@ mod matrix;
 mod misfiled;
 mod mlp;
 mod model;
+#[cfg(feature = "net")]
+pub mod net;
 mod norm;
 mod observing;
 mod pass;

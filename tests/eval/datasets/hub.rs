@@ -7,7 +7,7 @@ use lb_model::Error;
 use lb_model::hub::{Failure, Hub, Network};
 use tempfile::TempDir;
 
-use crate::support::hub_server::{COMMIT, Fault, HubServer, REPO, TIMEOUT, TOKEN};
+use crate::support::hub_server::{COMMIT, Fault, HubServer, QUICK, REPO, TIMEOUT, TOKEN};
 
 /// A hub whose one repository is a data set with the bundled file as `data.json`.
 fn serve() -> (TempDir, HubServer) {
@@ -20,7 +20,7 @@ fn serve() -> (TempDir, HubServer) {
 
 fn named(server: &HubServer, name: &str, cache: &TempDir) -> Hub {
     let hub = Hub::dataset(name).unwrap().endpoint(server.url()).cache_dir(cache.path());
-    hub.network(Network::CacheFirst).timeout(TIMEOUT).token(TOKEN)
+    hub.network(Network::CacheFirst).timeout(TIMEOUT).token(TOKEN).retries(QUICK)
 }
 
 #[test]

@@ -3,9 +3,11 @@
 mod anthropic;
 mod config;
 mod faults;
+mod habits;
 mod keys;
 mod openai;
 mod peer;
+mod secure;
 mod stops;
 
 use std::time::Duration;

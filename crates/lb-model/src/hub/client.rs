@@ -2,18 +2,23 @@
 
 use std::time::Duration;
 
-use hf_hub::Cache;
-use hf_hub::api::sync::{Api, ApiBuilder};
+use serde::Deserialize;
 use ureq::config::RedirectAuthHeaders;
-use ureq::http::{HeaderMap, Response, header};
+use ureq::http::{HeaderMap, Response, Uri, header};
 use ureq::{Agent, Body};
 
 use super::env::Token;
 use super::failure::{Failure, Place, TokenUse};
-use super::names::is_key;
+use super::names::{escaped, is_key};
+use super::patience::{Patience, Retries};
+use crate::net::{certificate_advice, configure, rate_limit_reset, retry_after};
 use crate::{Error, Result};
 
-const MAX_RELATIVE_REDIRECTS: usize = 5;
+const MAX_REDIRECTS: usize = 5;
+/// Hosts that answer as the hub does, besides that of the endpoint.
+const HUB_HOSTS: [&str; 2] = ["huggingface.co", "hf.co"];
+/// The list of a repository's files; the largest have some ten thousand.
+const MAX_LISTING: u64 = 32 << 20;
 const USER_AGENT: &str = concat!("latent-briefing/", env!("CARGO_PKG_VERSION"));
 
 /// A file as the hub describes it.
@@ -35,13 +40,31 @@ impl Head {
     }
 }
 
-/// URLs and the repository API come from `hf_hub`, requests go through its HTTP library with timeouts of their own.
+/// A file as the description of its repository has it.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Listed {
+    #[serde(rename = "rfilename")]
+    pub(super) path: String,
+    #[serde(default)]
+    pub(super) size: Option<u64>,
+}
+
+/// What a repository holds at one commit.
+#[derive(Debug, Deserialize)]
+pub(super) struct Listing {
+    #[serde(rename = "sha")]
+    pub(super) commit: String,
+    #[serde(rename = "siblings")]
+    pub(super) files: Vec<Listed>,
+}
+
+/// Requests to the hub, with timeouts, repetitions and the machine's certificates and proxy.
 pub(super) struct Client {
-    api: Api,
     agent: Agent,
     endpoint: String,
     token: Option<Token>,
     timeout: Duration,
+    patience: Patience,
 }
 
 impl Client {
@@ -49,14 +72,12 @@ impl Client {
         endpoint: &str,
         token: Option<Token>,
         timeout: Duration,
-        cache: &Cache,
+        patience: Patience,
     ) -> Result<Self> {
         let endpoint = checked_endpoint(endpoint)?;
-        let text = token.as_ref().map(Token::reveal).transpose()?.map(str::to_string);
-        let builder = ApiBuilder::from_cache(cache.clone()).with_endpoint(endpoint.clone()).with_token(text);
-        let api = builder.build().map_err(|e| invalid_endpoint(&endpoint, e.to_string()))?;
+        token.as_ref().map(Token::reveal).transpose()?;
         let limit = Some(timeout);
-        let agent = Agent::config_builder()
+        let builder = Agent::config_builder()
             .user_agent(USER_AGENT)
             .http_status_as_error(false)
             .https_only(endpoint.starts_with("https://"))
@@ -66,10 +87,51 @@ impl Client {
             .timeout_send_request(limit)
             .timeout_recv_response(limit)
             .timeout_per_read(limit)
-            .timeout_per_write(limit)
-            .build()
-            .into();
-        Ok(Self { api, agent, endpoint, token, timeout })
+            .timeout_per_write(limit);
+        let agent = configure(builder, &endpoint)?.build().into();
+        Ok(Self { agent, endpoint, token, timeout, patience })
+    }
+
+    pub(super) fn set_retries(&mut self, retries: Retries) {
+        self.patience.retries = retries;
+    }
+
+    pub(super) fn patience(&self) -> &Patience {
+        &self.patience
+    }
+
+    /// Sends a request until it is answered, refused for good, or was repeated often enough. The reply may be a refusal.
+    fn send(
+        &self,
+        place: &Place,
+        request: impl Fn() -> std::result::Result<Response<Body>, ureq::Error>,
+    ) -> Result<Response<Body>> {
+        let mut sent = 0;
+        loop {
+            self.patience.check()?;
+            sent += 1;
+            match request() {
+                Ok(reply) if is_busy(reply.status().as_u16()) => {
+                    let status = reply.status().as_u16();
+                    let spent = || rate_limit_reset(reply.headers()).filter(|_| status == 429);
+                    let asked = retry_after(reply.headers()).or_else(spent);
+                    let reason = format!("the server answered {status}");
+                    if !self.patience.wait(&place.file, &reason, asked, sent)? {
+                        return Err(place.error(Failure::Status {
+                            status,
+                            requests: sent,
+                            retry_after: asked,
+                        }));
+                    }
+                }
+                Err(error) if is_reset(&error) => {
+                    if !self.patience.wait(&place.file, "the connection was reset", None, sent)? {
+                        return Err(self.transport(error, place));
+                    }
+                }
+                outcome => return outcome.map_err(|error| self.transport(error, place)),
+            }
+        }
     }
 
     pub(super) fn timeout(&self) -> Duration {
@@ -95,18 +157,23 @@ impl Client {
         Ok(text.map(|text| format!("Bearer {text}")))
     }
 
-    /// Asks for a file's commit, etag and size. Redirects inside the hub are followed (renamed repositories), one to
-    /// a storage host is not: the reply that sends there is the one that has the file's own etag.
+    /// Asks for a file's commit, etag and size. Redirects between hosts of the hub are followed (renamed repositories,
+    /// mirrors that hand over), one to a storage host is not: the reply that sends there is the one that has the file's own etag.
     pub(super) fn head(&self, revision: &str, pinned: bool, place: &Place) -> Result<Head> {
-        let mut url = self.api.repo(place.repo.at(revision)).url(&place.file);
+        let mut url =
+            format!("{}/{}/resolve/{}/{}", self.endpoint, place.repo, escaped(revision), place.file);
         let mut found = Found::default();
-        for _ in 0..=MAX_RELATIVE_REDIRECTS {
-            let mut request = self.agent.head(&url).header(header::ACCEPT_ENCODING, "identity");
-            if let Some(value) = self.authorization()? {
-                request = request.header(header::AUTHORIZATION, value);
-            }
-            let request = request.config().max_redirects(0).max_redirects_will_error(false).build();
-            let reply = request.call().map_err(|e| self.transport(e, place))?;
+        let authorization = self.authorization()?;
+        for _ in 0..=MAX_REDIRECTS {
+            let reply = self.send(place, || {
+                let mut request = self.agent.head(&url).header(header::ACCEPT_ENCODING, "identity");
+                // The token is for the endpoint alone.
+                if let Some(value) = authorization.as_ref().filter(|_| origin(&url) == origin(&self.endpoint))
+                {
+                    request = request.header(header::AUTHORIZATION, value);
+                }
+                request.config().max_redirects(0).max_redirects_will_error(false).build().call()
+            })?;
             let status = reply.status();
             found.read(&reply);
             if !status.is_redirection() {
@@ -118,8 +185,9 @@ impl Client {
             let target = reply.headers().get(header::LOCATION).and_then(|v| v.to_str().ok());
             match target {
                 Some(path) if path.starts_with('/') && !path.starts_with("//") => {
-                    url = format!("{}{path}", origin(&self.endpoint));
+                    url = format!("{}{path}", origin(&url));
                 }
+                Some(other) if self.is_hub(other) => url = other.to_string(),
                 Some(_) => return found.head(url, place),
                 None => return Err(place.error(Failure::BadReply { header: "location" })),
             }
@@ -127,56 +195,99 @@ impl Client {
         Err(place.error(Failure::BadReply { header: "location" }))
     }
 
+    /// Whether an address is on the endpoint's host, or on the hub's own over TLS.
+    fn is_hub(&self, url: &str) -> bool {
+        let host =
+            |url: &str| url.parse::<Uri>().ok()?.authority().map(|at| at.as_str().to_ascii_lowercase());
+        let Some(target) = host(url) else { return false };
+        let is_tls = url.starts_with("https://");
+        let same = host(&self.endpoint).as_deref() == Some(&target);
+        (same && (is_tls || self.endpoint.starts_with("http://")))
+            || (is_tls && HUB_HOSTS.contains(&target.as_str()))
+    }
+
     /// The bytes of a file from `start` on. The reply may be the whole file all the same.
     pub(super) fn get(&self, head: &Head, start: u64, place: &Place) -> Result<Response<Body>> {
-        let mut request = self.agent.get(&head.url).header(header::ACCEPT_ENCODING, "identity");
-        if let Some(value) = self.authorization()? {
-            request = request.header(header::AUTHORIZATION, value);
-        }
-        if start > 0 {
-            request = request.header(header::RANGE, format!("bytes={start}-"));
-        }
-        let reply = request.call().map_err(|e| self.transport(e, place))?;
+        let authorization = self.authorization()?;
+        let reply = self.send(place, || {
+            let mut request = self.agent.get(&head.url).header(header::ACCEPT_ENCODING, "identity");
+            if let Some(value) =
+                authorization.as_ref().filter(|_| origin(&head.url) == origin(&self.endpoint))
+            {
+                request = request.header(header::AUTHORIZATION, value);
+            }
+            if start > 0 {
+                request = request.header(header::RANGE, format!("bytes={start}-"));
+            }
+            request.call()
+        })?;
         match reply.status().as_u16() {
             200 | 206 | 416 => Ok(reply),
             // The hub has just said that the file is there and may be read.
-            status => Err(place.error(Failure::Status { status })),
+            status => Err(place.error(Failure::status(status))),
         }
+    }
+
+    /// The files of a revision.
+    pub(super) fn listing(&self, revision: &str, place: &Place) -> Result<Listing> {
+        let mut reply = self.describe(revision, place)?;
+        if !reply.status().is_success() {
+            return Err(self.refusal(&reply, false, place)?);
+        }
+        let body = reply.body_mut().with_config().limit(MAX_LISTING).read_to_vec();
+        let body = body.map_err(|error| self.transport(error, place))?;
+        let bad = |header| place.error(Failure::BadReply { header });
+        let listing: Listing = serde_json::from_slice(&body).map_err(|_| bad("list of files"))?;
+        if is_key(&listing.commit) { Ok(listing) } else { Err(bad("sha")) }
+    }
+
+    fn describe(&self, revision: &str, place: &Place) -> Result<Response<Body>> {
+        let url = format!("{}/api/{}?blobs=true", self.endpoint, place.repo.api_url(revision));
+        let authorization = self.authorization()?;
+        self.send(place, || {
+            let mut request = self.agent.get(&url);
+            if let Some(value) = &authorization {
+                request = request.header(header::AUTHORIZATION, value);
+            }
+            request.call()
+        })
     }
 
     /// What a refused request means. `Err` is a failure to find out.
     fn refusal(&self, reply: &Response<Body>, pinned: bool, place: &Place) -> Result<Error> {
         let status = reply.status().as_u16();
-        let code = reply.headers().get("x-error-code").and_then(|v| v.to_str().ok());
+        let code = text(reply.headers(), "x-error-code");
+        let said = text(reply.headers(), "x-error-message").map(tidy);
+        // The hub shows nothing at all to a token that it does not know, public models included.
+        let unknown_token =
+            status == 401 && said.as_ref().is_some_and(|said| said.contains("nvalid credentials"));
+        let code = code.filter(|_| !unknown_token);
         let failure = match (status, code) {
             (_, Some("RepoNotFound")) => Failure::NoRepository { token: self.token_use() },
             (404, Some("RevisionNotFound")) => Failure::NoRevision,
             (404, Some("EntryNotFound")) => Failure::NoFile,
             (404, _) if pinned => Failure::NoFile,
             (404, _) => self.what_is_missing(place)?,
-            (401 | 403, _) => Failure::Denied { status, token: self.token_use() },
-            _ => Failure::Status { status },
+            (401 | 403, code) => Failure::Denied {
+                status,
+                gated: code == Some("GatedRepo"),
+                page: format!("{}/{}", self.endpoint, place.repo),
+                token: self.token_use(),
+                said,
+            },
+            _ => Failure::status(status),
         };
         Ok(place.error(failure))
     }
 
     /// Servers other than the hub itself answer 404 without saying to what.
     fn what_is_missing(&self, place: &Place) -> Result<Failure> {
-        if self.knows(&place.revision, place)? {
+        let knows = |revision: &str| Ok::<_, Error>(self.describe(revision, place)?.status().is_success());
+        if knows(&place.revision)? {
             return Ok(Failure::NoFile);
         }
-        let main = place.revision != "main" && self.knows("main", place)?;
+        let main = place.revision != "main" && knows("main")?;
         Ok(if main { Failure::NoRevision } else { Failure::NoRepository { token: self.token_use() } })
-    }
-
-    fn knows(&self, revision: &str, place: &Place) -> Result<bool> {
-        let limit = Some(self.timeout);
-        let request =
-            self.api.repo(place.repo.at(revision)).info_request().config().http_status_as_error(false);
-        let request = request.timeout_resolve(limit).timeout_connect(limit).timeout_recv_response(limit);
-        let request = request.timeout_per_read(limit).timeout_per_write(limit).build();
-        let reply = request.call().map_err(|e| self.transport(e, place))?;
-        Ok(reply.status().is_success())
     }
 
     /// A request that got no reply. The text of URLs stays out: those of storage hosts are signed.
@@ -188,10 +299,34 @@ impl Client {
             }
             ureq::Error::BadUri(_) => "not a usable address".to_string(),
             ureq::Error::RequireHttpsOnly(_) => "it redirects to an address without TLS".to_string(),
-            other => other.to_string(),
+            other => {
+                let reason = other.to_string();
+                let advice = certificate_advice(&reason);
+                reason + advice
+            }
         };
         place.error(Failure::Unreachable { endpoint: self.endpoint.clone(), reason })
     }
+}
+
+/// Statuses that may be other ones a moment later.
+fn is_busy(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500 | 502..=599)
+}
+
+fn is_reset(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    match error {
+        ureq::Error::Io(e) => {
+            matches!(e.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+        }
+        _ => false,
+    }
+}
+
+/// One line of a server's text, of bounded length.
+fn tidy(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
 }
 
 /// Headers of a reply and of the redirects before it.
@@ -207,7 +342,9 @@ impl Found {
         let headers = reply.headers();
         let etag = text(headers, "x-linked-etag").or_else(|| text(headers, "etag"));
         let etag = etag.map(|e| e.trim_start_matches("W/").trim_matches('"').to_string());
-        let length = || text(headers, "content-length").filter(|_| reply.status().is_success());
+        // Some mirrors answer without a body to speak of, and say so.
+        let length =
+            || text(headers, "content-length").filter(|length| reply.status().is_success() && *length != "0");
         let size = text(headers, "x-linked-size").or_else(length).and_then(|size| size.parse().ok());
         self.commit = text(headers, "x-repo-commit").map(str::to_string).or(self.commit.take());
         self.etag = etag.or(self.etag.take());
@@ -226,7 +363,7 @@ pub(super) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Scheme and host of a checked endpoint.
+/// Scheme and host of an address.
 fn origin(endpoint: &str) -> &str {
     let host = endpoint.find("://").map_or(0, |at| at + 3);
     endpoint[host..].find('/').map_or(endpoint, |at| &endpoint[..host + at])
@@ -241,10 +378,10 @@ fn checked_endpoint(endpoint: &str) -> Result<String> {
             Ok(trimmed.to_string())
         }
         // An address may carry a password before `@`, so it is not repeated.
-        _ => Err(invalid_endpoint("(not shown)", "expected http:// or https:// and a host".to_string())),
+        _ => Err(Error::Config {
+            field: "endpoint",
+            value: "(not shown)".to_string(),
+            reason: "expected http:// or https:// and a host".to_string(),
+        }),
     }
-}
-
-fn invalid_endpoint(endpoint: &str, reason: String) -> Error {
-    Error::Config { field: "endpoint", value: endpoint.to_string(), reason }
 }

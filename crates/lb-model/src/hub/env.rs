@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::Network;
+use super::expand::{Process, STYLE, expand};
 use crate::{Error, Result};
 
 const ENDPOINT: &str = "https://huggingface.co";
@@ -47,21 +48,39 @@ pub(super) fn endpoint() -> String {
 }
 
 pub(super) fn network() -> Network {
-    if is_on("HF_HUB_OFFLINE") { Network::Offline } else { Network::CacheFirst }
+    let named = var("HF_HUB_OFFLINE").map_or("TRANSFORMERS_OFFLINE", |_| "HF_HUB_OFFLINE");
+    if is_on(named) { Network::Offline } else { Network::CacheFirst }
+}
+
+/// The path in a variable, `~` and variables in it expanded; `below` is joined to it first. `None` where it is not set.
+fn path(name: &'static str, below: &str) -> Result<Option<PathBuf>> {
+    let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    let value = PathBuf::from(value);
+    let joined = if below.is_empty() { value } else { value.join(below) };
+    // What is no Unicode holds nothing to expand.
+    let Some(text) = joined.to_str() else { return Ok(Some(joined)) };
+    match expand(text, STYLE, &Process) {
+        Ok(path) => Ok(Some(path.into())),
+        Err(reason) => Err(Error::Config { field: name, value: text.to_string(), reason }),
+    }
 }
 
 /// `HF_HOME`, or the default beside the user's other caches.
-fn home() -> Option<PathBuf> {
-    let user_cache = || {
-        let cache = var("XDG_CACHE_HOME").map(PathBuf::from);
-        cache.or_else(|| Some(std::env::home_dir()?.join(".cache")))
-    };
-    var("HF_HOME").map(PathBuf::from).or_else(|| Some(user_cache()?.join("huggingface")))
+fn home() -> Result<Option<PathBuf>> {
+    if let Some(home) = path("HF_HOME", "")? {
+        return Ok(Some(home));
+    }
+    let user_cache = path("XDG_CACHE_HOME", "huggingface")?;
+    Ok(user_cache.or_else(|| Some(std::env::home_dir()?.join(".cache").join("huggingface"))))
 }
 
 pub(super) fn cache_dir() -> Result<PathBuf> {
-    let direct = var("HF_HUB_CACHE").or_else(|| var("HUGGINGFACE_HUB_CACHE")).map(PathBuf::from);
-    direct.or_else(|| Some(home()?.join("hub"))).ok_or_else(|| Error::Config {
+    for name in ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"] {
+        if let Some(folder) = path(name, "")? {
+            return Ok(folder);
+        }
+    }
+    home()?.map(|home| home.join("hub")).ok_or_else(|| Error::Config {
         field: "cache_dir",
         value: String::new(),
         reason: "expected a home folder, HF_HOME or HF_HUB_CACHE".to_string(),
@@ -69,14 +88,17 @@ pub(super) fn cache_dir() -> Result<PathBuf> {
 }
 
 /// `HF_TOKEN`, or the file that `hf auth login` writes.
-pub(super) fn token() -> Option<Token> {
+pub(super) fn token() -> Result<Option<Token>> {
     if is_on("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
-        return None;
+        return Ok(None);
     }
-    let from_file = || {
-        let path = var("HF_TOKEN_PATH").map(PathBuf::from).or_else(|| Some(home()?.join("token")))?;
-        fs::read_to_string(path).ok()
+    let text = match var("HF_TOKEN").or_else(|| var("HUGGING_FACE_HUB_TOKEN")) {
+        Some(text) => Some(text),
+        None => match path("HF_TOKEN_PATH", "")? {
+            Some(file) => fs::read_to_string(file).ok(),
+            // A home that cannot be made out is told where the cache is looked for.
+            None => home().ok().flatten().and_then(|home| fs::read_to_string(home.join("token")).ok()),
+        },
     };
-    let text = var("HF_TOKEN").or_else(|| var("HUGGING_FACE_HUB_TOKEN")).or_else(from_file)?;
-    (!text.trim().is_empty()).then(|| Token::new(&text))
+    Ok(text.filter(|text| !text.trim().is_empty()).map(|text| Token::new(&text)))
 }

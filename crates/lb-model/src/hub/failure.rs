@@ -29,19 +29,48 @@ pub enum Failure {
     /// The repository has no such file at this revision.
     #[error("the repository has no such file")]
     NoFile,
-    /// 401 or 403: a gated or private repository.
-    #[error("access denied ({status}): accept the model's terms on its page; {token}")]
+    /// 401 or 403: a gated or private repository, or a token that is not accepted.
+    #[error("access denied ({status}): {}{}", remedy(*status, *gated, *token, page), said.as_ref().map_or(String::new(), |said| format!("; the hub says: {said}")))]
     Denied {
         /// The HTTP status.
         status: u16,
+        /// Whether the hub says that the model's terms must be accepted.
+        gated: bool,
+        /// The repository's page.
+        page: String,
         /// Whether a token was sent.
         token: TokenUse,
+        /// What the hub said.
+        said: Option<String>,
     },
     /// Another HTTP status than those above, for instance 429 or 503.
-    #[error("the server answered {status}")]
+    #[error("the server answered {status}{}", after(*status, *requests, retry_after.as_ref()))]
     Status {
         /// The HTTP status.
         status: u16,
+        /// How many requests were answered so.
+        requests: usize,
+        /// How long the server asked to wait in the end.
+        retry_after: Option<Duration>,
+    },
+    /// The repository holds several GGUF files and the name chooses none, or none of those that there are.
+    #[error("{}", choices(repo, asked.as_deref(), files))]
+    Choose {
+        /// The repository.
+        repo: String,
+        /// What was asked for.
+        asked: Option<String>,
+        /// The files, with their sizes in bytes where the server says them; those in parts once, with all parts' size.
+        files: Vec<(String, Option<u64>)>,
+    },
+    /// A part of a GGUF file is missing from the repository.
+    #[error("the repository lacks this part of the model")]
+    NoPart,
+    /// The repository holds no weights in a format that is read here.
+    #[error("the repository has no safetensors and no GGUF; it has {}", found.join(", "))]
+    NoWeights {
+        /// The files that look like weights.
+        found: Vec<String>,
     },
     /// A reply without a header that is needed, or with one that contradicts the others.
     #[error("the server's reply has no usable `{header}`")]
@@ -100,6 +129,71 @@ pub enum Failure {
         /// The lock.
         lock: PathBuf,
     },
+}
+
+/// What to do about a refused request.
+fn remedy(status: u16, gated: bool, token: TokenUse, page: &str) -> String {
+    match (gated, token) {
+        (true, TokenUse::None) => {
+            format!("accept the model's terms at {page}, then set HF_TOKEN or log in with `hf auth login`")
+        }
+        (true, TokenUse::Sent) => {
+            format!("the token's account has not been granted access; accept the model's terms at {page}")
+        }
+        (false, TokenUse::None) => {
+            format!("if {page} is private, set HF_TOKEN or log in with `hf auth login`")
+        }
+        (false, TokenUse::Sent) if status == 401 => {
+            "the token is not accepted; renew it with `hf auth login`, or unset HF_TOKEN for a public model"
+                .to_string()
+        }
+        (false, TokenUse::Sent) => {
+            format!("the token may not read {page}; give it the right to, or accept the model's terms there")
+        }
+    }
+}
+
+fn after(status: u16, requests: usize, retry_after: Option<&Duration>) -> String {
+    let often = if requests > 1 { format!(" to {requests} requests") } else { String::new() };
+    let asked = retry_after.map(|pause| format!(" and asks to wait {:.0} s", pause.as_secs_f64()));
+    let advice = if status == 429 { "; with a token (HF_TOKEN) more requests are allowed" } else { "" };
+    often + &asked.unwrap_or_default() + advice
+}
+
+/// The files to choose from, and how.
+fn choices(repo: &str, asked: Option<&str>, files: &[(String, Option<u64>)]) -> String {
+    let begin = match asked {
+        Some(asked) => format!("`{asked}` does not name one of its GGUF files"),
+        None => "it holds several GGUF files".to_string(),
+    };
+    let (example, tag) =
+        files.first().map_or(("FILE.gguf", "Q4_K_M"), |(path, _)| (path.as_str(), tag_of(path)));
+    let lines = files.iter().map(|(path, size)| {
+        format!("\n  {path}{}", size.map(|size| format!(" ({})", human(size))).unwrap_or_default())
+    });
+    format!("{begin}; choose one, as {repo}:{tag} or {repo}/{example}:{}", lines.collect::<String>())
+}
+
+/// What stands for a file in short: the end of its name.
+fn tag_of(path: &str) -> &str {
+    let name = super::gguf::stem(path);
+    let name = name.rsplit_once('/').map_or(name, |(_, name)| name);
+    name.rsplit_once(['-', '.']).map_or(name, |(_, tag)| tag)
+}
+
+fn human(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.0} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
+}
+
+impl Failure {
+    /// A status that one request was answered with.
+    pub(super) fn status(status: u16) -> Self {
+        Self::Status { status, requests: 1, retry_after: None }
+    }
 }
 
 /// Whether a request carried a token. Its text is in no error and no `Debug` output.

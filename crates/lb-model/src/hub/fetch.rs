@@ -10,16 +10,17 @@ use serde::Deserialize;
 use super::client::{Client, Head};
 use super::failure::{Failure, Place, failure_of};
 use super::layout::Layout;
-use super::names::{check_file, check_revision, is_commit, is_shard, parse};
+use super::names::{check_file, check_revision, is_commit, is_shard};
+use super::patience::Retries;
 use super::{Hub, Network, env, transfer};
 use crate::config::read_json;
 use crate::{Error, Result};
 
-const CONFIG: &str = "config.json";
+pub(super) const CONFIG: &str = "config.json";
 const REQUIRED: [&str; 2] = [CONFIG, "tokenizer.json"];
 const OPTIONAL: [&str; 3] = ["generation_config.json", "tokenizer_config.json", "chat_template.jinja"];
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+pub(super) const SINGLE: &str = "model.safetensors";
+pub(super) const INDEX: &str = "model.safetensors.index.json";
 /// Below this a timeout could not tell a slow server from a fast one.
 const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 
@@ -28,20 +29,28 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
+/// What a checkpoint is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A folder in the Hugging Face layout.
+    Folder(PathBuf),
+    /// A GGUF file, or the first part of one, and its path in the repository.
+    Gguf(PathBuf, String),
+}
+
 /// One call's way through the files of a repository.
 pub(super) struct Fetch<'h> {
-    hub: &'h Hub,
-    layout: Layout,
-    client: Option<Client>,
+    pub(super) hub: &'h Hub,
+    pub(super) layout: Layout,
+    pub(super) client: Option<Client>,
     /// What the revision stands for, once cache or server have said it.
-    commit: Option<String>,
+    pub(super) commit: Option<String>,
     /// Files that came from the server in this call.
-    fetched: usize,
+    pub(super) fetched: usize,
 }
 
 impl<'h> Fetch<'h> {
     pub(super) fn new(hub: &'h Hub) -> Result<Self> {
-        parse(hub.repo.name())?;
         check_revision(&hub.revision)?;
         if hub.timeout < MIN_TIMEOUT {
             let (value, reason) = (format!("{:?}", hub.timeout), format!("expected {MIN_TIMEOUT:?} or more"));
@@ -51,7 +60,7 @@ impl<'h> Fetch<'h> {
         let layout = Layout::new(cache_dir, &hub.repo, &hub.revision);
         let client = match hub.network {
             Network::Offline => None,
-            _ => Some(Client::new(&hub.endpoint, hub.token.clone(), hub.timeout, layout.cache())?),
+            _ => Some(Client::new(&hub.endpoint, hub.token.clone(), hub.timeout, hub.patience.clone())?),
         };
         let stale = hub.network == Network::Refresh && !is_commit(&hub.revision);
         let commit = if stale { None } else { layout.commit() };
@@ -64,27 +73,53 @@ impl<'h> Fetch<'h> {
         Ok(path)
     }
 
-    /// The folder of the snapshot, with all that a checkpoint needs in it.
-    pub(super) fn checkpoint(mut self) -> Result<PathBuf> {
+    /// What a checkpoint needs: a snapshot's folder with all of it, or the GGUF file that the name chooses or that stands alone.
+    pub(super) fn checkpoint(mut self) -> Result<Found> {
         if self.hub.repo.is_dataset() {
             let (value, reason) = (self.hub.repo.to_string(), "expected a model, not a data set".to_string());
             return Err(Error::Config { field: "repository", value, reason });
         }
+        let found = match &self.hub.choice {
+            Some(choice) => self.gguf(Some(choice))?,
+            None => match self.folder() {
+                Ok(folder) => Found::Folder(folder),
+                Err(error) => self.gguf_instead(error)?,
+            },
+        };
+        self.remember()?;
+        Ok(found)
+    }
+
+    fn folder(&mut self) -> Result<PathBuf> {
         for file in REQUIRED {
             self.get(file)?;
         }
         self.weights()?;
-        self.optional()?;
-        self.remember()?;
+        self.optional(&OPTIONAL)?;
         let config = self.get(CONFIG)?;
         Ok(config.parent().unwrap_or(&config).to_path_buf())
     }
 
     /// Only when all the rest came from the cache may the hub be out of reach: then the cache is the checkpoint.
-    fn optional(&mut self) -> Result<()> {
-        for file in OPTIONAL {
+    pub(super) fn optional(&mut self, files: &[&str]) -> Result<()> {
+        let hub = self.hub;
+        if let (0, Some(client)) = (self.fetched, &mut self.client) {
+            // Nobody waits for a hub that is not needed.
+            client.set_retries(Retries::NONE);
+        }
+        let done = self.each_optional(files);
+        if let Some(client) = &mut self.client {
+            client.set_retries(hub.patience.retries);
+        }
+        done
+    }
+
+    fn each_optional(&mut self, files: &[&str]) -> Result<()> {
+        for file in files {
             match self.get(file) {
                 Ok(_) => {}
+                // A cache that cannot be written to is the checkpoint as well.
+                Err(Error::Io { .. }) if self.fetched == 0 => return Ok(()),
                 Err(error) => match failure_of(&error) {
                     Some(Failure::NoFile | Failure::NotCached { .. }) => {}
                     Some(Failure::Unreachable { .. } | Failure::TimedOut { .. } | Failure::Status { .. })
@@ -120,12 +155,12 @@ impl<'h> Fetch<'h> {
         Ok(())
     }
 
-    fn cached(&self, file: &str) -> Option<PathBuf> {
+    pub(super) fn cached(&self, file: &str) -> Option<PathBuf> {
         self.layout.find(self.commit.as_deref()?, file)
     }
 
     /// The path of a file, from the cache or the server.
-    fn get(&mut self, file: &str) -> Result<PathBuf> {
+    pub(super) fn get(&mut self, file: &str) -> Result<PathBuf> {
         check_file(file)?;
         if let Some(path) = self.cached(file) {
             return Ok(path);
@@ -185,13 +220,13 @@ impl<'h> Fetch<'h> {
         }
     }
 
-    fn place(&self, file: &str) -> Place {
+    pub(super) fn place(&self, file: &str) -> Place {
         let Hub { repo, revision, .. } = self.hub;
         Place { repo: repo.clone(), revision: revision.clone(), file: file.to_string() }
     }
 }
 
-fn is_missing(error: &Error) -> bool {
+pub(super) fn is_missing(error: &Error) -> bool {
     matches!(failure_of(error), Some(Failure::NoFile))
 }
 

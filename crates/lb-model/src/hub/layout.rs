@@ -78,7 +78,7 @@ impl Layout {
     }
 
     pub(super) fn blob(&self, etag: &str) -> PathBuf {
-        self.cache.repo(self.repo.clone()).blob_path(etag)
+        self.folder().join("blobs").join(etag)
     }
 
     /// Where a blob grows; nothing loads a file of this name.
@@ -113,7 +113,12 @@ impl Layout {
         let locks = self.cache.path().join(".locks").join(self.repo.folder_name());
         let path = locks.join(format!("{etag}.lock"));
         create_parent(&path, place)?;
-        let lock = File::create(&path).map_err(|source| place.write_error(&path, source))?;
+        let lock = File::create(&path).or_else(|e| match e.kind() {
+            // Another user's lock in a shared cache can be waited for without writing to it.
+            std::io::ErrorKind::PermissionDenied => File::open(&path).map_err(|_| e),
+            _ => Err(e),
+        });
+        let lock = lock.map_err(|source| place.write_error(&path, source))?;
         let grown = || fs::metadata(self.part(etag)).map(|m| m.len()).ok();
         let (mut last, mut since) = (grown(), Instant::now());
         loop {

@@ -61,6 +61,10 @@ pub(super) fn fetch(
     }
 }
 
+fn is_broken(error: &Error) -> bool {
+    matches!(failure_of(error), Some(Failure::Cut { .. } | Failure::TimedOut { .. }))
+}
+
 fn is_mismatch(error: &Error) -> bool {
     matches!(failure_of(error), Some(Failure::Mismatch { .. }))
 }
@@ -85,26 +89,31 @@ struct Transfer<'t> {
 }
 
 impl Transfer<'_> {
-    /// Requests until the file is whole, as long as each broken one brought something.
+    /// Requests until the file is whole: at once where a broken one brought something, else after a pause.
     fn complete(&self, part: &mut Part) -> Result<()> {
         if self.head.size.is_some_and(|size| part.len > size) {
             part.restart(self.place)?;
         }
         self.report(part.len);
+        let mut fruitless = 0;
         loop {
             if self.head.size == Some(part.len) {
                 return Ok(());
             }
             let start = part.len;
-            match self.once(part) {
-                Ok(()) => return Ok(()),
-                Err(error) => {
-                    let broken =
-                        matches!(failure_of(&error), Some(Failure::Cut { .. } | Failure::TimedOut { .. }));
-                    if !broken || part.len < start.saturating_add(WORTH_RESUMING) {
-                        return Err(error);
-                    }
-                }
+            let Err(error) = self.once(part) else { return Ok(()) };
+            if part.len >= start.saturating_add(WORTH_RESUMING) && is_broken(&error) {
+                fruitless = 0;
+                continue;
+            }
+            fruitless += 1;
+            let cut = matches!(failure_of(&error), Some(Failure::Cut { .. }));
+            let patience = self.client.patience();
+            if !cut || !patience.wait(&self.place.file, "the connection ended early", None, fruitless)? {
+                return Err(error);
+            }
+            if self.head.sha256().is_none() {
+                part.restart(self.place)?;
             }
         }
     }
@@ -136,7 +145,7 @@ impl Transfer<'_> {
                 let length = text(reply.headers(), "content-length");
                 (length.map(str::parse).transpose().map_err(|_| bad("content-length"))?, "content-length")
             }
-            status => return Err(self.place.error(Failure::Status { status })),
+            status => return Err(self.place.error(Failure::status(status))),
         };
         match (self.head.size, size) {
             (Some(expected), Some(size)) if expected != size => Err(bad(header)),
@@ -161,6 +170,7 @@ impl Transfer<'_> {
                 Err(_) => return Err(self.cut(size, part)),
             };
             part.append(&buffer[..read], self.place)?;
+            self.client.patience().check()?;
             if part.len > self.limit {
                 return Err(self.place.error(Failure::TooLarge { size: part.len, limit: self.limit }));
             }

@@ -13,7 +13,8 @@ const DRIVER: &str = include_str!("cpython_driver.py");
 /// How a [`CPythonRepl`] is set up.
 #[derive(Clone, Debug)]
 pub struct CPythonConfig {
-    /// The interpreter, 3.9 or later; a name without a folder is looked for in `PATH`. Default: `python3`.
+    /// The interpreter, 3.9 or later; a name without a folder is looked for in `PATH`. Default: `python3`, on Windows
+    /// `python`.
     pub python: PathBuf,
     /// What a block may use up.
     pub limits: ReplLimits,
@@ -21,7 +22,10 @@ pub struct CPythonConfig {
 
 impl Default for CPythonConfig {
     fn default() -> Self {
-        Self { python: "python3".into(), limits: ReplLimits::default() }
+        Self {
+            python: if cfg!(windows) { "python" } else { "python3" }.into(),
+            limits: ReplLimits::default(),
+        }
     }
 }
 

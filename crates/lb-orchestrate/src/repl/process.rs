@@ -56,6 +56,10 @@ impl Process {
     /// Those of the operating system.
     pub(crate) fn spawn(command: &mut Command, max_bytes: u64) -> std::io::Result<Self> {
         command.current_dir(if cfg!(unix) { "/" } else { "." });
+        if let Some(root) = std::env::var_os("SystemRoot").filter(|_| cfg!(windows)) {
+            // Without it Windows gives a process no random numbers, and Python does not start.
+            command.env("SystemRoot", root);
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(command, 0);

@@ -6,6 +6,7 @@ use std::thread;
 
 use serde_json::Value;
 use ureq::Agent;
+use ureq::config::Config;
 use ureq::http::{HeaderName, HeaderValue};
 
 use super::super::watch::{POLL, Watch};
@@ -22,6 +23,7 @@ const USER_AGENT: &str = concat!("latent-briefing/", env!("CARGO_PKG_VERSION"));
 /// Exchanges requests for completions with one service.
 pub(super) struct Exchange<D> {
     agent: Agent,
+    config: Config,
     endpoint: Endpoint,
     headers: Vec<(HeaderName, HeaderValue)>,
     key: Option<ApiKey>,
@@ -46,8 +48,9 @@ impl<D: Dialect> Exchange<D> {
         connection: Connection,
     ) -> Result<Self> {
         connection.validate()?;
-        let agent = agent(&endpoint, &connection);
-        Ok(Self { agent, endpoint, headers, key, connection, dialect: PhantomData })
+        let config = config(&endpoint, &connection)?;
+        let agent = Agent::new_with_config(config.clone());
+        Ok(Self { agent, config, endpoint, headers, key, connection, dialect: PhantomData })
     }
 
     /// Sends a request until it succeeds, cannot succeed or was repeated often enough. `sent` counts requests.
@@ -122,7 +125,7 @@ impl<D: Dialect> Exchange<D> {
 
     /// Closes the connection under way; one that is only being made can send nothing any more.
     fn hang_up(&mut self) {
-        let next = agent(&self.endpoint, &self.connection);
+        let next = Agent::new_with_config(self.config.clone());
         std::mem::replace(&mut self.agent, next).shutdown();
     }
 
@@ -143,9 +146,9 @@ impl<D: Dialect> Exchange<D> {
     }
 }
 
-fn agent(endpoint: &Endpoint, connection: &Connection) -> Agent {
+fn config(endpoint: &Endpoint, connection: &Connection) -> Result<Config> {
     let timeouts = &connection.timeouts;
-    let config = Agent::config_builder()
+    let builder = Agent::config_builder()
         .user_agent(USER_AGENT)
         .http_status_as_error(false)
         .https_only(endpoint.is_tls)
@@ -158,7 +161,5 @@ fn agent(endpoint: &Endpoint, connection: &Connection) -> Agent {
         .timeout_per_read(Some(timeouts.silence))
         .timeout_per_write(Some(timeouts.silence))
         .timeout_global(Some(timeouts.whole));
-    // What is meant for this machine does not leave it.
-    let config = if endpoint.is_loopback { config.proxy(None) } else { config };
-    config.build().into()
+    Ok(lb_model::net::configure(builder, &endpoint.url)?.build())
 }

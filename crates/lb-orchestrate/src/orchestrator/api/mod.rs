@@ -13,6 +13,12 @@
 //! not followed, so a key goes to no host but that of the configured address. Cancelling or passing the deadline
 //! closes the connection and returns within some hundredths of a second.
 //!
+//! Where a server refuses a part of the request by name, it is asked once more in another form, which is kept if it works: without
+//! streaming, `stream_options`, a sampling setting, with the other field for the limit, or with the system text in the first
+//! message of the user. The log says so (level `warn`), and [`OpenAi::adjustments`].
+//!
+//! Certificates and proxies are those of [`lb_model::net::configure`].
+//!
 //! No error, log or `Debug` output has a key. The HTTP library would dump requests at the log level `trace` (target
 //! `ureq_proto`); where that is on, a request with a key is refused with [`Error::Config`](crate::Error::Config).
 
@@ -22,6 +28,7 @@ mod dialect;
 mod endpoint;
 mod exchange;
 mod failure;
+mod habits;
 mod key;
 mod openai;
 mod refusal;

@@ -38,6 +38,8 @@ pub(super) fn in_reply(reply: &Value, key_check: &'static str) -> Option<Failure
 }
 
 fn said(body: &Value) -> Said {
+    // Gemini's endpoint wraps the object in a list.
+    let body = body.as_array().and_then(|list| list.first()).unwrap_or(body);
     let inner = body.get("error").or_else(|| body.get("detail")).unwrap_or(body);
     let text = |name: &str| inner.get(name).and_then(Value::as_str).map(str::to_string);
     let reason = match inner {
@@ -79,7 +81,10 @@ fn failure(status: u16, said: Said, retry_after: Option<Duration>, key_check: &'
     let reason = if reason.trim().is_empty() { "no reason given".to_string() } else { reason };
     let out_of_credit =
         kind == "insufficient_quota" || code.as_ref().and_then(Value::as_str) == Some("insufficient_quota");
-    if matches!(status, 408 | 409 | 429 | 500..) && !out_of_credit {
+    // llama.cpp's server has 500 for a conversation that the model's template refuses, which asking again does not change.
+    let by_template =
+        status == 500 && ["Jinja Exception", "raise_exception"].iter().any(|word| reason.contains(word));
+    if !by_template && matches!(status, 408 | 409 | 429 | 500..) && !out_of_credit {
         return Failure::Unavailable { status, reason, retry_after };
     }
     let check = match status {
@@ -88,6 +93,7 @@ fn failure(status: u16, said: Said, retry_after: Option<Duration>, key_check: &'
         403 => "check that the key may use this model from here",
         404 => "check the base URL and the model's name",
         413 => "the conversation is too large for the service",
+        500 => "check what the model's chat template allows",
         _ => "check the model, the length of the conversation and the fields of the config",
     };
     Failure::Refused { status, reason, parameter, check }

@@ -1,8 +1,8 @@
 //! One request, from its first byte to the last of its reply.
 
 use std::io::{self, BufReader, Read};
-use std::time::{Duration, SystemTime};
 
+use lb_model::net::{certificate_advice, retry_after};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use ureq::{Agent, Body, Timeout};
 
@@ -118,11 +118,11 @@ fn failure(error: ureq::Error, connection: &Connection, got: u64) -> Failure {
         ureq::Error::Io(e) => match e.kind() {
             UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe => Failure::Cut { bytes: got },
             TimedOut => timed_out(Phase::Silence, timeouts.silence),
-            InvalidData => Failure::Insecure { reason: e.to_string() },
+            InvalidData => insecure(&e),
             _ => Failure::Unreachable { reason: e.to_string() },
         },
         ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::Pem(_) | ureq::Error::TlsRequired => {
-            Failure::Insecure { reason: error.to_string() }
+            insecure(&error)
         }
         ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => {
             Failure::Malformed { reason: error.to_string() }
@@ -131,17 +131,12 @@ fn failure(error: ureq::Error, connection: &Connection, got: u64) -> Failure {
     }
 }
 
-fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    headers.get(name)?.to_str().ok().map(str::trim)
+fn insecure(error: &impl ToString) -> Failure {
+    let reason = error.to_string();
+    let advice = certificate_advice(&reason);
+    Failure::Insecure { reason: reason + advice }
 }
 
-/// How long the server asks to wait: milliseconds, seconds, or until a date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let number = |name| text(headers, name).and_then(|value| value.parse::<f64>().ok());
-    let milliseconds = number("retry-after-ms").map(|ms| ms / 1e3);
-    if let Some(seconds) = milliseconds.or_else(|| number("retry-after")) {
-        return Duration::try_from_secs_f64(seconds.max(0.0)).ok();
-    }
-    let date = httpdate::parse_http_date(text(headers, "retry-after")?).ok()?;
-    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok().map(str::trim)
 }

@@ -11,7 +11,8 @@ use ureq::http::{HeaderName, HeaderValue};
 use super::super::watch::Watch;
 use super::config::{self, Connection, Effort};
 use super::endpoint::{self, Endpoint};
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Stop};
+use super::habits::unwanted;
 use super::key::ApiKey;
 use crate::{ChatRequest, Completion, Error, Orchestrator, Result};
 
@@ -32,7 +33,7 @@ pub struct AnthropicConfig {
     pub key: Option<ApiKey>,
     /// Most tokens of a turn where the request names none, thoughts included. Default: 16,384.
     pub max_tokens: usize,
-    /// 0 or more; models that think refuse it. Default: the model's own.
+    /// 0 or more; newer models refuse it, and are then asked again without. Default: the model's own.
     pub temperature: Option<f64>,
     /// `output_config.effort`. Default: the model's own.
     pub effort: Option<Effort>,
@@ -107,6 +108,8 @@ impl AnthropicConfig {
 pub struct Anthropic {
     config: AnthropicConfig,
     exchange: Exchange<AnthropicDialect>,
+    /// Fields that the model was found to refuse.
+    without: Vec<&'static str>,
 }
 
 impl fmt::Debug for Anthropic {
@@ -141,7 +144,7 @@ impl Anthropic {
             headers.push((HeaderName::from_static("x-api-key"), key.header("")?));
         }
         let exchange = Exchange::new(endpoint, config.key.clone(), headers, config.connection)?;
-        Ok(Self { config, exchange })
+        Ok(Self { config, exchange, without: Vec::new() })
     }
 
     /// The address of the messages.
@@ -164,7 +167,29 @@ impl Orchestrator for Anthropic {
     /// where the log would show the key, see [`api`](crate::api).
     fn complete(&mut self, request: &ChatRequest<'_>) -> Result<Completion> {
         let watch = Watch::of(request);
-        let body = request::body(&self.config, request)?;
-        self.exchange.turn(&body, &watch, 0).map_err(|stop| self.exchange.error(stop))
+        let (mut without, mut sent) = (self.without.clone(), 0);
+        loop {
+            let mut body = request::body(&self.config, request)?;
+            if let Some(fields) = body.as_object_mut() {
+                fields.retain(|name, _| !without.contains(&name.as_str()));
+            }
+            match self.exchange.turn(&body, &watch, sent) {
+                Ok(completion) => {
+                    if without != self.without {
+                        log::warn!("{}: from now on without {}", self.url(), without.join(", "));
+                    }
+                    self.without = without;
+                    return Ok(completion);
+                }
+                Err(Stop::Failed(failure, so_far)) => match unwanted(&failure, &body) {
+                    Some(field) => {
+                        without.push(field);
+                        sent = so_far;
+                    }
+                    None => return Err(self.exchange.error(Stop::Failed(failure, so_far))),
+                },
+                Err(stop) => return Err(self.exchange.error(stop)),
+            }
+        }
     }
 }

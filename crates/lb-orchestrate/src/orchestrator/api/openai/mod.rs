@@ -1,5 +1,6 @@
 //! Chat completions as OpenAI has them, and as many others do.
 
+mod habits;
 mod reply;
 mod request;
 
@@ -12,10 +13,10 @@ use super::super::watch::Watch;
 use super::config::{self, Connection, Effort};
 use super::endpoint::{self, Endpoint};
 use super::exchange::{Exchange, Stop};
-use super::failure::Failure;
 use super::key::ApiKey;
 use crate::{ChatRequest, Completion, Error, Orchestrator, Result};
 
+use habits::Habits;
 use reply::OpenAiDialect;
 
 const BASE_URL: &str = "https://api.openai.com/v1";
@@ -36,7 +37,7 @@ pub struct OpenAiConfig {
     pub max_tokens: Option<usize>,
     /// The field that carries the limit. Default: [`TokenLimit::ByHost`].
     pub token_limit: TokenLimit,
-    /// 0 or more; newer OpenAI models refuse it. Default: the service's own.
+    /// 0 or more; models that think refuse it, and are then asked again without. Default: the service's own.
     pub temperature: Option<f64>,
     /// `reasoning_effort`. Default: the model's own.
     pub effort: Option<Effort>,
@@ -95,16 +96,9 @@ impl OpenAiConfig {
 pub struct OpenAi {
     config: OpenAiConfig,
     exchange: Exchange<OpenAiDialect>,
+    /// What was tried first.
+    first: Habits,
     habits: Habits,
-}
-
-/// What the server was found to want.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Habits {
-    /// The name of the field that limits tokens.
-    limit_field: &'static str,
-    /// Whether it takes `stream_options`.
-    stream_options: bool,
 }
 
 impl fmt::Debug for OpenAi {
@@ -138,28 +132,18 @@ impl OpenAi {
         let header = config.key.as_ref().map(|key| key.header("Bearer ")).transpose()?;
         let headers = header.map(|value| (header::AUTHORIZATION, value)).into_iter().collect();
         let exchange = Exchange::new(endpoint, config.key.clone(), headers, config.connection)?;
-        Ok(Self { config, exchange, habits: Habits { limit_field, stream_options: true } })
+        let first = Habits::new(limit_field);
+        Ok(Self { config, exchange, habits: first.clone(), first })
     }
 
     /// The address of the chat completions.
     pub fn url(&self) -> &str {
         &self.exchange.endpoint().url
     }
-}
 
-impl Habits {
-    /// What to try instead, where the server refuses a field by name.
-    fn instead(self, failure: &Failure) -> Option<Self> {
-        let Failure::Refused { status: 400 | 422, reason, parameter, .. } = failure else { return None };
-        let names = |field: &str| parameter.as_deref() == Some(field) || reason.contains(field);
-        if self.stream_options && names("stream_options") {
-            return Some(Self { stream_options: false, ..self });
-        }
-        let other = match self.limit_field {
-            "max_tokens" => "max_completion_tokens",
-            _ => "max_tokens",
-        };
-        names(self.limit_field).then_some(Self { limit_field: other, ..self })
+    /// What the server was found to refuse, and what is done instead, in words.
+    pub fn adjustments(&self) -> Vec<String> {
+        self.habits.since(&self.first)
     }
 }
 
@@ -177,19 +161,22 @@ impl Orchestrator for OpenAi {
     /// where the log would show the key, see [`api`](crate::api).
     fn complete(&mut self, request: &ChatRequest<'_>) -> Result<Completion> {
         let watch = Watch::of(request);
-        let (mut habits, mut sent) = (self.habits, 0);
-        let mut tried = vec![habits];
+        let (mut habits, mut sent) = (self.habits.clone(), 0);
+        let mut tried = vec![habits.clone()];
         loop {
-            let body = request::body(&self.config, habits, request)?;
+            let body = request::body(&self.config, &habits, request)?;
             match self.exchange.turn(&body, &watch, sent) {
                 Ok(completion) => {
+                    if habits != self.habits {
+                        log::warn!("{}: from now on {}", self.url(), habits.since(&self.first).join(", "));
+                    }
                     self.habits = habits;
                     return Ok(completion);
                 }
-                Err(Stop::Failed(failure, so_far)) => match habits.instead(&failure) {
+                Err(Stop::Failed(failure, so_far)) => match habits.instead(&failure, &body) {
                     Some(other) if !tried.contains(&other) => {
                         (habits, sent) = (other, so_far);
-                        tried.push(other);
+                        tried.push(habits.clone());
                     }
                     _ => return Err(self.exchange.error(Stop::Failed(failure, so_far))),
                 },
