@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::support::checkpoints::{Copy, GROUPED, TIED, golden, prompt};
 use crate::support::compare::assert_same;
-use crate::support::hub_server::{COMMIT, HubServer, REPO, Request, TOKEN, sha256};
+use crate::support::hub_server::{COMMIT, HubServer, REPO, Request, TOKEN};
 
 const WEIGHTS: &str = "model.safetensors";
 const OTHER: &str = "00000000000000000000000000000000000000bb";
@@ -62,7 +62,8 @@ fn a_download_equals_the_folder_and_then_needs_no_server() {
     assert!(fs::read(snapshot.join(WEIGHTS)).unwrap() == weights);
     #[cfg(unix)]
     {
-        let blob = in_repository(&cache, &format!("blobs/{}", sha256(&weights)));
+        let name = crate::support::hub_server::sha256(&weights);
+        let blob = in_repository(&cache, &format!("blobs/{name}"));
         assert_eq!(fs::canonicalize(snapshot.join(WEIGHTS)).unwrap(), fs::canonicalize(blob).unwrap());
     }
     assert_eq!(fs::read_to_string(in_repository(&cache, "refs/main")).unwrap(), COMMIT);
@@ -316,7 +317,7 @@ fn hostile_names_are_refused_before_any_request() {
     for name in names.into_iter().map(str::to_string).chain([format!("org/{}", "x".repeat(1000))]) {
         match Hub::new(&name).unwrap_err() {
             Error::Config { field: "repository" | "revision" | "file", value, .. } => {
-                assert!(value.len() < 200)
+                assert!(value.len() < 200);
             }
             other => panic!("{name:?}: {other:?}"),
         }

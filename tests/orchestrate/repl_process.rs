@@ -1,4 +1,5 @@
 //! The process of a session: killed at any time, gone, hostile, or not there at all.
+#![cfg_attr(not(unix), allow(dead_code, unused_imports, reason = "most of these tests need signals"))]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -70,6 +70,7 @@ impl Drop for Running<'_> {
 struct Memory {
     resident: usize,
     /// What is mapped to be written, which the kernel limits.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux is told a limit"))]
     data: usize,
 }
 
