@@ -14,6 +14,7 @@ use latent_briefing::eval::summary::summarise;
 use latent_briefing::eval::trial::{Condition, Trial};
 use latent_briefing::model::{Checkpoint, GgufFormat};
 use latent_briefing::prelude::*;
+use latent_briefing::programs;
 
 type Failure = Box<dyn std::error::Error>;
 type Rows = Vec<Vec<f32>>;
@@ -60,6 +61,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         None => Checkpoint::embedded(),
     };
     let reference = checkpoint.load(&Device::Cpu, None)?;
+    programs::tell(reference.warnings());
     let logits = logits(&reference, args)?;
     println!("| format | MB | logits: max | mean | same argmax | full cache | briefing |");
     println!("|---|---|---|---|---|---|---|");

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use latent_briefing::model::{Checkpoint, GgufFormat};
+use latent_briefing::programs;
 
 /// Writes a checkpoint as a GGUF file.
 #[derive(Parser)]
@@ -45,6 +46,7 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         Some(folder) => Checkpoint::dir(folder)?,
         None => Checkpoint::embedded(),
     };
+    programs::tell(&checkpoint.warnings()?);
     checkpoint.write_gguf(&args.output, args.format)?;
     let size = fs::metadata(&args.output)?.len() as f64 / 1e6;
     println!("{}: {size:.2} MB as {}", args.output.display(), args.format.name());

@@ -46,12 +46,14 @@ fn a_head_that_differs_is_used() {
     assert!(!worker.config().tie_word_embeddings);
     let said = worker.warnings()[0].to_string();
     assert!(said.contains(HEAD) && said.contains("tie_word_embeddings"), "{said}");
+    let checkpoint = Checkpoint::dir(copy.file("")).unwrap();
+    assert_eq!(checkpoint.warnings().unwrap(), worker.warnings(), "known before anything is loaded");
     // Whatever is made of the checkpoint keeps the head.
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("model.gguf");
-    Checkpoint::dir(copy.file("")).unwrap().write_gguf(&file, GgufFormat::Bf16).unwrap();
+    checkpoint.write_gguf(&file, GgufFormat::Bf16).unwrap();
     assert_eq!(continued(&Worker::load(&file).unwrap()), [44, 16, 46]);
-    let strict = Checkpoint::dir(copy.file("")).unwrap().strict();
+    let strict = checkpoint.strict();
     assert_error!(strict.load(&Device::Cpu, None).unwrap_err(), Error::Strict { .. }, HEAD);
 }
 

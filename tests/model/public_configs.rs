@@ -78,7 +78,11 @@ fn public_models_load_or_are_refused_by_name() {
             (Ok((read_config, warnings)), None) => {
                 assert_eq!(fields(&warnings), warns, "{model}");
                 for (field, expected) in reads {
-                    assert_eq!(read(&read_config, &field), expected.as_f64().unwrap(), "{model}: {field}");
+                    let (found, expected) = (read(&read_config, &field), expected.as_f64().unwrap());
+                    assert!(
+                        (found - expected).abs() < 0.5,
+                        "{model}: {field} = {found}, expected {expected}"
+                    );
                 }
             }
             (outcome, refused) => panic!("{model}: {outcome:?}, expected refused {refused:?}"),

@@ -255,6 +255,15 @@ impl Checkpoint {
         Ok(Worker::assemble(model, tokenizer, template.ok_or(path), self.name.clone(), warnings))
     }
 
+    /// What of config.json and the output head may not be meant as it is taken, without loading anything; loading may find
+    /// more ([`Worker::warnings`]).
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load) for config.json and the weights' headers.
+    pub fn warnings(&self) -> Result<Vec<Warning>> {
+        Ok(self.said()?.warnings)
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
