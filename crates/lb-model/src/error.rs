@@ -73,6 +73,16 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// Parts of a GGUF file in several parts are not beside it.
+    #[error("{}: one of the {count} parts of a model; not beside it: {}", path.display(), missing.join(", "))]
+    MissingParts {
+        /// The part that was opened.
+        path: PathBuf,
+        /// Names of the files that are missing.
+        missing: Vec<String>,
+        /// How many parts there are.
+        count: usize,
+    },
     /// The model needs a tensor that no file holds.
     #[error("{}: the tensor `{name}` is missing", file.display())]
     MissingTensor {
@@ -119,7 +129,7 @@ pub enum Error {
         /// The file that holds it; empty for a computed tensor.
         file: PathBuf,
     },
-    /// The tokenizer and the model do not belong together.
+    /// A text has a token that the model has no embedding for.
     #[error("the token `{token}` has id {id}, the model has {vocab_size} embeddings")]
     TokenizerMismatch {
         /// The token.
