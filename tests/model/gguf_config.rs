@@ -42,6 +42,8 @@ fn keys_that_say_nothing_are_accepted() {
         gguf.write(&file.path());
         assert_eq!(logits(&file.load(), &prompt(TIED)), reference, "{key}");
     }
+    let unknown = Checkpoint::gguf(file.path()).unwrap().unknown_keys().unwrap();
+    assert_eq!(unknown, ["qwen3.new_thing", "qwen3.some.list"]);
 }
 
 #[test]

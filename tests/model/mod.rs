@@ -21,6 +21,7 @@ mod hub;
 #[cfg(feature = "hub")]
 mod hub_faults;
 mod io;
+mod public_templates;
 mod ragged;
 mod real_files;
 mod replacing;

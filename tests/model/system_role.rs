@@ -9,7 +9,7 @@ const TURNS: &str = "{{ bos_token }}{% for message in messages %}\
     {% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}\
     {% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}\
     {% else %}{{ message['content'] + eos_token }}{% endif %}{% endfor %}";
-/// Shows users alone and drops the rest without a word.
+/// Drops it without a word, as transformers then does, too.
 const DROPS: &str = "{% for m in messages if m.role != 'system' %}<{{ m.role }}>{{ m.content }}{% endfor %}";
 /// As Gemma has it.
 const REFUSES: &str = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}\
@@ -31,7 +31,7 @@ fn system_text_goes_to_the_first_user() {
     ];
     for (source, takes, expected) in [
         (TURNS, false, "<s>[INST] Be brief.\n\nWhere? [/INST]Oslo.</s>[INST] Why? [/INST]"),
-        (DROPS, false, "<user>Be brief.\n\nWhere?<assistant>Oslo.<user>Why?"),
+        (DROPS, true, "<user>Where?<assistant>Oslo.<user>Why?"),
         (REFUSES, false, "<user>Be brief.\n\nWhere?<assistant>Oslo.<user>Why?"),
         (TAKES, true, "<system>Be brief.<user>Where?<assistant>Oslo.<user>Why?"),
     ] {
@@ -42,7 +42,8 @@ fn system_text_goes_to_the_first_user() {
         assert_eq!(text, expected, "{source}");
         let parts = template.split(Some("Be brief."), false).unwrap();
         let whole = format!("{}Where?{}", parts.head, parts.tail);
-        let short = template.render(&template.fold_system(&messages[..2]), &RenderOptions::default()).unwrap();
+        let short =
+            template.render(&template.fold_system(&messages[..2]), &RenderOptions::default()).unwrap();
         assert_eq!(whole, short, "{source}");
     }
     // What transformers gives for the conversation as it is stays an error.

@@ -282,7 +282,7 @@ fn components_that_are_not_supported_name_the_field() {
 #[test]
 fn byte_fallback_that_is_not_supported_names_the_field() {
     let changes: &[Change] = &[
-        (|t| t["decoder"]["decoders"] = json!([{"type": "Fuse"}]), "decoder"),
+        (|t| t["decoder"]["decoders"] = json!([{"type": "Fuse"}]), "decoder.type"),
         (|t| t["decoder"]["decoders"][3]["start"] = 2.into(), "decoder"),
         (|t| t["model"]["ignore_merges"] = true.into(), "model.ignore_merges"),
         (|t| t["normalizer"]["normalizers"][0]["prepend"] = "__".into(), "normalizer"),

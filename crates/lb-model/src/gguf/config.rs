@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::foreign;
 use super::Gguf;
+use super::foreign;
 use super::keys::{ELSEWHERE, EXPERTS, HARMLESS, NEUTRAL, READ};
 use super::types::Kind;
 use super::value::Value;
+use crate::checkpoint::Source;
 use crate::config::{Bias, Biases, Experts, FAMILIES, FamilySpec};
-use crate::{Error, ModelConfig, Result, RopeScaling};
+use crate::{Checkpoint, Error, ModelConfig, Result, RopeScaling};
 
 /// Llama 3's frequency factors.
 pub(crate) const ROPE_FACTORS: &str = "rope_freqs.weight";
@@ -23,6 +24,19 @@ const TURN_ENDS: [&str; 7] = [
     "<|end|>",
     "<\u{FF5C}end\u{2581}of\u{2581}sentence\u{FF5C}>",
 ];
+
+impl Checkpoint {
+    /// Keys about the model in a GGUF file that nobody here knows, and that are left aside; none for other checkpoints.
+    ///
+    /// # Errors
+    /// [`Error::MissingField`], [`Error::UnsupportedConfig`] for an architecture that is not computed here.
+    pub fn unknown_keys(&self) -> Result<Vec<String>> {
+        match self.source() {
+            Source::Gguf(file) => file.unknown_keys(),
+            _ => Ok(Vec::new()),
+        }
+    }
+}
 
 impl Gguf {
     /// Reads the metadata of the architecture.
@@ -124,13 +138,16 @@ impl Gguf {
     }
 
     /// Keys of the architecture, without its name.
-    fn own_keys<'a>(&'a self, spec: &'static FamilySpec) -> impl Iterator<Item = (&'a str, &'a str, &'a Value)> {
+    fn own_keys<'a>(
+        &'a self,
+        spec: &'static FamilySpec,
+    ) -> impl Iterator<Item = (&'a str, &'a str, &'a Value)> {
         let own = |key: &'a String| key.strip_prefix(spec.gguf)?.strip_prefix('.');
         self.values.iter().filter_map(move |(key, value)| Some((key.as_str(), own(key)?, value)))
     }
 
     /// Keys of the architecture that nobody here knows.
-    pub(crate) fn unknown_keys(&self) -> Result<Vec<String>> {
+    fn unknown_keys(&self) -> Result<Vec<String>> {
         let is_known = |name: &str| {
             [READ, HARMLESS, EXPERTS].iter().any(|list| list.contains(&name)) || neutral(name).is_some()
         };

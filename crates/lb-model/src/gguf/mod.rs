@@ -231,8 +231,7 @@ impl Gguf {
         bytes.extend(0u64.to_le_bytes());
         bytes.extend(metadata.count.to_le_bytes());
         bytes.extend(&metadata.bytes);
-        let header =
-            read::header(&bytes).map_err(|reason| Error::Corrupt { path: path.clone(), reason })?;
+        let header = read::header(&bytes).map_err(|reason| Error::Corrupt { path: path.clone(), reason })?;
         let io = |source| Error::Io { path: path.clone(), source };
         let mut map = memmap2::MmapMut::map_anon(bytes.len()).map_err(io)?;
         map.copy_from_slice(&bytes);

@@ -68,7 +68,8 @@ impl Gguf {
         if number.unwrap_or(part) == part && said == Some(count) {
             return Ok(());
         }
-        let reason = format!("it says that it is part {number:?} (from 0) of {said:?}, its name says otherwise");
+        let reason =
+            format!("it says that it is part {number:?} (from 0) of {said:?}, its name says otherwise");
         Err(Error::Corrupt { path: self.path.clone(), reason })
     }
 
@@ -93,7 +94,9 @@ mod tests {
         let of = |name: &str| stem_and_count(Path::new(name)).map(|(stem, count)| (stem.to_owned(), count));
         assert_eq!(of("a/Qwen3-32B-Q4_K_M-00002-of-00003.gguf"), Some(("Qwen3-32B-Q4_K_M".to_owned(), 3)));
         assert_eq!(of("x-00001-of-00001.gguf"), Some(("x".to_owned(), 1)));
-        for name in ["x.gguf", "x-1-of-3.gguf", "x-00001-of-3.gguf", "00001-of-00003.gguf", "x-0000a-of-00003.gguf"] {
+        for name in
+            ["x.gguf", "x-1-of-3.gguf", "x-00001-of-3.gguf", "00001-of-00003.gguf", "x-0000a-of-00003.gguf"]
+        {
             assert_eq!(of(name), None, "{name}");
         }
     }

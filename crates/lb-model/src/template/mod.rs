@@ -70,11 +70,8 @@ impl ChatTemplate {
     /// # Errors
     /// [`Error::Template`] with line and reason.
     pub fn new(source: impl Into<String>) -> Result<Self> {
-        let template = Self {
-            source: source.into(),
-            special: SpecialTokens::new(),
-            takes_system: OnceLock::new(),
-        };
+        let template =
+            Self { source: source.into(), special: SpecialTokens::new(), takes_system: OnceLock::new() };
         language::check(&template.source)?;
         Ok(template)
     }
@@ -94,8 +91,8 @@ impl ChatTemplate {
     }
 
     /// Renders one user turn, with `system` before it, and splits around the user's text. `system` is put in as it
-    /// is: control tokens in it become control tokens, so it must be trusted. A template without a place for it gets it
-    /// in the user's turn, see [`fold_system`](Self::fold_system). With `enable_thinking` false, Qwen3's template opens
+    /// is: control tokens in it become control tokens, so it must be trusted. A template that refuses it gets it in
+    /// the user's turn, see [`fold_system`](Self::fold_system). With `enable_thinking` false, Qwen3's template opens
     /// the answer with an empty think block.
     ///
     /// # Errors
@@ -138,7 +135,7 @@ impl ChatTemplate {
     /// look-alike and its neighbours are tokens of plain text, where transformers (unless told to sanitise) has the
     /// control token. [`render_pieces`](Self::render_pieces) says how the two are told apart.
     ///
-    /// Where the template has no place for a system message, for which transformers fails, its text goes to the first
+    /// Where the template refuses a system message, and transformers fails, its text goes to the first
     /// user's turn, see [`fold_system`](Self::fold_system).
     ///
     /// # Errors

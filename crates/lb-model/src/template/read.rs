@@ -62,7 +62,8 @@ fn messages_from(values: Vec<Value>) -> Result<Vec<Message>> {
 fn message_from(index: usize, value: Value) -> Result<Message> {
     let place = format!("messages[{index}]");
     let Value::Object(fields) = value else { return Err(expected(&place, "an object", &value)) };
-    let (nulls, mut fields): (Map<_, _>, Map<_, _>) = fields.into_iter().partition(|(_, value)| value.is_null());
+    let (nulls, mut fields): (Map<_, _>, Map<_, _>) =
+        fields.into_iter().partition(|(_, value)| value.is_null());
     let Some(role) = text(&mut fields, &place, "role")? else {
         return Err(conversation_error(format!("{place}.role"), "missing"));
     };

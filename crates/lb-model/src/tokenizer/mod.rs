@@ -13,8 +13,8 @@ use crate::template::{RenderedPiece, SpecialTokens};
 use crate::{Error, ModelConfig, Result};
 
 pub use decode::TextStream;
-pub(crate) use variants::merge_parts;
 use kind::{Kind, Prefix};
+pub(crate) use variants::merge_parts;
 
 /// A BPE tokenizer as `tokenizer.json` describes it: byte-level (Qwen, Llama 3, Mistral's Tekken) or in the style of
 /// SentencePiece with byte fallback (Llama 2, Mistral up to v0.3).

@@ -8,6 +8,19 @@ use serde_json::Value;
 /// no merge makes, so that no text becomes it.
 const UNKNOWN: &str = "\u{F8FE}\u{F8FF}";
 
+/// What the library reads; it fails at other fields.
+const FIELDS: [&str; 9] = [
+    "version",
+    "truncation",
+    "padding",
+    "added_tokens",
+    "normalizer",
+    "pre_tokenizer",
+    "post_processor",
+    "decoder",
+    "model",
+];
+
 /// The file without what only concerns whole prompts and batches. Padding and truncation are off in transformers, too,
 /// unless a call asks for them. Added tokens are in the vocabulary, where the library takes their ids from; it would
 /// number them itself, without holes.
@@ -16,7 +29,14 @@ pub(super) fn full(mut file: Value) -> Value {
         file[field] = Value::Null;
     }
     file["version"] = "1.0".into();
-    file["model"]["type"] = "BPE".into();
+    if let Some(fields) = file.as_object_mut() {
+        fields.retain(|field, _| FIELDS.contains(&field.as_str()));
+    }
+    if let Some(model) = file["model"].as_object_mut() {
+        // The library goes by the first field.
+        model.shift_remove("type");
+        model.shift_insert(0, "type".to_owned(), "BPE".into());
+    }
     let added = file["added_tokens"].as_array().cloned().unwrap_or_default();
     if let Some(Value::Object(vocab)) = file.pointer_mut("/model/vocab") {
         for token in added {

@@ -173,7 +173,8 @@ impl Gguf {
             special(begin, kind).into_iter().chain([text]).chain(special(end, kind)).collect()
         };
         let ids = begin.into_iter().chain(end);
-        let tokens = ids.map(|(id, text)| (text.to_owned(), json!({"id": text, "ids": [id], "tokens": [text]})));
+        let tokens =
+            ids.map(|(id, text)| (text.to_owned(), json!({"id": text, "ids": [id], "tokens": [text]})));
         Ok(json!({
             "type": "TemplateProcessing",
             "single": piece("A", 0),
@@ -206,7 +207,8 @@ impl Gguf {
     /// Byte-level BPE.
     fn byte_level(&self) -> Result<Value> {
         let pre = self.text(PRE_KEY)?.and_then(Pre::named).ok_or_else(|| {
-            let known = "how text is split is not known from that; put the model's tokenizer.json beside the file";
+            let known =
+                "how text is split is not known from that; put the model's tokenizer.json beside the file";
             self.unsupported(PRE_KEY, known)
         })?;
         let tokens = self.tokens()?;
@@ -323,7 +325,7 @@ mod tests {
     }
 
     fn encode(file: &Gguf, text: &str) -> Vec<String> {
-        let tokenizer = tokenizers::Tokenizer::from_bytes(&file.tokenizer_json().unwrap()).unwrap();
+        let tokenizer = tokenizers::Tokenizer::from_bytes(file.tokenizer_json().unwrap()).unwrap();
         let encoding = tokenizer.encode_fast(text, false).unwrap();
         encoding.get_ids().iter().map(|&id| tokenizer.id_to_token(id).unwrap()).collect()
     }

@@ -30,7 +30,7 @@ const LINE_END: &str = r"[\r\n]";
 /// Chinese, Japanese and Korean, as the first DeepSeek tokenizers have it.
 const EAST_ASIAN: &str = "[一-龥ࠀ-一가-\u{D7FF}]+";
 /// Letters with two cases, by ranges.
-const DEEPSEEK_WORD: &str = "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
+const DEEPSEEK_WORD: &str = "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\u{1F7D}ᾀ-ᾴᾶ-ᾼ\u{1FBE}ῂ-ῄῆ-ῌῐ-\u{1FD3}ῖ-\u{1FDB}ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\u{2126}ℨ\u{212A}-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
 const DEEPSEEK_SIGNS: &str = "\\s?[!-/:-~！-／：-～‘-‟\u{3000}-。]+";
 const DEEPSEEK3: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
 
@@ -58,10 +58,7 @@ pub(in crate::gguf) const PRE: [Pre; 14] = [
     ),
     // What llama.cpp does where it knows no better; some converters wrote it down as a name.
     pre(&["default"], &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, DIGITS, "[0-9][0-9][0-9]"]),
-    pre(
-        &["deepseek-llm"],
-        &[LINE_END, DEEPSEEK_WORD, DEEPSEEK_SIGNS, r"\s+$", EAST_ASIAN, DIGITS],
-    ),
+    pre(&["deepseek-llm"], &[LINE_END, DEEPSEEK_WORD, DEEPSEEK_SIGNS, r"\s+$", EAST_ASIAN, DIGITS]),
     pre(&["deepseek-coder"], &[LINE_END, r"\s?\p{L}+", r"\s?\p{P}+", EAST_ASIAN, DIGIT]),
     pre(
         &["deepseek-v3", "hunyuan-dense", "joyai-llm"],
@@ -91,7 +88,10 @@ impl Pre {
         let steps = super::same::splits(&tokenizer["pre_tokenizer"])?;
         let nfc = tokenizer["normalizer"]["type"] == "NFC";
         let ignore_merges = tokenizer["model"]["ignore_merges"] == true;
-        let fits = PRE.iter().filter(|pre| super::same::splits(&pre.pre_tokenizer()).as_ref() == Some(&steps));
-        fits.max_by_key(|pre| [pre.nfc == nfc, pre.ignore_merges == ignore_merges].iter().filter(|x| **x).count())
+        let fits =
+            PRE.iter().filter(|pre| super::same::splits(&pre.pre_tokenizer()).as_ref() == Some(&steps));
+        fits.max_by_key(|pre| {
+            [pre.nfc == nfc, pre.ignore_merges == ignore_merges].iter().filter(|x| **x).count()
+        })
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::pre::{DIGIT, DIGITS, GPT2};
-pub(super) use crate::tokenizer::merge_parts;
 use crate::tokenizer::lacks_bytes;
+pub(super) use crate::tokenizer::merge_parts;
 
 /// Whether they do, as far as can be told from what they say; a component that is not known here makes them differ.
 pub(in crate::gguf) fn same(a: &Value, b: &Value) -> bool {

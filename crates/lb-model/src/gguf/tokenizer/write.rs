@@ -94,10 +94,10 @@ fn sentence_pieces(out: &mut Metadata, json: &Value, tokens: &mut Tokens) {
     }
     out.text(MODEL, "llama");
     let prepends = steps(&json["normalizer"], "normalizers").iter().any(|step| step["type"] == "Prepend");
-    let metaspace = steps(&json["pre_tokenizer"], "pretokenizers").into_iter().find(|s| s["type"] == "Metaspace");
-    let prefix = metaspace.map_or(prepends, |step| {
-        step["prepend_scheme"] != "never" && step["add_prefix_space"] != false
-    });
+    let metaspace =
+        steps(&json["pre_tokenizer"], "pretokenizers").into_iter().find(|s| s["type"] == "Metaspace");
+    let prefix = metaspace
+        .map_or(prepends, |step| step["prepend_scheme"] != "never" && step["add_prefix_space"] != false);
     out.flag("tokenizer.ggml.add_space_prefix", prefix);
     out.list(SCORES, Type::F32, tokens.len());
     let score = |text: &str| ranks.get(text).map_or(LAST, |rank| -(*rank as f32));
@@ -114,7 +114,8 @@ fn special(out: &mut Metadata, source: &Source, tokens: &Tokens, json: &Value) -
         let text = value.and_then(|value| value.as_str().or_else(|| value.get("content")?.as_str()));
         let found = text.and_then(|text| tokens.iter().position(|(token, _)| token == text));
         let given = eos_ids(model.get(&format!("{name}_token_id")), &source.path("config.json"))?;
-        let used = if name == "bos" { &before } else { &behind }.first().and_then(|id| u32::try_from(*id).ok());
+        let used =
+            if name == "bos" { &before } else { &behind }.first().and_then(|id| u32::try_from(*id).ok());
         let used = used.filter(|_| matches!(name, "bos" | "eos"));
         Ok(used.or_else(|| found.and_then(|id| u32::try_from(id).ok())).or_else(|| given.first().copied()))
     };
