@@ -16,7 +16,8 @@ use crate::support::random_checkpoint::Random;
 fn small() -> (Written, Gguf) {
     let folder = Random::of("qwen3");
     let file = Written::of(&Checkpoint::dir(folder.path()).unwrap(), GgufFormat::Q8_0);
-    let gguf = Gguf::read(&file.path());
+    let mut gguf = Gguf::read(&file.path());
+    gguf.values.retain(|(key, _)| key != "tokenizer.huggingface.json");
     (file, gguf)
 }
 
@@ -109,7 +110,6 @@ fn metadata_that_is_not_supported_is_named() {
         "qwen3moe"
     );
     assert_error!(set("split.count", Value::U32(3)), Error::UnsupportedConfig { .. }, "split.count");
-    assert_error!(set("qwen3.new_thing", Value::U32(1)), Error::UnsupportedConfig { .. }, "qwen3.new_thing");
     assert_error!(set("qwen3.logit_scale", Value::F32(2.0)), Error::UnsupportedConfig { .. }, "logit_scale");
     assert_error!(set("qwen3.expert_count", Value::U32(8)), Error::UnsupportedConfig { .. }, "expert_count");
     let window = set("qwen3.attention.sliding_window", Value::U32(64));
@@ -140,11 +140,6 @@ fn metadata_that_is_not_supported_is_named() {
         set("tokenizer.ggml.token_type", Value::U32s(vec![1])),
         Error::Corrupt { .. },
         "token types"
-    );
-    assert_error!(
-        set("tokenizer.ggml.eos_token_id", Value::U32(1 << 30)),
-        Error::Config { .. },
-        "eos_token_id"
     );
     let twice = spoilt(|g| g.values.push(("general.name".into(), Value::U32(1))));
     assert_error!(twice, Error::Corrupt { .. }, "general.name", "twice");

@@ -231,19 +231,14 @@ fn models_that_are_not_supported_name_the_field() {
         (|t| t["decoder"]["type"] = "WordPiece".into(), "decoder.type"),
         (|t| t["model"] = Value::Null, "model"),
         (|t| t["model"]["type"] = "Unigram".into(), "model.type"),
-        (|t| t["model"]["type"] = Value::Null, "model.type"),
         (|t| t["model"]["dropout"] = 0.1.into(), "model.dropout"),
         (|t| t["model"]["continuing_subword_prefix"] = "##".into(), "model.continuing_subword_prefix"),
         (|t| t["model"]["end_of_word_suffix"] = "</w>".into(), "model.end_of_word_suffix"),
-        (|t| t["model"]["byte_fallback"] = true.into(), "model.byte_fallback"),
         (|t| t["model"]["ignore_merges"] = 1.into(), "model.ignore_merges"),
-        (|t| t["model"]["new"] = 1.into(), "model.new"),
-        (|t| t["new"] = 1.into(), "new"),
         (|t| t["model"]["vocab"] = json!([]), "model.vocab"),
         (|t| t["model"]["vocab"]["new"] = (-1).into(), "model.vocab.new"),
         (|t| t["model"]["vocab"]["new"] = 0.into(), "model.vocab.new"),
         (|t| t["model"]["vocab"]["new"] = u32::MAX.into(), "model.vocab.new"),
-        (|t| drop(t["model"]["vocab"].as_object_mut().unwrap().shift_remove("Ċ")), "model.vocab.Ċ"),
         (|t| t["model"]["merges"] = Value::Null, "model.merges"),
         (|t| t["model"]["merges"][3] = json!(["a", "b", "c"]), "model.merges[3]"),
         (|t| t["model"]["merges"][3] = "a b c".into(), "model.merges[3]"),
@@ -262,7 +257,8 @@ fn components_that_are_not_supported_name_the_field() {
             "added_tokens[1].content",
         ),
         (|t| t["added_tokens"][1]["id"] = u64::MAX.into(), "added_tokens[1].id"),
-        (|t| t["added_tokens"][1]["id"] = 9999.into(), "added_tokens[1].id"),
+        (|t| t["added_tokens"][1]["id"] = 3.into(), "added_tokens[1].id"),
+        (|t| t["added_tokens"][1]["id"] = 420.into(), "added_tokens[1].id"),
         (|t| t["added_tokens"][1]["special"] = "yes".into(), "added_tokens[1].special"),
         (|t| t["normalizer"] = json!({"type": "Lowercase"}), "normalizer"),
         (|t| t["pre_tokenizer"] = json!({"type": "FixedLength", "length": 0}), "pre_tokenizer"),
@@ -286,13 +282,11 @@ fn components_that_are_not_supported_name_the_field() {
 #[test]
 fn byte_fallback_that_is_not_supported_names_the_field() {
     let changes: &[Change] = &[
-        (|t| t["decoder"]["decoders"] = json!([{"type": "Fuse"}]), "decoder"),
+        (|t| t["decoder"]["decoders"] = json!([{"type": "Fuse"}]), "decoder.type"),
         (|t| t["decoder"]["decoders"][3]["start"] = 2.into(), "decoder"),
-        (|t| t["model"]["byte_fallback"] = false.into(), "model.byte_fallback"),
         (|t| t["model"]["ignore_merges"] = true.into(), "model.ignore_merges"),
         (|t| t["normalizer"]["normalizers"][0]["prepend"] = "__".into(), "normalizer"),
         (|t| t["pre_tokenizer"] = json!({"type": "Whitespace"}), "pre_tokenizer"),
-        (|t| drop(t["model"]["vocab"].as_object_mut().unwrap().shift_remove("<0x0A>")), "model.vocab.<0x0A>"),
         (|t| t["post_processor"]["single"] = json!([]), "post_processor.single"),
         (|t| t["post_processor"]["special_tokens"] = json!({}), "post_processor.single"),
         (|t| t["post_processor"]["special_tokens"]["<s>"]["ids"] = json!([70000]), "post_processor.single"),
@@ -301,6 +295,22 @@ fn byte_fallback_that_is_not_supported_names_the_field() {
     let scheme: Change =
         (|t| t["pre_tokenizer"]["prepend_scheme"] = "last".into(), "pre_tokenizer.prepend_scheme");
     assert_refused("mistral", &[scheme]);
+}
+
+/// What the library does not read says nothing here either, and the first files had no types of models.
+#[test]
+fn fields_that_nobody_reads_are_left_aside() {
+    let text = "Who keeps the Oslo ledger? 42";
+    let expected = load("qwen").encode_prompt(text).unwrap();
+    let edits: [fn(&mut Value); 4] = [
+        |t| t["new"] = 1.into(),
+        |t| t["model"]["new"] = json!({"a": 1}),
+        |t| drop(t["model"].as_object_mut().unwrap().shift_remove("type")),
+        |t| t["decoder"] = json!({"type": "Sequence", "decoders": [t["decoder"].clone()]}),
+    ];
+    for edit in edits {
+        assert_eq!(changed("qwen", edit).unwrap().encode_prompt(text).unwrap(), expected);
+    }
 }
 
 /// Padding, truncation and an unknown token do not change what a text is; a byte token of a name does not either.

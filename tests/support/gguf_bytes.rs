@@ -1,7 +1,7 @@
 //! GGUF files taken apart and put together, sharing no code with `lb-model`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A value of the metadata, as far as the tests make them.
 #[derive(Clone, Debug)]
@@ -145,5 +145,38 @@ impl Gguf {
     pub(crate) fn offset_of(&mut self, name: &str, change: impl FnOnce(u64) -> u64) {
         let tensor = self.tensor(name);
         tensor.offset = change(tensor.offset);
+    }
+
+    /// Writes the tensors in `count` files of the names and keys that `llama-gguf-split` gives them, the metadata in the
+    /// first.
+    pub(crate) fn split(&self, folder: &Path, name: &str, count: usize) -> Vec<PathBuf> {
+        let mut tensors = self.tensors.clone();
+        tensors.sort_by_key(|tensor| tensor.offset);
+        let ends: Vec<u64> =
+            tensors.iter().skip(1).map(|tensor| tensor.offset).chain([self.data.len() as u64]).collect();
+        let small = |number: usize| Value::Raw(2, u16::try_from(number).unwrap().to_le_bytes().to_vec());
+        let mut paths = Vec::new();
+        for part in 0..count {
+            let values = if part == 0 { self.values.clone() } else { Vec::new() };
+            let mut file = Self { values, tensors: Vec::new(), data: Vec::new() };
+            file.set("split.no", small(part));
+            file.set("split.count", small(count));
+            let all = i32::try_from(tensors.len()).unwrap();
+            file.set("split.tensors.count", Value::Raw(5, all.to_le_bytes().to_vec()));
+            for (tensor, end) in tensors.iter().zip(&ends).skip(part).step_by(count) {
+                let bytes = &self.data[tensor.offset as usize..*end as usize];
+                file.tensors.push(Tensor { offset: file.data.len() as u64, ..tensor.clone() });
+                file.data.extend(bytes);
+                file.data.resize(file.data.len().next_multiple_of(32), 0);
+            }
+            let path = folder.join(format!("{name}-{:05}-of-{count:05}.gguf", part + 1));
+            file.write(&path);
+            paths.push(path);
+        }
+        paths
+    }
+
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.values.iter().any(|(known, _)| known == key)
     }
 }

@@ -179,17 +179,18 @@ impl Checkpoint {
     }
 
     /// A GGUF file of a Qwen3, Qwen3-MoE, Qwen2, Llama or Mistral model: weights in F32, F16, BF16, Q8_0, Q4_0 to Q5_1
-    /// and Q2_K to Q6_K, tokenizer and chat template from its metadata. Where it brings no tokenizer or no template,
-    /// `tokenizer.json` and `chat_template.jinja` beside it serve. Weights are multiplied as they are stored, the rest
+    /// and Q2_K to Q6_K, tokenizer and chat template from its metadata. Where it brings no tokenizer that is known here, or
+    /// no template, `tokenizer.json` and `chat_template.jinja` beside it serve. A model in several parts is opened by any
+    /// of them. Weights are multiplied as they are stored, the rest
     /// is computed in f32; the dtype of [`load`](Self::load) is that of the cache.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`] for a header that does not fit the file; [`Error::UnsupportedConfig`] for a
-    /// file that is split.
+    /// [`Error::Io`]; [`Error::Corrupt`] for a header that does not fit the file; [`Error::MissingParts`] for one of
+    /// several parts whose others are not beside it.
     pub fn gguf(path: impl AsRef<Path>) -> Result<Self> {
         misfiled::check_file(path.as_ref())?;
         let file = Gguf::open(path.as_ref())?;
-        let name = path.as_ref().file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = file.model_name();
         Ok(Self { source: Source::Gguf(Arc::new(file)), name, strict: false })
     }
 
@@ -241,7 +242,7 @@ impl Checkpoint {
         }
         config.eos_token_ids.sort_unstable();
         config.eos_token_ids.dedup();
-        let tokenizer = tokenizer.for_model(&config)?;
+        let tokenizer = tokenizer.for_model(&config);
         let special = tokenizer.special_tokens().clone();
         let template =
             self.template(&tokenizer_config)?.map(|template| template.with_special_tokens(special));
@@ -285,7 +286,8 @@ impl Checkpoint {
     fn said(&self) -> Result<ConfigJson> {
         let files = match &self.source {
             Source::Gguf(file) => {
-                return Ok(ConfigJson { config: file.config()?, warnings: Vec::new(), usual_end: None });
+                let (config, warnings) = (file.config()?, file.unknown_keys()?);
+                return Ok(ConfigJson { config, warnings, usual_end: None });
             }
             files => files,
         };

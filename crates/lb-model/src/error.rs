@@ -109,6 +109,16 @@ pub enum Error {
         /// Every warning, at least one.
         warnings: Vec<crate::Warning>,
     },
+    /// Parts of a GGUF file in several parts are not beside it.
+    #[error("{}: one of the {count} parts of a model; not beside it: {}", path.display(), missing.join(", "))]
+    MissingParts {
+        /// The part that was opened.
+        path: PathBuf,
+        /// Names of the files that are missing.
+        missing: Vec<String>,
+        /// How many parts there are.
+        count: usize,
+    },
     /// The model needs a tensor that no file holds.
     #[error("{}: the tensor `{name}` is missing{}", file.display(), hint(name))]
     MissingTensor {
@@ -168,7 +178,7 @@ pub enum Error {
         /// The file that holds it; empty for a computed tensor.
         file: PathBuf,
     },
-    /// The tokenizer and the model do not belong together.
+    /// A text has a token that the model has no embedding for.
     #[error("the token `{token}` has id {id}, the model has {vocab_size} embeddings")]
     TokenizerMismatch {
         /// The token.

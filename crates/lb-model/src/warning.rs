@@ -7,11 +7,11 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Warning {
-    /// A field of config.json that this crate does not know. It has no effect.
+    /// A field of config.json, or a key of a GGUF file, that this crate does not know. It has no effect.
     UnknownField {
         /// The file.
         file: PathBuf,
-        /// The field, with the objects around it.
+        /// The field, with the objects around it, or the key.
         field: String,
         /// Its value, as JSON.
         value: String,

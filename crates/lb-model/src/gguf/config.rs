@@ -3,27 +3,36 @@
 use std::collections::BTreeSet;
 
 use super::Gguf;
-use super::keys::{EXPERTS, HARMLESS, NEUTRAL, READ};
+use super::foreign;
+use super::keys::{ELSEWHERE, EXPERTS, HARMLESS, NEUTRAL, READ};
 use super::types::Kind;
 use super::value::Value;
 use crate::config::{Bias, Biases, Experts, FAMILIES, FamilySpec};
-use crate::{Error, ModelConfig, Result, RopeScaling};
+use crate::{Error, ModelConfig, Result, RopeScaling, Warning};
 
 /// Llama 3's frequency factors.
 pub(crate) const ROPE_FACTORS: &str = "rope_freqs.weight";
 
 /// Control tokens that end an answer, whatever the file says its end of text is.
-const TURN_ENDS: [&str; 5] = ["<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>"];
+const TURN_ENDS: [&str; 7] = [
+    "<|endoftext|>",
+    "<|im_end|>",
+    "<|end_of_text|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end|>",
+    "<\u{FF5C}end\u{2581}of\u{2581}sentence\u{FF5C}>",
+];
 
 impl Gguf {
     /// Reads the metadata of the architecture.
     ///
     /// # Errors
     /// [`Error::MissingField`], [`Error::FieldType`], [`Error::MissingTensor`], [`Error::UnsupportedConfig`] naming the
-    /// key (also for a key this crate does not know), [`Error::Config`] for sizes that do not fit each other.
+    /// key that changes the computation, [`Error::Config`] for sizes that do not fit each other.
     pub(crate) fn config(&self) -> Result<ModelConfig> {
         let spec = self.family()?;
-        self.require_known(spec)?;
+        self.require_neutral(spec)?;
         let hidden_size = self.required("embedding_length")?;
         let heads = self.heads("attention.head_count")?;
         let num_attention_heads = heads.ok_or_else(|| self.missing(&self.key("attention.head_count")))?;
@@ -32,9 +41,10 @@ impl Gguf {
         self.require_full_attention(max_position_embeddings)?;
         let experts = spec.experts.then(|| self.experts()).transpose()?;
         let has = |name: &str| self.tensors.contains_key(name);
+        let vocab_size = self.vocab_size(hidden_size)?;
         let config = ModelConfig {
             family: spec.family,
-            vocab_size: self.vocab_size(hidden_size)?,
+            vocab_size,
             hidden_size,
             intermediate_size: self.required("feed_forward_length")?,
             num_hidden_layers: self.required("block_count")?,
@@ -54,7 +64,7 @@ impl Gguf {
                 mlp: has("blk.0.ffn_gate.bias"),
             },
             experts,
-            eos_token_ids: self.ends()?,
+            eos_token_ids: self.ends(vocab_size)?,
         };
         config.validate()
     }
@@ -65,7 +75,8 @@ impl Gguf {
         FAMILIES.iter().find(|spec| spec.gguf == name).ok_or_else(|| {
             let mut known: Vec<&str> = FAMILIES.iter().map(|spec| spec.gguf).collect();
             known.dedup();
-            self.unsupported(key, &format!("only {}", known.join(", ")))
+            let more = foreign::missing(name).map(|what| format!("; {what}")).unwrap_or_default();
+            self.unsupported(key, &format!("only {} are computed here{more}", known.join(", ")))
         })
     }
 
@@ -112,21 +123,39 @@ impl Gguf {
         Ok(head_dim)
     }
 
-    fn require_known(&self, spec: &FamilySpec) -> Result<()> {
-        let prefix = format!("{}.", spec.gguf);
-        for (key, value) in &self.values {
-            let Some(name) = key.strip_prefix(&prefix) else { continue };
-            let neutral: &[f64] = if !spec.experts && EXPERTS.contains(&name) {
-                &[0.0]
-            } else if [READ, HARMLESS, EXPERTS].iter().any(|list| list.contains(&name)) {
-                continue;
-            } else {
-                let known = NEUTRAL.iter().find(|(known, _)| *known == name);
-                let unknown = || self.unsupported(key, "not a key of this architecture known here");
-                known.ok_or_else(unknown)?.1
+    /// Keys of the architecture, without its name.
+    fn own_keys<'a>(
+        &'a self,
+        spec: &'static FamilySpec,
+    ) -> impl Iterator<Item = (&'a str, &'a str, &'a Value)> {
+        let own = |key: &'a String| key.strip_prefix(spec.gguf)?.strip_prefix('.');
+        self.values.iter().filter_map(move |(key, value)| Some((key.as_str(), own(key)?, value)))
+    }
+
+    /// A warning for each key of the architecture that nobody here knows.
+    pub(crate) fn unknown_keys(&self) -> Result<Vec<Warning>> {
+        let is_known = |name: &str| {
+            [READ, HARMLESS, EXPERTS].iter().any(|list| list.contains(&name)) || neutral(name).is_some()
+        };
+        let keys = self.own_keys(self.family()?).filter(|(_, name, _)| !is_known(name));
+        let warning = |(key, ..): (&str, &str, &Value)| Warning::UnknownField {
+            file: self.path().to_path_buf(),
+            field: key.to_owned(),
+            value: self.shown(key),
+        };
+        Ok(keys.map(warning).collect())
+    }
+
+    fn require_neutral(&self, spec: &'static FamilySpec) -> Result<()> {
+        for (key, name, value) in self.own_keys(spec) {
+            let zero: &[f64] = &[0.0];
+            let no_experts = (!spec.experts && EXPERTS.contains(&name)).then_some(zero);
+            let Some(neutral) = no_experts.or_else(|| neutral(name)) else { continue };
+            let numbers = match value {
+                Value::List { .. } => self.numbers(key)?.unwrap_or_default(),
+                value => vec![value.number().ok_or_else(|| self.mistyped(key, "a number"))?],
             };
-            let number = value.number().ok_or_else(|| self.mistyped(key, "a number"))?;
-            if !neutral.contains(&number) {
+            if !numbers.iter().all(|number| neutral.contains(number)) {
                 return Err(self.unsupported(key, &format!("only {neutral:?}")));
             }
         }
@@ -224,19 +253,30 @@ impl Gguf {
         if info.kind != Kind::from_number(0) {
             return Err(Error::TensorDtype { name, file, got: info.kind.name() });
         }
-        let numbers = self.map[info.range.clone()].chunks_exact(4);
+        let numbers = self.map_of(info)[info.range.clone()].chunks_exact(4);
         Ok(Some(numbers.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()))
     }
 
-    /// Tokens that end a generation.
-    fn ends(&self) -> Result<Vec<u32>> {
+    /// Tokens that end a generation. Ids beyond the embedding, which some files have, can never come and are left out.
+    fn ends(&self, rows: usize) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
         for key in ["eos_token_id", "eot_token_id", "eom_token_id"] {
             ids.extend(self.token(&format!("tokenizer.ggml.{key}"))?);
         }
-        ids.extend(
-            self.control_tokens()?.into_iter().filter(|(_, text)| TURN_ENDS.contains(text)).map(|t| t.0),
-        );
+        let control = self.control_tokens()?;
+        ids.extend(control.iter().filter(|(_, text)| TURN_ENDS.contains(text)).map(|token| token.0));
+        ids.retain(|id| (*id as usize) < rows);
+        if ids.is_empty() {
+            // SentencePiece's own, where the file says nothing that can be.
+            ids.extend(control.iter().filter(|token| *token == &(2, "</s>")).map(|token| token.0));
+        }
         Ok(ids)
     }
+}
+
+/// The values at which a key that would change the computation does not.
+fn neutral(name: &str) -> Option<&'static [f64]> {
+    let elsewhere = ELSEWHERE.iter().any(|beginning| name.starts_with(beginning));
+    let known = NEUTRAL.iter().find(|(known, _)| *known == name).map(|row| row.1);
+    known.or(elsewhere.then_some(&[0.0]))
 }

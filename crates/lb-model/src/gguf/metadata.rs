@@ -2,11 +2,9 @@
 
 use serde_json::Value as Json;
 
-use super::GgufFormat;
-use super::tokenizer::{Pre, kind};
 use super::value::Type;
-use crate::checkpoint::Source;
-use crate::config::{eos_ids, read_json, unsupported};
+use super::{GgufFormat, tokenizer};
+use crate::config::unsupported;
 use crate::{Checkpoint, Error, ModelConfig, Result, RopeScaling};
 
 /// Keys and values in the file's own bytes.
@@ -33,7 +31,7 @@ impl Metadata {
         push_text(&mut self.bytes, text);
     }
 
-    fn number(&mut self, key: &str, number: u32) {
+    pub(super) fn number(&mut self, key: &str, number: u32) {
         self.key(key, Type::U32);
         self.bytes.extend(number.to_le_bytes());
     }
@@ -60,6 +58,11 @@ impl Metadata {
         self.bytes.extend((count as u64).to_le_bytes());
     }
 
+    pub(super) fn append(&mut self, other: Self) {
+        self.bytes.extend(other.bytes);
+        self.count += other.count;
+    }
+
     pub(super) fn texts<'a>(&mut self, key: &str, texts: impl ExactSizeIterator<Item = &'a str>) {
         self.list(key, Type::Text, texts.len());
         texts.for_each(|text| push_text(&mut self.bytes, text));
@@ -83,7 +86,8 @@ pub(super) fn metadata(
     out.number("general.file_type", format.file_type());
     out.number("general.quantization_version", 2);
     shape(&mut out, config)?;
-    tokenizer(&mut out, checkpoint.source(), config)?;
+    out.append(tokenizer::write(checkpoint.source(), config)?);
+    // A base model has none.
     if let Some(template) = checkpoint.chat_template()? {
         out.text("tokenizer.chat_template", template.source());
     }
@@ -149,67 +153,5 @@ fn scaling(out: &mut Metadata, config: &ModelConfig, key: impl Fn(&str) -> Strin
             out.size(&key("rope.scaling.original_context_length"), *original_positions)?;
         }
     }
-    Ok(())
-}
-
-/// The vocabulary of a byte-level tokenizer.json, with the rows of the embedding that have no token marked as unused.
-fn tokenizer(out: &mut Metadata, source: &Source, config: &ModelConfig) -> Result<()> {
-    let path = source.path("tokenizer.json");
-    let json: Json = read_json(&source.require("tokenizer.json")?, &path)?;
-    let pre = Pre::of(&json);
-    let byte_level = json["model"]["type"] == "BPE" && json["decoder"]["type"] == "ByteLevel";
-    if !byte_level {
-        return Err(unsupported("model.type", &json["model"]["type"], "only byte-level BPE is written"));
-    }
-    let mut tokens: Vec<(String, u8)> =
-        (0..config.vocab_size).map(|id| (format!("[PAD{id}]"), kind::UNUSED)).collect();
-    let mut set = |id: Option<u64>, text: &str, kind: u8| {
-        let place = id.and_then(|id| usize::try_from(id).ok()).and_then(|id| tokens.get_mut(id));
-        let reason = || format!("the token {text:?} has no row of the embedding");
-        *place.ok_or_else(|| Error::Tokenizer { reason: reason() })? = (text.to_owned(), kind);
-        Ok::<(), Error>(())
-    };
-    for (text, id) in json["model"]["vocab"].as_object().into_iter().flatten() {
-        set(id.as_u64(), text, kind::NORMAL)?;
-    }
-    for token in json["added_tokens"].as_array().into_iter().flatten() {
-        let kind = if token["special"] == true { kind::CONTROL } else { kind::USER_DEFINED };
-        set(token["id"].as_u64(), token["content"].as_str().unwrap_or_default(), kind)?;
-    }
-    let pair = |merge: &Json| match merge {
-        Json::Array(pair) => pair.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(" "),
-        other => other.as_str().unwrap_or_default().to_owned(),
-    };
-    let merges: Vec<String> = json["model"]["merges"].as_array().into_iter().flatten().map(pair).collect();
-    out.text("tokenizer.ggml.model", "gpt2");
-    match pre {
-        Some(pre) => out.text("tokenizer.ggml.pre", pre.names[0]),
-        // Without a name for how it splits text, other readers warn and guess; the whole tokenizer tells.
-        None => out.text("tokenizer.huggingface.json", &json.to_string()),
-    }
-    out.texts("tokenizer.ggml.tokens", tokens.iter().map(|(text, _)| text.as_str()));
-    out.list("tokenizer.ggml.token_type", Type::I32, tokens.len());
-    out.bytes.extend(tokens.iter().flat_map(|(_, kind)| i32::from(*kind).to_le_bytes()));
-    out.texts("tokenizer.ggml.merges", merges.iter().map(String::as_str));
-    special(out, source, &tokens)
-}
-
-/// Ids with a meaning, from the small files beside the tokenizer.
-fn special(out: &mut Metadata, source: &Source, tokens: &[(String, u8)]) -> Result<()> {
-    let config = source.json("tokenizer_config.json")?.unwrap_or_default();
-    let model = source.json("config.json")?.unwrap_or_default();
-    let id = |name: &str| -> Result<Option<u32>> {
-        let value = config.get(&format!("{name}_token"));
-        let text = value.and_then(|value| value.as_str().or_else(|| value.get("content")?.as_str()));
-        let found = text.and_then(|text| tokens.iter().position(|(token, _)| token == text));
-        let given = eos_ids(model.get(&format!("{name}_token_id")), &source.path("config.json"))?;
-        Ok(found.and_then(|id| u32::try_from(id).ok()).or_else(|| given.first().copied()))
-    };
-    for (name, key) in [("bos", "bos_token_id"), ("eos", "eos_token_id"), ("pad", "padding_token_id")] {
-        if let Some(id) = id(name)? {
-            out.number(&format!("tokenizer.ggml.{key}"), id);
-        }
-    }
-    out.flag("tokenizer.ggml.add_bos_token", config.get("add_bos_token") == Some(&Json::from(true)));
     Ok(())
 }

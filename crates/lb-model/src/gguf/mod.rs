@@ -1,11 +1,13 @@
-//! GGUF files, as llama.cpp writes them: one file with metadata, tokenizer, chat template and weights.
+//! GGUF files, as llama.cpp writes them: metadata, tokenizer, chat template and weights in one file, or in several parts.
 //!
 //! Weights are mapped, not read: on the CPU 16-bit ones and blocks stay in the file, other devices get copies.
 
 mod config;
+mod foreign;
 mod format;
 mod keys;
 mod metadata;
+mod parts;
 mod read;
 mod tokenizer;
 pub(crate) mod types;
@@ -33,12 +35,15 @@ use crate::checkpoint::read_file;
 use crate::safefile::map;
 use crate::{Error, Result};
 
-/// An open file whose header fits its length.
+/// An open file whose header fits its length; the first of its parts, where there are several.
 pub(crate) struct Gguf {
     path: PathBuf,
+    /// That of the metadata.
     map: Arc<Mmap>,
     values: BTreeMap<String, Value>,
     tensors: BTreeMap<String, Info>,
+    /// The other parts; tensors say which they are in.
+    others: Vec<Arc<Mmap>>,
 }
 
 impl fmt::Debug for Gguf {
@@ -59,28 +64,30 @@ pub(crate) fn is_gguf(path: &Path) -> bool {
 
 impl Gguf {
     /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`] with what does not fit; [`Error::UnsupportedConfig`] for one of several parts.
+    /// [`Error::Io`]; [`Error::Corrupt`] with what does not fit; [`Error::MissingParts`] where the file is one of several
+    /// and others are not beside it.
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        Self::whole(Self::one(path)?)
+    }
+
+    /// One file, whether it is all or not.
+    fn one(path: &Path) -> Result<Self> {
         let map = map(path)?;
         let header = read::header(&map).map_err(|reason| Error::Corrupt {
             path: path.to_path_buf(),
             reason: format!("GGUF header: {reason}"),
         })?;
-        let file = Self { path: path.to_path_buf(), map, values: header.values, tensors: header.tensors };
-        match file.count("split.count")? {
-            Some(parts) if parts > 1 => {
-                Err(file.unsupported("split.count", "only whole files; llama-gguf-split --merge makes one"))
-            }
-            _ => Ok(file),
-        }
+        let (values, tensors) = (header.values, header.tensors);
+        Ok(Self { path: path.to_path_buf(), map, values, tensors, others: Vec::new() })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(crate) fn map(&self) -> &Arc<Mmap> {
-        &self.map
+    /// The map that a tensor lies in.
+    pub(crate) fn map_of(&self, tensor: &Info) -> &Arc<Mmap> {
+        tensor.part.checked_sub(1).map_or(&self.map, |other| &self.others[other])
     }
 
     pub(crate) fn tensors(&self) -> &BTreeMap<String, Info> {
@@ -92,8 +99,7 @@ impl Gguf {
     pub(crate) fn small_file(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>> {
         let beside = || read_file(self.path.with_file_name(name));
         match name {
-            "tokenizer.json" if self.has_tokenizer() => Ok(Some(Cow::Owned(self.tokenizer_json()?))),
-            "tokenizer.json" => beside(),
+            "tokenizer.json" => Ok(Some(self.tokenizer_json()?)),
             "tokenizer_config.json" => Ok(Some(Cow::Owned(self.tokenizer_config()?))),
             "chat_template.jinja" => match self.chat_template()? {
                 Some(template) => Ok(Some(Cow::Owned(template.as_bytes().to_vec()))),
@@ -107,9 +113,9 @@ impl Gguf {
         Error::MissingField { path: self.path.clone(), field: key.to_owned() }
     }
 
-    /// The error for a value that is not supported.
-    fn unsupported(&self, key: &str, reason: &str) -> Error {
-        let value = match self.values.get(key) {
+    /// A value as errors and warnings name it.
+    fn shown(&self, key: &str) -> String {
+        match self.values.get(key) {
             Some(Value::Text(range)) => format!("{:?}", String::from_utf8_lossy(&self.map[range.clone()])),
             Some(Value::List { count, .. }) => format!("a list of {count}"),
             Some(Value::Unsigned(n)) => n.to_string(),
@@ -117,7 +123,12 @@ impl Gguf {
             Some(Value::Float(x)) => x.to_string(),
             Some(Value::Bool(b)) => b.to_string(),
             None => "nothing".to_owned(),
-        };
+        }
+    }
+
+    /// The error for a value that is not supported.
+    fn unsupported(&self, key: &str, reason: &str) -> Error {
+        let value = self.shown(key);
         Error::UnsupportedConfig { field: key.to_owned(), value, reason: reason.to_owned() }
     }
 
@@ -216,19 +227,20 @@ fn words(bytes: &[u8]) -> Vec<u64> {
     words
 }
 
-#[cfg(test)]
 impl Gguf {
     /// A file in memory, of metadata alone.
-    fn of_metadata(metadata: &metadata::Metadata) -> Self {
+    fn of_metadata(metadata: &metadata::Metadata) -> Result<Self> {
+        let path = PathBuf::from("memory.gguf");
         let mut bytes = read::MAGIC.to_vec();
         bytes.extend(3u32.to_le_bytes());
         bytes.extend(0u64.to_le_bytes());
         bytes.extend(metadata.count.to_le_bytes());
         bytes.extend(&metadata.bytes);
-        let header = read::header(&bytes).unwrap();
-        let mut map = memmap2::MmapMut::map_anon(bytes.len()).unwrap();
+        let header = read::header(&bytes).map_err(|reason| Error::Corrupt { path: path.clone(), reason })?;
+        let io = |source| Error::Io { path: path.clone(), source };
+        let mut map = memmap2::MmapMut::map_anon(bytes.len()).map_err(io)?;
         map.copy_from_slice(&bytes);
-        let map = Arc::new(map.make_read_only().unwrap());
-        Self { path: PathBuf::from("memory.gguf"), map, values: header.values, tensors: header.tensors }
+        let map = Arc::new(map.make_read_only().map_err(io)?);
+        Ok(Self { path, map, values: header.values, tensors: header.tensors, others: Vec::new() })
     }
 }

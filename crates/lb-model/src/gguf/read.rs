@@ -31,6 +31,8 @@ pub(crate) struct Info {
     pub(crate) shape: Vec<usize>,
     /// Bytes of the file; empty for a type whose size is not known here.
     pub(crate) range: Range<usize>,
+    /// Of a file in several parts, which one; from 0.
+    pub(crate) part: usize,
 }
 
 pub(super) struct Header {
@@ -105,7 +107,7 @@ fn place(listed: Vec<Listed>, start: u64, alignment: u64, len: u64) -> Result<BT
             ));
         };
         extents.push((begin, end, name.clone()));
-        let info = Info { kind, shape, range: begin as usize..end as usize };
+        let info = Info { kind, shape, range: begin as usize..end as usize, part: 0 };
         if tensors.insert(name.clone(), info).is_some() {
             return Err(format!("the tensor `{name}` appears twice"));
         }

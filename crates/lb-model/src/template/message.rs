@@ -11,7 +11,8 @@ use crate::{Error, Result};
 pub struct Message {
     /// `system`, `user`, `assistant`, `tool`, or what the template calls it.
     pub role: String,
-    /// What is said. May be missing beside tool calls.
+    /// What is said. May be missing beside tool calls; `null` in JSON is none for the template (see
+    /// [`extra`](Self::extra)), which is not the same as missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Content>,
     /// The assistant's thoughts, apart from its answer.
@@ -27,7 +28,7 @@ pub struct Message {
     /// The tool's or the speaker's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Everything else.
+    /// Everything else, and the keys above whose value is `null` in a conversation's JSON.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -87,16 +88,18 @@ impl Message {
         }
     }
 
-    /// The message as the template sees it: keys without a value are left out, and thoughts go by the names that
-    /// templates use for them.
+    /// The message as the template sees it: thoughts go by the names that templates use for them.
     pub(super) fn to_value(&self, index: usize) -> Result<Value> {
         let failed = |e: serde_json::Error| conversation_error(format!("messages[{index}]"), e.to_string());
         let mut value = serde_json::to_value(self).map_err(failed)?;
         if let Some(map) = value.as_object_mut() {
-            map.retain(|_, v| !v.is_null());
             let names = ["reasoning_content", "thinking", "reasoning"];
-            if let Some(thoughts) = names.iter().find_map(|name| map.get(*name)).cloned() {
-                map.entry("thinking").or_insert_with(|| thoughts.clone());
+            let thoughts = names.iter().find_map(|name| map.get(*name).filter(|value| !value.is_null()));
+            if let Some(thoughts) = thoughts.cloned() {
+                let thinking = map.entry("thinking").or_insert(Value::Null);
+                if thinking.is_null() {
+                    *thinking = thoughts.clone();
+                }
                 map.insert("reasoning_content".to_string(), thoughts);
             }
         }

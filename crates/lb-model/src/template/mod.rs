@@ -8,8 +8,10 @@ mod message;
 mod options;
 mod read;
 mod strftime;
+mod system;
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use minijinja::Value;
 use minijinja::value::{Serde, merge_maps};
@@ -37,6 +39,7 @@ pub type SpecialTokens = BTreeMap<String, String>;
 pub struct ChatTemplate {
     source: String,
     special: SpecialTokens,
+    takes_system: OnceLock<bool>,
 }
 
 /// What surrounds the text of a user turn. Both parts are trusted text for
@@ -67,7 +70,8 @@ impl ChatTemplate {
     /// # Errors
     /// [`Error::Template`] with line and reason.
     pub fn new(source: impl Into<String>) -> Result<Self> {
-        let template = Self { source: source.into(), special: SpecialTokens::new() };
+        let template =
+            Self { source: source.into(), special: SpecialTokens::new(), takes_system: OnceLock::new() };
         language::check(&template.source)?;
         Ok(template)
     }
@@ -77,6 +81,7 @@ impl ChatTemplate {
     #[must_use]
     pub fn with_special_tokens(mut self, special: SpecialTokens) -> Self {
         self.special = special;
+        self.takes_system = OnceLock::new();
         self
     }
 
@@ -86,8 +91,9 @@ impl ChatTemplate {
     }
 
     /// Renders one user turn, with `system` before it, and splits around the user's text. `system` is put in as it
-    /// is: control tokens in it become control tokens, so it must be trusted. With `enable_thinking` false,
-    /// Qwen3's template opens the answer with an empty think block.
+    /// is: control tokens in it become control tokens, so it must be trusted. A template that refuses it gets it in
+    /// the user's turn, see [`fold_system`](Self::fold_system). With `enable_thinking` false, Qwen3's template opens
+    /// the answer with an empty think block.
     ///
     /// # Errors
     /// [`Error::Template`] when the template fails or does not show the user's text exactly once.
@@ -95,7 +101,7 @@ impl ChatTemplate {
         let system = system.map(|text| Message::new("system", text));
         let messages: Vec<Message> = system.into_iter().chain([Message::new("user", MARKER)]).collect();
         let options = RenderOptions { enable_thinking: Some(enable_thinking), ..RenderOptions::default() };
-        let text = self.render(&messages, &options)?;
+        let text = self.render(&self.fold_system(&messages), &options)?;
         match text.split(MARKER).collect::<Vec<_>>()[..] {
             [head, tail] => Ok(TemplateParts { head: head.to_string(), tail: tail.to_string() }),
             ref parts => {
@@ -129,6 +135,9 @@ impl ChatTemplate {
     /// look-alike and its neighbours are tokens of plain text, where transformers (unless told to sanitise) has the
     /// control token. [`render_pieces`](Self::render_pieces) says how the two are told apart.
     ///
+    /// Where the template refuses a system message, and transformers fails, its text goes to the first
+    /// user's turn, see [`fold_system`](Self::fold_system).
+    ///
     /// # Errors
     /// Those of [`render_pieces`](Self::render_pieces), [`Error::Tokenizer`].
     pub fn encode_conversation(
@@ -137,7 +146,8 @@ impl ChatTemplate {
         options: &RenderOptions,
         tokenizer: &Tokenizer,
     ) -> Result<Vec<u32>> {
-        let pieces = self.render_pieces(messages, options, tokenizer.added_tokens())?;
+        let messages = self.fold_system(messages);
+        let pieces = self.render_pieces(&messages, options, tokenizer.added_tokens())?;
         tokenizer.encode_pieces(&pieces)
     }
 }

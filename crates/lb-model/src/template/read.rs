@@ -10,8 +10,9 @@ impl Conversation {
     /// Reads `[{"role": ..., "content": ...}, ...]`, or an object with `messages` and, if wanted, `tools` (a list of
     /// JSON schemas) and `enable_thinking`.
     ///
-    /// `content` is a string or a list of `{"type": "text", "text": ...}`; a tool's may be any JSON, and beside
-    /// `tool_calls` it may be missing. A key whose value is `null` counts as missing.
+    /// `content` is a string or a list of `{"type": "text", "text": ...}`; a tool's may be any JSON, an assistant's may be
+    /// `null`, and beside `tool_calls` it may be missing. A key of a message whose value is `null` is kept in
+    /// [`Message::extra`] and is none for the template; elsewhere it counts as missing.
     ///
     /// # Errors
     /// [`Error::Conversation`](crate::Error::Conversation) with the place, such as `messages[2].content[0].text`.
@@ -60,8 +61,9 @@ fn messages_from(values: Vec<Value>) -> Result<Vec<Message>> {
 
 fn message_from(index: usize, value: Value) -> Result<Message> {
     let place = format!("messages[{index}]");
-    let Value::Object(mut fields) = value else { return Err(expected(&place, "an object", &value)) };
-    fields.retain(|_, value| !value.is_null());
+    let Value::Object(fields) = value else { return Err(expected(&place, "an object", &value)) };
+    let (nulls, mut fields): (Map<_, _>, Map<_, _>) =
+        fields.into_iter().partition(|(_, value)| value.is_null());
     let Some(role) = text(&mut fields, &place, "role")? else {
         return Err(conversation_error(format!("{place}.role"), "missing"));
     };
@@ -79,7 +81,8 @@ fn message_from(index: usize, value: Value) -> Result<Message> {
         Some(value) => Some(content_from(&format!("{place}.content"), value, is_tool)?),
     };
     let reasoning_content = text(&mut fields, &place, "reasoning_content")?;
-    if content.is_none() && tool_calls.is_none() && reasoning_content.is_none() {
+    let says_nothing = nulls.contains_key("content") && (is_tool || role == "assistant");
+    if content.is_none() && tool_calls.is_none() && reasoning_content.is_none() && !says_nothing {
         return Err(conversation_error(format!("{place}.content"), "missing"));
     }
     Ok(Message {
@@ -89,7 +92,7 @@ fn message_from(index: usize, value: Value) -> Result<Message> {
         tool_calls,
         tool_call_id: text(&mut fields, &place, "tool_call_id")?,
         name: text(&mut fields, &place, "name")?,
-        extra: fields,
+        extra: fields.into_iter().chain(nulls).collect(),
     })
 }
 

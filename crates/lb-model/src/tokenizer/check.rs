@@ -14,39 +14,19 @@ use crate::{Error, Result};
 /// Larger ids belong to no model.
 const MAX_ID: u64 = 1 << 24;
 
-const ROOT: [&str; 9] = [
-    "version",
-    "truncation",
-    "padding",
-    "added_tokens",
-    "normalizer",
-    "pre_tokenizer",
-    "post_processor",
-    "decoder",
-    "model",
-];
-const MODEL: [&str; 10] = [
-    "type",
-    "dropout",
-    "unk_token",
-    "continuing_subword_prefix",
-    "end_of_word_suffix",
-    "fuse_unk",
-    "byte_fallback",
-    "ignore_merges",
-    "vocab",
-    "merges",
-];
-
-/// Checks fields, vocabulary, merges and added tokens.
+/// Checks vocabulary, merges, added tokens and the fields of the model. Fields that the library does not read, it skips
+/// here as there.
 pub(super) fn check(file: &Value, kind: Kind) -> Result<()> {
-    known_fields(file, "", &ROOT)?;
     let model = &file["model"];
-    known_fields(model, "model.", &MODEL)?;
+    if !model.is_object() {
+        return Err(unsupported("model", model, "expected an object"));
+    }
     let expect = |field: &str, ok: bool, reason: &str| {
         if ok { Ok(()) } else { Err(unsupported(&format!("model.{field}"), &model[field], reason)) }
     };
-    expect("type", model["type"] == "BPE", "only BPE")?;
+    // The first files had no types; BPE alone has merges.
+    let untyped = model["type"].is_null() && model["merges"].is_array();
+    expect("type", model["type"] == "BPE" || untyped, "only BPE")?;
     let no_dropout = model["dropout"].is_null() || model["dropout"].as_f64() == Some(0.0);
     expect("dropout", no_dropout, "encoding must not be random")?;
     for field in ["continuing_subword_prefix", "end_of_word_suffix"] {
@@ -56,26 +36,12 @@ pub(super) fn check(file: &Value, kind: Kind) -> Result<()> {
         expect(field, model[field].is_null() || model[field].is_boolean(), "expected true or false")?;
     }
     if let Kind::SentencePiece { .. } = kind {
-        expect("byte_fallback", model["byte_fallback"] == true, "this decoder needs byte fallback")?;
         // The text `<0x0A>` would be looked up as a whole, and become a line feed.
         expect("ignore_merges", model["ignore_merges"] != true, "not with byte fallback")?;
-    } else {
-        expect("byte_fallback", model["byte_fallback"] != true, "not with a byte-level decoder")?;
     }
     let vocab = check_vocab(model)?;
-    check_bytes(vocab, kind)?;
     check_merges(model, vocab)?;
-    check_added(file)
-}
-
-fn known_fields(value: &Value, path: &str, known: &[&str]) -> Result<()> {
-    let Some(map) = value.as_object() else {
-        return Err(unsupported(path.trim_end_matches('.'), value, "expected an object"));
-    };
-    match map.iter().find(|(key, value)| !known.contains(&key.as_str()) && !value.is_null()) {
-        Some((key, value)) => Err(unsupported(&format!("{path}{key}"), value, "unknown field")),
-        None => Ok(()),
-    }
+    check_added(file, vocab)
 }
 
 fn check_vocab(model: &Value) -> Result<&Map<String, Value>> {
@@ -93,19 +59,14 @@ fn check_vocab(model: &Value) -> Result<&Map<String, Value>> {
     Ok(vocab)
 }
 
-/// Every byte needs a token, or text would be lost.
-fn check_bytes(vocab: &Map<String, Value>, kind: Kind) -> Result<()> {
+/// The bytes that no token stands for.
+pub(super) fn missing_bytes(file: &Value, kind: Kind) -> Vec<u8> {
     let token = |byte| match kind {
         Kind::ByteLevel => byte_char(byte).to_string(),
         Kind::SentencePiece { .. } => fallback_token(byte),
     };
-    match (0..=u8::MAX).map(token).find(|token| !vocab.contains_key(token)) {
-        Some(token) => {
-            let reason = "every byte needs a token, or text would be lost";
-            Err(unsupported(&format!("model.vocab.{token}"), &Value::Null, reason))
-        }
-        None => Ok(()),
-    }
+    let vocab = &file["model"]["vocab"];
+    (0..=u8::MAX).filter(|byte| vocab.get(token(*byte)).is_none()).collect()
 }
 
 fn check_merges(model: &Value, vocab: &Map<String, Value>) -> Result<()> {
@@ -128,13 +89,14 @@ fn check_merges(model: &Value, vocab: &Map<String, Value>) -> Result<()> {
     Ok(())
 }
 
-fn check_added(file: &Value) -> Result<()> {
+fn check_added(file: &Value, vocab: &Map<String, Value>) -> Result<()> {
     let added = match &file["added_tokens"] {
         Value::Null => return Ok(()),
         Value::Array(added) => added,
         other => return Err(unsupported("added_tokens", other, "expected a list")),
     };
     let mut contents = HashSet::new();
+    let mut ids: HashSet<u64> = vocab.values().filter_map(Value::as_u64).collect();
     for (index, token) in added.iter().enumerate() {
         let field = |name: &str| format!("added_tokens[{index}].{name}");
         let content = token["content"].as_str().unwrap_or_default();
@@ -142,8 +104,10 @@ fn check_added(file: &Value) -> Result<()> {
             let reason = "expected a text that no other added token has";
             return Err(unsupported(&field("content"), &token["content"], reason));
         }
-        if token["id"].as_u64().is_none_or(|id| id >= MAX_ID) {
-            return Err(unsupported(&field("id"), &token["id"], "expected an id below 2^24"));
+        let id = token["id"].as_u64().filter(|id| *id < MAX_ID);
+        if id.is_none_or(|id| !vocab.contains_key(content) && !ids.insert(id)) {
+            let reason = "expected an id below 2^24 that no other token has";
+            return Err(unsupported(&field("id"), &token["id"], reason));
         }
         for flag in ["single_word", "lstrip", "rstrip", "normalized", "special"] {
             if !token[flag].is_boolean() {
@@ -154,13 +118,13 @@ fn check_added(file: &Value) -> Result<()> {
     Ok(())
 }
 
-/// The library numbers added tokens by itself; they must get the ids that the file gives them.
+/// The library looks added tokens up in the vocabulary first; there they must have the ids that the file gives them.
 pub(super) fn check_ids(file: &Value, built: &tokenizers::Tokenizer) -> Result<()> {
     for (index, token) in file["added_tokens"].as_array().into_iter().flatten().enumerate() {
         let got = token["content"].as_str().and_then(|content| built.token_to_id(content));
         if got.map(u64::from) != token["id"].as_u64() {
             let reason = match got {
-                Some(id) => format!("the token comes out as {id}; ids must go on behind the vocabulary"),
+                Some(id) => format!("the vocabulary gives this token the id {id}"),
                 None => "the token is not in the tokenizer".to_string(),
             };
             return Err(unsupported(&format!("added_tokens[{index}].id"), &token["id"], &reason));

@@ -38,7 +38,10 @@ impl Kind {
 
     /// Reads normalizer, pre-tokenizer and decoder, and refuses what it does not know.
     pub(super) fn of(file: &Value) -> Result<Self> {
-        let decoder = &file["decoder"];
+        let mut decoder = &file["decoder"];
+        if let Some([only]) = decoder["decoders"].as_array().map(Vec::as_slice) {
+            decoder = only;
+        }
         match decoder["type"].as_str() {
             Some("ByteLevel") => {
                 check_byte_level(file)?;
@@ -87,17 +90,23 @@ fn check_byte_level(file: &Value) -> Result<()> {
                 let field = "pre_tokenizer.add_prefix_space";
                 return Err(unsupported(field, &step["add_prefix_space"], "only false"));
             }
-            Some("Split") if step["behavior"] == "Removed" => {
+            // Removing what does not match keeps all text where the pattern covers all, as those of tiktoken do.
+            Some("Split" | "Punctuation") if step["behavior"] == "Removed" && step["invert"] != true => {
                 return Err(unsupported("pre_tokenizer.behavior", &step["behavior"], "text would be lost"));
             }
             Some("Split") => check_pattern(&step["pattern"])?,
-            Some("Digits") => {}
-            _ => return Err(unsupported("pre_tokenizer", step, "ByteLevel, Split and Digits are known")),
+            Some("Digits" | "Punctuation") => {}
+            _ => {
+                let reason = "ByteLevel, Split, Digits and Punctuation are known";
+                return Err(unsupported("pre_tokenizer", step, reason));
+            }
         }
     }
-    match steps.last() {
-        Some(last) if last["type"] == "ByteLevel" => Ok(()),
-        _ => Err(unsupported("pre_tokenizer", &file["pre_tokenizer"], "the last step must be ByteLevel")),
+    let byte_steps = steps.iter().filter(|step| step["type"] == "ByteLevel").count();
+    if byte_steps == 1 {
+        Ok(())
+    } else {
+        Err(unsupported("pre_tokenizer", &file["pre_tokenizer"], "one step must be ByteLevel"))
     }
 }
 

@@ -41,6 +41,7 @@ impl Tokenizer {
         let added: Vec<Added> = file["added_tokens"].as_array().into_iter().flatten().map(added).collect();
         let names: Vec<String> = added.iter().map(|token| token.content.clone()).collect();
         let hidden: HashSet<&str> = names.iter().map(String::as_str).collect();
+        let missing = check::missing_bytes(&file, kind);
         let written = variants::full(file.clone());
         let full = build(&written)?;
         check::check_ids(&file, &full)?;
@@ -54,7 +55,21 @@ impl Tokenizer {
         };
         let added_ids = added.iter().map(|token| token.id).collect();
         let (special, eos) = (SpecialTokens::new(), Vec::new());
-        Ok(Self { full, section, inner, kind, added, names, added_ids, special, around, eos })
+        let embeddings = usize::MAX;
+        Ok(Self {
+            full,
+            section,
+            inner,
+            kind,
+            added,
+            names,
+            added_ids,
+            special,
+            around,
+            eos,
+            embeddings,
+            missing,
+        })
     }
 
     /// Takes over the special tokens of `tokenizer_config.json`. What is added to every prompt is the post-processor's

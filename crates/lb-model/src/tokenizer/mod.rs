@@ -14,12 +14,18 @@ use crate::{Error, ModelConfig, Result};
 
 pub use decode::TextStream;
 use kind::{Kind, Prefix};
+pub(crate) use variants::merge_parts;
 
 /// A BPE tokenizer as `tokenizer.json` describes it: byte-level (Qwen, Llama 3, Mistral's Tekken) or in the style of
 /// SentencePiece with byte fallback (Llama 2, Mistral up to v0.3).
 ///
 /// It is kept as written and without its added tokens. The second one encodes documents: whatever a document contains,
-/// `<|im_end|>` included, stays plain text. Every byte has a token, so no text is ever lost or unknown.
+/// `<|im_end|>` included, stays plain text.
+///
+/// # Bytes without a token
+/// Nearly every vocabulary has a token for each byte, so that no text is lost or unknown. Where one lacks some
+/// ([`missing_bytes`](Self::missing_bytes); SmolLM2's lacks 21 control characters), a character with such a byte becomes
+/// what transformers makes of it: the file's unknown token, or nothing where it names none.
 ///
 /// # The prefix of SentencePiece
 /// These tokenizers put a space in front of a text, so that `Oslo` is the same token (`▁Oslo`) at its start as within
@@ -41,6 +47,9 @@ pub struct Tokenizer {
     /// Ids before and behind a whole prompt.
     around: (Vec<u32>, Vec<u32>),
     eos: Vec<u32>,
+    /// Rows of the model's embedding; no limit for a tokenizer without a model.
+    embeddings: usize,
+    missing: Vec<u8>,
 }
 
 /// A token that is looked for in trusted text before anything else.
@@ -53,15 +62,24 @@ struct Added {
 }
 
 impl Tokenizer {
-    /// Checks that every id has an embedding, and takes over the end-of-text ids.
-    pub(crate) fn for_model(mut self, config: &ModelConfig) -> Result<Self> {
-        let vocab_size = config.vocab_size;
-        let highest = self.full.get_vocab(true).into_iter().max_by_key(|(_, id)| *id);
-        if let Some((token, id)) = highest.filter(|(_, id)| *id as usize >= vocab_size) {
-            return Err(Error::TokenizerMismatch { token, id, vocab_size });
-        }
+    /// Takes over the end-of-text ids, and how many tokens have an embedding. Vocabularies may list tokens beyond;
+    /// encoding one is an error.
+    pub(crate) fn for_model(mut self, config: &ModelConfig) -> Self {
+        self.embeddings = config.vocab_size;
         self.eos.clone_from(&config.eos_token_ids);
-        Ok(self)
+        self
+    }
+
+    /// Fails where one of `ids` has no embedding.
+    fn embedded(&self, ids: Vec<u32>) -> Result<Vec<u32>> {
+        match ids.iter().find(|id| **id as usize >= self.embeddings) {
+            None => Ok(ids),
+            Some(&id) => Err(Error::TokenizerMismatch {
+                token: self.token_str(id).unwrap_or_default(),
+                id,
+                vocab_size: self.embeddings,
+            }),
+        }
     }
 
     /// Encodes a document, or a part of one, that stands somewhere in a prompt. Added tokens (`<|im_end|>`, `<think>`,
@@ -72,42 +90,45 @@ impl Tokenizer {
     /// [`ChatTemplate::encode_conversation`](crate::ChatTemplate::encode_conversation) has no such seams.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`].
+    /// [`Error::Tokenizer`]; [`Error::TokenizerMismatch`] for a token that the model has no embedding for.
     pub fn encode_text(&self, text: &str) -> Result<Vec<u32>> {
-        encode(self.inner.as_ref().unwrap_or(&self.section), text)
+        self.embedded(encode(self.inner.as_ref().unwrap_or(&self.section), text)?)
     }
 
     /// Encodes trusted text that stands somewhere in a prompt, such as the parts of a chat template: control tokens
     /// are recognised.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`].
+    /// Those of [`encode_text`](Self::encode_text).
     pub fn encode_template(&self, text: &str) -> Result<Vec<u32>> {
-        let Some(inner) = &self.inner else { return encode(&self.full, text) };
+        let Some(inner) = &self.inner else { return self.embedded(encode(&self.full, text)?) };
         let first = self.added.iter().filter_map(|token| Some((text.find(&token.content)?, token)));
-        let Some((at, token)) = first.min_by_key(|(at, _)| *at) else { return encode(inner, text) };
+        let Some((at, token)) = first.min_by_key(|(at, _)| *at) else {
+            return self.embedded(encode(inner, text)?);
+        };
         let before = if token.strips.0 { text[..at].trim_end() } else { &text[..at] };
         let mut ids = encode(inner, before)?;
         ids.extend(encode(&self.full, &text[at..])?);
-        Ok(ids)
+        self.embedded(ids)
     }
 
     /// Encodes a whole prompt as transformers' `tokenizer(text)` does: control tokens are recognised, and the tokens
     /// that open or close every text (`<|begin_of_text|>`, `<s>`) are added. For trusted text.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`].
+    /// Those of [`encode_text`](Self::encode_text).
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
         let (before, behind) = &self.around;
         let text = encode(&self.full, text)?;
-        Ok([before.as_slice(), &text, behind].concat())
+        self.embedded([before.as_slice(), &text, behind].concat())
     }
 
     /// Encodes what [`ChatTemplate::render_pieces`](crate::ChatTemplate::render_pieces) gives, which is a prompt from
     /// its start.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`]; [`Error::Template`] for a control token that is not one of this tokenizer.
+    /// Those of [`encode_text`](Self::encode_text); [`Error::Template`] for a control token that is not one of this
+    /// tokenizer.
     pub fn encode_pieces(&self, pieces: &[RenderedPiece]) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
         for (index, piece) in pieces.iter().enumerate() {
@@ -128,7 +149,7 @@ impl Tokenizer {
                 }
             }
         }
-        Ok(ids)
+        self.embedded(ids)
     }
 
     fn added(&self, content: &str) -> Result<&Added> {
@@ -140,6 +161,12 @@ impl Tokenizer {
     /// Distinct tokens, added ones included.
     pub fn vocab_size(&self) -> usize {
         self.full.get_vocab_size(true)
+    }
+
+    /// The bytes that the vocabulary has no token for; usually none. Text with one of them does not come back from
+    /// [`decode`](Self::decode) as it was.
+    pub fn missing_bytes(&self) -> &[u8] {
+        &self.missing
     }
 
     /// Tokens that end an answer.
@@ -167,6 +194,11 @@ impl Tokenizer {
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.full.token_to_id(token)
     }
+}
+
+/// Whether some bytes have no token in a tokenizer.json.
+pub(crate) fn lacks_bytes(file: &serde_json::Value) -> bool {
+    Kind::of(file).is_ok_and(|kind| !check::missing_bytes(file, kind).is_empty())
 }
 
 fn encode(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {

@@ -4,22 +4,63 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+/// What the unknown token is called where added tokens are text: two characters that no byte-level vocabulary has and
+/// no merge makes, so that no text becomes it.
+const UNKNOWN: &str = "\u{F8FE}\u{F8FF}";
+
+/// What the library reads; it fails at other fields.
+const FIELDS: [&str; 9] = [
+    "version",
+    "truncation",
+    "padding",
+    "added_tokens",
+    "normalizer",
+    "pre_tokenizer",
+    "post_processor",
+    "decoder",
+    "model",
+];
+
 /// The file without what only concerns whole prompts and batches. Padding and truncation are off in transformers, too,
-/// unless a call asks for them.
+/// unless a call asks for them. Added tokens are in the vocabulary, where the library takes their ids from; it would
+/// number them itself, without holes.
 pub(super) fn full(mut file: Value) -> Value {
     for field in ["post_processor", "padding", "truncation"] {
         file[field] = Value::Null;
     }
     file["version"] = "1.0".into();
-    // Every byte has a token.
-    file["model"]["unk_token"] = Value::Null;
+    if let Some(fields) = file.as_object_mut() {
+        fields.retain(|field, _| FIELDS.contains(&field.as_str()));
+    }
+    if let Some(model) = file["model"].as_object_mut() {
+        // The library goes by the first field.
+        model.shift_remove("type");
+        model.shift_insert(0, "type".to_owned(), "BPE".into());
+    }
+    let added = file["added_tokens"].as_array().cloned().unwrap_or_default();
+    if let Some(Value::Object(vocab)) = file.pointer_mut("/model/vocab") {
+        for token in added {
+            let Some(content) = token["content"].as_str() else { continue };
+            vocab.entry(content).or_insert_with(|| token["id"].clone());
+        }
+    }
+    // The library fails where it has to write a token that there is not.
+    let unknown = file["model"]["unk_token"].as_str();
+    if unknown.is_none_or(|token| file["model"]["vocab"].get(token).is_none()) {
+        file["model"]["unk_token"] = Value::Null;
+    }
     file
 }
 
 /// The same tokenizer without added tokens; where training put them into the model's vocabulary too, they leave that
-/// as well, so that no sequence of merges can make one.
+/// as well, so that no sequence of merges can make one. What has no token becomes the same unknown one as before.
 pub(super) fn without_added(mut file: Value, added: &HashSet<&str>) -> Value {
     file["added_tokens"] = Value::Array(Vec::new());
+    let unknown = file["model"]["unk_token"].as_str().filter(|token| added.contains(*token));
+    if let Some(id) = unknown.and_then(|token| file["model"]["vocab"].get(token)).cloned() {
+        file["model"]["vocab"][UNKNOWN] = id;
+        file["model"]["unk_token"] = UNKNOWN.into();
+    }
     if let Some(Value::Object(vocab)) = file.pointer_mut("/model/vocab") {
         vocab.retain(|token, _| !added.contains(token.as_str()));
     }
@@ -47,9 +88,11 @@ pub(super) fn without_prefix(mut file: Value) -> Value {
     file
 }
 
-/// The two tokens of a merge, written `"a b"` or `["a", "b"]`.
-pub(super) fn merge_parts(merge: &Value) -> Option<(&str, &str)> {
+/// The two tokens of a merge, written `"a b"` or `["a", "b"]`; `None` for anything else, the first line of old files
+/// among it.
+pub(crate) fn merge_parts(merge: &Value) -> Option<(&str, &str)> {
     match merge {
+        Value::String(_) if is_version_line(merge) => None,
         Value::String(pair) => pair.split_once(' ').filter(|(_, b)| !b.contains(' ')),
         Value::Array(pair) => match &pair[..] {
             [Value::String(a), Value::String(b)] => Some((a, b)),

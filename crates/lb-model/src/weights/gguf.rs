@@ -35,7 +35,9 @@ struct Found<'a> {
 impl Blocks {
     pub(super) fn new(file: &Arc<Gguf>) -> Result<Self> {
         let config = file.config()?;
-        let left = file.tensors().keys().filter(|name| *name != ROPE_FACTORS).cloned().collect();
+        // Old converters stored the rotary frequencies, which the configuration says anyway, layer by layer.
+        let computed = |name: &str| name == ROPE_FACTORS || name.contains(".attn_rot_embd");
+        let left = file.tensors().keys().filter(|name| !computed(name)).cloned().collect();
         let heads = (config.num_attention_heads, config.num_key_value_heads);
         let paired = config.family.spec().gguf_adjacent_pairs.then_some(heads);
         let experts = config.experts.as_ref().map_or(0, |experts| experts.count);
@@ -75,7 +77,7 @@ impl Blocks {
         let Some(dtype) = plain(found.dtype) else {
             if cpu {
                 let bytes = match found.in_place {
-                    Some(range) => Bytes::Mapped(file.map().clone(), range),
+                    Some(range) => Bytes::Mapped(file.map_of(found.info).clone(), range),
                     None => Bytes::Owned(found.bytes.into_owned().into()),
                 };
                 return Ok(Matrix::Packed(Packed::new(bytes, found.dtype, rows, columns)?));
@@ -87,7 +89,7 @@ impl Blocks {
             return Ok(Matrix::Dense(dense.to_dtype(compute)?));
         }
         let bits = match found.in_place {
-            Some(range) => Bits::mapped(file.map(), range),
+            Some(range) => Bits::mapped(file.map_of(found.info), range),
             None => Bits::copied(&found.bytes),
         };
         Ok(Matrix::Narrow(Narrow::new(bits, dtype, rows, columns)?))
@@ -121,7 +123,7 @@ impl Blocks {
             let size = range.len() / self.experts.max(1);
             range = range.start + expert * size..range.start + (expert + 1) * size;
         }
-        let bytes = &file.map()[range.clone()];
+        let bytes = &file.map_of(info)[range.clone()];
         if !types::finite(dtype, bytes) {
             return Err(Error::NonFinite { tensor: name.clone(), file: path() });
         }

@@ -1,14 +1,18 @@
 //! The tokenizer in a file's metadata, as the tokenizer.json that it was made from.
 
+mod beside;
 mod pre;
+mod same;
 mod spm;
+mod write;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use pre::PRE;
-pub(super) use pre::Pre;
+use pre::Pre;
+pub(super) use write::tokenizer as write;
 
 use super::Gguf;
 use crate::{Error, Result};
@@ -17,17 +21,34 @@ const MODEL: &str = "tokenizer.ggml.model";
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const TYPES: &str = "tokenizer.ggml.token_type";
 const MERGES: &str = "tokenizer.ggml.merges";
+const SCORES: &str = "tokenizer.ggml.scores";
 const PRE_KEY: &str = "tokenizer.ggml.pre";
 /// The whole tokenizer.json, in the few files that carry it.
 const HF_JSON: &str = "tokenizer.huggingface.json";
 
+/// Control tokens that some converters write down as plain text; llama.cpp takes them for what they are as well.
+const ALWAYS_CONTROL: [&str; 12] = [
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<\u{FF5C}begin\u{2581}of\u{2581}sentence\u{FF5C}>",
+    "<\u{FF5C}end\u{2581}of\u{2581}sentence\u{FF5C}>",
+    "<|end|>",
+];
+
 /// Numbers of `tokenizer.ggml.token_type`.
-pub(super) mod kind {
-    pub(in crate::gguf) const NORMAL: u8 = 1;
+mod kind {
+    pub(super) const NORMAL: u8 = 1;
     pub(super) const UNKNOWN: u8 = 2;
-    pub(in crate::gguf) const CONTROL: u8 = 3;
-    pub(in crate::gguf) const USER_DEFINED: u8 = 4;
-    pub(in crate::gguf) const UNUSED: u8 = 5;
+    pub(super) const CONTROL: u8 = 3;
+    pub(super) const USER_DEFINED: u8 = 4;
+    pub(super) const UNUSED: u8 = 5;
     pub(super) const BYTE: u8 = 6;
 }
 
@@ -58,17 +79,19 @@ impl Token<'_> {
 }
 
 impl Gguf {
-    /// The vocabulary, without the tokens that only fill it up.
+    /// The vocabulary, without the tokens that only fill it up or have no text.
     fn tokens(&self) -> Result<Vec<Token<'_>>> {
         let texts = self.strings(TOKENS)?.ok_or_else(|| self.missing(TOKENS))?;
         let kinds = self.numbers(TYPES)?.unwrap_or_else(|| vec![f64::from(kind::NORMAL); texts.len()]);
-        if kinds.len() != texts.len() {
+        if kinds.len() < texts.len() {
             let reason = format!("{} tokens and {} token types", texts.len(), kinds.len());
             return Err(Error::Corrupt { path: self.path.clone(), reason });
         }
-        let tokens =
-            (0u32..).zip(texts).zip(kinds).map(|((id, text), kind)| Token { id, text, kind: kind as u8 });
-        Ok(tokens.filter(|token| token.kind != kind::UNUSED).collect())
+        let tokens = (0u32..).zip(texts).zip(kinds).map(|((id, text), kind)| {
+            let kind = if ALWAYS_CONTROL.contains(&text) { kind::CONTROL } else { kind as u8 };
+            Token { id, text, kind }
+        });
+        Ok(tokens.filter(|token| token.kind != kind::UNUSED && !token.text.is_empty()).collect())
     }
 
     /// Ids and texts of the control tokens; none where there is no vocabulary.
@@ -80,19 +103,34 @@ impl Gguf {
         Ok(tokens.map(|token| (token.id, token.text)).collect())
     }
 
-    /// Whether the file brings a tokenizer.
-    pub(crate) fn has_tokenizer(&self) -> bool {
+    /// Whether the metadata say anything of a tokenizer.
+    fn has_tokenizer(&self) -> bool {
         [MODEL, HF_JSON].iter().any(|key| self.values.contains_key(*key))
     }
 
-    /// The tokenizer.json.
+    /// The tokenizer.json: as it stands in the metadata, or made from them; where neither is possible, the one beside the
+    /// file.
     ///
     /// # Errors
     /// [`Error::MissingField`], [`Error::FieldType`], [`Error::Corrupt`], and [`Error::UnsupportedConfig`] for a
-    /// tokenizer whose rules are not known here.
-    pub(crate) fn tokenizer_json(&self) -> Result<Vec<u8>> {
+    /// tokenizer whose rules are not known here, if no file beside tells them.
+    pub(crate) fn tokenizer_json(&self) -> Result<Cow<'static, [u8]>> {
         if let Some(json) = self.text(HF_JSON)? {
-            return Ok(json.as_bytes().to_vec());
+            return Ok(Cow::Owned(json.as_bytes().to_vec()));
+        }
+        match self.json_of_metadata() {
+            Ok(json) => Ok(Cow::Owned(json.to_string().into_bytes())),
+            Err(unknown @ (Error::UnsupportedConfig { .. } | Error::MissingField { .. })) => {
+                self.tokenizer_beside()?.ok_or(unknown)
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    fn json_of_metadata(&self) -> Result<Value> {
+        if !self.has_tokenizer() {
+            let reason = "the file brings no tokenizer; put the model's tokenizer.json beside it";
+            return Err(self.unsupported(MODEL, reason));
         }
         // And whether a prompt begins with a token of its own where the file does not say, as llama.cpp has it.
         let (mut json, begins) = match self.text(MODEL)?.ok_or_else(|| self.missing(MODEL))? {
@@ -102,26 +140,46 @@ impl Gguf {
                 (json, begins)
             }
             "llama" => (self.sentence_pieces()?, true),
-            _ => return Err(self.unsupported(MODEL, "only gpt2 and llama")),
+            _ => {
+                let reason = "gpt2 and llama are known; put the model's tokenizer.json beside the file";
+                return Err(self.unsupported(MODEL, reason));
+            }
         };
-        if self.flag("tokenizer.ggml.add_bos_token")?.unwrap_or(begins) {
-            json["post_processor"] = self.beginning()?;
-        }
-        Ok(json.to_string().into_bytes())
+        json["post_processor"] = self.around(begins)?;
+        Ok(json)
     }
 
-    /// What puts the token for a beginning in front of a prompt; null where the file names none.
-    fn beginning(&self) -> Result<Value> {
-        let Some(id) = self.token("tokenizer.ggml.bos_token_id")? else { return Ok(Value::Null) };
+    /// What puts the tokens for beginning and end around a prompt; null where there are none.
+    fn around(&self, begins: bool) -> Result<Value> {
         let texts = self.strings(TOKENS)?.unwrap_or_default();
-        let Some(text) = texts.get(id as usize) else { return Ok(Value::Null) };
-        let special = |kind: u32| json!({"SpecialToken": {"id": text, "type_id": kind}});
-        let sequence = |name: &str, kind: u32| json!({"Sequence": {"id": name, "type_id": kind}});
+        // SentencePiece's own ids where the file does not say.
+        let spm = self.text(MODEL)? == Some("llama");
+        let token = |name: &str, usual: u32, adds: bool| -> Result<Option<(u32, &str)>> {
+            if !self.flag(&format!("tokenizer.ggml.add_{name}_token"))?.unwrap_or(adds) {
+                return Ok(None);
+            }
+            let id = self.token(&format!("tokenizer.ggml.{name}_token_id"))?.or(spm.then_some(usual));
+            Ok(id.and_then(|id| Some((id, *texts.get(id as usize)?))))
+        };
+        let (begin, end) = (token("bos", 1, begins)?, token("eos", 2, false)?);
+        if begin.is_none() && end.is_none() {
+            return Ok(Value::Null);
+        }
+        let special = |token: Option<(u32, &str)>, kind: u32| {
+            token.map(|(_, text)| json!({"SpecialToken": {"id": text, "type_id": kind}}))
+        };
+        let piece = |name: &str, kind: u32| -> Vec<Value> {
+            let text = json!({"Sequence": {"id": name, "type_id": kind}});
+            special(begin, kind).into_iter().chain([text]).chain(special(end, kind)).collect()
+        };
+        let ids = begin.into_iter().chain(end);
+        let tokens =
+            ids.map(|(id, text)| (text.to_owned(), json!({"id": text, "ids": [id], "tokens": [text]})));
         Ok(json!({
             "type": "TemplateProcessing",
-            "single": [special(0), sequence("A", 0)],
-            "pair": [special(0), sequence("A", 0), special(1), sequence("B", 1)],
-            "special_tokens": {*text: {"id": text, "ids": [id], "tokens": [text]}},
+            "single": piece("A", 0),
+            "pair": piece("A", 0).into_iter().chain(piece("B", 1)).collect::<Vec<_>>(),
+            "special_tokens": tokens.collect::<Map<String, Value>>(),
         }))
     }
 
@@ -129,8 +187,8 @@ impl Gguf {
     pub(crate) fn tokenizer_config(&self) -> Result<Vec<u8>> {
         let mut config = Map::new();
         let texts = self.strings(TOKENS)?.unwrap_or_default();
-        for name in ["bos", "eos"] {
-            let id = self.token(&format!("tokenizer.ggml.{name}_token_id"))?;
+        for (name, key) in [("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding")] {
+            let id = self.token(&format!("tokenizer.ggml.{key}_token_id"))?;
             if let Some(text) = id.and_then(|id| texts.get(id as usize)) {
                 config.insert(format!("{name}_token"), Value::from(*text));
             }
@@ -148,9 +206,11 @@ impl Gguf {
 
     /// Byte-level BPE.
     fn byte_level(&self) -> Result<Value> {
-        let name = self.text(PRE_KEY)?.ok_or_else(|| self.missing(PRE_KEY))?;
-        let pre = PRE.iter().find(|pre| pre.names.contains(&name));
-        let pre = pre.ok_or_else(|| self.unsupported(PRE_KEY, "how it splits text is not known here"))?;
+        let pre = self.text(PRE_KEY)?.and_then(Pre::named).ok_or_else(|| {
+            let known =
+                "how text is split is not known from that; put the model's tokenizer.json beside the file";
+            self.unsupported(PRE_KEY, known)
+        })?;
         let tokens = self.tokens()?;
         let merges = self.strings(MERGES)?.ok_or_else(|| self.missing(MERGES))?;
         // The left part may itself begin with a space in no byte-level vocabulary; the first character is skipped as
@@ -214,7 +274,7 @@ fn ids<'a>(tokens: &[Token<'a>]) -> BTreeMap<&'a str, u32> {
 mod tests {
     use serde_json::Value;
 
-    use super::PRE;
+    use super::pre::Pre;
     use crate::gguf::Gguf;
     use crate::gguf::metadata::Metadata;
     use crate::gguf::value::Type;
@@ -224,7 +284,7 @@ mod tests {
         use tokenizers::{
             OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, PreTokenizerWrapper,
         };
-        let pre = PRE.iter().find(|pre| pre.names.contains(&name)).unwrap();
+        let pre = Pre::named(name).unwrap();
         let splitter: PreTokenizerWrapper = serde_json::from_value(pre.pre_tokenizer()).unwrap();
         let mut string = PreTokenizedString::from(text);
         splitter.pre_tokenize(&mut string).unwrap();
@@ -261,7 +321,7 @@ mod tests {
         out.list("tokenizer.ggml.scores", Type::F32, tokens.len());
         out.bytes.extend(scores.flat_map(f32::to_le_bytes));
         out.flag("tokenizer.ggml.add_space_prefix", prefix);
-        Gguf::of_metadata(&out)
+        Gguf::of_metadata(&out).unwrap()
     }
 
     fn encode(file: &Gguf, text: &str) -> Vec<String> {

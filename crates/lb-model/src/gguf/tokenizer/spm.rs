@@ -2,11 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Token, added, ids, kind};
+use super::{SCORES, Token, added, ids, kind};
 use crate::gguf::Gguf;
 use crate::{Error, Result};
 
-const SCORES: &str = "tokenizer.ggml.scores";
 /// SentencePiece makes pieces of 16 characters unless told otherwise.
 const MAX_PIECE: usize = 512;
 /// What stands for a space.
@@ -46,7 +45,7 @@ impl Gguf {
                 "continuing_subword_prefix": null,
                 "end_of_word_suffix": null,
                 "fuse_unk": true,
-                "byte_fallback": tokens.iter().any(|token| token.kind == kind::BYTE),
+                "byte_fallback": true,
                 "ignore_merges": false,
                 "vocab": self.vocab(&tokens)?,
                 "merges": merges,
