@@ -12,6 +12,7 @@ mod brief_config;
 mod briefing;
 mod cancel;
 mod chunked;
+mod document;
 mod each;
 mod error;
 mod estimate;
@@ -41,6 +42,7 @@ pub use brief_config::BriefConfig;
 pub use briefing::{BriefTiming, Briefing, Position, TaskState};
 pub use cancel::CancelToken;
 pub use chunked::{ChunkMode, Chunking};
+pub use document::{DocumentFault, read_text};
 pub use error::{Error, Result};
 pub use estimate::{Assumptions, Estimate, EstimateInputs, EstimatedRun, WorkerSpeed};
 pub use extend::{Extended, SegmentEntered};
@@ -66,7 +68,7 @@ pub use repl::{
 #[cfg(feature = "monty")]
 pub use repl::{MontyConfig, MontyRepl, sandbox_main};
 pub use rlm::{
-    Budget, Ending, Event, FinalMark, Limit, Limits, Measure, OrchestratorTotals, Phase, Protocol, Reply,
+    Budget, Ending, Event, FinalMark, Limit, Limits, Measure, OrchestratorTotals, Phase, PromptProfile, Protocol, Reply,
     Resumed, Rlm, RlmConfig, Run, RunLedger, SandboxTotals, Spent, Stopped, WorkerTotals,
 };
 pub use room::{CompactOldest, RoomFit, RoomPolicy, RoomReport};

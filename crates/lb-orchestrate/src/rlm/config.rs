@@ -2,14 +2,26 @@
 
 use std::path::PathBuf;
 
-use crate::rlm::{Limits, Protocol};
+use crate::rlm::{Limits, PromptProfile, Protocol};
 use crate::{BoundaryPolicy, CancelToken, Error, Handoff, PriceTable, Result, SessionConfig, Source};
+
+/// What a worker is told that reads for a small orchestrator.
+const READER: &str = "Answer the question about the document with a name, a number, a date, yes or no, as it stands in the \
+    document. Never write a sentence.";
 
 /// How a loop is set up; see [`Rlm::new`](crate::Rlm::new).
 #[derive(Clone, Debug)]
 pub struct RlmConfig {
     /// How the orchestrator says that it is done. Default: [`Protocol::Answer`].
     pub protocol: Protocol,
+    /// For which kind of orchestrator the texts are written. Default: [`PromptProfile::Standard`].
+    pub profile: PromptProfile,
+    /// Whether the first answer of a question is refused, with a text that says what to do, where no worker was asked
+    /// before. Default: false.
+    pub ask_first: bool,
+    /// Whether the worker reads the documents before the first turn, as a part of the trajectory, paragraph by paragraph,
+    /// where they take at most half of its positions: a call then needs no piece of them. Default: false.
+    pub brief_documents: bool,
     /// How the trajectory reaches the worker. Default: a briefing with the defaults of a compaction.
     pub handoff: Handoff,
     /// What the run may use up.
@@ -41,6 +53,9 @@ impl Default for RlmConfig {
             .with_cap(Source::Reply, 1024);
         Self {
             protocol: Protocol::default(),
+            profile: PromptProfile::default(),
+            ask_first: false,
+            brief_documents: false,
             handoff: Handoff::briefing(lb_am::Compaction::default()),
             limits: Limits::default(),
             session: SessionConfig { policy, ..SessionConfig::default() },
@@ -56,6 +71,25 @@ impl Default for RlmConfig {
 }
 
 impl RlmConfig {
+    /// Set up for an orchestrator of a few billion parameters: [`PromptProfile::Small`], no answer before a question to
+    /// the worker, documents read by the worker, six turns of at most 200 tokens, and a worker that answers in few words.
+    #[must_use]
+    pub fn small() -> Self {
+        let mut config = Self {
+            profile: PromptProfile::Small,
+            ask_first: true,
+            brief_documents: true,
+            turn_tokens: Some(200),
+            limits: Limits { iterations: 6, ..Limits::default() },
+            ..Self::default()
+        };
+        config.session.format.system = Some(READER.to_owned());
+        config.session.format.preamble = "Document and notes:\n".to_owned();
+        config.session.format.task_prefix = "Question: ".to_owned();
+        config.session.generate.max_new_tokens = 48;
+        config
+    }
+
     /// Checks every range; see also [`SessionConfig`].
     ///
     /// # Errors

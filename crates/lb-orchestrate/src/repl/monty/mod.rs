@@ -2,6 +2,7 @@
 
 mod calls;
 mod find;
+mod idioms;
 mod inspect;
 mod interpreter;
 mod serve;
