@@ -81,7 +81,27 @@ impl Decoder {
         if tokens.is_empty() {
             return Ok(Vec::new());
         }
-        rows(&self.prefill_all(&tokens, &mut caches, *options, go_on, None)?)
+        rows(&self.prefill_all(&tokens, &mut caches, *options, go_on, Rows::Last, None)?)
+    }
+
+    /// Like [`prefill_batch_while`](Self::prefill_batch_while) for the caches alone: no logits are made, which spares a pass
+    /// over the head. A trajectory that is read segment by segment is worth it.
+    ///
+    /// # Errors
+    /// Those of [`prefill_batch_while`](Self::prefill_batch_while).
+    pub fn read_batch_while<C: BorrowMut<KvCache>>(
+        &self,
+        tokens: &[impl AsRef<[u32]>],
+        caches: &mut [C],
+        options: &PrefillOptions,
+        go_on: &mut dyn FnMut(usize, usize) -> bool,
+    ) -> Result<()> {
+        check(options.chunk > 0, "chunk", options.chunk, "at least 1")?;
+        let (tokens, mut caches) = self.checked(tokens, caches)?;
+        if tokens.is_empty() {
+            return Ok(());
+        }
+        self.prefill_all(&tokens, &mut caches, *options, go_on, Rows::None, None).map(drop)
     }
 
     /// Like [`prefill_batch`](Self::prefill_batch), and hands out the queries of each sequence, as
@@ -130,18 +150,19 @@ impl Decoder {
         Ok((tokens, caches))
     }
 
-    /// [`prefill_batch`](Self::prefill_batch) of at least one sequence whose input is checked, `[sequences, vocab]`.
-    /// `capture` hears each layer's queries piece by piece, with the number of the sequence.
+    /// [`prefill_batch`](Self::prefill_batch) of at least one sequence whose input is checked, `[sequences, vocab]`, or no
+    /// rows where none are wanted. `capture` hears each layer's queries piece by piece, with the number of the sequence.
     pub(crate) fn prefill_all(
         &self,
         tokens: &[&[u32]],
         caches: &mut [&mut KvCache],
         options: PrefillOptions,
         go_on: &mut dyn FnMut(usize, usize) -> bool,
+        wanted: Rows,
         capture: Capture<'_>,
     ) -> Result<Tensor> {
         let before: Vec<_> = caches.iter().map(|cache| cache.mark()).collect();
-        let result = self.prefill_passes(tokens, caches, options, go_on, capture);
+        let result = self.prefill_passes(tokens, caches, options, go_on, wanted, capture);
         if result.is_err() {
             for (cache, before) in caches.iter_mut().zip(&before) {
                 cache.roll_back(before)?;
@@ -156,6 +177,7 @@ impl Decoder {
         caches: &mut [&mut KvCache],
         options: PrefillOptions,
         go_on: &mut dyn FnMut(usize, usize) -> bool,
+        wanted: Rows,
         mut capture: Capture<'_>,
     ) -> Result<Tensor> {
         let _keeper = buffers::keep();
@@ -173,9 +195,12 @@ impl Decoder {
                 .as_mut()
                 .map(|capture| |layer: usize, number: usize, heard| capture(layer, pass[number].0, heard));
             let heard: Capture<'_> = heard.as_mut().map(|heard| heard as &mut dyn FnMut(usize, usize, Heard));
-            let logits = self.run(&parts, &mut chosen, Rows::Last, None, heard)?;
+            // Only the logits of a sequence's end are wanted, if any.
+            let ends = pass.iter().any(|&(number, _, to)| to == lengths[number]);
+            let logits =
+                self.run(&parts, &mut chosen, if ends { wanted } else { Rows::None }, None, heard)?;
             for (row, &(number, from, to)) in pass.iter().enumerate() {
-                last[number] = Some(logits.narrow(0, row, 1)?);
+                last[number] = (row < logits.dim(0)?).then(|| logits.narrow(0, row, 1)).transpose()?;
                 done += to - from;
             }
             if !go_on(done, total) && done < total {
@@ -183,7 +208,11 @@ impl Decoder {
             }
         }
         let last: Vec<Tensor> = last.into_iter().flatten().collect();
-        if let [only] = &last[..] { Ok(only.clone()) } else { Ok(Tensor::cat(&last, 0)?) }
+        match &last[..] {
+            [] => self.logits_of_none(),
+            [only] => Ok(only.clone()),
+            _ => Ok(Tensor::cat(&last, 0)?),
+        }
     }
 
     /// [`prefill_capturing_batch`](Self::prefill_capturing_batch) of sequences whose input is checked.
@@ -200,7 +229,7 @@ impl Decoder {
         let mut parts = vec![vec![Vec::new(); self.layers.len()]; tokens.len()];
         let mut capture =
             |layer: usize, number: usize, heard: Heard| parts[number][layer].push(heard.queries);
-        let logits = self.prefill_all(tokens, caches, options, go_on, Some(&mut capture))?;
+        let logits = self.prefill_all(tokens, caches, options, go_on, Rows::Last, Some(&mut capture))?;
         let group = self.config().group_size();
         let captured = |(layers, logits): (&Vec<Vec<Tensor>>, Tensor)| -> Result<Captured> {
             let queries = layers.iter().map(|parts| crate::queries::join(parts, group));

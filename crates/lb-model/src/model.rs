@@ -62,6 +62,8 @@ pub(crate) type Capture<'a> = Option<&'a mut dyn FnMut(usize, usize, Heard)>;
 /// Which tokens' logits are wanted.
 #[derive(Clone, Copy)]
 pub(crate) enum Rows {
+    /// Nobody's: only the caches are wanted.
+    None,
     Last,
     All,
 }
@@ -152,7 +154,7 @@ impl Decoder {
         check(options.chunk > 0, "chunk", options.chunk, "at least 1")?;
         self.check_input(tokens, cache)?;
         let mut go_on = unbroken(progress);
-        Ok(self.prefill_all(&[tokens], &mut [cache], *options, &mut go_on, None)?.squeeze(0)?)
+        Ok(self.prefill_all(&[tokens], &mut [cache], *options, &mut go_on, Rows::Last, None)?.squeeze(0)?)
     }
 
     /// Like [`prefill`](Self::prefill), and hands out the queries of `tokens`, as a compaction for them needs.
@@ -250,10 +252,17 @@ impl Decoder {
     /// From the residual stream behind the last layer to `[sequences or rows, vocab]`, f32.
     pub(crate) fn logits(&self, x: &Tensor, pass: &Pass, rows: Rows) -> Result<Tensor> {
         let x = match rows {
+            // The head is the largest matrix of a small model.
+            Rows::None => return self.logits_of_none(),
             Rows::Last => &pass.last_rows(x)?,
             Rows::All => x,
         };
         Ok(self.head.forward(&self.norm.forward(x)?)?.to_dtype(DType::F32)?)
+    }
+
+    /// `[0, vocab]`.
+    pub(crate) fn logits_of_none(&self) -> Result<Tensor> {
+        Ok(Tensor::zeros((0, self.config.vocab_size), DType::F32, &self.device)?)
     }
 }
 

@@ -92,6 +92,34 @@ pub(crate) fn by_rows_of_both(
     x.par_chunks_mut(piece).zip(y.par_chunks_mut(piece)).for_each(|(x, y)| write(x, y));
 }
 
+/// `x + y`; nobody else reads `x` any more.
+pub(crate) fn plus(x: Tensor, y: &Tensor) -> Result<Tensor> {
+    if !is_plain(&x) || !is_plain(y) || x.dims() != y.dims() || !y.is_contiguous() {
+        return Ok((x + y)?);
+    }
+    let (shape, mut numbers) = (x.shape().clone(), numbers_of(x)?);
+    let y = read(y)?;
+    by_rows(&mut numbers, 1, |first, x| {
+        x.iter_mut().zip(&y[first..]).for_each(|(x, y)| *x += y);
+    });
+    tensor(numbers, shape)
+}
+
+/// A row added to each of `x`, `[rows, columns]`; nobody else reads `x` any more.
+pub(crate) fn plus_row(x: Tensor, row: &Tensor) -> Result<Tensor> {
+    if !is_plain(&x) || !is_plain(row) || x.dims().last() != row.dims().last() || !row.is_contiguous() {
+        return Ok(x.broadcast_add(row)?);
+    }
+    let (shape, mut numbers) = (x.shape().clone(), numbers_of(x)?);
+    let row = read(row)?;
+    by_rows(&mut numbers, row.len(), |_, x| {
+        for x in x.chunks_exact_mut(row.len()) {
+            x.iter_mut().zip(&*row).for_each(|(x, y)| *x += y);
+        }
+    });
+    tensor(numbers, shape)
+}
+
 /// Takes the whole of a storage.
 struct Taken(Cell<Option<Vec<f32>>>);
 

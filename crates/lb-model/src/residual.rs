@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use crate::Result;
 use crate::norm::RmsNorm;
+use crate::plain::plus;
 
 /// The stream of one pass, `[rows, hidden]`, and the last block's output, which is added when the next norm reads it.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl Residual {
     /// The stream.
     pub(crate) fn finish(self) -> Result<Tensor> {
         match self.pending {
-            Some(block) => Ok((self.x + block)?),
+            Some(block) => plus(self.x, &block),
             None => Ok(self.x),
         }
     }

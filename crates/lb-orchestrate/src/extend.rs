@@ -143,7 +143,7 @@ impl WorkerSession {
     pub(crate) fn read(&mut self, tokens: &[u32], go_on: GoOn<'_>) -> Result<()> {
         let start = Instant::now();
         let (model, options) = (self.worker.model(), &self.config.prefill);
-        model.prefill_batch_while(&[tokens], &mut [&mut self.held.cache], options, go_on).map_err(alone)?;
+        model.read_batch_while(&[tokens], &mut [&mut self.held.cache], options, go_on).map_err(alone)?;
         self.held.tokens.extend(tokens);
         self.ledger.extend(tokens.len(), start.elapsed());
         Ok(())

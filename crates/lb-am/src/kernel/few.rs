@@ -5,8 +5,10 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::blocks::{self, Sums};
 use super::dots::{Dots, split};
 use super::numbers::Numbers;
+use super::weight::Weight;
 
 /// With more rows of activations than this, products by panels are faster.
 pub(crate) const FEW: usize = 6;
@@ -19,35 +21,62 @@ const BLOCK: usize = 512;
 ///
 /// # Numerics
 ///
-/// f32: 16-bit weights are widened exactly, or meet `x` in three bf16 parts where the machine multiplies bf16.
-pub(crate) fn few(x: &[f32], weight: Numbers<'_>, columns: usize, out: &mut [f32]) {
-    let (tokens, rows) = (x.len() / columns, weight.len() / columns);
-    let dots = Dots::detect().filter(|_| matches!(weight, Numbers::Bf16(_)));
-    let parts: Vec<[Vec<u16>; 3]> =
-        if dots.is_some() { x.chunks_exact(columns).map(split).collect() } else { Vec::new() };
-    let fill = |first: usize, out: &mut [f32]| {
-        let weight = weight.range(first * columns, out.len() / tokens * columns);
-        match dots {
-            Some(dots) => {
-                for (row, sums) in weight.bits().chunks_exact(columns).zip(out.chunks_exact_mut(tokens)) {
-                    for (sum, [high, middle, low]) in sums.iter_mut().zip(&parts) {
-                        *sum = dots.dot(row, &[high, middle, low]);
-                    }
-                }
-            }
-            None => Arch::new().dispatch(Each { weight, x, columns, tokens, out }),
+/// f32: 16-bit weights are widened exactly, or meet `x` in three bf16 parts where the machine multiplies bf16; the integers
+/// of blocks are exact as well.
+pub(crate) fn few(x: &[f32], weight: Weight<'_>, columns: usize, out: &mut [f32]) {
+    let tokens = x.len() / columns;
+    match weight {
+        Weight::Blocks(weight) => {
+            let sums = Sums::new(x, weight.kind());
+            by_rows(weight.len(), columns, tokens, out, |first, out| {
+                let weight = weight.range(first * columns, out.len() / tokens * columns);
+                blocks::few(x, &sums, weight, columns, out);
+            });
         }
-    };
+        Weight::Numbers(weight) => {
+            let dots = Dots::detect().filter(|_| matches!(weight, Numbers::Bf16(_)));
+            let parts: Vec<[Vec<u16>; 3]> =
+                if dots.is_some() { x.chunks_exact(columns).map(split).collect() } else { Vec::new() };
+            by_rows(weight.len(), columns, tokens, out, |first, out| {
+                let weight = weight.range(first * columns, out.len() / tokens * columns);
+                match dots {
+                    Some(dots) => by_parts(dots, weight.bits(), &parts, columns, out),
+                    None => Arch::new().dispatch(Each { weight, x, columns, tokens, out }),
+                }
+            });
+        }
+    }
+}
+
+/// `fill` gets the sums of some rows of a weight of `numbers` numbers, `[rows, tokens]`, and which the first row is; `out`
+/// is `[tokens, rows]`.
+fn by_rows(
+    numbers: usize,
+    columns: usize,
+    tokens: usize,
+    out: &mut [f32],
+    fill: impl Fn(usize, &mut [f32]) + Sync,
+) {
     let piece = PIECE.div_ceil(columns) * tokens;
     if tokens == 1 {
         out.par_chunks_mut(piece).enumerate().for_each(|(index, out)| fill(index * piece, out));
         return;
     }
+    let rows = numbers / columns;
     let mut by_row = vec![0f32; rows * tokens];
     by_row.par_chunks_mut(piece).enumerate().for_each(|(index, out)| fill(index * piece / tokens, out));
     for (row, values) in by_row.chunks_exact(tokens).enumerate() {
         for (token, value) in values.iter().enumerate() {
             out[token * rows + row] = *value;
+        }
+    }
+}
+
+/// Rows of bf16 against activations in three parts.
+fn by_parts(dots: Dots, weight: &[u16], parts: &[[Vec<u16>; 3]], columns: usize, out: &mut [f32]) {
+    for (row, sums) in weight.chunks_exact(columns).zip(out.chunks_exact_mut(parts.len())) {
+        for (sum, [high, middle, low]) in sums.iter_mut().zip(parts) {
+            *sum = dots.dot(row, &[high, middle, low]);
         }
     }
 }
@@ -115,16 +144,19 @@ mod tests {
     use half::bf16;
 
     use super::{FEW, few};
-    use crate::kernel::Numbers;
+    use crate::kernel::{BlockKind, Blocks, Numbers, Weight};
 
     /// A row of activations alone is the same, to the bit, as among others.
     #[test]
     fn company_changes_nothing() {
-        let (rows, columns) = (300, 515);
-        let x: Vec<f32> = (0..FEW * columns).map(|i| (i as f32 * 0.7).sin()).collect();
-        let weight: Vec<f32> = (0..rows * columns).map(|i| (i as f32 * 0.3).cos()).collect();
+        let (rows, odd, even) = (300, 515, 544);
+        let weight: Vec<f32> = (0..rows * odd).map(|i| (i as f32 * 0.3).cos()).collect();
         let narrow: Vec<bf16> = weight.iter().map(|w| bf16::from_f32(*w)).collect();
-        for weight in [Numbers::F32(&weight), Numbers::Bf16(&narrow)] {
+        let bytes: Vec<u8> = (0..rows * even / 32 * 24).map(|i| (i % 59) as u8).collect();
+        let blocks = Blocks::new(BlockKind::Q5_1, &bytes).unwrap();
+        let dense = [Numbers::F32(&weight), Numbers::Bf16(&narrow)].map(|weight| (weight.into(), odd));
+        for (weight, columns) in dense.into_iter().chain([(Weight::Blocks(blocks), even)]) {
+            let x: Vec<f32> = (0..FEW * columns).map(|i| (i as f32 * 0.7).sin()).collect();
             let mut together = vec![0.0; FEW * rows];
             few(&x, weight, columns, &mut together);
             for (x, together) in x.chunks_exact(columns).zip(together.chunks_exact(rows)) {

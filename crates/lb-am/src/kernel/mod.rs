@@ -5,6 +5,7 @@
 
 mod ahead;
 mod attention;
+mod blocks;
 mod dots;
 mod exp;
 mod few;
@@ -19,9 +20,11 @@ mod numbers;
 mod product;
 mod soften;
 mod tile;
+mod weight;
 mod widen;
 
 pub use attention::{Question, ROWS, Scratch, Slots, Watch, Watched, attend};
+pub use blocks::{BlockKind, Blocks};
 pub use gated::gate;
 pub use heads::Heads;
 pub use held::{Held, packed_heads};
@@ -29,6 +32,7 @@ pub use narrow::{to_bf16, to_f16};
 pub use norm::Norm;
 pub use numbers::Numbers;
 pub use product::product;
+pub use weight::Weight;
 
 /// What the fits of [`cpu`](crate::cpu) are made of.
 pub(crate) mod fit {

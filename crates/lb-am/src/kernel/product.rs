@@ -9,6 +9,7 @@ use super::dots::{Dots, Pair};
 use super::few::{FEW, few};
 use super::numbers::{Numbers, put_pairs};
 use super::tile::{Line, PANEL, Rows, multiply, put_column};
+use super::weight::Weight;
 
 /// Lines of a panel at a time: with 192 bytes each they stay in the second cache while rows come and go.
 const DEPTH: usize = 1024;
@@ -28,10 +29,10 @@ const PIECES: usize = 4;
 ///
 /// # Numerics
 ///
-/// f32, with 16-bit weights widened exactly. Where `round` allows it, there are more than 48 rows, weights are bf16 and the
+/// f32, with 16-bit weights widened exactly and those in blocks as their format says. Where `round` allows it, there are more than 48 rows, weights are bf16 and the
 /// machine multiplies bf16, `x` is rounded to bf16 and sums are f32: long inputs are read faster, and what is decoded, in
 /// batches too, is exact.
-pub fn product(x: &[f32], weight: Numbers<'_>, columns: usize, round: bool, out: &mut [f32]) {
+pub fn product(x: &[f32], weight: Weight<'_>, columns: usize, round: bool, out: &mut [f32]) {
     if x.is_empty() || weight.is_empty() {
         return out.fill(0.0);
     }
@@ -39,7 +40,7 @@ pub fn product(x: &[f32], weight: Numbers<'_>, columns: usize, round: bool, out:
     if x.len() <= FEW * columns {
         return few(x, weight, columns, out);
     }
-    let native = columns.is_multiple_of(2) && matches!(weight, Numbers::Bf16(_));
+    let native = columns.is_multiple_of(2) && matches!(weight, Weight::Numbers(Numbers::Bf16(_)));
     let dots = Dots::detect().filter(|_| round && native && x.len() > PANEL * columns);
     if dots.is_some() {
         let panels = packed(x, columns, columns / 2, put_pairs);
@@ -69,7 +70,7 @@ fn packed<T: Copy + Default + Send>(
 
 struct Work<'a, T> {
     panels: Vec<Line<T>>,
-    weight: Numbers<'a>,
+    weight: Weight<'a>,
     rows: usize,
     columns: usize,
     dots: Option<Dots>,
@@ -77,7 +78,7 @@ struct Work<'a, T> {
 
 /// Rows `first..first + count` of the weight, numbers `from..` of each, against some lines of a panel.
 struct Step<'a, T> {
-    block: Numbers<'a>,
+    block: Weight<'a>,
     count: usize,
     from: usize,
     lines: &'a [Line<T>],
@@ -118,7 +119,7 @@ impl<T: Sync> Work<'_, T> {
             let block = self.weight.range((first + start) * columns, count * columns);
             let block = match self.dots {
                 Some(_) => block,
-                None => Numbers::F32(block.wide(&mut wide)),
+                None => Numbers::F32(block.wide(&mut wide)).into(),
             };
             for (panel, out) in self.panels.chunks_exact(depth).zip(out.chunks_mut(PANEL)) {
                 let sums = &mut sums[..count];
@@ -139,7 +140,7 @@ impl<T: Sync> Work<'_, T> {
 
 impl Work<'_, f32> {
     fn plain(&self, step: &Step<'_, f32>, sums: &mut [Line<f32>]) {
-        let Numbers::F32(block) = step.block else { return };
+        let Weight::Numbers(Numbers::F32(block)) = step.block else { return };
         let rows = Rows { data: &block[step.from..], count: step.count, row_step: self.columns, k_step: 1 };
         multiply(rows, step.lines, step.used, sums);
     }
@@ -147,8 +148,8 @@ impl Work<'_, f32> {
 
 impl Work<'_, Pair> {
     fn pairs(&self, step: &Step<'_, Pair>, sums: &mut [Line<f32>]) {
-        let Some(dots) = self.dots else { return };
-        let data = &step.block.bits()[step.from..];
+        let (Some(dots), Weight::Numbers(block)) = (self.dots, step.block) else { return };
+        let data = &block.bits()[step.from..];
         let rows = Rows { data, count: step.count, row_step: self.columns, k_step: 2 };
         dots.multiply(rows, step.lines, step.used, sums, &[]);
     }
@@ -192,7 +193,7 @@ mod tests {
                 let mut wide = vec![0.0; weight.len()];
                 numbers.widen(&mut wide);
                 let mut out = vec![f32::NAN; tokens * rows];
-                product(&x, numbers, columns, round, &mut out);
+                product(&x, numbers.into(), columns, round, &mut out);
                 for (got, (x, w)) in out.iter().zip(
                     x.chunks_exact(columns).flat_map(|x| wide.chunks_exact(columns).map(move |w| (x, w))),
                 ) {

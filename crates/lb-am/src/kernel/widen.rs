@@ -11,17 +11,24 @@ pub(crate) fn bf16(from: &[u16], to: &mut [f32]) {
     });
 }
 
-/// Exponent and fraction moved to their places, and the bias of the exponent made good by a product, which is exact for
-/// subnormal numbers as well. Infinities and NaN do not survive.
+/// Infinities and NaN do not survive.
 pub(crate) fn f16(from: &[u16], to: &mut [f32]) {
-    let scale = f32::from_bits((127 + 112) << 23);
     Arch::new().dispatch(|| {
         for (bits, wide) in from.iter().zip(&mut *to) {
-            let bits = u32::from(*bits);
-            let size = f32::from_bits((bits & 0x7FFF) << 13) * scale;
-            *wide = f32::from_bits(size.to_bits() | (bits & 0x8000) << 16);
+            *wide = finite_f16(*bits);
         }
     });
+}
+
+/// Exponent and fraction moved to their places, and the bias of the exponent made good by a product, which is exact for
+/// subnormal numbers as well.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "part of loops in vectors")]
+pub(super) fn finite_f16(bits: u16) -> f32 {
+    let scale = f32::from_bits((127 + 112) << 23);
+    let bits = u32::from(bits);
+    let size = f32::from_bits((bits & 0x7FFF) << 13) * scale;
+    f32::from_bits(size.to_bits() | (bits & 0x8000) << 16)
 }
 
 #[cfg(test)]

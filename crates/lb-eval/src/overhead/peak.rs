@@ -75,7 +75,7 @@ impl Peak {
             let b = if dtype == DType::BF16 { Numbers::Bf16(&narrow) } else { Numbers::F32(&b) };
             let mut out = vec![0.0; size * size];
             peak.time(size, || {
-                kernel::product(&a, b, size, true, &mut out);
+                kernel::product(&a, b.into(), size, true, &mut out);
                 Ok(())
             })?;
         }

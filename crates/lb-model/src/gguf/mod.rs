@@ -1,6 +1,6 @@
 //! GGUF files, as llama.cpp writes them: one file with metadata, tokenizer, chat template and weights.
 //!
-//! Weights are mapped, not read: 16-bit ones stay in the file, blocks are copied once into candle's.
+//! Weights are mapped, not read: on the CPU 16-bit ones and blocks stay in the file, other devices get copies.
 
 mod config;
 mod format;

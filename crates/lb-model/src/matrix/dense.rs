@@ -1,7 +1,7 @@
 //! Weights in the dtype of the activations.
 
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Shape, Tensor};
-use lb_am::kernel::{self, Numbers};
+use lb_am::kernel::{self, Numbers, Weight};
 
 use crate::Result;
 
@@ -17,7 +17,7 @@ pub(super) fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
 pub(super) fn product_of(
     x: &CpuStorage,
     layout: &Layout,
-    weight: Numbers<'_>,
+    weight: Weight<'_>,
     (rows, columns): (usize, usize),
     round: bool,
 ) -> candle_core::Result<(CpuStorage, Shape)> {
@@ -50,7 +50,7 @@ impl CustomOp2 for Product {
         let Some((from, to)) = layout.contiguous_offsets() else {
             candle_core::bail!("the weight must be contiguous");
         };
-        let weight = Numbers::F32(&weight.as_slice::<f32>()?[from..to]);
+        let weight = Numbers::F32(&weight.as_slice::<f32>()?[from..to]).into();
         product_of(x, x_layout, weight, layout.shape().dims2()?, false)
     }
 }

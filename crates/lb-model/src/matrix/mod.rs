@@ -2,6 +2,7 @@
 
 mod dense;
 mod narrow;
+mod packed;
 
 use std::sync::Arc;
 
@@ -9,8 +10,10 @@ use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{DType, Device, Module, Tensor};
 
 pub(crate) use narrow::{Bits, Narrow};
+pub(crate) use packed::{Bytes, Packed};
 
 use crate::Result;
+use crate::plain::plus_row;
 
 /// A weight `[rows, columns]`. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -19,7 +22,9 @@ pub(crate) enum Matrix {
     Dense(Tensor),
     /// bf16 or f16 on the CPU, widened while it is multiplied.
     Narrow(Narrow),
-    /// Blocks of a GGUF file, multiplied by candle's kernels.
+    /// Blocks of a GGUF file on the CPU, taken apart while they are multiplied.
+    Packed(Packed),
+    /// Blocks of a GGUF file on another device, multiplied by candle's kernels.
     Quantized(Arc<Quantized>),
 }
 
@@ -31,7 +36,7 @@ pub(crate) struct Quantized {
 }
 
 impl Matrix {
-    /// A quantised matrix.
+    /// A quantised matrix of another device than the CPU.
     pub(crate) fn quantized(blocks: QTensor) -> Result<Self> {
         let blocks = Arc::new(blocks);
         let product = QMatMul::from_arc(blocks.clone())?;
@@ -51,6 +56,7 @@ impl Matrix {
         Ok(match self {
             Self::Dense(weight) => dense::product(x, weight)?,
             Self::Narrow(weight) => weight.product(x)?,
+            Self::Packed(weight) => weight.product(x)?,
             Self::Quantized(weight) => weight.product.forward(&x.contiguous()?)?,
         })
     }
@@ -60,6 +66,7 @@ impl Matrix {
         Ok(match self {
             Self::Dense(weight) => weight.index_select(&Tensor::new(ids, device)?, 0)?,
             Self::Narrow(weight) => weight.rows(ids)?,
+            Self::Packed(weight) => weight.rows(ids)?,
             Self::Quantized(weight) => weight.blocks.embedding(&Tensor::new(ids, device)?)?,
         }
         .to_dtype(dtype)?)
@@ -83,7 +90,7 @@ impl Linear {
         let y = self.weight.product(x)?;
         match &self.bias {
             None => Ok(y),
-            Some(bias) => Ok(y.broadcast_add(bias)?),
+            Some(bias) => plus_row(y, bias),
         }
     }
 }

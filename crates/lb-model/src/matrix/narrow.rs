@@ -130,7 +130,7 @@ impl CustomOp1 for Narrow {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        product_of(x, layout, self.numbers(), (self.rows, self.columns), self.round)
+        product_of(x, layout, self.numbers().into(), (self.rows, self.columns), self.round)
     }
 }
 

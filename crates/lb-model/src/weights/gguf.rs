@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor};
 use super::names::{Order, Place, place};
 use crate::gguf::types::{self, Kind};
 use crate::gguf::{self, Gguf, Info, ROPE_FACTORS};
-use crate::matrix::{Bits, Matrix, Narrow};
+use crate::matrix::{Bits, Bytes, Matrix, Narrow, Packed};
 use crate::{Error, Result};
 
 /// The file, and which of its tensors were not taken yet.
@@ -59,7 +59,7 @@ impl Blocks {
         Ok(Tensor::from_raw_buffer(&found.bytes, dtype, &[len], device)?)
     }
 
-    /// Blocks as they are; 16-bit numbers too on the CPU, elsewhere in `compute`.
+    /// Blocks as they are, on the CPU where they lie; 16-bit numbers too on the CPU, elsewhere in `compute`.
     pub(super) fn matrix(
         &mut self,
         name: &str,
@@ -71,10 +71,18 @@ impl Blocks {
         let file = self.file.clone();
         let found = self.find(&file, name, &[rows, columns])?;
         let shape = [rows, columns];
+        let cpu = matches!(device, Device::Cpu);
         let Some(dtype) = plain(found.dtype) else {
+            if cpu {
+                let bytes = match found.in_place {
+                    Some(range) => Bytes::Mapped(file.map().clone(), range),
+                    None => Bytes::Owned(found.bytes.into_owned().into()),
+                };
+                return Ok(Matrix::Packed(Packed::new(bytes, found.dtype, rows, columns)?));
+            }
             return Matrix::quantized(gguf::tensor(&found.bytes, found.dtype, &shape, device)?);
         };
-        if dtype == DType::F32 || !matches!(device, Device::Cpu) {
+        if dtype == DType::F32 || !cpu {
             let dense = Tensor::from_raw_buffer(&found.bytes, dtype, &shape, device)?;
             return Ok(Matrix::Dense(dense.to_dtype(compute)?));
         }

@@ -35,9 +35,7 @@ impl WorkerSession {
             let tokens = &entering.tokens[done..done + next];
             let mut heard = |read: usize, _: usize| go_on(done + read, total);
             let (model, options) = (self.worker.model(), &self.config.prefill);
-            model
-                .prefill_batch_while(&[tokens], &mut [&mut held.cache], options, &mut heard)
-                .map_err(alone)?;
+            model.read_batch_while(&[tokens], &mut [&mut held.cache], options, &mut heard).map_err(alone)?;
             held.tokens.extend(tokens);
             done += next;
             reading += start.elapsed();

@@ -1,0 +1,169 @@
+//! Prefill and decoding alone and beside as many busy loops as the machine has cores, in turn, and what is left of the speed.
+//! A fair scheduler leaves half of it. `cargo bench --bench contended [-- PART-OF-A-NAME]`
+//!
+//! The loops are processes of their own that this program starts and ends. Files are made for the occasion; with
+//! `LATENT_BRIEFING_REAL_MODELS` naming a folder, the GGUF files there are measured too. A machine that others use at the same
+//! time is never alone: what is called so here is then contended as well, and the share that is left looks better than it is.
+
+mod support;
+
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use candle_core::{DType, Device};
+use latent_briefing::model::{Checkpoint, Error, GgufFormat, PrefillOptions, Worker};
+use support::{checkpoint, tokens};
+
+/// Rounds of both, whose medians are shown.
+const ROUNDS: usize = 5;
+/// How long one figure is measured.
+const SPAN: Duration = Duration::from_millis(1500);
+/// Tokens of the prompt.
+const PROMPT: usize = 256;
+/// A loop that was left behind ends by itself.
+const LONGEST: Duration = Duration::from_secs(60);
+/// What the program calls itself with.
+const SPIN: &str = "--spin";
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.iter().any(|arg| arg == SPIN) {
+        return spin();
+    }
+    let wanted = args.iter().find(|arg| !arg.starts_with("--"));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    println!("{:<44}{:>12}{:>12}{:>8}   {cores} busy loops", "tokens/s", "alone", "beside", "left");
+    for (name, load) in cases() {
+        if wanted.is_none_or(|wanted| name.contains(wanted.as_str())) {
+            match load() {
+                Ok(worker) => measure(&name, &worker, cores),
+                Err(error) => println!("{name}: {error}"),
+            }
+        }
+    }
+}
+
+fn spin() {
+    let begin = Instant::now();
+    let mut number = 0u64;
+    while begin.elapsed() < LONGEST {
+        for _ in 0..1 << 20 {
+            number = black_box(number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+        }
+    }
+}
+
+/// Busy loops, until they are dropped.
+struct Loops(Vec<Child>);
+
+impl Loops {
+    fn start(count: usize) -> Self {
+        let own = std::env::current_exe().expect("this program has a path");
+        let start = |_| Command::new(&own).arg(SPIN).spawn().expect("this program starts");
+        Self((0..count).map(start).collect())
+    }
+}
+
+impl Drop for Loops {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A name, and what loads the worker or says why it cannot.
+type Case = (String, Box<dyn Fn() -> Result<Worker, Error>>);
+
+fn cases() -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    for format in [GgufFormat::Q8_0, GgufFormat::Bf16] {
+        let load = move || written(&Checkpoint::embedded(), format);
+        cases.push((format!("built-in worker, {}", format.name()), Box::new(load)));
+    }
+    let random = |dtype: DType, format: Option<GgufFormat>| -> Box<dyn Fn() -> Result<Worker, Error>> {
+        Box::new(move || {
+            let folder = checkpoint(dtype);
+            let source = Checkpoint::dir(folder.path())?;
+            format.map_or_else(|| source.load(&Device::Cpu, Some(dtype)), |format| written(&source, format))
+        })
+    };
+    cases.push(("four layers of 0.6B, q4_k_m".into(), random(DType::BF16, Some(GgufFormat::Q4KM))));
+    cases.push(("four layers of 0.6B, bf16".into(), random(DType::BF16, None)));
+    cases.push(("four layers of 0.6B, f32".into(), random(DType::F32, None)));
+    for path in real() {
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        cases.push((name, Box::new(move || Checkpoint::gguf(&path)?.load(&Device::Cpu, None))));
+    }
+    cases
+}
+
+/// The checkpoint by way of a file.
+fn written(checkpoint: &Checkpoint, format: GgufFormat) -> Result<Worker, Error> {
+    let folder = tempfile::tempdir().expect("the folder of temporary files can be written to");
+    let path = folder.path().join("model.gguf");
+    checkpoint.write_gguf(&path, format)?;
+    Checkpoint::gguf(&path)?.load(&Device::Cpu, None)
+}
+
+fn real() -> Vec<PathBuf> {
+    let Some(folder) = std::env::var_os("LATENT_BRIEFING_REAL_MODELS") else { return Vec::new() };
+    let entries = std::fs::read_dir(Path::new(&folder)).expect("the folder of real models");
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "gguf"));
+    paths.sort();
+    paths
+}
+
+fn measure(name: &str, worker: &Worker, cores: usize) {
+    let mut rates = [const { [const { Vec::new() }; 2] }; 2];
+    for _ in 0..ROUNDS {
+        for (beside, rates) in rates.iter_mut().enumerate() {
+            let _loops = Loops::start(beside * cores);
+            for (rates, rate) in rates.iter_mut().zip([prefill(worker), decode(worker)]) {
+                rates.push(rate);
+            }
+        }
+    }
+    let [alone, beside] = rates.map(|rates| rates.map(median));
+    for (what, (alone, beside)) in ["prefill", "decoding"].iter().zip(alone.iter().zip(beside)) {
+        let name = format!("{name}, {what}");
+        println!("{name:<44}{alone:>12.1}{beside:>12.1}{:>7.0}%", 100.0 * beside / alone);
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Tokens a second of a prompt, read as often as there is time for.
+fn prefill(worker: &Worker) -> f64 {
+    let (prompt, begin) = (tokens(PROMPT), Instant::now());
+    let mut read = 0;
+    while read == 0 || begin.elapsed() < SPAN {
+        let mut cache = worker.model().new_cache();
+        let options = PrefillOptions::default();
+        worker.model().prefill(&prompt, &mut cache, &options, &mut |_, _| {}).expect("reads");
+        read += PROMPT;
+    }
+    read as f64 / begin.elapsed().as_secs_f64()
+}
+
+/// Tokens a second behind a short prompt.
+fn decode(worker: &Worker) -> f64 {
+    let mut cache = worker.model().new_cache();
+    worker.model().forward(&tokens(16), &mut cache).expect("reads");
+    let begin = Instant::now();
+    let mut made = 0;
+    while made == 0 || begin.elapsed() < SPAN {
+        worker.model().forward(&[7], &mut cache).expect("reads");
+        cache.truncate(16).expect("the token's own slot");
+        made += 1;
+    }
+    f64::from(made) / begin.elapsed().as_secs_f64()
+}

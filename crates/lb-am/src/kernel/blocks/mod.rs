@@ -1,0 +1,192 @@
+//! Numbers in blocks, as GGUF files pack weights: a few bits each, with a scale for every 16 or 32 of them.
+//!
+//! A number is `n * scale + offset`, where `n` is a small integer and the others belong to its group. Products never
+//! round the activations: a few rows of them meet the integers themselves (`dot.rs`), for many rows the numbers are
+//! widened block by block (`product.rs`). The bytes are read where they lie, in the file's own pages if need be.
+
+mod dot;
+mod large;
+mod small;
+
+use pulp::Arch;
+
+pub(crate) use dot::{Sums, few};
+use large::{Q2K, Q3K, Q4K, Q5K, Q6K};
+use small::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
+
+/// How numbers are packed; names are those of ggml.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "names of formats")]
+pub enum BlockKind {
+    Q4_0,
+    Q4_1,
+    Q5_0,
+    Q5_1,
+    Q8_0,
+    Q2K,
+    Q3K,
+    Q4K,
+    Q5K,
+    Q6K,
+}
+
+/// Calls a function of a format for a kind.
+macro_rules! with_format {
+    ($kind:expr, $call:ident ( $($arg:expr),* )) => {
+        match $kind {
+            BlockKind::Q4_0 => $call::<Q4_0>($($arg),*),
+            BlockKind::Q4_1 => $call::<Q4_1>($($arg),*),
+            BlockKind::Q5_0 => $call::<Q5_0>($($arg),*),
+            BlockKind::Q5_1 => $call::<Q5_1>($($arg),*),
+            BlockKind::Q8_0 => $call::<Q8_0>($($arg),*),
+            BlockKind::Q2K => $call::<Q2K>($($arg),*),
+            BlockKind::Q3K => $call::<Q3K>($($arg),*),
+            BlockKind::Q4K => $call::<Q4K>($($arg),*),
+            BlockKind::Q5K => $call::<Q5K>($($arg),*),
+            BlockKind::Q6K => $call::<Q6K>($($arg),*),
+        }
+    };
+}
+use with_format;
+
+/// Numbers that are unpacked at a time: one large block, or several small ones.
+const UNIT: usize = 256;
+/// The smallest group.
+const GROUP: usize = 16;
+
+/// One way of packing.
+trait Format {
+    /// Of a block.
+    const BYTES: usize;
+    /// Of a block; divides [`UNIT`].
+    const NUMBERS: usize;
+    /// Numbers that have scale and offset in common.
+    const GROUP: usize;
+    /// Whether there are offsets.
+    const OFFSETS: bool;
+
+    /// Takes a block of [`BYTES`](Self::BYTES) apart. Offsets that a format does not have are left alone.
+    fn read(block: &[u8], numbers: &mut [i8], scales: &mut [f32], offsets: &mut [f32]);
+}
+
+/// Some blocks of one row, taken apart.
+struct Unit {
+    numbers: [f32; UNIT],
+    scales: [f32; UNIT / GROUP],
+    offsets: [f32; UNIT / GROUP],
+}
+
+impl Unit {
+    const EMPTY: Self =
+        Self { numbers: [0.0; UNIT], scales: [0.0; UNIT / GROUP], offsets: [0.0; UNIT / GROUP] };
+
+    /// Reads whole blocks, at most a unit; returns how many numbers they are.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "what is not inlined into a dispatch runs without its vectors")]
+    fn read<F: Format>(&mut self, blocks: &[u8]) -> usize {
+        let mut small = [0i8; UNIT];
+        let groups = F::NUMBERS / F::GROUP;
+        let parts = small
+            .chunks_exact_mut(F::NUMBERS)
+            .zip(self.scales.chunks_exact_mut(groups).zip(self.offsets.chunks_exact_mut(groups)));
+        for (block, (numbers, (scales, offsets))) in blocks.chunks_exact(F::BYTES).zip(parts) {
+            F::read(block, numbers, scales, offsets);
+        }
+        for (wide, small) in self.numbers.iter_mut().zip(&small) {
+            *wide = f32::from(*small);
+        }
+        blocks.len() / F::BYTES * F::NUMBERS
+    }
+}
+
+/// Numbers in whole blocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocks<'a> {
+    kind: BlockKind,
+    bytes: &'a [u8],
+}
+
+impl BlockKind {
+    /// Numbers of a block.
+    #[must_use]
+    pub fn numbers(self) -> usize {
+        fn numbers<F: Format>() -> usize {
+            F::NUMBERS
+        }
+        with_format!(self, numbers())
+    }
+
+    /// Bytes of a block.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        fn bytes<F: Format>() -> usize {
+            F::BYTES
+        }
+        with_format!(self, bytes())
+    }
+}
+
+impl<'a> Blocks<'a> {
+    /// `None` where the bytes are no whole number of blocks.
+    #[must_use]
+    pub fn new(kind: BlockKind, bytes: &'a [u8]) -> Option<Self> {
+        bytes.len().is_multiple_of(kind.bytes()).then_some(Self { kind, bytes })
+    }
+
+    /// How many numbers.
+    pub fn len(&self) -> usize {
+        self.bytes.len() / self.kind.bytes() * self.kind.numbers()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub(crate) fn kind(&self) -> BlockKind {
+        self.kind
+    }
+
+    /// `len` numbers from `start` on; both must be whole blocks.
+    pub(crate) fn range(&self, start: usize, len: usize) -> Self {
+        let (numbers, bytes) = (self.kind.numbers(), self.kind.bytes());
+        debug_assert!(start.is_multiple_of(numbers) && len.is_multiple_of(numbers));
+        let (start, end) = (start / numbers * bytes, (start + len) / numbers * bytes);
+        Self { kind: self.kind, bytes: &self.bytes[start..end] }
+    }
+
+    /// Writes the numbers to as many places.
+    ///
+    /// # Numerics
+    ///
+    /// A product and a sum in f32.
+    pub fn widen(&self, to: &mut [f32]) {
+        with_format!(self.kind, widen(self.bytes, to));
+    }
+}
+
+fn widen<F: Format>(bytes: &[u8], to: &mut [f32]) {
+    let unit_bytes = UNIT / F::NUMBERS * F::BYTES;
+    Arch::new().dispatch(|| {
+        let mut unit = Unit::EMPTY;
+        for (bytes, to) in bytes.chunks(unit_bytes).zip(to.chunks_mut(UNIT)) {
+            unit.read::<F>(bytes);
+            let groups = unit.numbers.chunks_exact(F::GROUP).zip(unit.scales.iter().zip(&unit.offsets));
+            for (to, (numbers, (scale, offset))) in to.chunks_exact_mut(F::GROUP).zip(groups) {
+                for (to, number) in to.iter_mut().zip(numbers) {
+                    *to = number * scale;
+                }
+                if F::OFFSETS {
+                    to.iter_mut().for_each(|to| *to += offset);
+                }
+            }
+        }
+    });
+}
+
+/// An f16 of a file, lowest byte first; finite.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "part of every format's loop")]
+fn half(bytes: &[u8]) -> f32 {
+    super::widen::finite_f16(u16::from_le_bytes([bytes[0], bytes[1]]))
+}
