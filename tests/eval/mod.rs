@@ -8,6 +8,8 @@ mod episodes;
 mod metrics;
 mod overhead;
 mod prompts;
+#[cfg(feature = "monty")]
+mod questions;
 mod ruler;
 mod stats;
 mod study;

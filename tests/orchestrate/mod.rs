@@ -6,6 +6,7 @@ mod ask;
 mod batch;
 mod brief_as;
 mod combinations;
+mod document;
 mod each;
 mod explain;
 mod handoff;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use lb_model::Worker;
-use lb_orchestrate::{BoundaryPolicy, Handoff, RunRecord};
+use lb_orchestrate::{BoundaryPolicy, Handoff, PromptProfile, RlmConfig, RunRecord};
 use serde::{Deserialize, Serialize};
 
 use super::QuestionRow;
@@ -59,7 +59,11 @@ pub fn replay_rows(
     for row in rows {
         let Some(log) = &row.log else { continue };
         let record = RunRecord::open(folder.join(LOGS).join(log))?;
-        let made = replay(worker, open, &record, &parsed, BoundaryPolicy::default())?;
+        let policy = match record.metadata.latent_briefing.profile {
+            PromptProfile::Small => RlmConfig::small().session.policy,
+            PromptProfile::Standard => BoundaryPolicy::default(),
+        };
+        let made = replay(worker, open, &record, &parsed, policy)?;
         let (answer, stopped) = match made.answer {
             Ok(answer) => (Some(answer), None),
             Err(stopped) => (None, Some(stopped)),

@@ -83,10 +83,13 @@ impl RlmConfig {
             limits: Limits { iterations: 6, ..Limits::default() },
             ..Self::default()
         };
-        config.session.format.system = Some(READER.to_owned());
-        config.session.format.preamble = "Document and notes:\n".to_owned();
+        // Before the document and not as a system message, which not every template takes.
+        config.session.format.preamble = format!("{READER}\n\nDocument:\n");
         config.session.format.task_prefix = "Question: ".to_owned();
         config.session.generate.max_new_tokens = 48;
+        // Code and its output say once more what was asked and replied.
+        let worth_reading = [Source::Artifact, Source::Finding, Source::Reply];
+        config.session.policy = BoundaryPolicy::nothing().admitting(worth_reading).with_cap(Source::Reply, 256);
         config
     }
 

@@ -1,6 +1,6 @@
 //! What a small model's turn says, in whatever form it says it.
 
-use super::protocol::{FinalMark, Reply, inside};
+use super::protocol::{FinalMark, Reply};
 
 /// Words after a fence's backticks that mark code to run.
 const CODE: [&str; 7] = ["repl", "python", "python3", "py", "tool_code", "code", "tool"];
@@ -115,10 +115,7 @@ fn bare(text: &str) -> Option<Read> {
         }
     }
     let start = start?;
-    let code = text[start..end].trim_end();
-    // A line of prose that only mentions a call, or an answer that is no Python, is no code.
-    let lone = code.lines().count() == 1 && mark(code).is_some();
-    (!lone).then(|| Read { reply: ran(code, &text[..start]), kept: end })
+    Some(Read { reply: ran(text[start..end].trim_end(), &text[..start]), kept: end })
 }
 
 /// Whether a line is a call of a session's function, or sets a variable.
@@ -143,15 +140,12 @@ pub(super) fn mark(text: &str) -> Option<FinalMark> {
     let begins = |at: usize| !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '.');
     let variable = text.match_indices("FINAL_VAR(").find(|(at, _)| begins(*at));
     if let Some((at, call)) = variable {
-        let name = inside(&text[at + call.len()..]).trim().trim_matches(['"', '\'', '`']);
-        return (!name.is_empty()).then(|| FinalMark::Variable(name.to_owned()));
+        let name = unquoted(argument(&text[at + call.len()..]));
+        return (!name.is_empty()).then_some(FinalMark::Variable(name));
     }
     let called = text.match_indices("FINAL(").find(|(at, _)| begins(*at));
     if let Some((at, call)) = called {
-        let rest = &text[at + call.len()..];
-        let line = rest.split_inclusive('\n').next().unwrap_or_default();
-        let found = inside(if line.contains(')') { line } else { rest });
-        let answer = unquoted(found);
+        let answer = unquoted(argument(&text[at + call.len()..]));
         // The placeholder of the notices is no answer.
         return (!answer.is_empty() && answer != "...").then_some(FinalMark::Text(answer));
     }
@@ -162,6 +156,29 @@ pub(super) fn mark(text: &str) -> Option<FinalMark> {
         let answer = unquoted(line.get(start.len()..)?.trim_start_matches([':', '*', ' ']));
         (!answer.is_empty()).then_some(FinalMark::Text(answer))
     })
+}
+
+/// What stands in the parentheses that are open before `rest`.
+fn argument(rest: &str) -> &str {
+    let quote = rest.trim_start().chars().next().filter(|c| ['"', '\'', '`'].contains(c));
+    if let Some(quote) = quote {
+        let closing = rest.match_indices(')').find(|(at, _)| {
+            let before = rest[..*at].trim_end();
+            before.len() > 1 && before.ends_with(quote)
+        });
+        return closing.map_or(rest, |(at, _)| &rest[..at]);
+    }
+    let line = rest.split('\n').next().unwrap_or_default();
+    let mut depth = 1_usize;
+    for (at, c) in line.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' if depth == 1 => return &line[..at],
+            ')' => depth -= 1,
+            _ => {}
+        }
+    }
+    line
 }
 
 /// A text without the quotes or backticks around it.

@@ -117,8 +117,6 @@ struct Question {
     refused: bool,
     /// The code of the turn before.
     code: String,
-    /// What was in `answer` after it.
-    draft: String,
 }
 
 impl std::fmt::Debug for Rlm {

@@ -98,7 +98,7 @@ fn final_mark(text: &str) -> Option<FinalMark> {
 
 /// The text up to the parenthesis that closes the one before it: the balanced one where it ends its line, else the last
 /// one that ends a line, else everything.
-pub(super) fn inside(rest: &str) -> &str {
+fn inside(rest: &str) -> &str {
     let ends_line = |at: usize| rest[at + 1..].split('\n').next().is_none_or(|tail| tail.trim().is_empty());
     let mut depth = 1_usize;
     for (at, c) in rest.char_indices() {

@@ -79,8 +79,11 @@ pub(super) fn output(
 ) -> String {
     let mut parts = Vec::new();
     if let Some(block) = ran.first() {
-        let printed = super::prompts::printed(block);
-        parts.push(format!("Output:\n{}", if printed.is_empty() { "(nothing was printed)" } else { &printed }));
+        // What the session says besides faults is about `answer`, which this orchestrator does not know.
+        let fault = block.fault.map_or("", |_| block.stderr.trim());
+        let shown = [block.stdout.trim(), fault].into_iter().filter(|part| !part.is_empty());
+        let shown = shown.collect::<Vec<_>>().join("\n");
+        parts.push(format!("Output:\n{}", if shown.is_empty() { "(nothing was printed)" } else { &shown }));
         parts.extend(hint(block));
     }
     parts.extend(notice.map(|notice| said(notice, question, asked)));

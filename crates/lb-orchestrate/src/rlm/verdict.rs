@@ -39,7 +39,6 @@ impl Rlm {
 
     /// The answer of a turn whose blocks set none that was ready.
     pub(super) fn answer_of(&mut self, done: &Done<'_>) -> Result<Option<String>> {
-        let last = done.ran.last();
         if let Some(ready) = done.ran.iter().find(|ran| ran.answer.ready) {
             return Ok(Some(ready.answer.content.clone()));
         }
@@ -54,7 +53,11 @@ impl Rlm {
         if let Some(mark) = &done.reply.final_mark {
             return self.marked(mark);
         }
-        let (Some(ran), [code]) = (last, &done.reply.blocks[..]) else { return Ok(None) };
+        let (Some(ran), [code]) = (done.ran.last(), &done.reply.blocks[..]) else { return Ok(None) };
+        let closing = code.lines().last().unwrap_or_default().trim();
+        if closing.starts_with("FINAL_VAR(") && ran.fault.is_none() {
+            return lenient::mark(closing).map_or(Ok(None), |mark| self.marked(&mark));
+        }
         // `FINAL(` around an answer that is no Python.
         if ran.fault.is_some() && code.trim_start().starts_with("FINAL(") {
             return Ok(lenient::mark(code).and_then(|mark| match mark {
@@ -65,7 +68,7 @@ impl Rlm {
         // An answer that was set and nothing else: there is nothing to wait for.
         let idle = ran.fault.is_none() && ran.stdout.trim().is_empty() && done.calls == 0;
         let draft = ran.answer.content.trim();
-        let set = idle && !draft.is_empty() && draft != self.drafted();
+        let set = idle && !draft.is_empty() && code.contains("answer");
         Ok(set.then(|| draft.to_owned()))
     }
 
@@ -77,11 +80,6 @@ impl Rlm {
         }
     }
 
-    /// What was in `answer` before the turn.
-    fn drafted(&self) -> &str {
-        self.question.as_ref().map_or("", |question| question.draft.as_str())
-    }
-
     /// Whether an answer is refused because no worker was asked; once for each question.
     pub(super) fn refuses(&mut self, calls: usize) -> bool {
         let ask_first = self.shared.config.ask_first;
@@ -91,14 +89,11 @@ impl Rlm {
         refuses
     }
 
-    /// What a turn that gave no answer leaves for the next: calls, code, what was in `answer`.
+    /// What a turn that gave no answer leaves for the next: calls and code.
     pub(super) fn remember(&mut self, done: &Done<'_>) {
         let Some(question) = &mut self.question else { return };
         question.calls += done.calls;
         question.code = done.reply.blocks.join("\n");
-        let cell = |ran: &Executed| ran.answer.content.trim().to_owned();
-        // A refused answer was taken away again.
-        question.draft = if done.refused { String::new() } else { done.ran.last().map(cell).unwrap_or_default() };
     }
 
     /// What the orchestrator is told of a turn that was no answer; whether it counts as an error.

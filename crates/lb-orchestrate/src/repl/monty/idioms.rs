@@ -62,6 +62,15 @@ impl<'a> Visitor<'a> for Writer<'_> {
                 self.visit_expr(&assign.value);
                 self.unpack(assign);
             }
+            Stmt::Delete(delete) => match &delete.targets[..] {
+                // Of dictionaries and lists alike.
+                [Expr::Subscript(item)] if !item.slice.is_slice_expr() => {
+                    let (place, key) = (self.text(item.value.range()), self.text(item.slice.range()));
+                    let text = format!("({place}).pop({key})");
+                    self.edits.push((delete.range(), text));
+                }
+                _ => walk_stmt(self, stmt),
+            },
             _ => walk_stmt(self, stmt),
         }
     }

@@ -15,6 +15,7 @@ use monty_types::{
 };
 
 use super::calls::{self, FUNCTIONS};
+use super::hints;
 use super::idioms;
 use super::inspect::{self, Seen};
 use super::source::{ANSWER_SET, MODULES, REFUSED_IMPORT, prepare};
@@ -243,6 +244,9 @@ impl Interpreter {
             error.traceback().iter().rev().find(|frame| Some(&frame.filename) == block.as_ref())
         {
             let _ = write!(line, " (line {})", frame.start.line);
+        }
+        if let Some(hint) = hints::hint(&line) {
+            let _ = write!(line, "; {hint}");
         }
         (Some(fault), line)
     }

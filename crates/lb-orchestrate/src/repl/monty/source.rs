@@ -51,7 +51,8 @@ pub(super) fn prepare(code: &str) -> Prepared {
     // At one place, what closes an expression stands before what follows its statement.
     let mut edits = idioms::edits(code, &parsed.syntax().body);
     edits.extend(reader.edits);
-    edits.sort_by_key(|(range, _)| range.start());
+    // What is put in stands before what is replaced.
+    edits.sort_by_key(|(range, _)| (range.start(), range.end()));
     // From the end, so that the places of earlier edits stay right.
     for (range, text) in edits.into_iter().rev() {
         let range = usize::from(range.start())..usize::from(range.end());
