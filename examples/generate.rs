@@ -115,7 +115,8 @@ fn prompt(args: &Args, worker: &Worker) -> Result<Vec<u32>> {
     }
     let path = args.messages.as_ref().ok_or("no input")?;
     let text = read_text(path)?;
-    let conversation = Conversation::from_json(text.as_bytes()).map_err(|e| format!("{}: {e}", path.display()))?;
+    let conversation =
+        Conversation::from_json(text.as_bytes()).map_err(|e| format!("{}: {e}", path.display()))?;
     let options = conversation.options();
     Ok(worker.encode_conversation(&conversation.messages, &options)?)
 }

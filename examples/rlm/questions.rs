@@ -26,7 +26,8 @@ pub(crate) fn run(
     let path = args.out.join(ROWS);
     let mut rows = questions::read_rows(&path)?;
     // What a process left that was ended in the middle of a line goes.
-    let whole: String = rows.iter().map(|row| Ok(serde_json::to_string(row)? + "\n")).collect::<Result<_>>()?;
+    let whole: String =
+        rows.iter().map(|row| Ok(serde_json::to_string(row)? + "\n")).collect::<Result<_>>()?;
     latent_briefing::eval::report::write_file(&path, whole.as_bytes())?;
     let config = RlmConfig { log_dir: Some(args.out.join("logs")), ..config.clone() };
     for (number, item) in items.iter().enumerate() {

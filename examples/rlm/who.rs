@@ -67,7 +67,11 @@ pub(crate) fn is_small(args: &Args, local: Option<&Worker>) -> bool {
 }
 
 /// `done` turns of the run are over already.
-pub(crate) fn orchestrator(args: &Args, local: Option<&Worker>, done: usize) -> Result<Box<dyn Orchestrator>> {
+pub(crate) fn orchestrator(
+    args: &Args,
+    local: Option<&Worker>,
+    done: usize,
+) -> Result<Box<dyn Orchestrator>> {
     let model = || args.model.clone().ok_or(format!("--orchestrator {} needs a --model", args.orchestrator));
     Ok(match args.orchestrator.as_str() {
         "program" if args.protocol() == Protocol::Final => {

@@ -38,7 +38,9 @@ fn another_encoding_is_named_with_its_first_byte_and_the_command() {
     let DocumentFault::Encoding { byte, offset, line, encoding, .. } = **fault else { panic!("{fault}") };
     assert_eq!((byte, offset, line, encoding), (0x80, 14, 1, "WINDOWS-1252"));
     let said = error.to_string();
-    for part in ["doc.txt", "byte 0x80 at offset 14 (line 1)", "iconv -f WINDOWS-1252 -t UTF-8 ", "doc.utf8.txt"] {
+    for part in
+        ["doc.txt", "byte 0x80 at offset 14 (line 1)", "iconv -f WINDOWS-1252 -t UTF-8 ", "doc.utf8.txt"]
+    {
         assert!(said.contains(part), "{said}");
     }
     // A name that a shell would take apart.

@@ -272,18 +272,24 @@ fn a_template_without_a_system_role_gets_its_text_in_the_first_user_turn() {
     let folded = "The code of the Oslund relay is 5521.\n\nAnara works in Redmoor.";
     // What the template is given in the end, for each of them.
     let given: [(&str, Vec<ChatMessage>); 3] = [
-        (STRICT, vec![
-            message(User, &format!("{folded}\n\nTurn 1/2:")),
-            message(Assistant, "print(1)"),
-            message(User, "1\n\nTurn 2/2:"),
-        ]),
+        (
+            STRICT,
+            vec![
+                message(User, &format!("{folded}\n\nTurn 1/2:")),
+                message(Assistant, "print(1)"),
+                message(User, "1\n\nTurn 2/2:"),
+            ],
+        ),
         (DEAF, [&[message(User, folded)], &run[2..]].concat()),
-        (IN_TURN, vec![
-            run[0].clone(),
-            message(User, "Anara works in Redmoor.\n\nTurn 1/2:"),
-            message(Assistant, "print(1)"),
-            message(User, "1\n\nTurn 2/2:"),
-        ]),
+        (
+            IN_TURN,
+            vec![
+                run[0].clone(),
+                message(User, "Anara works in Redmoor.\n\nTurn 1/2:"),
+                message(Assistant, "print(1)"),
+                message(User, "1\n\nTurn 2/2:"),
+            ],
+        ),
     ];
     for (template, messages) in given {
         let (_folder, worker) = with_template(template);
@@ -307,7 +313,8 @@ fn a_template_without_a_system_role_gets_its_text_in_the_first_user_turn() {
 #[test]
 fn a_turn_ends_with_its_first_block_where_it_should() {
     // The built-in worker writes no fences: the turn is the same.
-    let config = LocalConfig { generate: GenerateOptions::greedy(12), one_block: true, ..LocalConfig::default() };
+    let config =
+        LocalConfig { generate: GenerateOptions::greedy(12), one_block: true, ..LocalConfig::default() };
     let mut orchestrator = LocalOrchestrator::new(embedded().clone(), config).unwrap();
     let completion = ask(&mut orchestrator, &notes()).unwrap();
     assert_eq!(completion, ask(&mut local(12), &notes()).unwrap());

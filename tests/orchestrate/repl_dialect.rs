@@ -123,7 +123,10 @@ print("all there")
 const IDIOMS: [(&str, &str); 40] = [
     ("print({**{'a': 1}, 'b': 2}, {**{}, **{'c': 3}})", "{'a': 1, 'b': 2} {'c': 3}"),
     ("print(list(x + y for x in [1, 2] for y in [10, 20]))", "[11, 21, 12, 22]"),
-    ("print({(x, y): x * y for x in [1, 2] for y in [3, 4]}[(2, 4)], len({(x, y) for x in [1] for y in [2, 3]}))", "8 2"),
+    (
+        "print({(x, y): x * y for x in [1, 2] for y in [3, 4]}[(2, 4)], len({(x, y) for x in [1] for y in [2, 3]}))",
+        "8 2",
+    ),
     ("d = {'f': lambda x: x + 10}\nprint(d['f'](1))", "11"),
     ("print(sum(i for row in [[1], [2, 3]] for i in row))", "6"),
     ("pages = ['a b', 'b']\nprint([i for i, page in enumerate(pages) if 'b' in page.split()])", "[0, 1]"),
@@ -139,15 +142,27 @@ const IDIOMS: [(&str, &str); 40] = [
     ("print(next(w for w in ['x', 'y']))", "x"),
     ("print(next(iter(['x'])))", "x"),
     ("import json; print(json.dumps({'a': 1}, default=str))", "{\"a\": 1}"),
-    ("import json, datetime\nd = datetime.date(2024, 3, 1)\nprint(json.dumps({'d': [d, 1]}, indent=None, default=str))", "{\"d\": [\"2024-03-01\", 1]}"),
+    (
+        "import json, datetime\nd = datetime.date(2024, 3, 1)\nprint(json.dumps({'d': [d, 1]}, indent=None, default=str))",
+        "{\"d\": [\"2024-03-01\", 1]}",
+    ),
     ("from json import dumps\nprint(dumps([{1}], default=list))", "[[1]]"),
     ("import re; print(re.sub(r'a  # first', '-', 'bab', flags=re.VERBOSE))", "b-b"),
-    ("import re\np = re.compile(r'''\n  (\\d+)  # a number\n  \\s\n''', re.VERBOSE | re.I)\nprint(p.search('x 12 y').group(1))", "12"),
+    (
+        "import re\np = re.compile(r'''\n  (\\d+)  # a number\n  \\s\n''', re.VERBOSE | re.I)\nprint(p.search('x 12 y').group(1))",
+        "12",
+    ),
     ("from itertools import chain; print(list(chain.from_iterable([[1], [2]])))", "[1, 2]"),
-    ("import itertools\nprint(list(itertools.chain.from_iterable(x for x in ['ab', 'c'])))", "['a', 'b', 'c']"),
+    (
+        "import itertools\nprint(list(itertools.chain.from_iterable(x for x in ['ab', 'c'])))",
+        "['a', 'b', 'c']",
+    ),
     ("print(set().union({1}, {2}))", "{1, 2}"),
     ("sets = [{1, 2}, {2, 3}]; print(set().union(*sets), set.intersection(*sets))", "{1, 2, 3} {2}"),
-    ("a = {1, 2, 3}\na.update([4], [5])\nprint(a, ({1, 2} | {3}).difference([1], [3]), {1}.union())", "{1, 2, 3, 4, 5} {2} {1}"),
+    (
+        "a = {1, 2, 3}\na.update([4], [5])\nprint(a, ({1, 2} | {3}).difference([1], [3]), {1}.union())",
+        "{1, 2, 3, 4, 5} {2} {1}",
+    ),
     ("class R:\n    def __init__(self, a, b): self.a, self.b = a, b\nr = R(1, 2); print(r.a, r.b)", "1 2"),
     ("d = {}; d['a'], d['b'] = 1, 2; print(d)", "{'a': 1, 'b': 2}"),
     ("x = [1, 2, 3]\nx[0], x[2] = x[2], x[0]\nprint(x)", "[3, 2, 1]"),
@@ -158,7 +173,10 @@ const IDIOMS: [(&str, &str); 40] = [
     ("print(max((w for w in ['bb', 'a']), key=len), min([3, 1], key=lambda n: -n))", "bb 3"),
     ("d = {'k': {'n': 2}, 'm': {'n': 1}}\nprint(sorted(d, key=lambda k: d[k]['n']))", "['m', 'k']"),
     ("d = {'k': [3]}\nprint(max([4, 3], key=d['k'].count))", "3"),
-    ("s = set()\nfor part in ['a b', 'b c']:\n    s.update(part.split())\nprint(sorted(s))", "['a', 'b', 'c']"),
+    (
+        "s = set()\nfor part in ['a b', 'b c']:\n    s.update(part.split())\nprint(sorted(s))",
+        "['a', 'b', 'c']",
+    ),
     ("xs = [1]\nxs[0], answer['content'] = 2, 'draft'\nprint(xs, answer['content'])", "[2] draft"),
     ("lst = [1, 2]; d = {'a': 1, 'b': 2}\ndel lst[0]\ndel d['a']\nprint(lst, d)", "[2] {'b': 2}"),
 ];

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use lb_model::Worker;
 use lb_orchestrate::{
-    BoundaryPolicy, Handoff, PromptProfile, Repl, Replay, Rlm, RlmConfig, RunLedger, RunRecord, Script, Source as Tag,
+    BoundaryPolicy, Handoff, PromptProfile, Repl, Replay, Rlm, RlmConfig, RunLedger, RunRecord, Script,
+    Source as Tag,
 };
 use serde::{Deserialize, Serialize};
 

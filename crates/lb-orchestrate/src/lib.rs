@@ -68,8 +68,8 @@ pub use repl::{
 #[cfg(feature = "monty")]
 pub use repl::{MontyConfig, MontyRepl, sandbox_main};
 pub use rlm::{
-    Budget, Ending, Event, FinalMark, Limit, Limits, Measure, OrchestratorTotals, Phase, PromptProfile, Protocol, Reply,
-    Resumed, Rlm, RlmConfig, Run, RunLedger, SandboxTotals, Spent, Stopped, WorkerTotals,
+    Budget, Ending, Event, FinalMark, Limit, Limits, Measure, OrchestratorTotals, Phase, PromptProfile,
+    Protocol, Reply, Resumed, Rlm, RlmConfig, Run, RunLedger, SandboxTotals, Spent, Stopped, WorkerTotals,
 };
 pub use room::{CompactOldest, RoomFit, RoomPolicy, RoomReport};
 pub use session::{OpenSession, SessionConfig, WorkerSession};

@@ -5,7 +5,7 @@ use latent_briefing::orchestrate::{Ending, Event, PromptProfile, Role, RunRecord
 use super::*;
 
 const QUESTION: &str = "Who keeps the Velmar ledger?";
-const ASK: &str = "```repl\nreply = llm_query(\"Who keeps the Velmar ledger?\")\nprint(reply)\n```";
+const ASK: &str = "```repl\nreply = llm_query(\"Who keeps the Velmar ledger?\", context)\nprint(reply)\n```";
 
 fn small() -> RlmConfig {
     let usual = config();
@@ -113,11 +113,11 @@ fn a_turn_is_one_step_and_the_conversation_keeps_no_more_of_it() {
 }
 
 #[test]
-fn code_without_fences_runs_and_a_block_that_was_cut_does_not() {
-    let bare = "I ask the reader.\nreply = llm_query(\"Who keeps the Velmar ledger?\")\nprint(reply)\nThen I answer.";
+fn code_without_fences_runs() {
+    let bare = "I ask the reader.\nreply = llm_query(\"Who keeps the Velmar ledger?\", context)\nprint(reply)\nThen I answer.";
     let mut orchestrator = script([bare, "FINAL(reply)"]);
     let run = rlm(small()).run(&mut orchestrator, QUESTION).unwrap();
-    assert_eq!((run.answer.as_str(), run.turns, run.ledger.sandbox.blocks), ("Anara", 2, 1));
+    assert_eq!((run.answer.as_str(), run.turns, run.ledger.sandbox.blocks), ("Anara", 2, 2));
 }
 
 #[test]
@@ -137,7 +137,8 @@ fn the_worker_reads_the_document_before_the_first_turn() {
     let mut config = RlmConfig { brief_documents: true, ..small() };
     config.session.policy = config.session.policy.admitting([Source::Artifact]);
     let mut rlm = Rlm::new(embedded(), monty, config).unwrap();
-    rlm.add_context("The Velmar ledger is kept by Anara.\r\n\r\n\nAnara works in Redmoor.\nSo they say.").unwrap();
+    rlm.add_context("The Velmar ledger is kept by Anara.\r\n\r\n\nAnara works in Redmoor.\nSo they say.")
+        .unwrap();
     let mut order = Vec::new();
     let mut orchestrator = script([ASK, "FINAL(reply)"]);
     rlm.run_with(&mut orchestrator, QUESTION, &mut |event| match event {
@@ -146,7 +147,8 @@ fn the_worker_reads_the_document_before_the_first_turn() {
         _ => {}
     })
     .unwrap();
-    let document = ["The Velmar ledger is kept by Anara.", "Anara works in Redmoor.\nSo they say.", "turn", "turn"];
+    let document =
+        ["The Velmar ledger is kept by Anara.", "Anara works in Redmoor.\nSo they say.", "turn", "turn"];
     assert_eq!(order, document);
     // One that would fill the worker is left to the code, which is told so.
     let mut config = RlmConfig { brief_documents: true, ..small() };
@@ -156,7 +158,10 @@ fn the_worker_reads_the_document_before_the_first_turn() {
     let mut orchestrator = script([ASK, "FINAL(reply)"]);
     rlm.run(&mut orchestrator, QUESTION).unwrap();
     let first = &orchestrator.seen[0];
-    assert!(first[0].content.contains("context[0:8000]") && first.last().unwrap().content.contains("`context` has"));
+    assert!(
+        first[0].content.contains("context[0:8000]")
+            && first.last().unwrap().content.contains("`context` has")
+    );
     assert!(rlm.session().trajectory().segments().iter().all(|segment| segment.source != Source::Artifact));
 }
 
@@ -181,7 +186,11 @@ fn a_run_is_resumed_as_it_was_read() {
         assert_eq!((again.answer.as_str(), again.turns), ("Anara", 4), "after {done} turns");
         assert_eq!(left.seen[0], whole.seen[done]);
         let entered = |record: &RunRecord| {
-            record.iterations.iter().flat_map(|i| i.entered.iter().map(|e| e.text.clone())).collect::<Vec<_>>()
+            record
+                .iterations
+                .iter()
+                .flat_map(|i| i.entered.iter().map(|e| e.text.clone()))
+                .collect::<Vec<_>>()
         };
         let record = RunRecord::open(&path).unwrap();
         assert_eq!(record.iterations.len(), 4);

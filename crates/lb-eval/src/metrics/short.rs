@@ -21,15 +21,18 @@ pub struct ShortScore {
 pub fn short_answer(reply: &str, answers: &[impl AsRef<str>]) -> ShortScore {
     let said = text::normalise(reply);
     let decided = |words: &[String]| matches!(&words.join(" ")[..], "yes" | "no" | "noanswer");
-    answers.iter().map(|answer| text::normalise(answer.as_ref())).fold(ShortScore::default(), |best, right| {
-        let exact = said == right;
-        let comparable = exact || !(decided(&said) || decided(&right));
-        let f1 = if comparable { text::f1(&said, &right) } else { 0.0 };
-        let contained = !right.is_empty() && said.windows(right.len()).any(|words| words == right);
-        ShortScore {
-            exact: best.exact || exact,
-            f1: best.f1.max(f1),
-            contained: best.contained || contained,
-        }
-    })
+    answers.iter().map(|answer| text::normalise(answer.as_ref())).fold(
+        ShortScore::default(),
+        |best, right| {
+            let exact = said == right;
+            let comparable = exact || !(decided(&said) || decided(&right));
+            let f1 = if comparable { text::f1(&said, &right) } else { 0.0 };
+            let contained = !right.is_empty() && said.windows(right.len()).any(|words| words == right);
+            ShortScore {
+                exact: best.exact || exact,
+                f1: best.f1.max(f1),
+                contained: best.contained || contained,
+            }
+        },
+    )
 }

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::QuestionRow;
 use super::row::best;
+use crate::Result;
 use crate::handoffs::{OpenRepl, replay};
 use crate::metrics::{ShortScore, short_answer};
-use crate::Result;
 
 /// Folder of the logs, beside the rows.
 const LOGS: &str = "logs";

@@ -46,13 +46,18 @@ impl Outcome {
     }
 
     fn of(score: ShortScore, replies: ShortScore, calls: usize, stopped: bool) -> Self {
-        match () {
-            () if score.exact => Self::Right,
-            () if stopped => Self::Stopped,
-            () if score.contained || score.f1 >= 0.5 => Self::OtherForm,
-            () if calls == 0 => Self::NeverAsked,
-            () if replies.contained => Self::ReplyNotUsed,
-            () => Self::NotFound,
+        if score.exact {
+            Self::Right
+        } else if stopped {
+            Self::Stopped
+        } else if score.contained || score.f1 >= 0.5 {
+            Self::OtherForm
+        } else if calls == 0 {
+            Self::NeverAsked
+        } else if replies.contained {
+            Self::ReplyNotUsed
+        } else {
+            Self::NotFound
         }
     }
 }

@@ -56,11 +56,11 @@ pub fn replay_table(rows: &[ReplayedRow]) -> String {
         "ms a call",
     ]);
     let mut names: Vec<&str> = Vec::new();
-    rows.iter().for_each(|row| {
+    for row in rows {
         if !names.contains(&row.handoff.as_str()) {
             names.push(&row.handoff);
         }
-    });
+    }
     for name in names {
         let of: Vec<&ReplayedRow> = rows.iter().filter(|row| row.handoff == name).collect();
         let n = of.len().max(1) as f64;

@@ -6,7 +6,8 @@ const LOOK: usize = 1 << 16;
 /// Two or four bytes a character without a mark at the beginning, by the zeros between those of Latin letters.
 pub(super) fn wide(bytes: &[u8]) -> Option<&'static str> {
     let look = &bytes[..bytes.len().min(LOOK)];
-    let zeros = |of: usize, from: usize| look.iter().skip(from).step_by(of).filter(|byte| **byte == 0).count();
+    let zeros =
+        |of: usize, from: usize| look.iter().skip(from).step_by(of).filter(|byte| **byte == 0).count();
     if look.len() < 2 || !look.contains(&0) {
         return None;
     }
@@ -16,11 +17,8 @@ pub(super) fn wide(bytes: &[u8]) -> Option<&'static str> {
         return Some(if zeros(4, 0) > zeros(4, 3) { "UTF-32BE" } else { "UTF-32LE" });
     }
     let (big, little) = (zeros(2, 0), zeros(2, 1));
-    match 6 * big.max(little) >= look.len() {
-        true if big > little => Some("UTF-16BE"),
-        true => Some("UTF-16LE"),
-        false => None,
-    }
+    let enough = 6 * big.max(little) >= look.len();
+    enough.then_some(if big > little { "UTF-16BE" } else { "UTF-16LE" })
 }
 
 /// One or two bytes a character.

@@ -2,9 +2,9 @@
 
 use lb_model::{GenerateOptions, Generation, KvCache, Message, RenderOptions, StopReason, Worker};
 
-use super::watch::Watch;
 use super::fences::Fences;
 use super::form::Form;
+use super::watch::Watch;
 use super::{ChatMessage, ChatRequest, Completion, Finish, Orchestrator, Role, Usage, thoughts};
 use crate::{Error, Result};
 

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use crate::rlm::{Limits, PromptProfile, Protocol};
 use crate::{BoundaryPolicy, CancelToken, Error, Handoff, PriceTable, Result, SessionConfig, Source};
 
-/// What a worker is told that reads for a small orchestrator.
-const READER: &str = "Answer the question about the document with a name, a number, a date, yes or no, as it stands in the \
-    document. Never write a sentence.";
+/// What a worker is told before each question that a small orchestrator asks; before the document it would be forgotten.
+const READER: &str = "Answer in a few words, no sentence.\nQuestion: ";
 
 /// How a loop is set up; see [`Rlm::new`](crate::Rlm::new).
 #[derive(Clone, Debug)]
@@ -83,13 +82,13 @@ impl RlmConfig {
             limits: Limits { iterations: 6, ..Limits::default() },
             ..Self::default()
         };
-        // Before the document and not as a system message, which not every template takes.
-        config.session.format.preamble = format!("{READER}\n\nDocument:\n");
-        config.session.format.task_prefix = "Question: ".to_owned();
+        config.session.format.preamble = "Document:\n".to_owned();
+        config.session.format.task_prefix = READER.to_owned();
         config.session.generate.max_new_tokens = 48;
         // Code and its output say once more what was asked and replied.
         let worth_reading = [Source::Artifact, Source::Finding, Source::Reply];
-        config.session.policy = BoundaryPolicy::nothing().admitting(worth_reading).with_cap(Source::Reply, 256);
+        config.session.policy =
+            BoundaryPolicy::nothing().admitting(worth_reading).with_cap(Source::Reply, 256);
         config
     }
 

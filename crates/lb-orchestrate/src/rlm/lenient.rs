@@ -59,7 +59,8 @@ fn fenced(text: &str, whole: bool) -> Option<Read> {
             return Some(Read { reply: ran(code.trim(), &prose), kept: offset });
         }
         if marked || (word.is_empty() && code.lines().any(is_code)) {
-            let code = [first, code].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n");
+            let code =
+                [first, code].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n");
             if closed || whole {
                 return Some(Read { reply: ran(&code, &prose), kept: offset + kept });
             }
@@ -122,13 +123,15 @@ fn bare(text: &str) -> Option<Read> {
 fn is_code(line: &str) -> bool {
     let line = line.trim();
     let name = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_');
-    let call = |text: &str| text.split_once('(').is_some_and(|(function, _)| CALLS.contains(&function.trim()));
+    let call =
+        |text: &str| text.split_once('(').is_some_and(|(function, _)| CALLS.contains(&function.trim()));
     if call(line) || line.starts_with("answer[") {
         return true;
     }
     let Some((target, value)) = line.split_once('=') else { return false };
     let value = value.trim_start();
-    name(target.trim()) && (call(value) || value.starts_with(['{', '[', '"', '\'']) || value.starts_with("f\""))
+    name(target.trim())
+        && (call(value) || value.starts_with(['{', '[', '"', '\'']) || value.starts_with("f\""))
 }
 
 fn ran(code: &str, prose: &str) -> Reply {

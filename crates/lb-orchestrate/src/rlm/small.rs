@@ -34,7 +34,7 @@ const EXAMPLE: [&str; 6] = [
 /// The conversation before the question.
 pub(super) fn beginning(instructions: Option<&str>, contexts: &Contexts) -> Vec<ChatMessage> {
     let mut text = TASK.to_owned();
-    let long = contexts.all_read().then_some("").unwrap_or(LONG);
+    let long = if contexts.all_read() { "" } else { LONG };
     for more in [long, instructions.unwrap_or_default()].into_iter().filter(|more| !more.is_empty()) {
         text.push_str("\n\n");
         text.push_str(more);
@@ -88,7 +88,9 @@ pub(super) fn output(
     }
     parts.extend(notice.map(|notice| said(notice, question, asked)));
     if last {
-        parts.push("This is the last step. Write the answer now:\n```repl\nFINAL(\"the answer\")\n```".to_owned());
+        parts.push(
+            "This is the last step. Write the answer now:\n```repl\nFINAL(\"the answer\")\n```".to_owned(),
+        );
     }
     parts.join("\n")
 }
@@ -105,10 +107,12 @@ fn said(notice: Notice, question: &str, asked: bool) -> String {
             format!("There was no code. If you know the answer, write:\n{finish}\nIf not, ask the reader.")
         }
         Notice::NoCode => format!("There was no code. Write:\n{ask}"),
-        Notice::Unclosed => format!("The code was not finished and did not run. Write shorter code:\n{finish_or_ask}"),
-        Notice::Again => format!(
-            "You have run this before. Ask the reader something else, or write the answer:\n{finish}"
-        ),
+        Notice::Unclosed => {
+            format!("The code was not finished and did not run. Write shorter code:\n{finish_or_ask}")
+        }
+        Notice::Again => {
+            format!("You have run this before. Ask the reader something else, or write the answer:\n{finish}")
+        }
         Notice::Unseen => "You did not print the reply. Print it, or write FINAL(...).".to_owned(),
     }
 }

@@ -25,12 +25,35 @@ const HINTS: [(&str, &str); 24] = [
     ("cannot import name 'groupby'", "collect into a dictionary of lists"),
     ("cannot import name 'lru_cache'", "keep results in a dictionary"),
     ("no unpacking into d[key]", "unpack into names first"),
-    ("'str' object does not support item assignment", "a str cannot be changed; answer = {\"content\": ..., \"ready\": True} ends the run"),
+    (
+        "'str' object does not support item assignment",
+        "a str cannot be changed; answer = {\"content\": ..., \"ready\": True} ends the run",
+    ),
 ];
 /// Methods that are often handed on as values, which they are not here.
 const METHODS: [&str; 22] = [
-    "append", "capitalize", "count", "endswith", "extend", "find", "format", "get", "index", "isdigit", "items", "join",
-    "keys", "lower", "pop", "replace", "split", "startswith", "strip", "title", "upper", "values",
+    "append",
+    "capitalize",
+    "count",
+    "endswith",
+    "extend",
+    "find",
+    "format",
+    "get",
+    "index",
+    "isdigit",
+    "items",
+    "join",
+    "keys",
+    "lower",
+    "pop",
+    "replace",
+    "split",
+    "startswith",
+    "strip",
+    "title",
+    "upper",
+    "values",
 ];
 
 /// What to write instead of the code that ended with this line.
@@ -39,7 +62,8 @@ pub(super) fn hint(line: &str) -> Option<&'static str> {
         return Some(hint);
     }
     // The type has it, but not without a call behind it.
-    let (owner, attribute) = line.strip_prefix("AttributeError: '")?.split_once("' object has no attribute '")?;
+    let (owner, attribute) =
+        line.strip_prefix("AttributeError: '")?.split_once("' object has no attribute '")?;
     let name = attribute.split('\'').next()?;
     let known = ["str", "dict", "list", "set", "tuple"].contains(&owner) && METHODS.contains(&name);
     known.then_some("a method is no value here: write lambda x: d.get(x)")

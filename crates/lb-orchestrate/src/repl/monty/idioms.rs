@@ -1,5 +1,7 @@
 //! Idioms of Python that `monty` does not know, rewritten to what it knows. Each edit stays on its line.
 
+use std::fmt::Write as _;
+
 use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
 use ruff_python_ast::{Arguments, Expr, ExprAttribute, ExprCall, Stmt, StmtAssign};
 use ruff_text_size::{Ranged, TextRange, TextSize};
@@ -159,7 +161,9 @@ impl Writer<'_> {
     fn verbose(&mut self, pattern: &Expr, arguments: &Arguments) -> Vec<Edit> {
         let mut flags = Flags::default();
         let others = arguments.args.iter().skip(1).chain(arguments.keywords.iter().map(|k| &k.value));
-        others.for_each(|expr| flags.visit_expr(expr));
+        for expr in others {
+            flags.visit_expr(expr);
+        }
         if flags.0.is_empty() {
             return Vec::new();
         }
@@ -184,11 +188,14 @@ impl Writer<'_> {
     /// `self.a, d[k] = 1, 2`: to names of ours, and from these to their places.
     fn unpack(&mut self, assign: &StmtAssign) {
         let mut places = Vec::new();
-        assign.targets.iter().filter(|target| is_unpacked(target)).for_each(|t| collect(t, &mut places));
+        for target in assign.targets.iter().filter(|target| is_unpacked(target)) {
+            collect(target, &mut places);
+        }
         let mut behind = String::new();
         for (number, range) in places.into_iter().enumerate() {
             let name = format!("__lb_t{number}__");
-            behind.push_str(&format!("; {} = {name}", self.text(range)));
+            // Writing to a string cannot fail.
+            let _ = write!(behind, "; {} = {name}", self.text(range));
             self.edits.push((range, name));
         }
         self.insert(assign.end(), behind);
@@ -242,11 +249,14 @@ fn is_unpacked(target: &Expr) -> bool {
 }
 
 fn collect(target: &Expr, places: &mut Vec<TextRange>) {
-    match target {
-        Expr::Tuple(tuple) => tuple.elts.iter().for_each(|target| collect(target, places)),
-        Expr::List(list) => list.elts.iter().for_each(|target| collect(target, places)),
-        Expr::Starred(starred) => collect(&starred.value, places),
-        Expr::Attribute(_) | Expr::Subscript(_) => places.push(target.range()),
-        _ => {}
+    let parts = match target {
+        Expr::Tuple(tuple) => &tuple.elts,
+        Expr::List(list) => &list.elts,
+        Expr::Starred(starred) => return collect(&starred.value, places),
+        Expr::Attribute(_) | Expr::Subscript(_) => return places.push(target.range()),
+        _ => return,
+    };
+    for part in parts {
+        collect(part, places);
     }
 }

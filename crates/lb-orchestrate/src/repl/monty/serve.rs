@@ -11,7 +11,8 @@ use crate::repl::protocol::{Event, Request, State, read_frame};
 const STACK: usize = 256 << 20;
 
 /// What the author of a block is told that has bound `answer` to a text.
-const ANSWER_IS_TEXT: &str = "answer is a str; to finish with it: answer = {\"content\": answer, \"ready\": True}";
+const ANSWER_IS_TEXT: &str =
+    "answer is a str; to finish with it: answer = {\"content\": answer, \"ready\": True}";
 /// What the author of a block is told that has bound `answer` to something else.
 const ANSWER_AGAIN: &str =
     "answer was no dictionary any more; it is one again, with \"content\" and \"ready\"";
