@@ -61,6 +61,8 @@ fn what_may_not_be_an_answer_is_none() {
         ("```repl\nanswer = llm_query(\"Who?\")\n```", "You did not print the reply."),
         ("```repl\nanswer = \"Anara\"\nprint(answer)\n```", "Output:\nAnara"),
         ("```repl\nFINAL(found_name)\n```", "NameError"),
+        ("", "There was no code."),
+        ("```repl\nFINAL(reply, reply)\n```", "FINAL takes one value"),
         (ASK, "You have run this before."),
         ("```repl\nprint(llm_query(\n```", "not valid Python"),
         ("```repl\nimport os\n```", "import nothing"),

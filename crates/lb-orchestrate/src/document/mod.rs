@@ -113,7 +113,7 @@ fn utf8(bytes: Vec<u8>, skipped: usize, path: &Path) -> std::result::Result<Stri
 }
 
 fn other(bytes: &[u8], offset: usize, encoding: &'static str, path: &Path) -> DocumentFault {
-    let line = 1 + bytes[..offset].iter().filter(|byte| **byte == b'\n').count();
+    let line = bytes[..offset].split(|byte| *byte == b'\n').count();
     let advice = format!("iconv -f {encoding} -t UTF-8 {} > {}", quoted(path), quoted(&converted(path)));
     let byte = bytes.get(offset).copied().unwrap_or_default();
     DocumentFault::Encoding { byte, offset, line, encoding, advice }

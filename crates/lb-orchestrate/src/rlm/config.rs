@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use crate::rlm::{Limits, PromptProfile, Protocol};
-use crate::{BoundaryPolicy, CancelToken, Error, Handoff, PriceTable, Result, SessionConfig, Source};
+use crate::{
+    BoundaryPolicy, CancelToken, Error, Handoff, PriceTable, PromptFormat, Result, SessionConfig, Source,
+};
 
 /// What a worker is told before each question that a small orchestrator asks; before the document it would be forgotten.
 const READER: &str = "Answer in a few words, no sentence.\nQuestion: ";
@@ -82,8 +84,8 @@ impl RlmConfig {
             limits: Limits { iterations: 6, ..Limits::default() },
             ..Self::default()
         };
-        config.session.format.preamble = "Document:\n".to_owned();
-        config.session.format.task_prefix = READER.to_owned();
+        let (preamble, task_prefix) = ("Document:\n".to_owned(), READER.to_owned());
+        config.session.format = PromptFormat { preamble, task_prefix, ..PromptFormat::default() };
         config.session.generate.max_new_tokens = 48;
         // Code and its output say once more what was asked and replied.
         let worth_reading = [Source::Artifact, Source::Finding, Source::Reply];

@@ -29,13 +29,10 @@ pub(super) struct Read {
 /// Takes a turn apart: its first block, else lines that are calls, else a line that says the answer. `whole`: the model
 /// ended its turn itself, so that a block without its closing fence is all of it.
 pub(super) fn read(text: &str, whole: bool) -> Read {
-    let mut read = fenced(text, whole).or_else(|| bare(text)).unwrap_or_default();
-    if read.reply.blocks.is_empty() && !read.reply.unclosed {
-        read.reply.prose = text.trim().to_owned();
-        read.reply.final_mark = mark(text);
-        read.kept = text.len();
-    }
-    read
+    fenced(text, whole).or_else(|| bare(text)).unwrap_or_else(|| {
+        let reply = Reply { prose: text.trim().to_owned(), final_mark: mark(text), ..Reply::default() };
+        Read { reply, kept: text.len() }
+    })
 }
 
 /// The first fenced block that is code.
@@ -49,12 +46,10 @@ fn fenced(text: &str, whole: bool) -> Option<Read> {
             continue;
         };
         let (code, kept, closed) = block(&text[offset..]);
-        let word = info.trim().to_lowercase();
-        let (marked, first) = match word.split_once(char::is_whitespace) {
-            // Code on the line of the fence itself.
-            Some((word, _)) if CODE.contains(&word) => (true, info.trim()[word.len()..].trim()),
-            _ => (CODE.contains(&word.as_str()), ""),
-        };
+        // Code may stand on the line of the fence itself.
+        let (word, first) = info.trim().split_once(char::is_whitespace).unwrap_or((info.trim(), ""));
+        let marked = CODE.contains(&word.to_lowercase().as_str());
+        let first = if marked { first.trim() } else { "" };
         if let Some(code) = first.strip_suffix("```") {
             return Some(Read { reply: ran(code.trim(), &prose), kept: offset });
         }

@@ -124,6 +124,9 @@ fn hint(block: &Executed) -> Option<String> {
             "The code is not valid Python. Write one short block, for example:\n```repl\nreply = \
              llm_query(\"...\")\nprint(reply)\n```"
         }
+        Fault::Exception if block.stderr.contains("FINAL()") => {
+            "FINAL takes one value, the answer to the question itself, for example FINAL(\"yes\")."
+        }
         Fault::Exception if block.stderr.starts_with("NameError") => {
             "Use only llm_query, print, FINAL and your own variables."
         }

@@ -59,7 +59,8 @@ impl Rlm {
             return lenient::mark(closing).map_or(Ok(None), |mark| self.marked(&mark));
         }
         // `FINAL(` around an answer that is no Python.
-        if ran.fault.is_some() && code.trim_start().starts_with("FINAL(") {
+        let no_python = ["SyntaxError", "NameError"].iter().any(|kind| ran.stderr.starts_with(kind));
+        if no_python && code.trim_start().starts_with("FINAL(") {
             return Ok(lenient::mark(code).and_then(|mark| match mark {
                 FinalMark::Text(text) if !is_expression(&text) => Some(text),
                 _ => None,
