@@ -11,6 +11,7 @@ use candle_core::{DType, Tensor};
 use clap::{ArgGroup, Parser};
 use indicatif::{ProgressBar, ProgressStyle};
 use latent_briefing::model::{Conversation, DeviceChoice, GenerateOptions, PrefillOptions};
+use latent_briefing::orchestrate::read_text;
 use latent_briefing::prelude::*;
 use latent_briefing::programs;
 
@@ -118,8 +119,9 @@ fn prompt(args: &Args, worker: &Worker) -> Result<Vec<u32>> {
         return Ok(worker.tokenizer().encode_prompt(text)?);
     }
     let path = args.messages.as_ref().ok_or("no input")?;
-    let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let conversation = Conversation::from_json(&bytes).map_err(|e| format!("{}: {e}", path.display()))?;
+    let text = read_text(path)?;
+    let conversation =
+        Conversation::from_json(text.as_bytes()).map_err(|e| format!("{}: {e}", path.display()))?;
     let options = conversation.options();
     Ok(worker.encode_conversation(&conversation.messages, &options)?)
 }

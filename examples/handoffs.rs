@@ -1,9 +1,9 @@
 //! The same recorded run under every handoff: accuracy, tokens and time side by side.
 //!
 //! `cargo run --release --example handoffs` records a program that reads held-out logs and asks its worker about them, and
-//! replays it; `--replay LOG` takes a run of yours.
+//! replays it; `--replay LOG` takes a run of yours, `--runs DIR` all that `examples/rlm --data` left in a folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use clap::Parser;
 use indicatif::ProgressBar;
 use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
 use latent_briefing::eval::handoffs::{self, HandoffRow, OpenRepl};
+use latent_briefing::eval::questions;
 use latent_briefing::eval::report::write_file;
 use latent_briefing::model::Worker;
 use latent_briefing::orchestrate::{BoundaryPolicy, MontyConfig, MontyRepl, RunRecord, sandbox_main};
@@ -42,6 +43,12 @@ struct Args {
     /// A recorded run instead of episodes.
     #[arg(long, value_name = "LOG")]
     replay: Option<PathBuf>,
+    /// The folder of `examples/rlm --data --out DIR`: every run of it, scored.
+    #[arg(long, value_name = "DIR", conflicts_with = "replay", requires = "worker")]
+    runs: Option<PathBuf>,
+    /// Runs of --runs.
+    #[arg(long, requires = "runs")]
+    limit: Option<usize>,
     /// Where the rows go, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -65,6 +72,9 @@ fn run(args: &Args) -> Result<()> {
     let open: OpenRepl = Arc::new(|| Ok(Box::new(MontyRepl::start(&MontyConfig::default())?)));
     if let Some(log) = &args.replay {
         return replay(&worker, &open, &RunRecord::open(log)?, &chosen, args.worker.is_some());
+    }
+    if let Some(folder) = &args.runs {
+        return runs(args, &worker, &open, folder, &chosen);
     }
     let [low, high] = args.words[..] else { return Err("--words takes two numbers".into()) };
     let config = EpisodeConfig::held_out((low, high), args.questions);
@@ -97,5 +107,22 @@ fn replay(worker: &Worker, open: &OpenRepl, record: &RunRecord, chosen: &[String
         let answer = made.answer.unwrap_or_else(|stopped| format!("stopped {stopped}"));
         println!("{handoff}: {tokens} worker tokens, {ms:.0} ms: {}", answer.replace('\n', " | "));
     }
+    Ok(())
+}
+
+/// Rows are written after each handoff, so that a long replay can be looked at.
+fn runs(args: &Args, worker: &Worker, open: &OpenRepl, folder: &Path, chosen: &[String]) -> Result<()> {
+    let mut rows = questions::read_rows(&folder.join("rows.jsonl"))?;
+    rows.truncate(args.limit.unwrap_or(usize::MAX));
+    let progress = ProgressBar::new((rows.len() * chosen.len()) as u64);
+    let mut replayed = Vec::new();
+    for handoff in chosen {
+        let heard = &mut |_: &_| progress.inc(1);
+        replayed.extend(questions::replay_rows(worker, open, folder, &rows, handoff, heard)?);
+        let path = args.json.clone().unwrap_or_else(|| folder.join("handoffs.json"));
+        write_file(&path, &serde_json::to_vec_pretty(&replayed)?)?;
+    }
+    progress.finish_and_clear();
+    println!("{}", questions::replay_table(&replayed));
     Ok(())
 }

@@ -13,7 +13,7 @@ pub(crate) struct Args {
     /// program, openai, anthropic, local, or replay:LOG
     #[arg(long, default_value = "program")]
     pub(crate) orchestrator: String,
-    /// The orchestrator's model; of `local`, a checkpoint.
+    /// The orchestrator's model; of `local`, a checkpoint, by default the worker's.
     #[arg(long)]
     pub(crate) model: Option<String>,
     /// A checkpoint's folder, a GGUF file, or a name on the hub; without it, the built-in worker.
@@ -28,6 +28,19 @@ pub(crate) struct Args {
     /// What is asked about it.
     #[arg(long)]
     pub(crate) question: Option<String>,
+    /// A file of questions, JSON Lines of {id, trajectory: [{role, content}], task, target, answers?}: one run for each,
+    /// with a log and a row in --out, where a later call goes on.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["document", "question", "resume", "estimate"])]
+    pub(crate) data: Option<PathBuf>,
+    /// Questions of --data.
+    #[arg(long, requires = "data")]
+    pub(crate) limit: Option<usize>,
+    /// Where the rows and logs of --data go.
+    #[arg(long, default_value = "rlm-questions", value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// For which orchestrators the texts are written; auto is small for local checkpoints below 5 billion parameters.
+    #[arg(long, value_enum, default_value_t = Profile::Auto)]
+    pub(crate) profile: Profile,
     /// How the trajectory reaches the worker: latent-briefing:tau=4, full-kv, text-replay, bm25:0.1, summary:200, ...
     #[arg(long, default_value = "latent-briefing")]
     pub(crate) handoff: Handoff,
@@ -49,9 +62,9 @@ pub(crate) struct Args {
     /// What happens when the trajectory comes near the worker's position limit.
     #[arg(long, value_enum, default_value_t = Room::Compact)]
     pub(crate) room: Room,
-    /// Turns; after them the answer is asked for.
-    #[arg(long, default_value_t = 30)]
-    pub(crate) max_iterations: usize,
+    /// Turns; after them the answer is asked for. Default: 30, of --profile small 6.
+    #[arg(long)]
+    pub(crate) max_iterations: Option<usize>,
     /// How deep rlm_query goes; 1 is not at all.
     #[arg(long, default_value_t = 1)]
     pub(crate) depth: usize,
@@ -82,6 +95,13 @@ pub(crate) struct Args {
 pub(crate) enum Finish {
     Answer,
     Final,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub(crate) enum Profile {
+    Auto,
+    Small,
+    Standard,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -120,10 +140,12 @@ impl Args {
         }
     }
 
-    pub(crate) fn limits(&self) -> Result<Limits, Box<dyn std::error::Error>> {
+    /// The limits, with what nothing is said about as in `usual`.
+    pub(crate) fn limits(&self, usual: &Limits) -> Result<Limits, Box<dyn std::error::Error>> {
         let time = self.max_time.map(Duration::try_from_secs_f64).transpose();
         let time = time.map_err(|e| format!("--max-time: {e}"))?;
         let run = Budget { time, tokens: self.max_tokens, cost: self.max_cost, calls: self.max_calls };
-        Ok(Limits { iterations: self.max_iterations, depth: self.depth, run, ..Limits::default() })
+        let iterations = self.max_iterations.unwrap_or(usual.iterations);
+        Ok(Limits { iterations, depth: self.depth, run, ..usual.clone() })
     }
 }

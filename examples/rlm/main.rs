@@ -3,6 +3,7 @@
 //! `cargo run --release --example rlm`
 
 mod args;
+mod questions;
 mod show;
 mod who;
 
@@ -30,14 +31,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn config(args: &Args) -> Result<RlmConfig> {
+fn config(args: &Args, small: bool) -> Result<RlmConfig> {
+    let usual = if small { RlmConfig::small() } else { RlmConfig::default() };
     let mut config = RlmConfig {
         protocol: args.protocol(),
         handoff: args.handoff()?,
-        limits: args.limits()?,
+        limits: args.limits(&usual.limits)?,
         log_dir: Some(args.log.clone()),
         prices: args.prices.as_ref().map(PriceTable::open).transpose()?,
-        ..RlmConfig::default()
+        ..usual
     };
     config.session.policy = who::policy(args, config.session.policy);
     config.session.room = args.room();
@@ -60,16 +62,25 @@ fn open(sandbox: Sandbox) -> impl Fn() -> latent_briefing::orchestrate::Result<B
 }
 
 fn run(args: &Args) -> Result<ExitCode> {
-    let (worker, config, question) = (who::worker(args)?, config(args)?, who::question(args)?);
+    let worker = who::worker(args)?;
+    let local = who::local(args, &worker)?;
+    let config = config(args, who::is_small(args, local.as_ref()))?;
+    if let Some(data) = &args.data {
+        let mut orchestrator = who::orchestrator(args, local.as_ref(), 0)?;
+        questions::run(args, data, &worker, orchestrator.as_mut(), &config)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let question = who::question(args)?;
     if args.estimate {
-        return estimate(args, &worker, &config);
+        let orchestrator = who::orchestrator(args, local.as_ref(), 0)?;
+        return estimate(orchestrator.as_ref(), &worker, &config);
     }
     let mut progress = show::Progress::new();
     let mut hear = |event: &Event<'_>| progress.hear(event);
     let ended = if let Some(log) = &args.resume {
         let resumed = Rlm::resume(log, &worker, open(args.sandbox), config)?;
         let (mut rlm, done) = (resumed.rlm, RunRecord::open(log)?.turns().count());
-        let mut orchestrator = who::orchestrator(args, done)?;
+        let mut orchestrator = who::orchestrator(args, local.as_ref(), done)?;
         match (rlm.question(), &args.question, resumed.answer) {
             (Some(_), ..) => rlm.go_on(orchestrator.as_mut(), &mut hear),
             (None, None, Some(answer)) => {
@@ -79,7 +90,7 @@ fn run(args: &Args) -> Result<ExitCode> {
             _ => rlm.run_with(orchestrator.as_mut(), &question, &mut hear),
         }
     } else {
-        let mut orchestrator = who::orchestrator(args, 0)?;
+        let mut orchestrator = who::orchestrator(args, local.as_ref(), 0)?;
         let mut rlm = Rlm::new(&worker, open(args.sandbox), config)?;
         rlm.add_context(&who::document(args)?)?;
         rlm.run_with(orchestrator.as_mut(), &question, &mut hear)
@@ -110,8 +121,7 @@ fn run(args: &Args) -> Result<ExitCode> {
     })
 }
 
-fn estimate(args: &Args, worker: &Worker, config: &RlmConfig) -> Result<ExitCode> {
-    let orchestrator: Box<dyn Orchestrator> = who::orchestrator(args, 0)?;
+fn estimate(orchestrator: &dyn Orchestrator, worker: &Worker, config: &RlmConfig) -> Result<ExitCode> {
     let inputs = EstimateInputs {
         assumptions: Assumptions::default(),
         likely_turns: 8,

@@ -3,12 +3,12 @@
 use latent_briefing::model::Worker;
 use latent_briefing::orchestrate::api::{Anthropic, AnthropicConfig, OpenAi, OpenAiConfig};
 use latent_briefing::orchestrate::{
-    BoundaryPolicy, LocalConfig, LocalOrchestrator, Orchestrator, Protocol, Reader, Replay, RunRecord,
-    Script, Source,
+    BoundaryPolicy, LocalConfig, LocalOrchestrator, Orchestrator, PromptProfile, Protocol, Reader, Replay,
+    RunRecord, Script, Source, read_text,
 };
 use latent_briefing::programs;
 
-use crate::args::Args;
+use crate::args::{Args, Profile};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -28,7 +28,7 @@ pub(crate) fn policy(args: &Args, usual: BoundaryPolicy) -> BoundaryPolicy {
 
 pub(crate) fn document(args: &Args) -> Result<String> {
     match &args.document {
-        Some(path) => Ok(std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?),
+        Some(path) => Ok(read_text(path)?),
         None => Ok(DOCUMENT.to_owned()),
     }
 }
@@ -41,8 +41,37 @@ pub(crate) fn question(args: &Args) -> Result<String> {
     }
 }
 
+/// The checkpoint of a local orchestrator; the worker's weights where it is the same.
+pub(crate) fn local(args: &Args, worker: &Worker) -> Result<Option<Worker>> {
+    if args.orchestrator != "local" {
+        return Ok(None);
+    }
+    match &args.model {
+        Some(name) if Some(name) != args.worker.as_ref() => {
+            Ok(Some(programs::worker(Some(name), args.strict)?))
+        }
+        None if args.worker.is_none() => Err("--orchestrator local needs a --model".into()),
+        _ => Ok(Some(worker.clone())),
+    }
+}
+
+/// Whether the texts are written for a small model.
+pub(crate) fn is_small(args: &Args, local: Option<&Worker>) -> bool {
+    match args.profile {
+        Profile::Small => true,
+        Profile::Standard => false,
+        Profile::Auto => {
+            local.is_some_and(|model| PromptProfile::for_checkpoint(model) == PromptProfile::Small)
+        }
+    }
+}
+
 /// `done` turns of the run are over already.
-pub(crate) fn orchestrator(args: &Args, done: usize) -> Result<Box<dyn Orchestrator>> {
+pub(crate) fn orchestrator(
+    args: &Args,
+    local: Option<&Worker>,
+    done: usize,
+) -> Result<Box<dyn Orchestrator>> {
     let model = || args.model.clone().ok_or(format!("--orchestrator {} needs a --model", args.orchestrator));
     Ok(match args.orchestrator.as_str() {
         "program" if args.protocol() == Protocol::Final => {
@@ -54,10 +83,11 @@ pub(crate) fn orchestrator(args: &Args, done: usize) -> Result<Box<dyn Orchestra
         "program" => Box::new(Reader::new()),
         "openai" => Box::new(OpenAi::new(OpenAiConfig::from_env(model()?)?)?),
         "anthropic" => Box::new(Anthropic::new(AnthropicConfig::from_env(model()?)?)?),
-        "local" => Box::new(LocalOrchestrator::new(
-            programs::worker(Some(model()?), args.strict)?,
-            LocalConfig::default(),
-        )?),
+        "local" => {
+            let model = local.ok_or("--orchestrator local needs a --model")?.clone();
+            let config = LocalConfig { one_block: is_small(args, local), ..LocalConfig::default() };
+            Box::new(LocalOrchestrator::new(model, config)?)
+        }
         other => match other.strip_prefix("replay:") {
             Some(log) => Box::new(Replay::new(&RunRecord::open(log)?)),
             None => {

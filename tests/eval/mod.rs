@@ -9,6 +9,8 @@ mod logs;
 mod metrics;
 mod overhead;
 mod prompts;
+#[cfg(feature = "monty")]
+mod questions;
 mod retained;
 mod ruler;
 mod stats;

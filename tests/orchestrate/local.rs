@@ -223,11 +223,99 @@ fn thoughts_that_the_template_opens_are_no_answer() {
 #[test]
 fn thinking_is_the_templates_variable() {
     let prompt_of = |thinking| {
-        let config = LocalConfig { generate: GenerateOptions::greedy(1), thinking };
+        let config = LocalConfig { generate: GenerateOptions::greedy(1), thinking, ..LocalConfig::default() };
         let mut orchestrator = LocalOrchestrator::new(embedded().clone(), config).unwrap();
         ask(&mut orchestrator, &notes()).unwrap().usage.input
     };
     let plain = prompt_of(LocalThinking::Template);
     assert_eq!(prompt_of(LocalThinking::On), plain);
     assert!(prompt_of(LocalThinking::Off) > plain, "an empty thought is in front");
+}
+
+/// As Mistral 7B v0.2 has it: no system role, users and assistants in turn.
+const STRICT: &str = "{{ bos_token }}{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}\
+    {{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}\
+    {% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + ' [/INST]' }}\
+    {% elif m['role'] == 'assistant' %}{{ m['content'] + eos_token }}\
+    {% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}";
+/// The system text is dropped without a word.
+const DEAF: &str = "{% for m in messages %}{% if m['role'] != 'system' %}<{{ m['role'] }}>{{ m['content'] }}\n{% endif %}{% endfor %}";
+/// A system role, and turns checked behind it.
+const IN_TURN: &str = "{% for m in messages %}{% if loop.index0 > 0 and (m['role'] == 'user') != (loop.index0 % 2 == 1) %}\
+    {{ raise_exception('after the optional system message, roles must alternate') }}{% endif %}\
+    <{{ m['role'] }}>{{ m['content'] }}\n{% endfor %}";
+
+/// A tiny checkpoint with this chat template.
+fn with_template(template: &str) -> (tempfile::TempDir, Worker) {
+    let folder = tempfile::tempdir().unwrap();
+    copy_worker(folder.path());
+    fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
+    let worker = Worker::load(folder.path()).unwrap();
+    (folder, worker)
+}
+
+fn message(role: Role, text: &str) -> ChatMessage {
+    ChatMessage::new(role, text)
+}
+
+#[test]
+fn a_template_without_a_system_role_gets_its_text_in_the_first_user_turn() {
+    use Role::{Assistant, System, User};
+    let run = [
+        message(System, "The code of the Oslund relay is 5521."),
+        message(User, "Anara works in Redmoor."),
+        message(User, "Turn 1/2:"),
+        message(Assistant, "print(1)"),
+        message(User, "1"),
+        message(User, "Turn 2/2:"),
+    ];
+    let folded = "The code of the Oslund relay is 5521.\n\nAnara works in Redmoor.";
+    // What the template is given in the end, for each of them.
+    let given: [(&str, Vec<ChatMessage>); 3] = [
+        (
+            STRICT,
+            vec![
+                message(User, &format!("{folded}\n\nTurn 1/2:")),
+                message(Assistant, "print(1)"),
+                message(User, "1\n\nTurn 2/2:"),
+            ],
+        ),
+        (DEAF, [&[message(User, folded)], &run[2..]].concat()),
+        (
+            IN_TURN,
+            vec![
+                run[0].clone(),
+                message(User, "Anara works in Redmoor.\n\nTurn 1/2:"),
+                message(Assistant, "print(1)"),
+                message(User, "1\n\nTurn 2/2:"),
+            ],
+        ),
+    ];
+    for (template, messages) in given {
+        let (_folder, worker) = with_template(template);
+        let rendered: Vec<Message> = messages
+            .iter()
+            .map(|m| Message::new(format!("{:?}", m.role).to_lowercase(), m.content.as_str()))
+            .collect();
+        let wanted = worker.encode_conversation(&rendered, &RenderOptions::default()).unwrap();
+        let config = LocalConfig { generate: GenerateOptions::greedy(4), ..LocalConfig::default() };
+        let mut orchestrator = LocalOrchestrator::new(worker, config.clone()).unwrap();
+        let first = ask(&mut orchestrator, &run[..3]).unwrap().usage;
+        let second = ask(&mut orchestrator, &run).unwrap();
+        assert_eq!(second.usage.input, wanted.len(), "{template}");
+        assert!(second.usage.cached + 8 > first.input, "what was read before stays read: {:?}", second.usage);
+        // What is in that form already stays as it is.
+        let again = ask(&mut orchestrator, &messages).unwrap();
+        assert_eq!((again.text, again.usage.input), (second.text, wanted.len()), "{template}");
+    }
+}
+
+#[test]
+fn a_turn_ends_with_its_first_block_where_it_should() {
+    // The built-in worker writes no fences: the turn is the same.
+    let config =
+        LocalConfig { generate: GenerateOptions::greedy(12), one_block: true, ..LocalConfig::default() };
+    let mut orchestrator = LocalOrchestrator::new(embedded().clone(), config).unwrap();
+    let completion = ask(&mut orchestrator, &notes()).unwrap();
+    assert_eq!(completion, ask(&mut local(12), &notes()).unwrap());
 }

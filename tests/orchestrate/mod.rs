@@ -7,6 +7,7 @@ mod base_model;
 mod batch;
 mod brief_as;
 mod combinations;
+mod document;
 mod each;
 mod explain;
 mod handoff;

@@ -52,6 +52,9 @@ fn the_content_is_that_of_the_instant() {
         ("key = 'ready'\nanswer['content'] = 'k'\nanswer[key] = True\nanswer['content'] = 'x'", "k", true),
         ("alias = answer\nalias['content'] = 'alias'\nalias['ready'] = True", "alias", true),
         ("answer['content'] = 'short'\nanswer['ready'] = True", "short", true),
+        ("FINAL('f')\nanswer['content'] = 'x'", "f", true),
+        ("def end(x):\n    if x > 1: FINAL(x)\nfor i in range(4): end(i)", "2", true),
+        ("answer = 'own'\nFINAL(answer + '!')", "own!", true),
     ];
     on_each(small, |kind, repl| {
         for (code, content, ready) in blocks {
@@ -87,7 +90,11 @@ fn an_answer_outlives_the_end_of_its_block() {
 #[test]
 fn an_answer_that_is_no_dictionary_becomes_one_again() {
     on_each(small, |kind, repl| {
-        for code in ["answer = 'text'", "answer = None", "answer = [1]"] {
+        let executed = run(repl, "answer = 'text'");
+        assert_eq!((executed.answer, executed.fault), (cell("text", false), None), "a text is a draft");
+        assert!(executed.stderr.starts_with("answer is a str; to finish"), "{}", executed.stderr);
+        assert_eq!(run(repl, "print(answer)").stdout, "text\n");
+        for code in ["answer = None", "answer = [1]"] {
             let executed = run(repl, code);
             assert_eq!(executed.answer, cell("", false));
             let note = "answer was no dictionary any more; it is one again, with \"content\" and \"ready\"";

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use lb_model::Worker;
 use lb_orchestrate::{
-    BoundaryPolicy, Handoff, Repl, Replay, Rlm, RlmConfig, RunLedger, RunRecord, Script, Source as Tag,
+    BoundaryPolicy, Handoff, PromptProfile, Repl, Replay, Rlm, RlmConfig, RunLedger, RunRecord, Script,
+    Source as Tag,
 };
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,8 @@ pub struct Replayed {
     pub ledger: RunLedger,
     /// Share of the trajectory that the worker could attend to, on average over the calls; `None` without calls.
     pub keep_ratio: Option<f64>,
+    /// What the worker replied, call by call.
+    pub replies: Vec<String>,
 }
 
 /// Records a program that reads the episode's log in turns of 40 lines, notes its findings, prints the rest, and asks the
@@ -117,11 +120,17 @@ pub fn replay(
     policy: BoundaryPolicy,
 ) -> Result<Replayed> {
     let settings = &record.metadata.latent_briefing;
+    // A run for a small orchestrator has another worker's wording.
+    let base = if settings.profile == PromptProfile::Small { RlmConfig::small() } else { config() };
     let mut config = RlmConfig {
         handoff: handoff.clone(),
         protocol: settings.protocol,
+        profile: settings.profile,
+        ask_first: settings.ask_first,
+        brief_documents: settings.brief_documents,
         limits: settings.limits.clone(),
-        ..config()
+        log_briefings: false,
+        ..base
     };
     config.session.policy = policy;
     let mut rlm = opened(worker, open, config)?;
@@ -129,10 +138,11 @@ pub fn replay(
         rlm.add_context(&text)?;
     }
     let mut orchestrator = Replay::new(record);
-    let mut ratios = Vec::new();
+    let (mut ratios, mut replies) = (Vec::new(), Vec::new());
     let ended = rlm.run_with(&mut orchestrator, &settings.question, &mut |event| {
         if let lb_orchestrate::Event::CallEnded(call) = event {
             ratios.extend(call.keep_ratio);
+            replies.push(call.response.clone());
         }
     });
     let (answer, ledger) = match ended {
@@ -140,7 +150,7 @@ pub fn replay(
         Err(stopped) => (Err(stopped.to_string()), stopped.ledger),
     };
     let keep_ratio = (!ratios.is_empty()).then(|| ratios.iter().sum::<f64>() / ratios.len() as f64);
-    Ok(Replayed { handoff: handoff.clone(), answer, ledger, keep_ratio })
+    Ok(Replayed { handoff: handoff.clone(), answer, ledger, keep_ratio, replies })
 }
 
 /// A policy that lets in what the built-in worker was trained to read.

@@ -94,6 +94,15 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A text file cannot be read as text.
+    #[error("{}: {fault}", .path.display())]
+    Document {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it, and what to do about it.
+        #[source]
+        fault: Box<crate::DocumentFault>,
+    },
     /// A price table cannot be read or says what it cannot say.
     #[error("{}: {reason}", .path.display())]
     Prices {

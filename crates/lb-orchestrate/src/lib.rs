@@ -13,6 +13,7 @@ mod briefing;
 mod cancel;
 mod choices;
 mod chunked;
+mod document;
 mod each;
 mod error;
 mod estimate;
@@ -44,6 +45,7 @@ pub use briefing::{BriefTiming, Briefing, Position, TaskState};
 pub use cancel::CancelToken;
 pub use choices::{Chances, Choices};
 pub use chunked::{ChunkMode, Chunking};
+pub use document::{DocumentFault, read_text};
 pub use error::{Error, Result};
 pub use estimate::{Assumptions, Estimate, EstimateInputs, EstimatedRun, WorkerSpeed};
 pub use extend::{Extended, SegmentEntered};
@@ -71,8 +73,8 @@ pub use repl::{
 #[cfg(feature = "monty")]
 pub use repl::{MontyConfig, MontyRepl, sandbox_main};
 pub use rlm::{
-    Budget, Ending, Event, FinalMark, Limit, Limits, Measure, OrchestratorTotals, Phase, Protocol, Reply,
-    Resumed, Rlm, RlmConfig, Run, RunLedger, SandboxTotals, Spent, Stopped, WorkerTotals,
+    Budget, Ending, Event, FinalMark, Limit, Limits, Measure, OrchestratorTotals, Phase, PromptProfile,
+    Protocol, Reply, Resumed, Rlm, RlmConfig, Run, RunLedger, SandboxTotals, Spent, Stopped, WorkerTotals,
 };
 pub use room::{CompactOldest, RoomFit, RoomPolicy, RoomReport};
 pub use session::{OpenSession, SessionConfig, WorkerSession};

@@ -113,8 +113,11 @@ impl PriceTable {
     /// [`Error::Prices`] naming the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let failed = |e: std::io::Error| Error::Prices { path: path.to_owned(), reason: e.to_string() };
-        Self::parse(&std::fs::read_to_string(path).map_err(failed)?, path)
+        let failed = |error| match error {
+            Error::Document { path, fault } => Error::Prices { path, reason: fault.to_string() },
+            other => other,
+        };
+        Self::parse(&crate::read_text(path).map_err(failed)?, path)
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self> {

@@ -10,6 +10,7 @@ mod log;
 mod loops;
 mod many_calls;
 mod resume;
+mod small;
 mod spans;
 
 use std::path::Path;

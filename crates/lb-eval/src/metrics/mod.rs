@@ -2,9 +2,12 @@
 
 mod code;
 mod rouge;
+mod short;
 mod text;
 
 use serde::{Deserialize, Serialize};
+
+pub use short::{ShortScore, short_answer};
 
 use crate::datasets::{Dataset, Item, ItemKind, V1Set};
 use crate::prompts::{extract, extract_lenient};

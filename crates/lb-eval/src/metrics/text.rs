@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 /// SQuAD's normalisation: small letters, no ASCII punctuation, no articles, single spaces.
-fn normalise(text: &str) -> Vec<String> {
+pub(super) fn normalise(text: &str) -> Vec<String> {
     let plain: String = text.to_lowercase().chars().filter(|c| !c.is_ascii_punctuation()).collect();
     // An article is one where a word begins and ends, and words are letters, digits and `_`.
     let mut out = String::with_capacity(plain.len());
@@ -27,7 +27,7 @@ fn normalise(text: &str) -> Vec<String> {
     out.split_whitespace().map(str::to_owned).collect()
 }
 
-fn f1(prediction: &[String], truth: &[String]) -> f64 {
+pub(super) fn f1(prediction: &[String], truth: &[String]) -> f64 {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for word in truth {
         *counts.entry(word).or_default() += 1;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::ledger::CallTokens;
 use crate::repl::{AnswerCell, Fault, Query};
-use crate::rlm::{Limits, Protocol};
+use crate::rlm::{Limits, PromptProfile, Protocol};
 use crate::trajectory::Source;
 use crate::{Chances, ChatMessage, Finish, Handoff, RoomReport, Usage};
 
@@ -44,6 +44,15 @@ pub struct RunSettings {
     pub version: String,
     /// How the orchestrator says that it is done.
     pub protocol: Protocol,
+    /// For which kind of orchestrator the texts are written.
+    #[serde(default)]
+    pub profile: PromptProfile,
+    /// Whether an answer without any worker call is refused once.
+    #[serde(default)]
+    pub ask_first: bool,
+    /// Whether the worker reads the documents as a part of the trajectory.
+    #[serde(default)]
+    pub brief_documents: bool,
     /// How the trajectory reaches the worker.
     pub handoff: Handoff,
     /// What the run may use up.

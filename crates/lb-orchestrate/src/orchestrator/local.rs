@@ -2,6 +2,8 @@
 
 use lb_model::{GenerateOptions, Generation, KvCache, Message, RenderOptions, StopReason, Worker};
 
+use super::fences::Fences;
+use super::form::Form;
 use super::watch::Watch;
 use super::{ChatMessage, ChatRequest, Completion, Finish, Orchestrator, Role, Usage, thoughts};
 use crate::{Error, Result};
@@ -30,18 +32,26 @@ pub struct LocalConfig {
     pub generate: GenerateOptions,
     /// Default: [`LocalThinking::Template`].
     pub thinking: LocalThinking,
+    /// Whether a turn ends with its first closed fence. A small model goes on with what it thinks its code will print, and
+    /// with more code that builds on that. Default: false.
+    pub one_block: bool,
 }
 
 impl Default for LocalConfig {
     fn default() -> Self {
-        Self { generate: GenerateOptions::greedy(4096), thinking: LocalThinking::Template }
+        let (generate, thinking) = (GenerateOptions::greedy(4096), LocalThinking::Template);
+        Self { generate, thinking, one_block: false }
     }
 }
 
 /// Any checkpoint as the orchestrator.
 ///
-/// The KV cache of a turn stays for the next: of the next conversation only what differs from it is read, and
-/// [`Usage::cached`] counts the rest. A template that rewrites earlier turns costs more reading, never a wrong answer.
+/// Where the chat template takes no system message, its text begins the first user turn; where it wants users and
+/// assistants in turn, neighbours of one role are one message.
+///
+/// The KV cache of a turn stays for the next, also for the next run: of the next conversation only what differs from it is
+/// read, and [`Usage::cached`] counts the rest. A template that rewrites earlier turns costs more reading, never a wrong
+/// answer.
 #[derive(Debug)]
 pub struct LocalOrchestrator {
     worker: Worker,
@@ -49,6 +59,7 @@ pub struct LocalOrchestrator {
     cache: KvCache,
     /// What `cache` holds.
     tokens: Vec<u32>,
+    form: Form,
 }
 
 impl LocalOrchestrator {
@@ -59,9 +70,9 @@ impl LocalOrchestrator {
     /// [`lb_model::Error::NoChatTemplate`] for a base model.
     pub fn new(worker: Worker, config: LocalConfig) -> Result<Self> {
         config.generate.validate()?;
-        worker.template()?;
+        let form = Form::of(worker.template()?);
         let cache = worker.model().new_cache();
-        Ok(Self { worker, config, cache, tokens: Vec::new() })
+        Ok(Self { worker, config, cache, tokens: Vec::new(), form })
     }
 
     /// Forgets what was read; the next turn reads its whole conversation.
@@ -76,6 +87,7 @@ impl LocalOrchestrator {
     }
 
     fn prompt(&self, messages: &[ChatMessage]) -> Result<Vec<u32>> {
+        let messages = self.form.arrange(messages);
         let messages: Vec<Message> =
             messages.iter().map(|m| Message::new(role(m.role), m.content.as_str())).collect();
         let enable_thinking = match self.config.thinking {
@@ -120,9 +132,12 @@ impl LocalOrchestrator {
         let mut options = self.config.generate.clone();
         options.max_new_tokens = max_tokens.unwrap_or(options.max_new_tokens);
         let prompt = self.tokens.len();
-        let generated = self
-            .worker
-            .generate_from_logits(&mut self.cache, logits, &options, &mut |_, _| watch.check().is_ok());
+        let mut fences = self.config.one_block.then(Fences::default);
+        let mut go_on = |_, text: &str| {
+            let closed = fences.as_mut().is_some_and(|fences| fences.closed_by(text));
+            watch.check().is_ok() && !closed
+        };
+        let generated = self.worker.generate_from_logits(&mut self.cache, logits, &options, &mut go_on);
         match generated {
             Ok(generation) => {
                 let read = self.cache.logical_len().saturating_sub(prompt);
@@ -194,7 +209,7 @@ impl Orchestrator for LocalOrchestrator {
     }
 }
 
-fn role(role: Role) -> &'static str {
+pub(super) fn role(role: Role) -> &'static str {
     match role {
         Role::System => "system",
         Role::User => "user",

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "api")]
 pub mod api;
+mod fences;
+mod form;
 mod local;
 mod program;
 mod reader;

@@ -317,7 +317,7 @@ class Session:
         self.time = limits["time"]["secs"] + limits["time"]["nanos"] / 1e9
         self.variables = Variables()
         self.variables.session = self
-        self.given = {"SHOW_VARS": self.show_vars, "FINAL_VAR": self.final_var}
+        self.given = {"SHOW_VARS": self.show_vars, "FINAL_VAR": self.final_var, "FINAL": self.final}
         for name in FUNCTIONS:
             self.given[name] = self.function(name)
         self.variables.update(self.given)
@@ -380,6 +380,9 @@ class Session:
             return "Error: there is no variable '%s'" % args[0]
         return shown(args[0])
 
+    def final(self, value=""):
+        self.variables["answer"] = {"content": value, "ready": True}
+
     def execute(self, code):
         output = Output(self.limits["output_chars"])
         old = sys.stdout, sys.stderr, sys.stdin
@@ -441,12 +444,15 @@ class Session:
         # From here on an answer is part of the state.
         self.sent, note = True, ""
         answer = self.variables.get("answer")
-        if not isinstance(answer, dict):
+        if isinstance(answer, str):
+            note = 'answer is a str; to finish with it: answer = {"content": answer, "ready": True}'
+        elif not isinstance(answer, dict):
             self.variables["answer"] = {"content": "", "ready": False}
             note = 'answer was no dictionary any more; it is one again, with "content" and "ready"'
         elif type(answer) is dict:
             self.variables["answer"] = answer
         answer = self.variables["answer"]
+        answer = {"content": str(answer)} if isinstance(answer, str) else answer
         limit, many = self.limits["local_chars"], self.limits["locals"]
         texts = {}
         for name, value in self.own():

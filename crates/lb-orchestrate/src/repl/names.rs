@@ -6,7 +6,7 @@ use super::ReplLimits;
 use crate::{Error, Result};
 
 /// Names that a session gives a meaning of its own.
-const RESERVED: [&str; 8] = [
+const RESERVED: [&str; 9] = [
     "answer",
     "llm_query",
     "llm_query_batched",
@@ -15,6 +15,7 @@ const RESERVED: [&str; 8] = [
     "note",
     "SHOW_VARS",
     "FINAL_VAR",
+    "FINAL",
 ];
 const KEYWORDS: [&str; 35] = [
     "False", "None", "True", "and", "as", "assert", "async", "await", "break", "class", "continue", "def",

@@ -2,16 +2,28 @@
 
 use std::path::PathBuf;
 
-use crate::rlm::{Limits, Protocol};
+use crate::rlm::{Limits, PromptProfile, Protocol};
 use crate::{
-    BoundaryPolicy, CancelToken, Choices, Error, Handoff, PriceTable, Result, SessionConfig, Source,
+    BoundaryPolicy, CancelToken, Choices, Error, Handoff, PriceTable, PromptFormat, Result, SessionConfig,
+    Source,
 };
+
+/// What a worker is told before each question that a small orchestrator asks; before the document it would be forgotten.
+const READER: &str = "Answer in a few words, no sentence.\nQuestion: ";
 
 /// How a loop is set up; see [`Rlm::new`](crate::Rlm::new).
 #[derive(Clone, Debug)]
 pub struct RlmConfig {
     /// How the orchestrator says that it is done. Default: [`Protocol::Answer`].
     pub protocol: Protocol,
+    /// For which kind of orchestrator the texts are written. Default: [`PromptProfile::Standard`].
+    pub profile: PromptProfile,
+    /// Whether the first answer of a question is refused, with a text that says what to do, where no worker was asked
+    /// before. Default: false.
+    pub ask_first: bool,
+    /// Whether the worker reads the documents before the first turn, as a part of the trajectory, paragraph by paragraph,
+    /// where they take at most half of its positions: a call then needs no piece of them. Default: false.
+    pub brief_documents: bool,
     /// How the trajectory reaches the worker. Default: a briefing with the defaults of a compaction.
     pub handoff: Handoff,
     /// What the run may use up.
@@ -45,6 +57,9 @@ impl Default for RlmConfig {
             .with_cap(Source::Reply, 1024);
         Self {
             protocol: Protocol::default(),
+            profile: PromptProfile::default(),
+            ask_first: false,
+            brief_documents: false,
             handoff: Handoff::briefing(lb_am::Compaction::default()),
             limits: Limits::default(),
             session: SessionConfig { policy, ..SessionConfig::default() },
@@ -61,6 +76,28 @@ impl Default for RlmConfig {
 }
 
 impl RlmConfig {
+    /// Set up for an orchestrator of a few billion parameters: [`PromptProfile::Small`], no answer before a question to
+    /// the worker, documents read by the worker, six turns of at most 200 tokens, and a worker that answers in few words.
+    #[must_use]
+    pub fn small() -> Self {
+        let mut config = Self {
+            profile: PromptProfile::Small,
+            ask_first: true,
+            brief_documents: true,
+            turn_tokens: Some(200),
+            limits: Limits { iterations: 6, ..Limits::default() },
+            ..Self::default()
+        };
+        let (preamble, task_prefix) = ("Document:\n".to_owned(), READER.to_owned());
+        config.session.format = PromptFormat { preamble, task_prefix, ..PromptFormat::default() };
+        config.session.generate.max_new_tokens = 48;
+        // Code and its output say once more what was asked and replied.
+        let worth_reading = [Source::Artifact, Source::Finding, Source::Reply];
+        config.session.policy =
+            BoundaryPolicy::nothing().admitting(worth_reading).with_cap(Source::Reply, 256);
+        config
+    }
+
     /// Checks every range; see also [`SessionConfig`].
     ///
     /// # Errors

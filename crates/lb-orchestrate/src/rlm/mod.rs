@@ -7,20 +7,25 @@
 
 mod calls;
 mod config;
+mod contexts;
 mod ending;
 mod event;
 mod host;
 mod ledger;
+mod lenient;
 mod limits;
 mod loop_state;
+mod profile;
 mod prompts;
 mod protocol;
 mod recurse;
 mod resume;
 mod run;
 mod sink;
+mod small;
 mod spans;
 mod turn;
+mod verdict;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,6 +35,7 @@ pub use ending::{Ending, Run, Stopped};
 pub use event::Event;
 pub use ledger::{OrchestratorTotals, RunLedger, SandboxTotals, WorkerTotals};
 pub use limits::{Budget, Limit, Limits, Measure, Phase, Spent};
+pub use profile::PromptProfile;
 pub(crate) use prompts::OPENING;
 pub use protocol::{FinalMark, Protocol, Reply};
 pub use resume::Resumed;
@@ -39,6 +45,7 @@ use lb_model::Worker;
 use crate::log::{ChildRecord, ContextFile};
 use crate::repl::Repl;
 use crate::{ChatMessage, Error, Result, WorkerSession};
+use contexts::Contexts;
 use ledger::Books;
 use loop_state::{OpenRepl, Shared};
 use sink::Sink;
@@ -82,8 +89,7 @@ pub struct Rlm {
     shared: Shared,
     repl: Box<dyn Repl>,
     messages: Vec<ChatMessage>,
-    /// Names and lengths of the documents.
-    contexts: Vec<(String, usize)>,
+    contexts: Contexts,
     /// Documents that the log does not have yet.
     unlogged: Vec<(String, String)>,
     /// Documents that came after the log was begun, for the next line.
@@ -105,6 +111,12 @@ struct Question {
     /// Of them, the last ones that failed.
     errors: usize,
     partial: Option<String>,
+    /// Worker calls in turns that are over.
+    calls: usize,
+    /// Whether an answer was refused because nobody had been asked.
+    refused: bool,
+    /// The code of the turn before.
+    code: String,
 }
 
 impl std::fmt::Debug for Rlm {
@@ -137,7 +149,7 @@ impl Rlm {
             shared,
             repl,
             messages: Vec::new(),
-            contexts: Vec::new(),
+            contexts: Contexts::default(),
             unlogged: Vec::new(),
             added: Vec::new(),
             sink: Sink::None,
@@ -174,7 +186,7 @@ impl Rlm {
             _ if self.shared.config.log_dir.is_some() => self.unlogged.push((name.clone(), text.to_owned())),
             _ => {}
         }
-        self.contexts.push((name.clone(), text.chars().count()));
+        self.list_context(&name, text)?;
         Ok(name)
     }
 

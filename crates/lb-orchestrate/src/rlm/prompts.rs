@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::contexts::{Context, Contexts};
 use super::protocol::Protocol;
 use crate::repl::{Executed, Fault};
 
@@ -66,12 +67,13 @@ pub(super) fn system(setting: &Setting<'_>) -> String {
 /// How the message that opens a question begins.
 pub(crate) const OPENING: &str = "Answer the following: ";
 
-/// The message that opens a question. `contexts` are names and lengths in characters.
-pub(super) fn question(question: &str, contexts: &[(String, usize)], again: bool) -> String {
+/// The message that opens a question.
+pub(super) fn question(question: &str, contexts: &Contexts, again: bool) -> String {
     let mut text = format!("{OPENING}{question}\n\n");
-    for (name, chars) in contexts {
+    for Context { name, chars, read } in contexts.iter() {
+        let read = if *read { "; the workers have read all of it" } else { "" };
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "`{name}` is a str of {chars} characters.");
+        let _ = writeln!(text, "`{name}` is a str of {chars} characters{read}.");
     }
     if again {
         text.push_str("The REPL still has all variables of before.");
@@ -101,6 +103,8 @@ pub(super) const UNCLOSED: &str =
     "A ```repl block was opened and never closed, so it did not run. Write it again, whole.";
 pub(super) const CUT: &str =
     "The reply came to its limit of tokens inside a ```repl block, which did not run. Write shorter code.";
+pub(super) const NEVER_ASKED: &str = "An answer was set, but no worker was asked in this run; the answer was not taken. Ask with \
+     llm_query(...) first, then answer.";
 pub(super) const NO_FINAL_VAR: &str =
     "FINAL_VAR names a variable that does not exist. Use SHOW_VARS() to see what there is.";
 

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::host::Recorded;
-use super::protocol::Reply;
 use super::sink::Sink;
+use super::verdict::{Done, Taken};
 use super::{Question, Rlm, RlmConfig};
-use crate::log::{BlockResult, CodeBlock, Iteration, RunLog, RunRecord};
+use crate::log::{BlockResult, CodeBlock, Iteration, RunLog, RunRecord, RunSettings};
 use crate::repl::{Executed, Repl};
 use crate::{Error, Result, Segment};
 use lb_model::Worker;
@@ -33,7 +33,8 @@ impl Rlm {
     /// Takes a run up from its log: the trajectory is read once more, and the code runs again with the replies that it got
     /// then, which brings the variables back; no model is called. New turns go to the same log.
     ///
-    /// Handoff, limits and the rest are those of `config`; its `log_dir` is not used.
+    /// Handoff, limits and the rest are those of `config`; its `log_dir` is not used, and how replies are read
+    /// (`profile`, `ask_first`, `brief_documents`) is as the log has it.
     ///
     /// # Errors
     /// [`Error::Log`] where the log or a document beside it cannot be read or is of another worker; those of
@@ -50,7 +51,10 @@ impl Rlm {
             let reason = format!("the run's worker is {made_with}, not {}", worker.name());
             return Err(Error::Log { path: record.path, line: Some(1), reason });
         }
-        let mut rlm = Self::new(worker, open_repl, RlmConfig { log_dir: None, ..config })?;
+        // How replies are read must not change under the turns that are there.
+        let RunSettings { profile, ask_first, brief_documents, .. } = record.metadata.latent_briefing;
+        let config = RlmConfig { log_dir: None, profile, ask_first, brief_documents, ..config };
+        let mut rlm = Self::new(worker, open_repl, config)?;
         for (_, text) in record.contexts()? {
             rlm.add_context(&text)?;
         }
@@ -92,6 +96,7 @@ impl Rlm {
             ..Segment::new(entered.source, entered.text.clone())
         });
         for segment in segments {
+            self.contexts.was_read(&segment.text);
             self.shared.session.extend(segment)?;
         }
         let (mut differing, mut ran) = (0, Vec::new());
@@ -113,8 +118,17 @@ impl Rlm {
         let last = ran.last().map(|ran: &Executed| ran.answer.clone());
         self.partial(last.as_ref(), "");
         if iteration.final_answer.is_none() {
-            let notice = self.notice(&Reply::parse(&iteration.response), &iteration.finish);
-            self.reply(&iteration.response, &ran, notice);
+            let Taken { reply, kept } = self.take_apart(&iteration.response, &iteration.finish);
+            let calls = iteration.code_blocks.iter().map(|block| block.result.rlm_calls.len()).sum();
+            let (finish, ran) = (&iteration.finish, &ran[..]);
+            let mut done = Done { reply: &reply, finish, ran, calls, refused: false };
+            if self.answer_of(&done)?.is_some() {
+                done.refused = self.refuses(calls);
+                self.clear_answer()?;
+            }
+            let (told, _) = self.told(&done);
+            self.remember(&done);
+            self.reply(&kept, told);
             if let Some(question) = &mut self.question {
                 question.turns = iteration.turn;
             }

@@ -4,7 +4,7 @@ use serde_json::Map;
 
 use super::prompts::{self, Setting};
 use super::sink::Sink;
-use super::{Question, Rlm, spans};
+use super::{PromptProfile, Question, Rlm, small, spans};
 use crate::log::{Metadata, RunLog, RunSettings};
 use crate::repl::AnswerCell;
 use crate::rlm::limits::{Measure, Phase};
@@ -107,8 +107,12 @@ impl Rlm {
     /// Puts a question into the conversation.
     pub(super) fn open(&mut self, question: &str) -> Result<()> {
         let again = !self.messages.is_empty();
+        let small = self.shared.config.profile == PromptProfile::Small;
         if again {
-            self.repl.execute(CLEAR_ANSWER, &mut NoHost)?;
+            self.clear_answer()?;
+        } else if small {
+            let instructions = self.shared.config.instructions.as_deref();
+            self.messages = small::beginning(instructions, &self.contexts);
         } else {
             let setting = Setting {
                 protocol: self.shared.config.protocol,
@@ -120,10 +124,19 @@ impl Rlm {
             };
             self.messages.push(ChatMessage::new(Role::System, prompts::system(&setting)));
         }
-        let opening = prompts::question(question, &self.contexts, again);
+        let opening = if small {
+            small::question(question, &self.contexts)
+        } else {
+            prompts::question(question, &self.contexts, again)
+        };
         self.messages.push(ChatMessage::new(Role::User, opening));
         self.question = Some(Question { text: question.to_owned(), ..Question::default() });
         Ok(())
+    }
+
+    /// Makes `answer` what it was at first.
+    pub(super) fn clear_answer(&mut self) -> Result<()> {
+        self.repl.execute(CLEAR_ANSWER, &mut NoHost).map(drop)
     }
 
     /// Looks up what the orchestrator costs, and begins the log where there is none.
@@ -165,6 +178,9 @@ impl Rlm {
             latent_briefing: RunSettings {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 protocol: config.protocol,
+                profile: config.profile,
+                ask_first: config.ask_first,
+                brief_documents: config.brief_documents,
                 handoff: config.handoff.clone(),
                 limits: config.limits.clone(),
                 worker: worker.name().to_owned(),

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use super::host::Host;
 use super::protocol::{FinalMark, Protocol, Reply};
-use super::{Rlm, prompts, spans};
+use super::verdict::{Done, Taken};
+use super::{PromptProfile, Rlm, prompts, small, spans};
 use crate::log::{BlockResult, CodeBlock, Entered, Iteration, WorkerCall};
 use crate::repl::{Executed, Fault};
 use crate::rlm::Event;
@@ -15,12 +16,12 @@ use crate::{
 
 /// A turn as far as it has come.
 #[derive(Default)]
-struct Draft {
+pub(super) struct Draft {
     completion: Completion,
     completion_s: f64,
     ran: Vec<Executed>,
     blocks: Vec<CodeBlock>,
-    entered: Vec<Entered>,
+    pub(super) entered: Vec<Entered>,
     calls: usize,
     failed_calls: usize,
     number: usize,
@@ -36,12 +37,13 @@ impl Rlm {
         let (turns, of) =
             (self.question.as_ref().map_or(0, |q| q.turns), self.shared.config.limits.iterations);
         on_event(&Event::TurnBegan { turn: turns + 1, of });
-        let again = self.messages.len() > 2;
-        let prompt = prompts::turn(turns + 1, of, again);
+        let standard = self.shared.config.profile == PromptProfile::Standard;
+        // Of a small model's conversation, what was printed is the prompt of the next turn.
+        let prompt = standard.then(|| prompts::turn(turns + 1, of, self.messages.len() > 2));
         let work = |rlm: &mut Self, draft: &mut Draft, on_event: &mut dyn FnMut(&Event<'_>)| {
             rlm.work(draft, orchestrator, on_event)
         };
-        self.logged(turns + 1, &prompt, on_event, work)
+        self.logged(turns + 1, prompt.as_deref(), on_event, work)
     }
 
     /// The completion that asks for the answer when no turn is left.
@@ -52,29 +54,27 @@ impl Rlm {
     ) -> Result<String> {
         let of = self.shared.config.limits.iterations;
         on_event(&Event::TurnBegan { turn: of + 1, of });
-        let prompt = prompts::last_completion(self.shared.config.protocol);
+        let prompt = match self.shared.config.profile {
+            PromptProfile::Standard => prompts::last_completion(self.shared.config.protocol),
+            PromptProfile::Small => small::last_completion(),
+        };
         let work = |rlm: &mut Self, draft: &mut Draft, on_event: &mut dyn FnMut(&Event<'_>)| {
             rlm.complete(draft, orchestrator, on_event)?;
-            let reply = Reply::parse(&draft.completion.text);
-            Ok(Some(match reply.final_mark {
-                Some(FinalMark::Text(text)) => text,
-                Some(FinalMark::Variable(name)) => rlm.repl.variable(&name)?.unwrap_or(name),
-                None => draft.completion.text.trim().to_owned(),
-            }))
+            Ok(Some(rlm.last_answer(&draft.completion)?))
         };
-        Ok(self.logged(0, prompt, on_event, work)?.unwrap_or_default())
+        Ok(self.logged(0, Some(prompt), on_event, work)?.unwrap_or_default())
     }
 
     /// Does `work` behind a message and writes the turn's line; a turn that is stopped leaves the conversation as it was.
     fn logged(
         &mut self,
         turn: usize,
-        prompt: &str,
+        prompt: Option<&str>,
         on_event: &mut dyn FnMut(&Event<'_>),
         work: impl FnOnce(&mut Self, &mut Draft, &mut dyn FnMut(&Event<'_>)) -> Result<Option<String>>,
     ) -> Result<Option<String>> {
         let (start, before) = (Instant::now(), self.messages.len());
-        self.messages.push(ChatMessage::new(Role::User, prompt));
+        self.messages.extend(prompt.map(|prompt| ChatMessage::new(Role::User, prompt)));
         let asked = self.messages.len();
         let mut draft = Draft { number: turn, ..Draft::default() };
         let done = work(self, &mut draft, on_event);
@@ -127,33 +127,34 @@ impl Rlm {
         on_event: &mut dyn FnMut(&Event<'_>),
     ) -> Result<Option<String>> {
         self.too_many_errors()?;
+        self.read_documents(draft, on_event)?;
         self.complete(draft, orchestrator, on_event)?;
-        let reply = Reply::parse(&draft.completion.text);
+        let Taken { reply, kept } = self.take_apart(&draft.completion.text, &draft.completion.finish);
         self.enter(draft, Source::Reasoning, &reply.prose, on_event)?;
         for code in &reply.blocks {
             self.enter(draft, Source::Code, code, on_event)?;
         }
         for code in &reply.blocks {
-            if let Some(answer) = self.execute(draft, code, orchestrator, on_event)? {
+            if self.execute(draft, code, orchestrator, on_event)?.is_some() {
+                break;
+            }
+        }
+        let finish = draft.completion.finish.clone();
+        let ran = std::mem::take(&mut draft.ran);
+        let mut done = Done { reply: &reply, finish: &finish, ran: &ran, calls: draft.calls, refused: false };
+        if let Some(answer) = self.answer_of(&done)? {
+            if !self.refuses(draft.calls) {
                 return Ok(Some(answer));
             }
+            done.refused = true;
+            self.clear_answer()?;
         }
-        if let Some(mark) =
-            reply.final_mark.as_ref().filter(|_| self.shared.config.protocol == Protocol::Final)
-        {
-            let found = match mark {
-                FinalMark::Text(text) => Some(text.clone()),
-                FinalMark::Variable(name) => self.repl.variable(name)?,
-            };
-            if found.is_some() {
-                return Ok(found);
-            }
-        }
-        let notice = self.notice(&reply, &draft.completion.finish);
-        let printed = draft.ran.iter().map(prompts::printed).collect::<Vec<_>>().join("\n");
+        let printed = ran.iter().map(prompts::printed).collect::<Vec<_>>().join("\n");
         self.enter(draft, Source::Tool, &printed, on_event)?;
-        self.count_errors(draft, notice.is_some());
-        self.reply(&draft.completion.text, &draft.ran, notice);
+        let (told, noticed) = self.told(&done);
+        self.count_errors(draft, &ran, noticed);
+        self.remember(&done);
+        self.reply(&kept, told);
         Ok(None)
     }
 
@@ -170,9 +171,9 @@ impl Rlm {
     }
 
     /// What the conversation keeps of a turn.
-    pub(super) fn reply(&mut self, text: &str, ran: &[Executed], notice: Option<&str>) {
+    pub(super) fn reply(&mut self, text: &str, told: String) {
         self.said(text);
-        self.messages.push(ChatMessage::new(Role::User, prompts::outputs(ran, notice)));
+        self.messages.push(ChatMessage::new(Role::User, told));
     }
 
     pub(super) fn said(&mut self, text: &str) {
@@ -181,8 +182,8 @@ impl Rlm {
         self.messages.push(ChatMessage::new(Role::Assistant, said));
     }
 
-    fn count_errors(&mut self, draft: &Draft, noticed: bool) {
-        let faulty = draft.ran.iter().any(|ran| ran.fault.is_some());
+    fn count_errors(&mut self, draft: &Draft, ran: &[Executed], noticed: bool) {
+        let faulty = ran.iter().any(|ran| ran.fault.is_some());
         let mute = draft.calls > 0 && draft.failed_calls == draft.calls;
         if let Some(question) = &mut self.question {
             question.errors = if faulty || mute || noticed { question.errors + 1 } else { 0 };

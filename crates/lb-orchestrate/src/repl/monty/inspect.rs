@@ -51,6 +51,14 @@ def __lb_short__(value, room, depth):
     return kind + "()"
 "#;
 
+/// Ends a run from anywhere in the code, as `FINAL(...)` outside of code does.
+pub(super) const FINISH: &str = r#"
+def FINAL(value=""):
+    global answer
+    answer = {"content": value, "ready": True}
+    __lb_answer__(answer)
+"#;
+
 /// Names that are looked for at most.
 const MANY: usize = 2_000;
 
@@ -58,8 +66,10 @@ const MANY: usize = 2_000;
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) variables: Vec<Variable>,
-    /// `None` where `answer` is no dictionary.
+    /// `None` where `answer` is neither a dictionary nor a text.
     pub(super) answer: Option<AnswerCell>,
+    /// Whether `answer` is a text, which is a draft.
+    pub(super) is_text: bool,
 }
 
 /// A variable of the code's own.
@@ -85,6 +95,10 @@ pub(super) fn look(monty: Monty, names: &BTreeSet<String>, chars: usize) -> (Opt
     }
     let mut seen = Seen::default();
     let monty = drive(monty, &code, &mut |function, args| match (function, args) {
+        ("__lb_answer__", [MontyObject::String(text)]) => {
+            seen.answer = Some(AnswerCell { content: text.clone(), ready: false });
+            seen.is_text = true;
+        }
         ("__lb_answer__", [answer]) => seen.answer = answer_cell(answer),
         ("__lb_seen__", [MontyObject::Int(at), MontyObject::String(kind), MontyObject::String(text)]) => {
             let Some(name) = usize::try_from(*at).ok().and_then(|at| names.get(at)) else { return };

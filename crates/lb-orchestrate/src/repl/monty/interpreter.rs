@@ -15,6 +15,8 @@ use monty_types::{
 };
 
 use super::calls::{self, FUNCTIONS};
+use super::hints;
+use super::idioms;
 use super::inspect::{self, Seen};
 use super::source::{ANSWER_SET, MODULES, REFUSED_IMPORT, prepare};
 use super::watch::Watch;
@@ -77,7 +79,8 @@ impl Interpreter {
         );
         let options = CompileOptions { assert_message_annotations: AssertMessageAnnotations::Off };
         let mut monty = Monty::new("repl", tracker, options);
-        let begun = monty.feed_run(inspect::PRELUDE, Vec::new(), PrintWriter::Disabled).is_ok();
+        let prelude = [inspect::PRELUDE, inspect::FINISH, idioms::HELPERS].concat();
+        let begun = monty.feed_run(&prelude, Vec::new(), PrintWriter::Disabled).is_ok();
         let monty = begun.then_some(monty);
         Self { monty, names: BTreeSet::new(), limits, watch: Watch::start(limits.memory) }
     }
@@ -188,7 +191,7 @@ impl Interpreter {
                     }
                     Ok(Reply::Return(MontyObject::None))
                 }
-                REFUSED_IMPORT => Ok(course.refuse(ExcType::ImportError, refused_import(call))),
+                REFUSED_IMPORT => Ok(course.refuse(ExcType::ModuleNotFoundError, refused_import(call))),
                 "SHOW_VARS" => Ok(Reply::Return(MontyObject::String(self.show(progress)))),
                 "FINAL_VAR" => Ok(Reply::Return(self.shown(progress, call.args.first()))),
                 name if FUNCTIONS.contains(&name) => ask(call, wire, course),
@@ -241,6 +244,9 @@ impl Interpreter {
             error.traceback().iter().rev().find(|frame| Some(&frame.filename) == block.as_ref())
         {
             let _ = write!(line, " (line {})", frame.start.line);
+        }
+        if let Some(hint) = hints::hint(&line) {
+            let _ = write!(line, "; {hint}");
         }
         (Some(fault), line)
     }

@@ -2,6 +2,8 @@
 
 mod calls;
 mod find;
+mod hints;
+mod idioms;
 mod inspect;
 mod interpreter;
 mod serve;
@@ -108,12 +110,13 @@ impl Repl for MontyRepl {
 const DIALECT: &str = "\
 Your code runs in a sandbox that knows a part of Python 3: functions, lambdas, closures, decorators, comprehensions, \
 generator expressions (made at once, as lists are), f-strings, str.format, try, while, with, simple classes, dataclasses. \
-It has no del (use d.pop(key)), no yield, no match, no class inheritance (raise built-in exceptions, with one text), no \
+It has no del of a name, no yield, no match, no class inheritance (raise built-in exceptions, with one text), no \
 staticmethod, classmethod or property, no import *, no complex numbers. Classes have no operator methods (__add__, __lt__, \
 __len__, __getitem__, __call__). \
-There is no % formatting of strings (use f-strings), no str.translate, no str.upper without a text before the dot, no \
-assignment to a slice, no | of dictionaries, no unpacking into d[key], no function as re.sub's replacement, no \
-print(file=...). \
+There is no % formatting of strings (use f-strings), no str.translate, no assignment to a slice, no | of dictionaries \
+(use {**a, **b}), no function as re.sub's replacement, no print(file=...). \
+A method is no value (f = d.get) but as key= of sorted, min, max and sort and as the function of map and filter; the target \
+of a for loop is no d[key]; next() of a variable that holds a generator expression is next(iter(...)). \
 Built-ins that are missing: callable, dir, eval, exec, format, globals, input, issubclass, locals, super, vars. \
 You can import base64, binascii, collections (Counter, defaultdict, deque, namedtuple), dataclasses (dataclass), datetime \
 (without now and today), functools (reduce, partial), itertools (without product, permutations, combinations, groupby, \

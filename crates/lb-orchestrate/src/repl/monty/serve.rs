@@ -10,6 +10,9 @@ use crate::repl::protocol::{Event, Request, State, read_frame};
 /// Stack of the interpreter's thread. Code nested as deep as its parser takes it fits.
 const STACK: usize = 256 << 20;
 
+/// What the author of a block is told that has bound `answer` to a text.
+const ANSWER_IS_TEXT: &str =
+    "answer is a str; to finish with it: answer = {\"content\": answer, \"ready\": True}";
 /// What the author of a block is told that has bound `answer` to something else.
 const ANSWER_AGAIN: &str =
     "answer was no dictionary any more; it is one again, with \"content\" and \"ready\"";
@@ -96,6 +99,9 @@ fn settle(
         interpreter.restore(names.clone(), bytes);
     }
     let mut state = State::default();
+    if seen.is_text {
+        state.note.push_str(ANSWER_IS_TEXT);
+    }
     match seen.answer {
         Some(answer) => state.answer = answer,
         None if interpreter.is_usable() => {

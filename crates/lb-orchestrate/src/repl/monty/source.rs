@@ -6,6 +6,8 @@ use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
 use ruff_python_ast::{Expr, ExprContext, Stmt, StmtFunctionDef};
 use ruff_text_size::{Ranged, TextRange};
 
+use super::idioms;
+
 /// Modules that may be imported. None of them can reach outside the interpreter.
 pub(super) const MODULES: [&str; 14] = [
     "__future__",
@@ -46,8 +48,13 @@ pub(super) fn prepare(code: &str) -> Prepared {
         reader.visit_stmt(stmt);
     }
     prepared.names = reader.names;
+    // At one place, what closes an expression stands before what follows its statement.
+    let mut edits = idioms::edits(code, &parsed.syntax().body);
+    edits.extend(reader.edits);
+    // What is put in stands before what is replaced.
+    edits.sort_by_key(|(range, _)| (range.start(), range.end()));
     // From the end, so that the places of earlier edits stay right.
-    for (range, text) in reader.edits.into_iter().rev() {
+    for (range, text) in edits.into_iter().rev() {
         let range = usize::from(range.start())..usize::from(range.end());
         let lines = code[range.clone()].matches('\n').count();
         prepared.code.replace_range(range, &text.replace('\n', &"\n".repeat(lines)));

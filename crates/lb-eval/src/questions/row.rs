@@ -1,0 +1,180 @@
+//! What a run came to, and which kind of failure it was.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use lb_orchestrate::{Run, RunLedger, RunRecord, Stopped, Usage, WorkerCall, read_text};
+use serde::{Deserialize, Serialize};
+
+use super::QuestionItem;
+use crate::metrics::{ShortScore, short_answer};
+use crate::{Error, Result};
+
+/// How a run ended, seen from its question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The right answer, by normalised exact match.
+    Right,
+    /// The right answer is in it, or half of the words are right.
+    OtherForm,
+    /// A worker gave the right answer, the run another one.
+    ReplyNotUsed,
+    /// Workers were asked, and no reply has the right answer.
+    NotFound,
+    /// No worker was asked.
+    NeverAsked,
+    /// The run ended without an answer.
+    Stopped,
+}
+
+impl Outcome {
+    /// Every outcome, the best one first.
+    pub const ALL: [Self; 6] =
+        [Self::Right, Self::OtherForm, Self::ReplyNotUsed, Self::NotFound, Self::NeverAsked, Self::Stopped];
+
+    /// As tables have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Right => "right",
+            Self::OtherForm => "right in another form",
+            Self::ReplyNotUsed => "a worker had it, the answer is another",
+            Self::NotFound => "no worker had it",
+            Self::NeverAsked => "no worker was asked",
+            Self::Stopped => "stopped without an answer",
+        }
+    }
+
+    fn of(score: ShortScore, replies: ShortScore, calls: usize, stopped: bool) -> Self {
+        if score.exact {
+            Self::Right
+        } else if stopped {
+            Self::Stopped
+        } else if score.contained || score.f1 >= 0.5 {
+            Self::OtherForm
+        } else if calls == 0 {
+            Self::NeverAsked
+        } else if replies.contained {
+            Self::ReplyNotUsed
+        } else {
+            Self::NotFound
+        }
+    }
+}
+
+/// One question's run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QuestionRow {
+    /// The question's id.
+    pub id: String,
+    /// What was asked.
+    pub question: String,
+    /// Right answers.
+    pub answers: Vec<String>,
+    /// The run's answer.
+    pub answer: Option<String>,
+    /// What stopped it.
+    pub stopped: Option<String>,
+    /// What the answer is worth.
+    pub score: ShortScore,
+    /// The best of each over the workers' replies.
+    pub replies: ShortScore,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Turns.
+    pub turns: usize,
+    /// Worker calls.
+    pub calls: usize,
+    /// Tokens of the orchestrator.
+    pub orchestrator: Usage,
+    /// Seconds.
+    pub seconds: f64,
+    /// The log's name, in the folder `logs` beside the rows.
+    pub log: Option<PathBuf>,
+}
+
+impl QuestionRow {
+    /// The row of a run that is over.
+    ///
+    /// # Errors
+    /// [`Error::Worker`] where its log cannot be read.
+    pub fn of(item: &QuestionItem, ended: &std::result::Result<Run, Box<Stopped>>) -> Result<Self> {
+        let (answer, stopped, ledger, turns, log) = match ended {
+            Ok(run) => (Some(run.answer.clone()), None, &run.ledger, run.turns, &run.log),
+            Err(stopped) => (None, Some(stopped.to_string()), &stopped.ledger, stopped.turns, &stopped.log),
+        };
+        let replies = match log {
+            Some(path) => replies(&RunRecord::open(path)?),
+            None => Vec::new(),
+        };
+        let log = log.as_ref().and_then(|path| path.file_name()).map(PathBuf::from);
+        Ok(Self { log, ..Self::scored(item, answer, stopped, &replies, ledger, turns) })
+    }
+
+    fn scored(
+        item: &QuestionItem,
+        answer: Option<String>,
+        stopped: Option<String>,
+        replies: &[String],
+        ledger: &RunLedger,
+        turns: usize,
+    ) -> Self {
+        let score = short_answer(answer.as_deref().unwrap_or_default(), &item.answers);
+        let replies = best(replies, &item.answers);
+        let calls = ledger.worker.calls;
+        Self {
+            id: item.id.clone(),
+            question: item.question.clone(),
+            answers: item.answers.clone(),
+            outcome: Outcome::of(score, replies, calls, stopped.is_some()),
+            answer,
+            stopped,
+            score,
+            replies,
+            turns,
+            calls,
+            orchestrator: ledger.orchestrator.usage,
+            seconds: ledger.elapsed_s,
+            log: None,
+        }
+    }
+}
+
+/// The best of each score over several texts.
+pub(super) fn best(texts: &[String], answers: &[String]) -> ShortScore {
+    texts.iter().map(|text| short_answer(text, answers)).fold(ShortScore::default(), |a, b| ShortScore {
+        exact: a.exact || b.exact,
+        f1: a.f1.max(b.f1),
+        contained: a.contained || b.contained,
+    })
+}
+
+/// What workers replied in a run.
+fn replies(record: &RunRecord) -> Vec<String> {
+    let blocks = record.iterations.iter().flat_map(|iteration| &iteration.code_blocks);
+    let calls = blocks.flat_map(|block| &block.result.rlm_calls);
+    calls.filter(|call: &&WorkerCall| call.error.is_none()).map(|call| call.response.clone()).collect()
+}
+
+/// The rows of a file; none where there is no file yet. A torn last line, of a process that was ended, is left out.
+///
+/// # Errors
+/// [`Error::Worker`] where it is no text, [`Error::Json`] for a line that is no row.
+pub fn read_rows(path: &Path) -> Result<Vec<QuestionRow>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = read_text(path)?;
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let lines = whole.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let read = |(at, line): (usize, &str)| {
+        let wrong = |source| Error::Json { path: path.to_owned(), line_number: at + 1, source };
+        serde_json::from_str(line).map_err(wrong)
+    };
+    lines.map(read).collect()
+}
+
+/// Ids that have a row.
+pub fn done(rows: &[QuestionRow]) -> BTreeSet<&str> {
+    rows.iter().map(|row| row.id.as_str()).collect()
+}

@@ -1,0 +1,148 @@
+//! What an orchestrator of a few billion parameters is told: short, by example, and after each mistake what to write next.
+
+use std::fmt::Write;
+
+use super::Contexts;
+use crate::repl::{Executed, Fault};
+use crate::{ChatMessage, Role};
+
+/// Characters of a question that a notice repeats.
+const QUESTION_CHARS: usize = 400;
+
+const TASK: &str = "You answer a question about a document. You cannot see the document. A reader has read it. You ask the \
+    reader by writing Python code, one short step at a time:\n\
+    - llm_query(\"...\") asks the reader one simple question about one fact and returns the reply.\n\
+    - print(...) shows you something.\n\
+    - FINAL(...) gives the final answer, a name, a number, yes or no, never a sentence.\n\
+    Each turn, write one ```repl block and nothing else. Never answer from memory: ask the reader first.";
+
+const LONG: &str = "The document is in the variable `context` and too long for the reader. Give the reader a piece of it with \
+    each question: llm_query(\"...\", context[0:8000]).";
+
+const OPENING: &str = "Question: ";
+
+/// The worked example: two facts, the second one looked up with the first.
+const EXAMPLE: [&str; 6] = [
+    "Question: In which country was the author of the novel Pan Tadeusz born?",
+    "```repl\nauthor = llm_query(\"Who wrote the novel Pan Tadeusz?\")\nprint(author)\n```",
+    "Output:\nAdam Mickiewicz",
+    "```repl\ncountry = llm_query(f\"In which country was {author} born?\")\nprint(country)\n```",
+    "Output:\nLithuania",
+    "```repl\nFINAL(country)\n```",
+];
+
+/// The conversation before the question.
+pub(super) fn beginning(instructions: Option<&str>, contexts: &Contexts) -> Vec<ChatMessage> {
+    let mut text = TASK.to_owned();
+    let long = if contexts.all_read() { "" } else { LONG };
+    for more in [long, instructions.unwrap_or_default()].into_iter().filter(|more| !more.is_empty()) {
+        text.push_str("\n\n");
+        text.push_str(more);
+    }
+    let mut messages = vec![ChatMessage::new(Role::System, text)];
+    for (number, said) in EXAMPLE.into_iter().enumerate() {
+        messages.push(ChatMessage::new(if number % 2 == 0 { Role::User } else { Role::Assistant }, said));
+    }
+    messages
+}
+
+/// The message that opens a question.
+pub(super) fn question(question: &str, contexts: &Contexts) -> String {
+    let mut text = format!("{OPENING}{}", question.trim());
+    for context in contexts.iter().filter(|context| !context.read) {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n(`{}` has {} characters.)", context.name, context.chars);
+    }
+    text
+}
+
+/// What went wrong in a turn, or what there is to say of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// An answer without any call of the worker.
+    NeverAsked,
+    NoCode,
+    Unclosed,
+    /// The same code as in the turn before.
+    Again,
+    /// A worker was asked, and nothing was printed.
+    Unseen,
+}
+
+/// What the orchestrator sees of its turn. `last`: one turn is left. `asked`: some worker has been asked.
+pub(super) fn output(
+    ran: &[Executed],
+    notice: Option<Notice>,
+    question: &str,
+    asked: bool,
+    last: bool,
+) -> String {
+    let mut parts = Vec::new();
+    if let Some(block) = ran.first() {
+        // What the session says besides faults is about `answer`, which this orchestrator does not know.
+        let fault = block.fault.map_or("", |_| block.stderr.trim());
+        let shown = [block.stdout.trim(), fault].into_iter().filter(|part| !part.is_empty());
+        let shown = shown.collect::<Vec<_>>().join("\n");
+        parts.push(format!("Output:\n{}", if shown.is_empty() { "(nothing was printed)" } else { &shown }));
+        parts.extend(hint(block));
+    }
+    parts.extend(notice.map(|notice| said(notice, question, asked)));
+    if last {
+        parts.push(
+            "This is the last step. Write the answer now:\n```repl\nFINAL(\"the answer\")\n```".to_owned(),
+        );
+    }
+    parts.join("\n")
+}
+
+fn said(notice: Notice, question: &str, asked: bool) -> String {
+    let ask = format!("```repl\nreply = llm_query({})\nprint(reply)\n```", quoted(question));
+    let finish = "```repl\nFINAL(\"the answer\")\n```";
+    let finish_or_ask = if asked { finish } else { &ask };
+    match notice {
+        Notice::NeverAsked => {
+            format!("You wrote an answer but never asked the reader. Ask first. Write:\n{ask}")
+        }
+        Notice::NoCode if asked => {
+            format!("There was no code. If you know the answer, write:\n{finish}\nIf not, ask the reader.")
+        }
+        Notice::NoCode => format!("There was no code. Write:\n{ask}"),
+        Notice::Unclosed => {
+            format!("The code was not finished and did not run. Write shorter code:\n{finish_or_ask}")
+        }
+        Notice::Again => {
+            format!("You have run this before. Ask the reader something else, or write the answer:\n{finish}")
+        }
+        Notice::Unseen => "You did not print the reply. Print it, or write FINAL(...).".to_owned(),
+    }
+}
+
+/// What to write in the place of code that failed.
+fn hint(block: &Executed) -> Option<String> {
+    let hint = match block.fault? {
+        Fault::Exception if block.stderr.starts_with("SyntaxError") => {
+            "The code is not valid Python. Write one short block, for example:\n```repl\nreply = \
+             llm_query(\"...\")\nprint(reply)\n```"
+        }
+        Fault::Exception if block.stderr.contains("FINAL()") => {
+            "FINAL takes one value, the answer to the question itself, for example FINAL(\"yes\")."
+        }
+        Fault::Exception if block.stderr.starts_with("NameError") => {
+            "Use only llm_query, print, FINAL and your own variables."
+        }
+        Fault::Forbidden => "Only llm_query, print and FINAL are needed; import nothing.",
+        Fault::Exception => "Write simpler code: one llm_query and one print.",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+pub(super) fn last_completion() -> &'static str {
+    "There are no steps left. Write only the answer, in a few words, without code."
+}
+
+/// A text as a Python literal; JSON's are.
+fn quoted(question: &str) -> String {
+    let question: String = question.trim().chars().take(QUESTION_CHARS).collect();
+    serde_json::Value::String(question).to_string()
+}
