@@ -3,7 +3,7 @@
 use std::fs;
 
 use latent_briefing::am::Compaction;
-use latent_briefing::model::{Error, Message, RenderOptions, Warning, Worker};
+use latent_briefing::model::{Error, GgufFormat, Message, RenderOptions, Warning, Worker};
 use latent_briefing::orchestrate::{LocalConfig, LocalOrchestrator, PromptFormat};
 use latent_briefing::prelude::*;
 
@@ -45,6 +45,15 @@ fn conversations_are_refused_with_what_is_missing() {
         worker.encode_conversation(&[Message::new("user", "hello")], &RenderOptions::default()).unwrap_err();
     assert_error!(error, Error::NoChatTemplate { .. }, "chat_template.jinja", "conversation");
     assert_error!(worker.template().unwrap_err(), Error::NoChatTemplate { .. }, "tokenizer_config.json");
+    // A GGUF file is named itself.
+    let copy = Copy::of("llama3");
+    fs::remove_file(copy.file("chat_template.jinja")).unwrap();
+    let file = copy.file("").with_extension("gguf");
+    let checkpoint = Checkpoint::dir(copy.file("")).unwrap();
+    checkpoint.write_gguf(&file, GgufFormat::F32).unwrap();
+    let read = Worker::load(&file);
+    fs::remove_file(&file).unwrap();
+    assert_error!(read.unwrap().template().unwrap_err(), Error::NoChatTemplate { .. }, ".gguf");
     let error = LocalOrchestrator::new(worker, LocalConfig::default()).unwrap_err();
     assert!(error.to_string().contains("chat_template.jinja"), "{error}");
 }

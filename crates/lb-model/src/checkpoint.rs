@@ -252,7 +252,10 @@ impl Checkpoint {
         if self.strict && !warnings.is_empty() {
             return Err(Error::Strict { warnings });
         }
-        let path = self.folder().map_or_else(|| PathBuf::from(&self.name), Path::to_path_buf);
+        let path = match source {
+            Source::Dir(dir) => dir.clone(),
+            whole => whole.path(&self.name),
+        };
         Ok(Worker::assemble(model, tokenizer, template.ok_or(path), self.name.clone(), warnings))
     }
 
