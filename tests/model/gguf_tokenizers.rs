@@ -260,7 +260,7 @@ fn changed(kind: &str, edit: impl FnOnce(&mut Json)) -> (TempDir, Tokenizer) {
     (folder, tokenizer)
 }
 
-/// SmolLM2 lacks 21 control characters: text with one loses it, as in transformers and llama.cpp.
+/// SmolLM2 lacks 21 bytes, control characters among them: text with one loses it, as in transformers and llama.cpp.
 #[test]
 fn bytes_without_a_token_are_dropped() {
     let (_folder, tokenizer) = changed("qwen", |json| {

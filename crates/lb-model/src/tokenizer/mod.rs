@@ -24,7 +24,7 @@ pub(crate) use variants::merge_parts;
 ///
 /// # Bytes without a token
 /// Nearly every vocabulary has a token for each byte, so that no text is lost or unknown. Where one lacks some
-/// ([`missing_bytes`](Self::missing_bytes); SmolLM2's lacks 21 control characters), a character with such a byte becomes
+/// ([`missing_bytes`](Self::missing_bytes); SmolLM2's lacks 21, six control characters among them), a character with such a byte becomes
 /// what transformers makes of it: the file's unknown token, or nothing where it names none.
 ///
 /// # The prefix of SentencePiece
