@@ -84,7 +84,7 @@ fn what_is_wrong_with_a_table_is_said_with_its_file() {
         assert!(matches!(&error, Error::Prices { path: p, .. } if *p == path));
         assert!(error.to_string().contains(hint), "{error}");
     }
-    std::fs::write(&path, [0xff, 0xfe]).unwrap();
+    std::fs::write(&path, [0xff, 0x80]).unwrap();
     assert!(PriceTable::open(&path).unwrap_err().to_string().contains("prices.toml"));
     assert!(PriceTable::open(dir.path().join("none.toml")).is_err());
 }

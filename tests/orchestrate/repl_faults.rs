@@ -80,7 +80,7 @@ fn cases() -> Vec<Case> {
         case(
             "import os",
             "import os",
-            (Some(Forbidden), "ImportError: 'os' cannot be imported here; what can: "),
+            (Some(Forbidden), "ModuleNotFoundError: 'os' cannot be imported here; what can: "),
             (None, ""),
         ),
         case(

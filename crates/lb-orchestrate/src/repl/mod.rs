@@ -25,7 +25,8 @@ pub use monty::{MontyConfig, MontyRepl, sandbox_main};
 ///
 /// The session knows, besides what was set with [`set_text`](Self::set_text): `llm_query`, `llm_query_batched`,
 /// `rlm_query`, `rlm_query_batched` and `note`, which call the host; `SHOW_VARS()` and `FINAL_VAR(name)`; the dictionary `answer`, at first
-/// `{"content": "", "ready": False}`.
+/// `{"content": "", "ready": False}`; `FINAL(value)`, which sets it and makes it ready. A text that is bound to `answer` is a
+/// draft.
 pub trait Repl {
     /// The kind of session, as logs have it.
     fn kind(&self) -> &'static str;
