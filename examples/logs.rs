@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use latent_briefing::eval::bench::{at_each_size, split_conditions};
 use latent_briefing::eval::logs::{Continuation, LoadOptions, LogItem, generated, load};
 use latent_briefing::eval::report::{with_causes, write_file};
-use latent_briefing::eval::retained::{RetainedPlan, RetainedSummary, Target, run, summarise, table};
+use latent_briefing::eval::retained::{RetainedPlan, Target, run, summarise, table};
 use latent_briefing::eval::stats::bootstrap::Bootstrap;
 use latent_briefing::orchestrate::CancelToken;
 use latent_briefing::programs;
@@ -115,7 +115,7 @@ fn measure(args: &Args) -> Result<ExitCode> {
     let data = args.data.as_ref().map_or("generated".into(), |path| path.display().to_string());
     let summary = summarise(worker.name(), &data, &finished.rows, &Bootstrap::default())?;
     println!("{}", table(&summary));
-    println!("{}", about(&summary, args));
+    println!("{}", summary.meaning());
     if let Some(path) = &args.json {
         write_file(path, &serde_json::to_vec_pretty(&summary)?)?;
     }
@@ -124,19 +124,4 @@ fn measure(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     Ok(if summary.items == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// What the table is about, in a sentence or two.
-fn about(summary: &RetainedSummary, args: &Args) -> String {
-    let RetainedSummary { worker, items, documents, nll_full, nll_none, seq_len, failed, .. } = summary;
-    let whose = match args.target {
-        Target::Reference => "the recorded continuation",
-        Target::Own => "the worker's own continuation over the full cache",
-    };
-    let failed = if *failed == 0 { String::new() } else { format!(" {failed} items could not be measured.") };
-    format!(
-        "{worker}: {items} items of {documents} documents, {seq_len:.0} positions (median). Retained is of what the \
-         trajectory is worth for {whose}: {nll_full:.2} nats a token over the full cache, {nll_none:.2} without it; 1 is the \
-         full cache, 0 is none.{failed}"
-    )
 }

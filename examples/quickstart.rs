@@ -8,10 +8,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
+use latent_briefing::eval::logs::{GENERATED_WORDS, generated};
 use latent_briefing::eval::report::{kinds_table, table, write_file};
+use latent_briefing::eval::retained::{self, RetainedPlan, Target};
+use latent_briefing::eval::stats::bootstrap::Bootstrap;
 use latent_briefing::eval::summary::{HandoffSummary, summarise};
-use latent_briefing::eval::trial::{Condition, Grading, Trial};
-use latent_briefing::orchestrate::{PromptFormat, explain};
+use latent_briefing::eval::trial::{Condition, Trial};
+use latent_briefing::orchestrate::{CancelToken, explain};
 use latent_briefing::prelude::*;
 use latent_briefing::programs;
 
@@ -60,15 +63,15 @@ fn run(args: &Args) -> Result<()> {
     let compaction = args.tau.map_or(Compaction::keep_ratio(args.keep_ratio), Compaction::mad);
     compaction.validate()?;
     let worker = programs::worker(args.model.as_ref(), args.strict)?;
-    let own = args.model.is_some();
+    if args.model.is_some() {
+        return with_own_model(args, &worker, &compaction);
+    }
     // 512 to 2,048 tokens of the built-in worker.
-    let config = EpisodeConfig::held_out((285, if own { 400 } else { 1080 }), 5);
-    let episodes = args.episodes.unwrap_or(if own { 2 } else { 12 });
-    let trial = Trial::new(&worker, compaction.clone(), Condition::main_table(compaction.clone(), args.seed));
-    let trial = if own { trial.asking(in_words(), Grading::Names) } else { trial };
-    let first = Episode::generate(args.seed, &config)?;
-    show_one(&trial, &worker, &first, &compaction, args.html.as_deref())?;
+    let config = EpisodeConfig::held_out((285, 1080), 5);
+    let episodes = args.episodes.unwrap_or(12);
+    show_one(&worker, &Episode::generate(args.seed, &config)?, &compaction, args.html.as_deref())?;
 
+    let trial = Trial::new(&worker, compaction.clone(), Condition::main_table(compaction, args.seed));
     let bar = ProgressBar::new(episodes)
         .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} episodes, {eta} left")?);
     let mut rows = Vec::new();
@@ -79,14 +82,6 @@ fn run(args: &Args) -> Result<()> {
     bar.finish_and_clear();
     let summaries = summarise(&rows);
     anstream::println!("{}\n\n{}\n\n{}", table(&summaries), kinds_table(&summaries), meaning(&summaries));
-    if own {
-        println!(
-            "\nThe notes are made up, so that nobody can have learnt them. An answer is right where it names the right one. \
-             {} questions say little about {}: more with --episodes; recorded logs are measured by --example logs.",
-            rows.len() / summaries.len().max(1),
-            worker.name(),
-        );
-    }
     if let Some(path) = &args.json {
         let json = serde_json::json!({
             "episodes": episodes, "seed": args.seed, "model": worker.name(), "handoffs": summaries,
@@ -97,32 +92,60 @@ fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// How a model is asked that has learnt to talk, not to answer with a name alone.
-fn in_words() -> SessionConfig {
-    let format = PromptFormat {
-        task_prefix: "Answer from the notes above, in a few words. Question: ".to_owned(),
-        ..PromptFormat::default()
+/// A model that nobody taught the language of the notes answers in its own words, and a small one mostly wrong. So what is
+/// told is how much of its own answers over the full cache is left over less.
+fn with_own_model(args: &Args, worker: &Worker, compaction: &Compaction) -> Result<()> {
+    let episodes = args.episodes.unwrap_or(2);
+    let items = generated(args.seed, episodes as usize, 5)?;
+    let first = Episode::generate(args.seed, &EpisodeConfig::held_out(GENERATED_WORDS, 5))?;
+    show_one(worker, &first, compaction, args.html.as_deref())?;
+
+    let size = match args.tau {
+        Some(tau) => format!("tau={tau}"),
+        None => format!("keep={}", args.keep_ratio),
     };
-    SessionConfig { format, generate: GenerateOptions::greedy(32), ..SessionConfig::default() }
+    let conditions = vec![
+        "full-kv".to_owned(),
+        format!("latent-briefing:{size}"),
+        format!("recent:{}", args.keep_ratio),
+        format!("random:{},seed={}", args.keep_ratio, args.seed),
+        "none".to_owned(),
+    ];
+    let plan = RetainedPlan { conditions, target: Target::Own, target_tokens: 32 };
+    let bar = ProgressBar::new(items.len() as u64)
+        .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} questions, {eta} left")?);
+    let cancel = CancelToken::new();
+    let rows = retained::run(worker, &plan, &items, None, &cancel, &|_| bar.inc(1))?.rows;
+    bar.finish_and_clear();
+    let summary = retained::summarise(worker.name(), "generated", &rows, &Bootstrap::default())?;
+    println!(
+        "{}\n\n{}\n\nThe notes are made up, so that nobody can have learnt them, and {} questions say little: \
+         `--example logs` measures recorded logs of your own, more of them, in the same way.",
+        retained::table(&summary),
+        summary.meaning(),
+        summary.items,
+    );
+    if let Some(path) = &args.json {
+        write_file(path, format!("{:#}\n", serde_json::to_value(&summary)?).as_bytes())?;
+        println!("figures: {}", path.display());
+    }
+    Ok(())
 }
 
 /// One episode as a person would want to see it: the task, what was kept, the answer.
-fn show_one(
-    trial: &Trial<'_>,
-    worker: &Worker,
-    episode: &Episode,
-    compaction: &Compaction,
-    html: Option<&Path>,
-) -> Result<()> {
-    let mut session = trial.session(episode)?;
+fn show_one(worker: &Worker, episode: &Episode, compaction: &Compaction, html: Option<&Path>) -> Result<()> {
+    let mut session = worker.session()?;
+    session.extend_all(episode.lines.iter().map(Segment::from), &mut |_, _| {})?;
     let question = &episode.questions[0];
     let briefing = session.brief(question.text.as_str(), compaction)?;
     let answer = session.answer(&briefing, question.text.as_str())?;
+    let full = session.answer_via(&Handoff::FullKv, question.text.as_str())?.answer;
     let bold = anstyle::Style::new().bold();
     anstream::println!(
         "An orchestrator wrote {} lines of notes: {} tokens in the KV cache of the worker ({}).\n\n{bold}Task{bold:#}      {}\n\
          {bold}Briefing{bold:#}  {} of {} positions, coloured by the attention the task pays them:\n\n{}\n\n\
-         {bold}Answer{bold:#}    {answer}  (right: {}; made in {:.0} ms, answered in {:.0} ms)\n",
+         {bold}Answer{bold:#}    {answer}  (made in {:.0} ms, answered in {:.0} ms)\n\
+         {bold}Beside it{bold:#} {full}  (over the whole cache; right is: {})\n",
         episode.lines.len(),
         session.seq_len(),
         worker.name(),
@@ -130,9 +153,9 @@ fn show_one(
         briefing.kept_len(),
         briefing.seq_len(),
         explain::excerpt(&briefing.explain(worker)),
-        question.answer,
         briefing.timing().total().as_secs_f64() * 1e3,
         answer.elapsed.as_secs_f64() * 1e3,
+        question.answer,
     );
     if let Some(path) = html {
         write_file(path, explain::heat_map(&briefing, worker, &answer.text)?.as_bytes())?;

@@ -3,7 +3,7 @@
 use lb_am::Compaction;
 use lb_model::Worker;
 use lb_orchestrate::{
-    Briefing, Handoff, Outcome, Segment, SelectionSize, SessionConfig, Source as Tag, WorkerSession,
+    Briefing, Handoff, OpenSession, Outcome, Segment, SelectionSize, Source as Tag, WorkerSession,
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,31 +18,6 @@ impl From<&Line> for Segment {
             Source::Tool => Tag::Tool,
         };
         Segment::new(tag, line.text.clone())
-    }
-}
-
-/// When an answer counts as right.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Grading {
-    /// It is the right answer and nothing else, as the built-in worker was trained to answer.
-    #[default]
-    Exact,
-    /// The words of the right answer stand in it, one behind the other, in whatever case: what can be asked of a model that
-    /// answers in sentences.
-    Names,
-}
-
-impl Grading {
-    fn is_right(self, answer: &str, expected: &str) -> bool {
-        if self == Self::Exact {
-            return answer == expected;
-        }
-        let words = |text: &str| -> Vec<String> {
-            let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-            words.map(str::to_lowercase).collect()
-        };
-        let (answer, expected) = (words(answer), words(expected));
-        !expected.is_empty() && answer.windows(expected.len()).any(|run| run == expected)
     }
 }
 
@@ -113,7 +88,7 @@ pub struct Row {
     pub expected: String,
     /// The worker's answer.
     pub answer: String,
-    /// Whether it is right, as the trial's [`Grading`] says.
+    /// Exact match of the whole answer.
     pub right: bool,
     /// Positions in the worker's context when it answers, plus generated tokens.
     pub worker_tokens: usize,
@@ -131,21 +106,12 @@ pub struct Trial<'a> {
     worker: &'a Worker,
     compaction: Compaction,
     conditions: Vec<Condition>,
-    config: SessionConfig,
-    grading: Grading,
 }
 
 impl<'a> Trial<'a> {
     /// A trial of `conditions`; `compaction` sets the size for those that are "at the same size".
     pub fn new(worker: &'a Worker, compaction: Compaction, conditions: Vec<Condition>) -> Self {
-        let (config, grading) = (SessionConfig::default(), Grading::default());
-        Self { worker, compaction, conditions, config, grading }
-    }
-
-    /// The same for a worker that is to be asked in other words, and answers in its own.
-    #[must_use]
-    pub fn asking(self, config: SessionConfig, grading: Grading) -> Self {
-        Self { config, grading, ..self }
+        Self { worker, compaction, conditions }
     }
 
     /// A session that has read the episode's log.
@@ -153,7 +119,7 @@ impl<'a> Trial<'a> {
     /// # Errors
     /// [`crate::Error::Worker`] where the log does not fit the model.
     pub fn session(&self, episode: &Episode) -> Result<WorkerSession> {
-        let mut session = WorkerSession::with(self.worker, self.config.clone())?;
+        let mut session = self.worker.session()?;
         session.extend_all(episode.lines.iter().map(Segment::from), &mut |_, _| {})?;
         Ok(session)
     }
@@ -178,9 +144,7 @@ impl<'a> Trial<'a> {
                 if let Some(briefing) = &outcome.briefing {
                     shown(briefing, &outcome.answer.text);
                 }
-                let row = row(condition, episode, number, session.seq_len(), &outcome);
-                let right = self.grading.is_right(&row.answer, &row.expected);
-                rows.push(Row { right, ..row });
+                rows.push(row(condition, episode, number, session.seq_len(), &outcome));
             }
         }
         Ok(rows)
@@ -198,7 +162,7 @@ fn row(condition: &Condition, episode: &Episode, number: usize, seq_len: usize, 
         difficulty: question.difficulty,
         seq_len,
         expected: question.answer.clone(),
-        right: false,
+        right: outcome.answer.text == question.answer,
         answer: outcome.answer.text.clone(),
         worker_tokens: outcome.answer.tokens.worker_tokens(),
         keep_ratio: outcome.keep_ratio,

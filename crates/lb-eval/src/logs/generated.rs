@@ -6,13 +6,16 @@ use super::LogItem;
 use crate::Result;
 use crate::episodes::{Episode, EpisodeConfig};
 
-/// `documents` held-out episodes of 285 to 600 words with `questions` questions each, as log items: the log is the
+/// Words of a generated log, at least and at most.
+pub const GENERATED_WORDS: (usize, usize) = (285, 600);
+
+/// `documents` held-out episodes of [`GENERATED_WORDS`] with `questions` questions each, as log items: the log is the
 /// trajectory, a question the task, its answer the target. The same seed gives the same items.
 ///
 /// # Errors
 /// [`Error::Config`](crate::Error::Config) for 0 questions or more than 1,000.
 pub fn generated(seed: u64, documents: usize, questions: usize) -> Result<Vec<LogItem>> {
-    let config = EpisodeConfig::held_out((285, 600), questions);
+    let config = EpisodeConfig::held_out(GENERATED_WORDS, questions);
     let mut items = Vec::with_capacity(documents * questions);
     for seed in (seed..).take(documents) {
         let episode = Episode::generate(seed, &config)?;

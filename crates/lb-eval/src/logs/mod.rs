@@ -30,7 +30,7 @@ mod items;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub use generated::generated;
+pub use generated::{GENERATED_WORDS, generated};
 pub use item::LogItem;
 use lb_orchestrate::{LogFormat, LogNote};
 

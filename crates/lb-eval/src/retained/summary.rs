@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::plan::Target;
 use super::row::{Measured, RetainedRow};
 use crate::stats::bootstrap::{Bootstrap, interval};
 use crate::stats::median;
@@ -14,6 +15,8 @@ pub struct RetainedSummary {
     pub worker: String,
     /// The data.
     pub data: String,
+    /// Whose continuation was read.
+    pub target: Target,
     /// Items that were measured.
     pub items: usize,
     /// Items that could not be.
@@ -28,6 +31,24 @@ pub struct RetainedSummary {
     pub seq_len: f64,
     /// One entry for each condition, in the order of the plan.
     pub conditions: Vec<ConditionSummary>,
+}
+
+impl RetainedSummary {
+    /// What the figures are about, in a few sentences.
+    pub fn meaning(&self) -> String {
+        let Self { worker, items, documents, nll_full, nll_none, seq_len, failed, .. } = self;
+        let whose = match self.target {
+            Target::Reference => "the recorded continuation",
+            Target::Own => "what the worker itself writes over the full cache",
+        };
+        let failed =
+            if *failed == 0 { String::new() } else { format!(" {failed} items could not be measured.") };
+        format!(
+            "{worker}: {items} items of {documents} documents, {seq_len:.0} positions (median). Retained is the share of what \
+             the trajectory is worth for {whose}: {nll_full:.2} nats a token over the full cache, {nll_none:.2} without it; 1 \
+             is the full cache, 0 no trajectory.{failed}"
+        )
+    }
 }
 
 /// One condition.
@@ -127,6 +148,7 @@ pub fn summarise(
     Ok(RetainedSummary {
         worker: worker.to_owned(),
         data: data.to_owned(),
+        target: good.first().map_or(Target::default(), |row| row.target),
         items: good.len(),
         failed: rows.len() - good.len(),
         documents: documents.len(),
