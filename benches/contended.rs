@@ -24,7 +24,7 @@ const SPAN: Duration = Duration::from_millis(1500);
 /// Tokens of the prompt.
 const PROMPT: usize = 256;
 /// A loop that was left behind ends by itself.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 /// What the program calls itself with.
 const SPIN: &str = "--spin";
 

@@ -99,13 +99,13 @@ impl WorkerSession {
             }
             config.validate()?;
             let kind = (config.compaction.score, config.task_state);
-            let asked = match passes.iter().find(|(other, _)| *other == kind) {
-                Some((_, asked)) => asked.clone(),
-                None => {
-                    let asked = self.asked(&tokens, config)?;
-                    passes.push((kind, asked.clone()));
-                    asked
-                }
+            let known = passes.iter().find(|(other, _)| *other == kind).map(|(_, asked)| asked.clone());
+            let asked = if let Some(asked) = known {
+                asked
+            } else {
+                let asked = self.asked(&tokens, config)?;
+                passes.push((kind, asked.clone()));
+                asked
             };
             let start = Instant::now();
             let made = self.in_place(asked, config)?;

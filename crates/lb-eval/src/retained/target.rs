@@ -24,13 +24,11 @@ pub(super) struct Compared {
 /// Reads what a handoff gives, then `target` behind it.
 pub(super) fn read(worker: &Worker, prepared: Prepared, target: &[u32]) -> Result<Logits> {
     let Prepared { mut cache, prompt, logits, .. } = prepared;
-    let first = match logits {
-        Some(logits) => logits,
-        None => {
-            let (model, options) = (worker.model(), PrefillOptions::default());
-            model.prefill(&prompt, &mut cache, &options, &mut |_, _| {}).map_err(SessionError::from)?
-        }
-    };
+    if let Some(first) = logits {
+        return behind(worker, &first, &mut cache, target);
+    }
+    let (model, options) = (worker.model(), PrefillOptions::default());
+    let first = model.prefill(&prompt, &mut cache, &options, &mut |_, _| {}).map_err(SessionError::from)?;
     behind(worker, &first, &mut cache, target)
 }
 

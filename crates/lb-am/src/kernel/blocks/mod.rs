@@ -112,7 +112,9 @@ impl Unit {
         for (block, (numbers, (scales, offsets))) in blocks.chunks_exact(F::BYTES).zip(parts) {
             F::read(block, numbers, scales, offsets);
         }
-        small.iter_mut().for_each(|eight| *eight = eight.to_le());
+        for eight in &mut small {
+            *eight = eight.to_le();
+        }
         let small: &[i8] = bytemuck::cast_slice(&small);
         for (wide, small) in self.numbers.iter_mut().zip(small) {
             *wide = f32::from(*small) - F::BASE;
@@ -199,7 +201,9 @@ fn widen<F: Format>(bytes: &[u8], to: &mut [f32]) {
                     *to = number * scale;
                 }
                 if F::OFFSETS {
-                    to.iter_mut().for_each(|to| *to += offset);
+                    for to in to.iter_mut() {
+                        *to += offset;
+                    }
                 }
             }
         }

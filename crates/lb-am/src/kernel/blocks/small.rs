@@ -23,9 +23,9 @@ fn add_bits(bits: &[u8], numbers: &mut [Eight]) {
     /// Bit `i` of byte `i`.
     const DIAGONAL: Eight = 0x8040_2010_0804_0201;
     for (bits, numbers) in bits.iter().zip(numbers) {
-        let spread = Eight::from(*bits) * each_byte(1) & DIAGONAL;
+        let spread = (Eight::from(*bits) * each_byte(1)) & DIAGONAL;
         // The highest bit of each byte that is not 0, moved to the fifth.
-        *numbers |= (spread + each_byte(127)) >> 3 & each_byte(16);
+        *numbers |= ((spread + each_byte(127)) >> 3) & each_byte(16);
     }
 }
 
