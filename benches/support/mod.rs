@@ -1,5 +1,8 @@
 //! One random checkpoint with layers of Qwen3-0.6B, for both sides of a comparison.
 
+#[allow(dead_code, reason = "not every bench measures them")]
+pub(crate) mod cases;
+
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::qwen3::{Config, ModelForCausalLM};
