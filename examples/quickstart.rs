@@ -144,8 +144,8 @@ fn show_one(worker: &Worker, episode: &Episode, compaction: &Compaction, html: O
     anstream::println!(
         "An orchestrator wrote {} lines of notes: {} tokens in the KV cache of the worker ({}).\n\n{bold}Task{bold:#}      {}\n\
          {bold}Briefing{bold:#}  {} of {} positions, coloured by the attention the task pays them:\n\n{}\n\n\
-         {bold}Answer{bold:#}    {answer}  (made in {:.0} ms, answered in {:.0} ms)\n\
-         {bold}Beside it{bold:#} {full}  (over the whole cache; right is: {})\n",
+         {bold}Answer{bold:#}    {}  (made in {:.0} ms, answered in {:.0} ms)\n\
+         {bold}Beside it{bold:#} {}  (over the whole cache; right is: {})\n",
         episode.lines.len(),
         session.seq_len(),
         worker.name(),
@@ -153,8 +153,10 @@ fn show_one(worker: &Worker, episode: &Episode, compaction: &Compaction, html: O
         briefing.kept_len(),
         briefing.seq_len(),
         explain::excerpt(&briefing.explain(worker)),
+        in_a_line(&answer.text),
         briefing.timing().total().as_secs_f64() * 1e3,
         answer.elapsed.as_secs_f64() * 1e3,
+        in_a_line(&full.text),
         question.answer,
     );
     if let Some(path) = html {
@@ -162,6 +164,16 @@ fn show_one(worker: &Worker, episode: &Episode, compaction: &Compaction, html: O
         println!("heat map: {}\n", path.display());
     }
     Ok(())
+}
+
+/// The beginning of an answer, for those of models that never end.
+fn in_a_line(text: &str) -> String {
+    const LONGEST: usize = 160;
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line,
+    }
 }
 
 /// What the numbers mean, in two sentences.
