@@ -83,21 +83,22 @@ fn keys_that_change_the_computation_are_refused_by_name() {
 #[test]
 fn foreign_architectures_are_told_in_a_line() {
     for (architecture, what) in [
-        ("gemma3", "soft caps"),
-        ("gemma", "GELU"),
-        ("phi3", "fused projections"),
+        ("gemma3", "scaled embeddings"),
+        ("gemma2", "soft-capped logits"),
+        ("phi3", "joined projections"),
         ("qwen3next", "linear attention"),
         ("qwen35moe", "linear attention"),
-        ("qwen2moe", "shared experts"),
-        ("llama4", "chunked attention"),
+        ("qwen2moe", "experts that every token goes to"),
+        ("qwen2vl", "pictures"),
+        ("llama4", "attention in chunks"),
         ("gpt-oss", "attention sinks"),
-        ("mamba", "recurrent state"),
-        ("falcon-h1", "recurrent state"),
+        ("mamba", "state spaces"),
+        ("falcon-h1", "state spaces"),
         ("deepseek2", "latent attention"),
         ("bert", "an encoder"),
         ("clip", "not a language model"),
-        ("granite", "scales"),
-        ("starcoder2", "only qwen3, qwen3moe, qwen2, llama"),
+        ("granite", "scaled embeddings"),
+        ("unheard-of", "only qwen3, qwen3moe, qwen2, llama"),
     ] {
         let (file, mut gguf) = file("qwen3");
         gguf.set("general.architecture", Value::Text(architecture.into()));

@@ -4,6 +4,7 @@ use lb_am::Budget;
 use lb_am::baselines::Baseline;
 use lb_orchestrate::{BriefConfig, Handoff, SelectionSize, TaskState};
 
+use crate::bench::plan::each_once;
 use crate::{Error, Result};
 
 /// A handoff, or a published selection.
@@ -21,6 +22,15 @@ pub(crate) struct Selected {
 }
 
 impl Way {
+    /// Each of `conditions` with its name, none twice.
+    pub(crate) fn read_all(conditions: &[String]) -> Result<Vec<(String, Self)>> {
+        let names = conditions.iter().map(|text| text.trim().to_owned());
+        each_once(names, |name| {
+            let way = Self::read(&name)?;
+            Ok((name, way))
+        })
+    }
+
     /// `snapkv:keep=0.1`, `snapkv:keep=0.1,state=reuse`, else a handoff. `random` is a handoff.
     pub(crate) fn read(text: &str) -> Result<Self> {
         let (name, arguments) = text.split_once(':').unwrap_or((text, ""));

@@ -4,7 +4,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bench::plan::each_once;
 use crate::way::Way;
 use crate::{Error, Result};
 
@@ -65,10 +64,6 @@ impl RetainedPlan {
     }
 
     pub(super) fn ways(&self) -> Result<Vec<(String, Way)>> {
-        let names = self.conditions.iter().map(|text| text.trim().to_owned());
-        each_once(names, |name| {
-            let way = Way::read(&name)?;
-            Ok((name, way))
-        })
+        Way::read_all(&self.conditions)
     }
 }

@@ -18,7 +18,8 @@ const NORMS: &str = "norms in other places, which are missing here";
 const MIXTURE: &str = "a mixture of experts of its own, which is missing here";
 const ENCODER: &str = "an encoder, which does not write text";
 
-/// Beginnings of `model_type`, the first that fits counts, and what such models have.
+/// Beginnings of `model_type` and of a GGUF file's architecture, which has the same names with other signs between their
+/// parts; the first that fits counts. Beside them, what such models have.
 const FOREIGN: &[(&str, &str)] = &[
     ("gemma3n", "inputs of every layer's own and layers that share keys and values, which are missing here"),
     (
@@ -75,6 +76,7 @@ const FOREIGN: &[(&str, &str)] = &[
     ("nemotron_h", STATE),
     ("nemotron", "squared ReLU and LayerNorm, which are missing here"),
     ("granitemoehybrid", STATE),
+    ("granitehybrid", STATE),
     ("granitemoe", MIXTURE),
     ("granite", "scaled embeddings, residuals and logits, which are missing here"),
     ("rwkv", STATE),
@@ -120,6 +122,19 @@ const FOREIGN: &[(&str, &str)] = &[
     ("xlm-roberta", ENCODER),
     ("deberta", ENCODER),
     ("nomic_bert", ENCODER),
+    // Of GGUF files alone.
+    ("jina-bert", ENCODER),
+    ("neo-bert", ENCODER),
+    ("eurobert", ENCODER),
+    ("cogvlm", PICTURES),
+    ("hunyuan-vl", PICTURES),
+    ("clip", "a projector of pictures beside a model, not a language model"),
+    ("mmproj", "a projector of pictures beside a model, not a language model"),
+    ("wavtokenizer", "a codec of sound beside a model, not a language model"),
+    ("arwkv", STATE),
+    ("lfm2", STATE),
+    ("plamo2", STATE),
+    ("plm", LATENT),
 ];
 
 /// Fields that tell what an architecture has which is in no list.
@@ -157,13 +172,27 @@ pub(super) fn family(fields: &mut Fields<'_>) -> Result<&'static FamilySpec> {
     }
 }
 
+/// Without the signs that are `_` in config.json and `-` or nothing in GGUF files.
+fn plain(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).collect()
+}
+
+/// What a foreign architecture has, where it is known.
+pub(crate) fn foreign_has(name: &str) -> Option<&'static str> {
+    let name = plain(name);
+    FOREIGN.iter().find(|(beginning, _)| name.starts_with(&plain(beginning))).map(|(_, what)| *what)
+}
+
 fn missing(model_type: &str, fields: &Map<String, Value>) -> String {
-    let known = FOREIGN.iter().find(|(beginning, _)| model_type.starts_with(beginning));
-    let sign = || SIGNS.iter().find(|(field, _)| fields.get(*field).is_some_and(|value| !value.is_null()));
+    let known = foreign_has(model_type);
+    let sign = || {
+        let has = |field: &str| fields.get(field).is_some_and(|value| !value.is_null());
+        SIGNS.iter().find(|(field, _)| has(field)).map(|(_, what)| *what)
+    };
     let names: Vec<&str> = FAMILIES.iter().map(|spec| spec.model_type).collect();
     let read = format!("the families read here are {}", names.join(", "));
     match known.or_else(sign) {
-        Some((_, what)) => format!("{what}; {read}"),
+        Some(what) => format!("{what}; {read}"),
         None => format!("not an architecture that is known here; {read}"),
     }
 }
@@ -189,13 +218,14 @@ fn purpose(class: Option<&str>, spec: &FamilySpec) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{FAMILIES, FOREIGN};
+    use super::{FAMILIES, FOREIGN, plain};
 
     /// A name that begins like an earlier one would never be found; one that a family has would be wrong.
     #[test]
     fn every_foreign_name_can_be_found() {
         for (at, (name, _)) in FOREIGN.iter().enumerate() {
-            let earlier = FOREIGN[..at].iter().find(|(earlier, _)| name.starts_with(earlier));
+            let own = plain(name);
+            let earlier = FOREIGN[..at].iter().find(|(earlier, _)| own.starts_with(&plain(earlier)));
             assert!(earlier.is_none(), "{name} hides behind {earlier:?}");
             assert!(FAMILIES.iter().all(|spec| spec.model_type != *name));
         }

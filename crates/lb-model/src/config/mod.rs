@@ -18,6 +18,7 @@ pub use family::Family;
 pub(crate) use family::{Bias, FAMILIES, FamilySpec, Window};
 pub(crate) use fields::unsupported;
 use fields::{Fields, typed};
+pub(crate) use foreign::foreign_has;
 pub use rope::RopeScaling;
 
 use crate::{Error, Result, Warning};

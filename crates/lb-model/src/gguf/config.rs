@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::Gguf;
-use super::foreign;
 use super::keys::{ELSEWHERE, EXPERTS, HARMLESS, NEUTRAL, READ};
 use super::types::Kind;
 use super::value::Value;
-use crate::config::{Bias, Biases, Experts, FAMILIES, FamilySpec};
+use crate::config::{Bias, Biases, Experts, FAMILIES, FamilySpec, foreign_has};
 use crate::{Error, ModelConfig, Result, RopeScaling, Warning};
 
 /// Llama 3's frequency factors.
@@ -75,7 +74,7 @@ impl Gguf {
         FAMILIES.iter().find(|spec| spec.gguf == name).ok_or_else(|| {
             let mut known: Vec<&str> = FAMILIES.iter().map(|spec| spec.gguf).collect();
             known.dedup();
-            let more = foreign::missing(name).map(|what| format!("; {what}")).unwrap_or_default();
+            let more = foreign_has(name).map(|what| format!("; {what}")).unwrap_or_default();
             self.unsupported(key, &format!("only {} are computed here{more}", known.join(", ")))
         })
     }

@@ -3,7 +3,6 @@
 //! Weights are mapped, not read: on the CPU 16-bit ones and blocks stay in the file, other devices get copies.
 
 mod config;
-mod foreign;
 mod format;
 mod keys;
 mod metadata;

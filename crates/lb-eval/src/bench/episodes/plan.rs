@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bench::plan::{at_least_one, check, each_once};
+use crate::bench::plan::{at_least_one, check};
 use crate::datasets::ruler::NativeTask;
 use crate::way::Way;
 use crate::{Error, Result};
@@ -85,10 +85,6 @@ impl EpisodePlan {
     }
 
     pub(super) fn ways(&self) -> Result<Vec<(String, Way)>> {
-        let names = self.conditions.iter().map(|text| text.trim().to_owned());
-        each_once(names, |name| {
-            let way = Way::read(&name)?;
-            Ok((name, way))
-        })
+        Way::read_all(&self.conditions)
     }
 }
