@@ -5,6 +5,7 @@ pub use lb_eval as eval;
 pub use lb_model as model;
 pub use lb_orchestrate as orchestrate;
 
+#[cfg(feature = "embedded")]
 pub mod programs;
 
 /// Everything the README uses.

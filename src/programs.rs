@@ -14,7 +14,6 @@ use lb_orchestrate::OpenSession;
 ///
 /// # Errors
 /// Those of [`Checkpoint::open`].
-#[cfg(feature = "embedded")]
 pub fn checkpoint(name: Option<impl AsRef<Path>>, strict: bool) -> Result<Checkpoint> {
     let checkpoint = name.map_or_else(|| Ok(Checkpoint::embedded()), Checkpoint::open)?;
     Ok(if strict { checkpoint.strict() } else { checkpoint })
@@ -24,7 +23,6 @@ pub fn checkpoint(name: Option<impl AsRef<Path>>, strict: bool) -> Result<Checkp
 ///
 /// # Errors
 /// Those of [`Checkpoint::open`] and [`Checkpoint::load`].
-#[cfg(feature = "embedded")]
 pub fn worker(name: Option<impl AsRef<Path>>, strict: bool) -> Result<Worker> {
     worker_as(name, strict, None)
 }
@@ -33,7 +31,6 @@ pub fn worker(name: Option<impl AsRef<Path>>, strict: bool) -> Result<Worker> {
 ///
 /// # Errors
 /// Those of [`worker`].
-#[cfg(feature = "embedded")]
 pub fn worker_as(name: Option<impl AsRef<Path>>, strict: bool, dtype: Option<DType>) -> Result<Worker> {
     let device = if name.is_some() { DeviceChoice::Auto } else { DeviceChoice::Cpu }.open()?;
     let worker = checkpoint(name, strict)?.load(&device, dtype)?;
