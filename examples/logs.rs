@@ -23,7 +23,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 #[derive(Parser)]
 #[command(name = "logs")]
 struct Args {
-    /// Recorded logs, a file or a folder: the plain form of docs/real.md, chats of OpenAI and Anthropic, Who&When, SWE-agent,
+    /// Recorded logs, a file or a folder: the plain form of docs/evaluating.md, chats of OpenAI and Anthropic, Who&When, SWE-agent,
     /// logs of examples/rlm. Generated ones by default.
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
