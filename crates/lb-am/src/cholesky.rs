@@ -3,7 +3,7 @@
 #![allow(clippy::inline_always, reason = "what is not inlined into a dispatch runs without its vectors")]
 
 use candle_core::{Device, Tensor};
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
@@ -59,14 +59,28 @@ impl Systems {
         self.matrices
             .par_chunks_exact(size * size)
             .zip(self.right.par_chunks_exact_mut(size * columns))
-            .map(|(matrix, right)| {
-                Arch::new().dispatch(|| {
-                    let (factor, jitter) = factorise(matrix, size)?;
-                    substitute(&factor, right, size, columns);
-                    Ok(jitter)
-                })
-            })
+            .map(|(matrix, right)| Arch::new().dispatch(Solve { matrix, right, size, columns }))
             .try_reduce(|| 0.0, |a, b| Ok(a.max(b)))
+    }
+}
+
+/// One system. A type of its own, since a closure of this size would not be inlined into a dispatch.
+struct Solve<'a> {
+    matrix: &'a [f64],
+    right: &'a mut [f64],
+    size: usize,
+    columns: usize,
+}
+
+impl WithSimd for Solve<'_> {
+    type Output = Result<f64>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) -> Result<f64> {
+        let Self { matrix, right, size, columns } = self;
+        let (factor, jitter) = factorise(matrix, size)?;
+        substitute(&factor, right, size, columns);
+        Ok(jitter)
     }
 }
 

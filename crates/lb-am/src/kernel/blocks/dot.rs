@@ -57,15 +57,16 @@ impl<F: Format> WithSimd for Each<'_, F> {
         let (tokens, groups) = (x.len() / columns, columns / F::GROUP);
         let row_bytes = columns / F::NUMBERS * F::BYTES;
         let unit_bytes = UNIT / F::NUMBERS * F::BYTES;
-        let mut unit = Unit::EMPTY;
+        let (mut unit, mut numbers) = (Unit::EMPTY, [0f32; UNIT]);
         for (row, out) in blocks.chunks_exact(row_bytes).zip(out.chunks_exact_mut(tokens)) {
             let mut lanes = [[simd.splat_f32s(0.0); 2]; FEW];
             let mut rest = [0f32; FEW];
             for (index, bytes) in row.chunks(unit_bytes).enumerate() {
                 let len = unit.read::<F>(bytes);
+                unit.widen::<F>(&mut numbers);
                 for (token, (lanes, rest)) in lanes.iter_mut().zip(&mut rest).take(tokens).enumerate() {
                     let x = &x[token * columns + index * UNIT..][..len];
-                    add_groups::<S, F>(simd, &unit, x, lanes);
+                    add_groups::<S, F>(simd, &numbers, &unit.scales, x, lanes);
                     if F::OFFSETS {
                         let sums = &sums[token * groups + index * (UNIT / F::GROUP)..][..len / F::GROUP];
                         *rest += unit.offsets.iter().zip(sums).map(|(a, b)| a * b).sum::<f32>();
@@ -81,9 +82,15 @@ impl<F: Format> WithSimd for Each<'_, F> {
 
 /// Adds each group's products, scaled, to two sums in turn.
 #[inline(always)]
-fn add_groups<S: Simd, F: Format>(simd: S, unit: &Unit, x: &[f32], sums: &mut [S::f32s; 2]) {
-    let groups = x.chunks_exact(F::GROUP).zip(unit.numbers.chunks_exact(F::GROUP));
-    for (index, ((x, numbers), scale)) in groups.zip(&unit.scales).enumerate() {
+fn add_groups<S: Simd, F: Format>(
+    simd: S,
+    numbers: &[f32],
+    scales: &[f32],
+    x: &[f32],
+    sums: &mut [S::f32s; 2],
+) {
+    let groups = x.chunks_exact(F::GROUP).zip(numbers.chunks_exact(F::GROUP));
+    for (index, ((x, numbers), scale)) in groups.zip(scales).enumerate() {
         let (x, numbers) = (S::as_simd_f32s(x).0, S::as_simd_f32s(numbers).0);
         let mut sum = simd.splat_f32s(0.0);
         for (x, number) in x.iter().zip(numbers) {

@@ -7,17 +7,28 @@ use super::{Eight, Format, each_byte, eights, half};
 /// Numbers of a block.
 const BLOCK: usize = 256;
 
-/// Integers of 32 at a time.
-const GROUP: usize = 32 / 8;
+/// 32 bytes or integers, as wide as vectors are: loops over eight alone become scalar code.
+type Line = [Eight; 32 / 8];
+
+#[inline(always)]
+fn lines(bytes: &[u8]) -> impl Iterator<Item = Line> {
+    bytes.as_chunks::<32>().0.iter().map(|line| {
+        let mut eights = eights(line);
+        [(); 32 / 8].map(|()| eights.next().unwrap_or_default())
+    })
+}
+
+#[inline(always)]
+fn lines_mut(numbers: &mut [Eight]) -> &mut [Line] {
+    numbers.as_chunks_mut().0
+}
 
 /// Two bits of each byte after another: 32 bytes are 128 numbers, 32 of them from each pair of bits.
 #[inline(always)]
 fn pairs_of_bits(bytes: &[u8], numbers: &mut [Eight]) {
-    for (bytes, numbers) in bytes.chunks_exact(32).zip(numbers.chunks_exact_mut(4 * GROUP)) {
-        for (pair, numbers) in numbers.chunks_exact_mut(GROUP).enumerate() {
-            for (numbers, bytes) in numbers.iter_mut().zip(eights(bytes)) {
-                *numbers = bytes >> (2 * pair) & each_byte(3);
-            }
+    for (line, numbers) in lines(bytes).zip(lines_mut(numbers).as_chunks_mut::<4>().0) {
+        for (pair, numbers) in numbers.iter_mut().enumerate() {
+            *numbers = line.map(|bytes| bytes >> (2 * pair) & each_byte(3));
         }
     }
 }
@@ -25,23 +36,26 @@ fn pairs_of_bits(bytes: &[u8], numbers: &mut [Eight]) {
 /// Two nibbles to a byte: 32 bytes are 64 numbers, the low nibbles first.
 #[inline(always)]
 fn nibbles(bytes: &[u8], numbers: &mut [Eight]) {
-    for (bytes, numbers) in bytes.chunks_exact(32).zip(numbers.chunks_exact_mut(2 * GROUP)) {
-        let (low, high) = numbers.split_at_mut(GROUP);
-        for ((bytes, low), high) in eights(bytes).zip(low).zip(high) {
-            *low = bytes & each_byte(15);
-            *high = bytes >> 4 & each_byte(15);
-        }
+    for (line, [low, high]) in lines(bytes).zip(lines_mut(numbers).as_chunks_mut::<2>().0) {
+        *low = line.map(|bytes| bytes & each_byte(15));
+        *high = line.map(|bytes| bytes >> 4 & each_byte(15));
     }
 }
 
 /// Adds one more bit of value `1 << to` to each number: bit `i` of 32 bytes is that of the numbers of group `i`.
 #[inline(always)]
 fn add_bits(bytes: &[u8], to: u32, numbers: &mut [Eight]) {
-    for (bit, numbers) in numbers.chunks_exact_mut(GROUP).enumerate() {
-        for (numbers, bytes) in numbers.iter_mut().zip(eights(bytes)) {
-            *numbers |= (bytes >> bit & each_byte(1)) << to;
+    for line in lines(bytes) {
+        for (bit, numbers) in lines_mut(numbers).iter_mut().enumerate() {
+            let bits = line.map(|bytes| (bytes >> bit & each_byte(1)) << to);
+            *numbers = or(*numbers, bits);
         }
     }
+}
+
+#[inline(always)]
+fn or(a: Line, b: Line) -> Line {
+    std::array::from_fn(|i| a[i] | b[i])
 }
 
 /// Eight scales and eight minima of six bits each, in twelve bytes.
@@ -168,15 +182,16 @@ impl Format for Q6K {
         for (byte, scale) in block[192..208].iter().zip(scales) {
             *scale = d * f32::from(byte.cast_signed());
         }
-        let halves = block[..128].chunks_exact(64).zip(block[128..192].chunks_exact(32));
-        for ((low, high), numbers) in halves.zip(numbers.chunks_exact_mut(4 * GROUP)) {
+        let halves = block[..128].chunks_exact(64).zip(lines(&block[128..192]));
+        for ((low, high), numbers) in halves.zip(lines_mut(numbers).as_chunks_mut::<4>().0) {
             // The low nibbles of 64 bytes, then their high ones.
-            for (quarter, numbers) in numbers.chunks_exact_mut(GROUP).enumerate() {
-                let low = eights(&low[quarter % 2 * 32..]);
-                for ((numbers, low), high) in numbers.iter_mut().zip(low).zip(eights(high)) {
-                    let low = low >> (quarter / 2 * 4) & each_byte(15);
-                    *numbers = low | (high >> (2 * quarter) & each_byte(3)) << 4;
-                }
+            let low: [Line; 2] = {
+                let mut both = lines(low);
+                [(); 2].map(|()| both.next().unwrap_or_default())
+            };
+            for (quarter, numbers) in numbers.iter_mut().enumerate() {
+                let low = low[quarter % 2].map(|bytes| bytes >> (quarter / 2 * 4) & each_byte(15));
+                *numbers = or(low, high.map(|bytes| (bytes >> (2 * quarter) & each_byte(3)) << 4));
             }
         }
     }

@@ -8,7 +8,9 @@ mod dot;
 mod large;
 mod small;
 
-use pulp::Arch;
+use std::marker::PhantomData;
+
+use pulp::{Arch, Simd, WithSimd};
 
 pub(crate) use dot::{Sums, few};
 use large::{Q2K, Q3K, Q4K, Q5K, Q6K};
@@ -91,35 +93,42 @@ fn eights(bytes: &[u8]) -> impl Iterator<Item = Eight> {
 
 /// Some blocks of one row, taken apart.
 struct Unit {
-    numbers: [f32; UNIT],
+    small: [Eight; UNIT / 8],
     scales: [f32; UNIT / GROUP],
     offsets: [f32; UNIT / GROUP],
 }
 
 impl Unit {
     const EMPTY: Self =
-        Self { numbers: [0.0; UNIT], scales: [0.0; UNIT / GROUP], offsets: [0.0; UNIT / GROUP] };
+        Self { small: [0; UNIT / 8], scales: [0.0; UNIT / GROUP], offsets: [0.0; UNIT / GROUP] };
 
     /// Reads whole blocks, at most a unit; returns how many numbers they are.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "what is not inlined into a dispatch runs without its vectors")]
     fn read<F: Format>(&mut self, blocks: &[u8]) -> usize {
-        let mut small = [0 as Eight; UNIT / 8];
         let groups = F::NUMBERS / F::GROUP;
-        let parts = small
+        let parts = self
+            .small
             .chunks_exact_mut(F::NUMBERS / 8)
             .zip(self.scales.chunks_exact_mut(groups).zip(self.offsets.chunks_exact_mut(groups)));
         for (block, (numbers, (scales, offsets))) in blocks.chunks_exact(F::BYTES).zip(parts) {
             F::read(block, numbers, scales, offsets);
         }
-        for eight in &mut small {
+        for eight in &mut self.small {
             *eight = eight.to_le();
         }
-        let small: &[i8] = bytemuck::cast_slice(&small);
-        for (wide, small) in self.numbers.iter_mut().zip(small) {
+        blocks.len() / F::BYTES * F::NUMBERS
+    }
+
+    /// The integers that were read, less [`Format::BASE`]. A loop over all of them: what is unrolled over a group alone
+    /// becomes scalar code.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "what is not inlined into a dispatch runs without its vectors")]
+    fn widen<F: Format>(&self, to: &mut [f32; UNIT]) {
+        let small: &[i8] = bytemuck::cast_slice(&self.small);
+        for (wide, small) in to.iter_mut().zip(small) {
             *wide = f32::from(*small) - F::BASE;
         }
-        blocks.len() / F::BYTES * F::NUMBERS
     }
 }
 
@@ -190,24 +199,38 @@ impl<'a> Blocks<'a> {
 }
 
 fn widen<F: Format>(bytes: &[u8], to: &mut [f32]) {
-    let unit_bytes = UNIT / F::NUMBERS * F::BYTES;
-    Arch::new().dispatch(|| {
-        let mut unit = Unit::EMPTY;
+    Arch::new().dispatch(Widen { bytes, to, format: PhantomData::<F> });
+}
+
+/// A type of its own, since a closure of this size would not be inlined into a dispatch.
+struct Widen<'a, F> {
+    bytes: &'a [u8],
+    to: &'a mut [f32],
+    format: PhantomData<F>,
+}
+
+impl<F: Format> WithSimd for Widen<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { bytes, to, .. } = self;
+        let unit_bytes = UNIT / F::NUMBERS * F::BYTES;
+        let (mut unit, mut numbers) = (Unit::EMPTY, [0f32; UNIT]);
         for (bytes, to) in bytes.chunks(unit_bytes).zip(to.chunks_mut(UNIT)) {
             unit.read::<F>(bytes);
-            let groups = unit.numbers.chunks_exact(F::GROUP).zip(unit.scales.iter().zip(&unit.offsets));
+            unit.widen::<F>(&mut numbers);
+            let groups = numbers.chunks_exact(F::GROUP).zip(unit.scales.iter().zip(&unit.offsets));
             for (to, (numbers, (scale, offset))) in to.chunks_exact_mut(F::GROUP).zip(groups) {
+                let (scale, offset) = (simd.splat_f32s(*scale), simd.splat_f32s(*offset));
+                let (to, numbers) = (S::as_mut_simd_f32s(to).0, S::as_simd_f32s(numbers).0);
                 for (to, number) in to.iter_mut().zip(numbers) {
-                    *to = number * scale;
-                }
-                if F::OFFSETS {
-                    for to in to.iter_mut() {
-                        *to += offset;
-                    }
+                    let scaled = simd.mul_f32s(*number, scale);
+                    *to = if F::OFFSETS { simd.add_f32s(scaled, offset) } else { scaled };
                 }
             }
         }
-    });
+    }
 }
 
 /// An f16 of a file, lowest byte first; finite.
