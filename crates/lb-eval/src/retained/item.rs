@@ -74,20 +74,19 @@ impl<'a> Reader<'a> {
         let of = Handed { worker, task: item.task.as_str(), target: &target, full: &full };
         row.full = of.measured("full-kv", &full.logits, 1.0, row.seq_len + task.len(), 0.0);
         row.none = of.handed(&mut session, "none", &Handoff::None)?;
-        let mut briefings = self.briefings(&session, item)?.into_iter();
+        let mut briefings = self.briefings(&session, item)?.into_iter().peekable();
         let mut views = None;
         for (name, way) in self.ways {
             let measured = match way {
                 Way::Handoff(handoff) => match handoff.as_ref() {
                     Handoff::FullKv => Measured { handoff: name.clone(), ..row.full.clone() },
                     Handoff::None => Measured { handoff: name.clone(), ..row.none.clone() },
-                    Handoff::LatentBriefing(_) => match briefings.next() {
-                        Some(briefing) => {
+                    handoff => match briefings.next_if(|(of, _)| *of == name) {
+                        Some((_, briefing)) => {
                             of.prepared(name, session.prepare_over(&briefing, item.task.as_str())?)?
                         }
                         None => of.handed(&mut session, name, handoff)?,
                     },
-                    handoff => of.handed(&mut session, name, handoff)?,
                 },
                 Way::Selection(selected) => {
                     let views = match &mut views {
@@ -103,17 +102,18 @@ impl<'a> Reader<'a> {
         Ok(row)
     }
 
-    /// Of every condition that is one, in their order.
-    fn briefings(&self, session: &WorkerSession, item: &LogItem) -> Result<Vec<Briefing>> {
-        let config = |(_, way): &(String, Way)| match way {
+    /// Of every condition that is one, in their order, with its name.
+    fn briefings(&self, session: &WorkerSession, item: &LogItem) -> Result<Vec<(&'a String, Briefing)>> {
+        let config = |(name, way): &'a (String, Way)| match way {
             Way::Handoff(handoff) => match handoff.as_ref() {
-                Handoff::LatentBriefing(config) => Some(config.as_ref().clone()),
+                Handoff::LatentBriefing(config) => Some((name, config.as_ref().clone())),
                 _ => None,
             },
             Way::Selection(_) => None,
         };
-        let configs: Vec<BriefConfig> = self.ways.iter().filter_map(config).collect();
-        Ok(session.brief_each(item.task.as_str(), &configs)?)
+        let (names, configs): (Vec<_>, Vec<BriefConfig>) = self.ways.iter().filter_map(config).unzip();
+        let briefings = session.brief_each(item.task.as_str(), &configs)?;
+        Ok(names.into_iter().zip(briefings).collect())
     }
 
     /// The session, with the trajectory of `item` in its cache.

@@ -30,7 +30,8 @@ pub struct RetainedRun {
 
 /// Measures every item of `items` under every condition of `plan`. With a folder `dir`, each row is on disk before the next
 /// item begins, and items that have one there are passed over. Trajectories that begin alike are read once: items are taken
-/// document by document, the shortest first. `on_row` hears every new row; `cancel` ends it between two items.
+/// document by document, the shortest first. `on_row` hears every row, those of the folder first; `cancel` ends it between two
+/// items.
 ///
 /// # Errors
 /// Those of [`RetainedPlan::validate`]; [`Error::PlanChanged`](crate::Error::PlanChanged) where the folder's plan, worker or
@@ -53,6 +54,7 @@ pub fn run(
         }
         None => (None, Vec::new()),
     };
+    earlier.iter().for_each(on_row);
     let done: HashSet<&str> = earlier.iter().map(|row| row.item.as_str()).collect();
     let mut reader = Reader::new(worker, plan, &ways);
     let mut rows: BTreeMap<&str, RetainedRow> = BTreeMap::new();
