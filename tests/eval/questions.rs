@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use latent_briefing::eval::handoffs::OpenRepl;
-use latent_briefing::eval::metrics::{ShortScore, short_answer};
+use latent_briefing::eval::metrics::{ShortScore, same_in_another_form, short_answer};
 use latent_briefing::eval::questions::{
     Outcome, QuestionItem, QuestionRow, done, read_questions, read_rows, replay_rows, replay_table, summary,
 };
@@ -66,6 +66,36 @@ fn short_answers_are_scored_as_published() {
         let score = short_answer(reply, answers);
         assert!((score.f1 - f1).abs() < 1e-9, "{reply}: {score:?}");
         assert_eq!((score.exact, score.contained), (exact, contained), "{reply}: {score:?}");
+    }
+}
+
+#[test]
+fn an_answer_in_another_form_is_told_from_another_answer() {
+    let same = [
+        ("Fulgencio Batista", "Fulgencio Batista y Zaldívar"),
+        ("Daniel Patrick Moynihan", "Daniel Patrick \"Pat\" Moynihan"),
+        ("Sheridan County, Montana", "Sheridan County"),
+        ("45", "45th"),
+        ("The 45th", "45"),
+        ("4", "four"),
+        ("Two", "2"),
+        ("early 1970s", "the early 1970s."),
+    ];
+    for (reply, answer) in same {
+        assert!(same_in_another_form(reply, answer), "{reply} for {answer}");
+    }
+    let other = [
+        ("north", "south"),
+        ("1", "four"),
+        ("th", "4th"),
+        ("Patrick", "Daniel Patrick \"Pat\" Moynihan"),
+        ("Pat Daniel", "Daniel Patrick \"Pat\" Moynihan"),
+        ("Fidel Castro", "Fulgencio Castro"),
+        ("", "four"),
+        ("four", ""),
+    ];
+    for (reply, answer) in other {
+        assert!(!same_in_another_form(reply, answer), "{reply} for {answer}");
     }
 }
 

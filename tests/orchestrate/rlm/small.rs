@@ -66,6 +66,9 @@ fn what_may_not_be_an_answer_is_none() {
         (ASK, "You have run this before."),
         ("```repl\nprint(llm_query(\n```", "not valid Python"),
         ("```repl\nimport os\n```", "import nothing"),
+        ("```repl\nFINAL(\"the answer\")\n```", "Write the answer itself"),
+        ("FINAL(...)", "There was no code."),
+        ("```repl\nanswer = \"The answer.\"\n```", "Write the answer itself"),
     ];
     for (other, told) in others {
         let (answer, turns, shown) = said(other);
@@ -111,7 +114,7 @@ fn a_turn_is_one_step_and_the_conversation_keeps_no_more_of_it() {
     assert!(roles[1..].chunks(2).all(|pair| pair[0] == Role::User && pair.get(1) != Some(&Role::User)));
     // Short, whatever the tokenizer: about four characters a token.
     let beginning: usize = orchestrator.seen[0].iter().map(|message| message.content.len()).sum();
-    assert!(beginning < 1_500, "{beginning} characters before the first turn");
+    assert!(beginning < 2_500, "{beginning} characters before the first turn");
 }
 
 #[test]

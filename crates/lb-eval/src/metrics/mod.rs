@@ -7,7 +7,7 @@ mod text;
 
 use serde::{Deserialize, Serialize};
 
-pub use short::{ShortScore, short_answer};
+pub use short::{ShortScore, same_in_another_form, short_answer};
 
 use crate::datasets::{Dataset, Item, ItemKind, V1Set};
 use crate::prompts::{extract, extract_lenient};

@@ -36,3 +36,55 @@ pub fn short_answer(reply: &str, answers: &[impl AsRef<str>]) -> ShortScore {
         },
     )
 }
+
+/// Number words; their place is their value.
+const NUMBERS: [&str; 21] = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+];
+
+/// Whether a reply says what the right answer says in another form, which exact match counts as wrong: the words of one
+/// stand in the other in their order and are at least half of it (`Fulgencio Batista` for `Fulgencio Batista y Zaldívar`),
+/// number words and ordinals read as digits (`4` for `four`, `45` for `45th`). A reading aid beside the published
+/// [`short_answer`], no part of it.
+pub fn same_in_another_form(reply: &str, answer: &str) -> bool {
+    let [said, right] = [reply, answer].map(|text| -> Vec<String> {
+        text::normalise(text).into_iter().map(|word| digits(&word).unwrap_or(word)).collect()
+    });
+    let (short, long) = if said.len() <= right.len() { (said, right) } else { (right, said) };
+    let mut rest = long.iter();
+    let in_order = short.iter().all(|word| rest.any(|other| other == word));
+    !short.is_empty() && 2 * short.len() >= long.len() && in_order
+}
+
+/// A number word or an ordinal in digits.
+fn digits(word: &str) -> Option<String> {
+    if let Some(value) = NUMBERS.iter().position(|number| *number == word) {
+        return Some(value.to_string());
+    }
+    let number = ["st", "nd", "rd", "th"].iter().find_map(|end| word.strip_suffix(end))?;
+    number
+        .bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| number.to_owned())
+        .filter(|number| !number.is_empty())
+}

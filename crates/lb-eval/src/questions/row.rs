@@ -7,7 +7,7 @@ use lb_orchestrate::{Run, RunLedger, RunRecord, Stopped, Usage, WorkerCall, read
 use serde::{Deserialize, Serialize};
 
 use super::QuestionItem;
-use crate::metrics::{ShortScore, short_answer};
+use crate::metrics::{ShortScore, same_in_another_form, short_answer};
 use crate::{Error, Result};
 
 /// How a run ended, seen from its question.
@@ -16,7 +16,7 @@ use crate::{Error, Result};
 pub enum Outcome {
     /// The right answer, by normalised exact match.
     Right,
-    /// The right answer is in it, or half of the words are right.
+    /// The right answer in another form: a sentence around it, a part of a name, a number in digits instead of words.
     OtherForm,
     /// A worker gave the right answer, the run another one.
     ReplyNotUsed,
@@ -45,12 +45,15 @@ impl Outcome {
         }
     }
 
-    fn of(score: ShortScore, replies: ShortScore, calls: usize, stopped: bool) -> Self {
+    fn of(row: &QuestionRow) -> Self {
+        let QuestionRow { score, replies, calls, .. } = *row;
+        let said = row.answer.as_deref().unwrap_or_default();
+        let same = || row.answers.iter().any(|right| same_in_another_form(said, right));
         if score.exact {
             Self::Right
-        } else if stopped {
+        } else if row.stopped.is_some() {
             Self::Stopped
-        } else if score.contained || score.f1 >= 0.5 {
+        } else if score.contained || same() {
             Self::OtherForm
         } else if calls == 0 {
             Self::NeverAsked
@@ -121,22 +124,23 @@ impl QuestionRow {
     ) -> Self {
         let score = short_answer(answer.as_deref().unwrap_or_default(), &item.answers);
         let replies = best(replies, &item.answers);
-        let calls = ledger.worker.calls;
-        Self {
+        let mut row = Self {
             id: item.id.clone(),
             question: item.question.clone(),
             answers: item.answers.clone(),
-            outcome: Outcome::of(score, replies, calls, stopped.is_some()),
+            outcome: Outcome::Stopped,
             answer,
             stopped,
             score,
             replies,
             turns,
-            calls,
+            calls: ledger.worker.calls,
             orchestrator: ledger.orchestrator.usage,
             seconds: ledger.elapsed_s,
             log: None,
-        }
+        };
+        row.outcome = Outcome::of(&row);
+        row
     }
 }
 

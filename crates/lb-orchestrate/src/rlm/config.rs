@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What a worker is told before each question that a small orchestrator asks; before the document it would be forgotten.
-const READER: &str = "Answer in a few words, no sentence.\nQuestion: ";
+const READER: &str = "Answer in a few words, copied from the document.\nQuestion: ";
 
 /// How a loop is set up; see [`Rlm::new`](crate::Rlm::new).
 #[derive(Clone, Debug)]

@@ -121,9 +121,9 @@ impl Rlm {
             let Taken { reply, kept } = self.take_apart(&iteration.response, &iteration.finish);
             let calls = iteration.code_blocks.iter().map(|block| block.result.rlm_calls.len()).sum();
             let (finish, ran) = (&iteration.finish, &ran[..]);
-            let mut done = Done { reply: &reply, finish, ran, calls, refused: false };
-            if self.answer_of(&done)?.is_some() {
-                done.refused = self.refuses(calls);
+            let mut done = Done { reply: &reply, finish, ran, calls, refused: None };
+            if let Some(answer) = self.answer_of(&done)? {
+                done.refused = self.refuses(&answer, calls);
                 self.clear_answer()?;
             }
             let (told, _) = self.told(&done);

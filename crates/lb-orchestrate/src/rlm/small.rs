@@ -13,7 +13,7 @@ const TASK: &str = "You answer a question about a document. You cannot see the d
     reader by writing Python code, one short step at a time:\n\
     - llm_query(\"...\") asks the reader one simple question about one fact and returns the reply.\n\
     - print(...) shows you something.\n\
-    - FINAL(...) gives the final answer, a name, a number, yes or no, never a sentence.\n\
+    - FINAL(\"...\") gives the final answer, a name, a number, yes or no, never a sentence.\n\
     Each turn, write one ```repl block and nothing else. Never answer from memory: ask the reader first.";
 
 const LONG: &str = "The document is in the variable `context` and too long for the reader. Give the reader a piece of it with \
@@ -21,14 +21,30 @@ const LONG: &str = "The document is in the variable `context` and too long for t
 
 const OPENING: &str = "Question: ";
 
-/// The worked example: two facts, the second one looked up with the first.
-const EXAMPLE: [&str; 6] = [
+/// Words that stand for the answer in what the orchestrator is told; said back, they are no answer.
+const PLACEHOLDERS: [&str; 3] = ["the answer", "...", "answer"];
+
+/// Worked examples: a fact that is looked up with another one; two things compared; three facts in a row. The answer is
+/// written out each time, since a reply is not always of the kind that was asked for.
+const EXAMPLES: [&str; 18] = [
     "Question: In which country was the author of the novel Pan Tadeusz born?",
     "```repl\nauthor = llm_query(\"Who wrote the novel Pan Tadeusz?\")\nprint(author)\n```",
     "Output:\nAdam Mickiewicz",
     "```repl\ncountry = llm_query(f\"In which country was {author} born?\")\nprint(country)\n```",
-    "Output:\nLithuania",
-    "```repl\nFINAL(country)\n```",
+    "Output:\nBelarus",
+    "```repl\nFINAL(\"Belarus\")\n```",
+    "Question: Who was born first, Emil Nolde or Paula Modersohn-Becker?",
+    "```repl\nnolde = llm_query(\"When was Emil Nolde born?\")\nbecker = llm_query(\"When was Paula Modersohn-Becker born?\")\nprint(nolde, becker)\n```",
+    "Output:\n7 August 1867 8 February 1876",
+    "```repl\nFINAL(\"Emil Nolde\")\n```",
+    "Question: How long is the river that flows through the town where the chess player Ada Brandt lived?",
+    "```repl\ntown = llm_query(\"In which town did the chess player Ada Brandt live?\")\nprint(town)\n```",
+    "Output:\nEssen",
+    "```repl\nriver = llm_query(f\"Which river flows through {town}?\")\nprint(river)\n```",
+    "Output:\nRuhr",
+    "```repl\nlength = llm_query(f\"How long is the river {river}?\")\nprint(length)\n```",
+    "Output:\n219 km",
+    "```repl\nFINAL(\"219 km\")\n```",
 ];
 
 /// The conversation before the question.
@@ -40,7 +56,7 @@ pub(super) fn beginning(instructions: Option<&str>, contexts: &Contexts) -> Vec<
         text.push_str(more);
     }
     let mut messages = vec![ChatMessage::new(Role::System, text)];
-    for (number, said) in EXAMPLE.into_iter().enumerate() {
+    for (number, said) in EXAMPLES.into_iter().enumerate() {
         messages.push(ChatMessage::new(if number % 2 == 0 { Role::User } else { Role::Assistant }, said));
     }
     messages
@@ -61,6 +77,8 @@ pub(super) fn question(question: &str, contexts: &Contexts) -> String {
 pub(super) enum Notice {
     /// An answer without any call of the worker.
     NeverAsked,
+    /// The words that stand for the answer.
+    Placeholder,
     NoCode,
     Unclosed,
     /// The same code as in the turn before.
@@ -103,6 +121,12 @@ fn said(notice: Notice, question: &str, asked: bool) -> String {
         Notice::NeverAsked => {
             format!("You wrote an answer but never asked the reader. Ask first. Write:\n{ask}")
         }
+        Notice::Placeholder => {
+            format!(
+                "Write the answer itself, a name, a number, yes or no. The question is: {}",
+                question.trim()
+            )
+        }
         Notice::NoCode if asked => {
             format!("There was no code. If you know the answer, write:\n{finish}\nIf not, ask the reader.")
         }
@@ -139,6 +163,12 @@ fn hint(block: &Executed) -> Option<String> {
 
 pub(super) fn last_completion() -> &'static str {
     "There are no steps left. Write only the answer, in a few words, without code."
+}
+
+/// Whether an answer repeats a placeholder.
+pub(super) fn is_placeholder(answer: &str) -> bool {
+    let answer = answer.trim().trim_end_matches('.').to_lowercase();
+    PLACEHOLDERS.iter().any(|placeholder| answer == placeholder.trim_end_matches('.'))
 }
 
 /// A text as a Python literal; JSON's are.

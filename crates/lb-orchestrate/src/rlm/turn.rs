@@ -141,12 +141,12 @@ impl Rlm {
         }
         let finish = draft.completion.finish.clone();
         let ran = std::mem::take(&mut draft.ran);
-        let mut done = Done { reply: &reply, finish: &finish, ran: &ran, calls: draft.calls, refused: false };
+        let mut done = Done { reply: &reply, finish: &finish, ran: &ran, calls: draft.calls, refused: None };
         if let Some(answer) = self.answer_of(&done)? {
-            if !self.refuses(draft.calls) {
+            done.refused = self.refuses(&answer, draft.calls);
+            if done.refused.is_none() {
                 return Ok(Some(answer));
             }
-            done.refused = true;
             self.clear_answer()?;
         }
         let printed = ran.iter().map(prompts::printed).collect::<Vec<_>>().join("\n");

@@ -20,8 +20,17 @@ pub(super) struct Done<'a> {
     pub(super) ran: &'a [Executed],
     /// Worker calls of the turn.
     pub(super) calls: usize,
-    /// An answer that was not taken.
-    pub(super) refused: bool,
+    /// Why an answer was not taken.
+    pub(super) refused: Option<Refusal>,
+}
+
+/// Why an answer is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// No worker was asked.
+    NeverAsked,
+    /// It repeats the words that stand for an answer.
+    Placeholder,
 }
 
 impl Rlm {
@@ -81,13 +90,16 @@ impl Rlm {
         }
     }
 
-    /// Whether an answer is refused because no worker was asked; once for each question.
-    pub(super) fn refuses(&mut self, calls: usize) -> bool {
+    /// Why an answer is not taken, if so; once for each question where no worker was asked.
+    pub(super) fn refuses(&mut self, answer: &str, calls: usize) -> Option<Refusal> {
         let ask_first = self.shared.config.ask_first;
-        let Some(question) = &mut self.question else { return false };
+        if self.small() && small::is_placeholder(answer) {
+            return Some(Refusal::Placeholder);
+        }
+        let question = self.question.as_mut()?;
         let refuses = ask_first && !question.refused && question.calls + calls == 0;
         question.refused |= refuses;
-        refuses
+        refuses.then_some(Refusal::NeverAsked)
     }
 
     /// What a turn that gave no answer leaves for the next: calls and code.
@@ -100,7 +112,7 @@ impl Rlm {
     /// What the orchestrator is told of a turn that was no answer; whether it counts as an error.
     pub(super) fn told(&self, done: &Done<'_>) -> (String, bool) {
         if !self.small() {
-            let refused = done.refused.then_some(prompts::NEVER_ASKED);
+            let refused = done.refused.map(|_| prompts::NEVER_ASKED);
             let notice = refused.or_else(|| self.notice(done.reply, done.finish));
             return (prompts::outputs(done.ran, notice), notice.is_some());
         }
@@ -133,8 +145,10 @@ impl Rlm {
 }
 
 fn small_notice(done: &Done<'_>, before: &str) -> Option<Notice> {
-    if done.refused {
-        return Some(Notice::NeverAsked);
+    match done.refused {
+        Some(Refusal::NeverAsked) => return Some(Notice::NeverAsked),
+        Some(Refusal::Placeholder) => return Some(Notice::Placeholder),
+        None => {}
     }
     if done.reply.unclosed {
         return Some(Notice::Unclosed);
