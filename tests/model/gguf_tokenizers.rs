@@ -158,6 +158,57 @@ proptest! {
             prop_assert_eq!(a.decode(&prompt).unwrap(), b.decode(&prompt).unwrap(), "{}", kind);
         }
     }
+
+    #[test]
+    fn windows_have_no_seams(texts in prop::collection::vec(text(), 8..40), window in 96_usize..400) {
+        let text = texts.join(" ");
+        for ([folder, _], (kind, _, name, _)) in pairs().iter().zip(CASES) {
+            let tokenizer = folder.tokenizer();
+            let (whole, cut) =
+                (tokenizer.encode_text(&text).unwrap(), tokenizer.encode_text_in_windows(&text, window).unwrap());
+            prop_assert_eq!(whole, cut, "{} {:?}", kind, name);
+        }
+    }
+}
+
+/// What is too long is found early, and who waits is asked.
+#[test]
+fn a_long_text_is_read_no_further_than_there_is_room() {
+    for [worker, _] in pairs() {
+        let tokenizer = worker.tokenizer();
+        let mut asked = 0;
+        let long = "a word, 12 ".repeat(200_000);
+        let error = tokenizer
+            .encode_text_within(&long, 1_000, &mut || {
+                asked += 1;
+                true
+            })
+            .unwrap_err();
+        assert_error!(error, Error::TooManyTokens { bytes: 2_200_000, most: 1_000 }, "1000 tokens");
+        assert!(asked <= 2, "{asked} windows");
+        let mut left = 3;
+        let mut three_times = || {
+            left -= 1;
+            left > 0
+        };
+        let error = tokenizer.encode_text_within(&long, usize::MAX, &mut three_times).unwrap_err();
+        assert!(matches!(error, Error::Interrupted), "{error}");
+        // A run without an end is cut where a window ends.
+        let run = "y".repeat(200_000);
+        let tokens = tokenizer.encode_text_within(&run, usize::MAX, &mut || true).unwrap();
+        assert_eq!(tokenizer.decode(&tokens).unwrap(), run);
+        let (start, all) = tokenizer.encode_text_start(&long, 10, 1_000, &mut || true).unwrap();
+        let exact = tokenizer.encode_text(&long).unwrap();
+        assert_eq!(start, exact[..10]);
+        assert!((all as f64 / exact.len() as f64 - 1.0).abs() < 0.01, "{all} of {}", exact.len());
+        let (start, all) = tokenizer.encode_text_start("Anara keeps it", 1, 1_000, &mut || true).unwrap();
+        assert_eq!((start.len(), all), (1, tokenizer.encode_text("Anara keeps it").unwrap().len()));
+        let text = "Anara keeps the ledger, 121212.";
+        let just = tokenizer.encode_text(text).unwrap();
+        assert_eq!(tokenizer.encode_text_within(text, just.len(), &mut || true).unwrap(), just);
+        assert!(tokenizer.encode_text_within(text, just.len() - 1, &mut || true).is_err());
+        assert!(tokenizer.encode_text_within("", 0, &mut || true).unwrap().is_empty());
+    }
 }
 
 /// The digits of the public report: six tokens in the folder, and six in the file.

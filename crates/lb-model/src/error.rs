@@ -254,6 +254,14 @@ pub enum Error {
         /// What is wrong with it.
         source: Box<Error>,
     },
+    /// A text is longer than there is room for; it was not encoded to its end.
+    #[error("a text of {bytes} bytes is more than {most} tokens, which there is room for")]
+    TooManyTokens {
+        /// Of the text.
+        bytes: usize,
+        /// Tokens at most.
+        most: usize,
+    },
     /// Reading was broken off by who asked for it. The caches are as before.
     #[error("broken off")]
     Interrupted,

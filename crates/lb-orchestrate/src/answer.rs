@@ -140,7 +140,7 @@ impl WorkerSession {
         // The passes that yielded the queries belong to this call.
         let cost = CallTokens { prefilled: briefing.prefilled, reused: kept, ..CallTokens::default() };
         let Some(reused) = &briefing.reused else {
-            let tokens = self.prompt.task(&self.worker, &task)?;
+            let tokens = self.prompt.task(&self.worker, &task, &self.watch)?;
             return Ok(Call::reading(cache, tokens, cost, from));
         };
         if task != briefing.task {

@@ -66,7 +66,7 @@ impl WorkerSession {
     pub fn brief_as(&self, task: impl Into<Task>, config: &BriefConfig) -> Result<Briefing> {
         config.validate()?;
         let task = task.into();
-        let tokens = self.prompt.task(&self.worker, &task)?;
+        let tokens = self.prompt.task(&self.worker, &task, &self.watch)?;
         self.check_trajectory()?;
         let start = Instant::now();
         let made = match config.chunking {
@@ -87,7 +87,7 @@ impl WorkerSession {
     /// Those of [`brief_as`](Self::brief_as).
     pub fn brief_each(&self, task: impl Into<Task>, configs: &[BriefConfig]) -> Result<Vec<Briefing>> {
         let task = task.into();
-        let tokens = self.prompt.task(&self.worker, &task)?;
+        let tokens = self.prompt.task(&self.worker, &task, &self.watch)?;
         self.check_trajectory()?;
         let mut passes: Vec<((ScoreAgg, TaskState), Asked)> = Vec::new();
         let mut briefings = Vec::with_capacity(configs.len());

@@ -44,6 +44,16 @@ pub(crate) struct Entering {
     pub(crate) segments: Vec<(usize, Cow<'static, str>)>,
 }
 
+/// About what a token of English is long.
+const BYTES_PER_TOKEN: usize = 4;
+
+fn called_off(error: Error) -> Error {
+    match error {
+        Error::Model(lb_model::Error::Interrupted) => Error::Cancelled,
+        other => other,
+    }
+}
+
 /// Hears tokens read and tokens to read; false breaks off.
 pub(crate) type GoOn<'a> = &'a mut dyn FnMut(usize, usize) -> bool;
 
@@ -84,7 +94,8 @@ impl WorkerSession {
         })
     }
 
-    /// Like [`extend_all`](Self::extend_all); where `go_on` returns false after a pass, nothing is appended.
+    /// Like [`extend_all`](Self::extend_all); where `go_on` returns false, nothing is appended. It is asked after every pass,
+    /// and every few milliseconds while long texts become tokens, their number guessed from their bytes.
     ///
     /// # Errors
     /// Those of [`extend`](Self::extend), [`Error::Cancelled`] where `go_on` said so before the last pass.
@@ -94,25 +105,9 @@ impl WorkerSession {
         go_on: &mut dyn FnMut(usize, usize) -> bool,
     ) -> Result<Extended> {
         let segments: Vec<Segment> = segments.into_iter().collect();
-        let (mut entering, mut extended) = (Entering::default(), Extended::default());
-        for segment in &segments {
-            let admitted = self.config.policy.admits(segment.source);
-            let cap = self.config.policy.cap(segment.source).filter(|_| admitted);
-            let (tokens, left_out) = Prompt::segment(&self.worker, segment, cap)?;
-            if admitted {
-                extended.segments.push(SegmentEntered { entered: tokens.len(), left_out });
-                entering.segments.push((entering.tokens.len(), segment.label()));
-                entering.tokens.extend(tokens);
-            } else {
-                let left_out = self.worker.tokenizer().encode_text(&segment.text)?.len();
-                extended.segments.push(SegmentEntered { entered: 0, left_out });
-            }
-        }
+        let (entering, mut extended) = self.encode(&segments, go_on).map_err(called_off)?;
         if !entering.tokens.is_empty() {
-            extended.room = self.enter(&entering, go_on).map_err(|error| match error {
-                Error::Model(lb_model::Error::Interrupted) => Error::Cancelled,
-                other => other,
-            })?;
+            extended.room = self.enter(&entering, go_on).map_err(called_off)?;
             self.rooms.extend(&extended.room);
             self.text.append(&entering);
         }
@@ -120,6 +115,40 @@ impl WorkerSession {
             self.trajectory.push(segment);
         }
         Ok(extended)
+    }
+
+    /// The tokens of `segments`, as far as there is room for them.
+    fn encode(&self, segments: &[Segment], go_on: GoOn<'_>) -> Result<(Entering, Extended)> {
+        let (mut entering, mut extended) = (Entering::default(), Extended::default());
+        let (policy, limit) = (&self.config.policy, self.worker.config().position_limit());
+        let likely = segments.iter().map(|segment| segment.text.len()).sum::<usize>() / BYTES_PER_TOKEN;
+        let mut goes_on = || go_on(0, likely);
+        for segment in segments {
+            if segment.text.trim().is_empty() {
+                return Err(Error::Empty { arg: "segment text" });
+            }
+            if !policy.admits(segment.source) {
+                let left_out = Prompt::count(&self.worker, &segment.text, &mut goes_on)?;
+                extended.segments.push(SegmentEntered { entered: 0, left_out });
+                continue;
+            }
+            let taken = self.held.tokens.len() + entering.tokens.len();
+            // Where the oldest is compacted there is room for everything.
+            let refuses = matches!(self.config.room, RoomPolicy::Refuse);
+            let most = if refuses { limit.saturating_sub(taken) } else { usize::MAX };
+            let cap = policy.cap(segment.source);
+            let line = Prompt::segment(&self.worker, segment, cap, most, &mut goes_on);
+            let (tokens, left_out) = line.map_err(|error| match error {
+                Error::Model(lb_model::Error::TooManyTokens { .. }) => {
+                    Error::NoRoom { positions: taken + most + 1, limit, policy: self.config.room.name() }
+                }
+                other => other,
+            })?;
+            extended.segments.push(SegmentEntered { entered: tokens.len(), left_out });
+            entering.segments.push((entering.tokens.len(), segment.label()));
+            entering.tokens.extend(tokens);
+        }
+        Ok((entering, extended))
     }
 
     fn enter(&mut self, entering: &Entering, go_on: GoOn<'_>) -> Result<Vec<RoomReport>> {

@@ -8,6 +8,7 @@
 
 use lb_model::{TemplateParts, Warning, Worker};
 
+use crate::ask::Watch;
 use crate::{Error, Result, Segment};
 
 /// The wording around trajectory and task.
@@ -102,40 +103,54 @@ impl Prompt {
         worker.template().is_err().then(|| Warning::PlainText { model: worker.name().to_owned() })
     }
 
-    /// A line of the trajectory; its text is cut to `cap` tokens. Beside it, how many tokens of the text that left out.
+    /// A line of the trajectory of at most `most` tokens; its text is cut to `cap` of them. Beside it, how many tokens of
+    /// the text that left out: counted up to the model's positions, estimated beyond.
     pub(crate) fn segment(
         worker: &Worker,
         segment: &Segment,
         cap: Option<usize>,
+        most: usize,
+        go_on: &mut dyn FnMut() -> bool,
     ) -> Result<(Vec<u32>, usize)> {
         if segment.text.trim().is_empty() {
             return Err(Error::Empty { arg: "segment text" });
         }
         let tokenizer = worker.tokenizer();
         let label = segment.label();
-        let tokens = tokenizer.encode_text(&format!("{label}: {}\n", segment.text))?;
-        let Some(cap) = cap else { return Ok((tokens, 0)) };
-        let text = tokenizer.encode_text(&segment.text)?;
-        if text.len() <= cap {
-            return Ok((tokens, 0));
+        if let Some(cap) = cap {
+            let (text, all) = tokenizer.encode_text_start(&segment.text, cap, positions(worker), go_on)?;
+            if all > cap {
+                // The text is cut at a token; label and line end stay.
+                let mut cut = tokenizer.encode_text(&format!("{label}: "))?;
+                cut.extend(text);
+                cut.extend(tokenizer.encode_text("\n")?);
+                return Ok((cut, all - cap));
+            }
         }
-        // The text is cut at a token; label and line end stay.
-        let mut cut = tokenizer.encode_text(&format!("{label}: "))?;
-        cut.extend(&text[..cap]);
-        cut.extend(tokenizer.encode_text("\n")?);
-        Ok((cut, text.len() - cap))
+        let line = format!("{label}: {}\n", segment.text);
+        Ok((tokenizer.encode_text_within(&line, most, go_on)?, 0))
     }
 
-    pub(crate) fn task(&self, worker: &Worker, task: &Task) -> Result<Vec<u32>> {
+    /// Tokens of a text that does not enter: counted up to the model's positions, estimated beyond.
+    pub(crate) fn count(worker: &Worker, text: &str, go_on: &mut dyn FnMut() -> bool) -> Result<usize> {
+        Ok(worker.tokenizer().encode_text_start(text, 0, positions(worker), go_on)?.1)
+    }
+
+    pub(crate) fn task(&self, worker: &Worker, task: &Task, watch: &Watch) -> Result<Vec<u32>> {
         if task.question.trim().is_empty() {
             return Err(Error::Empty { arg: "task" });
         }
         let slice = task.slice.as_deref().map(|s| format!("{}\n", s.trim_end())).unwrap_or_default();
         let text = format!("{slice}{}{}", self.format.task_prefix, task.question);
-        let mut tokens = worker.tokenizer().encode_text(&text)?;
+        let mut tokens =
+            worker.tokenizer().encode_text_within(&text, positions(worker), &mut || watch.goes_on())?;
         tokens.extend(&self.tail);
         Ok(tokens)
     }
+}
+
+fn positions(worker: &Worker) -> usize {
+    worker.config().position_limit()
 }
 
 /// The parts around a question for a model without a template, and the tokens of the first.

@@ -106,7 +106,7 @@ impl WorkerSession {
             return Err(Error::config("max_batch", 0, "want at least 1"));
         }
         let prompt = Prompt::new(worker, config.format.clone())?;
-        let request = prompt.task(worker, &REQUEST.into())?.len();
+        let request = prompt.task(worker, &REQUEST.into(), &Watch::default())?.len();
         config.room.validate(worker.config().position_limit(), prompt.head.len(), request)?;
         let mut session = Self {
             held: Held { cache: worker.model().new_cache(), tokens: Vec::new(), starts: vec![0] },

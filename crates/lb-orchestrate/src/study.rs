@@ -10,7 +10,7 @@ impl WorkerSession {
     /// # Errors
     /// [`Error::Empty`](crate::Error::Empty) for an empty task, [`Error::Model`](crate::Error::Model).
     pub fn task_tokens(&self, task: impl Into<Task>) -> Result<Vec<u32>> {
-        self.prompt.task(&self.worker, &task.into())
+        self.prompt.task(&self.worker, &task.into(), &self.watch)
     }
 
     /// Positions at which the units of the trajectory's text begin, where `spans` are units.

@@ -6,6 +6,7 @@ mod decode;
 mod kind;
 mod load;
 mod variants;
+mod windows;
 
 use std::collections::HashSet;
 

@@ -56,8 +56,15 @@ impl WorkerSession {
     pub(super) fn notes_text(&self) -> Result<Vec<u32>> {
         let mut tokens = self.prompt.head.clone();
         for note in &self.notes.0 {
-            tokens.extend(Prompt::segment(&self.worker, &Segment::finding(note.to_string()), None)?.0);
+            tokens.extend(self.line(&Segment::finding(note.to_string()))?);
         }
         Ok(tokens)
+    }
+
+    /// A line of the trajectory, whole.
+    pub(super) fn line(&self, segment: &Segment) -> Result<Vec<u32>> {
+        let most = self.worker.config().position_limit();
+        let mut goes_on = || self.watch.goes_on();
+        Ok(Prompt::segment(&self.worker, segment, None, most, &mut goes_on)?.0)
     }
 }

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::hand::Handed;
 use crate::answer::{Prompted, share};
 use crate::ledger::CallTokens;
-use crate::prompt::Prompt;
 use crate::session::WorkerSession;
 use crate::{Error, Result, Segment, Task};
 
@@ -141,7 +140,7 @@ impl WorkerSession {
             let mut before = self.prompt.head.clone();
             let text = made.text.trim();
             if !text.is_empty() {
-                before.extend(Prompt::segment(&self.worker, &Segment::finding(text), None)?.0);
+                before.extend(self.line(&Segment::finding(text))?);
             }
             let cost = CallTokens { prefilled, drafted: made.tokens.len(), ..CallTokens::default() };
             Ok(Written { before, cost })

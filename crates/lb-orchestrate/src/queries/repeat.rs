@@ -11,7 +11,7 @@ pub(crate) const REQUEST: &str = "Repeat the previous context.";
 impl WorkerSession {
     /// Reads the request and the trajectory once more behind the full cache.
     pub(super) fn repeat_queries(&self) -> Result<(Vec<Tensor>, usize)> {
-        let mut text = self.prompt.task(&self.worker, &REQUEST.into())?;
+        let mut text = self.prompt.task(&self.worker, &REQUEST.into(), &self.watch)?;
         text.extend(&self.held.tokens[self.prompt.head.len()..]);
         Ok((self.task_pass(&text)?.0.queries, text.len()))
     }

@@ -18,7 +18,7 @@ impl WorkerSession {
         let (mut parts, mut read) = (Vec::new(), 0);
         for (number, prompt) in prompts.iter().enumerate() {
             self.watch.check()?;
-            let tokens = self.prompt.task(&self.worker, &prompt.as_str().into())?;
+            let tokens = self.prompt.task(&self.worker, &prompt.as_str().into(), &self.watch)?;
             let options = GenerateOptions {
                 temperature: (temperature > 0.0).then_some(temperature),
                 seed: seed.wrapping_add(number as u64),

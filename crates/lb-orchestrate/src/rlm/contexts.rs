@@ -2,7 +2,7 @@
 
 use super::turn::Draft;
 use super::{Event, Rlm};
-use crate::{Result, Segment, Source};
+use crate::{Error, Result, Segment, Source};
 
 /// A document of a run.
 #[derive(Clone, Debug)]
@@ -49,9 +49,16 @@ impl Rlm {
         let worker = self.shared.session.worker();
         let mut context = Context { name: name.to_owned(), chars: text.chars().count(), read: false };
         if self.shared.config.brief_documents {
-            let tokens = self.contexts.tokens + worker.tokenizer().encode_text(text)?.len();
             // The other half is for the trajectory, prompts and answers.
-            context.read = tokens <= worker.config().position_limit() / 2;
+            let room = worker.config().position_limit() / 2;
+            let cancel = &self.shared.config.cancel;
+            let counted = worker.tokenizer().encode_text_start(text, 0, room, &mut || !cancel.is_cancelled());
+            let tokens = match counted {
+                Ok((_, all)) => self.contexts.tokens + all,
+                Err(lb_model::Error::Interrupted) => return Err(Error::Cancelled),
+                Err(error) => return Err(error.into()),
+            };
+            context.read = tokens <= room;
             if context.read {
                 self.contexts.tokens = tokens;
                 self.contexts.unread.extend(paragraphs(text));

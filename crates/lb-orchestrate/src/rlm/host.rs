@@ -9,7 +9,13 @@ use crate::log::{CallKind, Entered, WorkerCall};
 use crate::repl::{HostCall, Query, ReplHost};
 use crate::rlm::Event;
 use crate::rlm::limits::Phase;
-use crate::{Error, Limit, Orchestrator, Segment, Source};
+use crate::{Error, Limit, Orchestrator, Result, Segment, Source};
+
+/// Bytes of one call's or note's text. What is longer is refused unseen and not recorded: no worker has that many
+/// positions.
+const CALL_BYTES: usize = 8 << 20;
+
+const NO_ROOM: &str = "Error: the trajectory has no room for the note";
 
 /// The host of one block of code.
 pub(super) struct Host<'a> {
@@ -43,6 +49,9 @@ impl ReplHost for Host<'_> {
 
 impl Host<'_> {
     fn llm(&mut self, queries: &[Query]) -> Vec<String> {
+        if queries.iter().any(|query| too_long(query).is_some()) {
+            return each_apart(queries, &mut |query| self.llm(std::slice::from_ref(query)));
+        }
         (self.on_event)(&Event::CallsBegan { kind: CallKind::Llm, queries, depth: self.shared.depth });
         let mut replies = Vec::with_capacity(queries.len());
         // Budgets are looked at between the parts of a batch, not once for a thousand prompts.
@@ -67,6 +76,9 @@ impl Host<'_> {
     }
 
     fn rlm(&mut self, query: Query) -> String {
+        if let Some(refused) = too_long(&query) {
+            return refused;
+        }
         if let Some(refused) = self.refusal() {
             return refused;
         }
@@ -114,33 +126,75 @@ impl Host<'_> {
     }
 
     fn note(&mut self, key: Option<&str>, text: &str) -> String {
-        if text.trim().is_empty() {
-            return "Error: a note needs text".to_owned();
+        if let Some(refused) = note_fault(key, text) {
+            return refused;
         }
-        if let Err(error) = self.shared.session.note(key, text) {
-            return format!("Error: {error}");
+        match self.try_enter(Segment::finding(noted(key, text))) {
+            Ok(()) => {}
+            // The code can do with less, and nothing was noted.
+            Err(Error::NoRoom { .. }) => return NO_ROOM.to_owned(),
+            Err(error) => self.ends_with(error),
         }
-        let line = key.map_or_else(|| text.to_owned(), |key| format!("{key}: {text}"));
-        self.enter(Segment::finding(line));
-        String::new()
+        match self.shared.session.note(key, text) {
+            Ok(()) => String::new(),
+            Err(error) => format!("Error: {error}"),
+        }
     }
 
     fn enter(&mut self, segment: Segment) {
-        let before = self.earlier_calls + self.calls.len();
-        match self.shared.enter(segment, before) {
-            Ok(entered) => {
-                (self.on_event)(&Event::Entered(&entered));
-                self.entered.push(entered);
-            }
-            Err(error) => self.fatal = Some(self.fatal.take().unwrap_or(error)),
+        if let Err(error) = self.try_enter(segment) {
+            self.ends_with(error);
         }
     }
+
+    fn try_enter(&mut self, segment: Segment) -> Result<()> {
+        let before = self.earlier_calls + self.calls.len();
+        let entered = self.shared.enter(segment, before)?;
+        (self.on_event)(&Event::Entered(&entered));
+        self.entered.push(entered);
+        Ok(())
+    }
+
+    fn ends_with(&mut self, error: Error) {
+        self.fatal = Some(self.fatal.take().unwrap_or(error));
+    }
+}
+
+/// Why a call's text is not looked at, if so.
+fn too_long(query: &Query) -> Option<String> {
+    let bytes = query.prompt.len() + query.document.as_ref().map_or(0, String::len);
+    (bytes > CALL_BYTES).then(|| format!("Error: a call of {bytes} bytes; at most {CALL_BYTES} are taken"))
+}
+
+/// The replies to queries one by one, those to be refused among them.
+fn each_apart(queries: &[Query], reply: &mut dyn FnMut(&Query) -> Vec<String>) -> Vec<String> {
+    let refused = |query: &Query| too_long(query).map(|refused| vec![refused]);
+    queries.iter().flat_map(|query| refused(query).unwrap_or_else(|| reply(query))).collect()
+}
+
+/// What a note is in the trajectory.
+fn noted(key: Option<&str>, text: &str) -> String {
+    key.map_or_else(|| text.to_owned(), |key| format!("{key}: {text}"))
+}
+
+/// Why a note is not taken, whatever room there is.
+fn note_fault(key: Option<&str>, text: &str) -> Option<String> {
+    let bytes = text.len() + key.map_or(0, str::len);
+    if text.trim().is_empty() {
+        return Some("Error: a note needs text".to_owned());
+    }
+    if key.is_some_and(|key| key.trim().is_empty()) {
+        return Some(format!("Error: {}", Error::Empty { arg: "note key" }));
+    }
+    (bytes > CALL_BYTES).then(|| format!("Error: a note of {bytes} bytes; at most {CALL_BYTES} are taken"))
 }
 
 /// The host of code that ran before: every call is answered as it was then.
 pub(super) struct Recorded<'a> {
     pub(super) shared: &'a mut Shared,
     pub(super) replies: VecDeque<&'a WorkerCall>,
+    /// What entered the trajectory in its turn.
+    pub(super) entered: &'a [Entered],
     /// Calls that the record does not have: the code did something else this time.
     pub(super) unknown: usize,
     pub(super) deadline: Instant,
@@ -152,6 +206,12 @@ impl ReplHost for Recorded<'_> {
             HostCall::Llm(queries) | HostCall::Rlm(queries) => queries,
             HostCall::Note { key, text } => {
                 // What was wrong with it then is wrong with it now.
+                let line = noted(key.as_deref(), &text);
+                let entered = || self.entered.iter().any(|entered| entered.text == line);
+                let refused = note_fault(key.as_deref(), &text);
+                if let Some(refused) = refused.or_else(|| (!entered()).then(|| NO_ROOM.to_owned())) {
+                    return vec![refused];
+                }
                 return vec![match self.shared.session.note(key.as_deref(), &text) {
                     Ok(()) => String::new(),
                     Err(error) => format!("Error: {error}"),
@@ -159,6 +219,7 @@ impl ReplHost for Recorded<'_> {
             }
         };
         let reply = |query: Query| match self.replies.front() {
+            _ if too_long(&query).is_some() => too_long(&query).unwrap_or_default(),
             Some(call) if call.query == query => {
                 self.replies.pop_front().map(|call| call.response.clone()).unwrap_or_default()
             }

@@ -63,8 +63,14 @@ impl Shared {
     pub(super) fn enter(&mut self, segment: Segment, after_calls: usize) -> Result<Entered> {
         let Segment { source, text, name } = segment.clone();
         let start = Instant::now();
-        let cancel = self.config.cancel.clone();
-        let extended = self.session.extend_while([segment], &mut |_, _| !cancel.is_cancelled())?;
+        let (cancel, deadline) = (self.config.cancel.clone(), self.deadline());
+        let goes_on = || !cancel.is_cancelled() && deadline.is_none_or(|deadline| Instant::now() < deadline);
+        let extended = self.session.extend_while([segment], &mut |_, _| goes_on());
+        let extended = extended.map_err(|error| match self.broken(&[Phase::Run]) {
+            // What broke it off may be the run's limit.
+            Some(limit) if matches!(error, Error::Cancelled) && !cancel.is_cancelled() => Error::Limit { limit },
+            _ => error,
+        })?;
         let seconds = start.elapsed().as_secs_f64();
         let (tokens, left_out) = (extended.entered(), extended.left_out());
         let reread: usize = extended.room.iter().map(|room| room.read).sum();

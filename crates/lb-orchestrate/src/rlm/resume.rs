@@ -26,19 +26,34 @@ pub struct Resumed {
     pub torn: usize,
 }
 
-/// Time that the code of the whole record may take when it runs again.
+/// Time that taking a run up again may take, where the run has no limit of its own.
 const RERUN: Duration = Duration::from_hours(1);
+
+/// When taking a run up again has to be over.
+#[derive(Clone, Copy)]
+struct Until {
+    at: Instant,
+    limit: Duration,
+}
+
+impl Until {
+    fn check(self) -> Result<()> {
+        let (what, limit) = ("taking the run up again", self.limit);
+        if Instant::now() < self.at { Ok(()) } else { Err(Error::Timeout { what, limit }) }
+    }
+}
 
 impl Rlm {
     /// Takes a run up from its log: the trajectory is read once more, and the code runs again with the replies that it got
-    /// then, which brings the variables back; no model is called. New turns go to the same log.
+    /// then, which brings the variables back; no model is called. New turns go to the same log. It may take as long as the
+    /// run may, an hour where that has no limit.
     ///
     /// Handoff, limits and the rest are those of `config`; its `log_dir` is not used, and how replies are read
     /// (`profile`, `ask_first`, `brief_documents`) is as the log has it.
     ///
     /// # Errors
     /// [`Error::Log`] where the log or a document beside it cannot be read or is of another worker; those of
-    /// [`new`](Self::new).
+    /// [`new`](Self::new); [`Error::Cancelled`] and [`Error::Timeout`].
     pub fn resume(
         log: impl AsRef<Path>,
         worker: &Worker,
@@ -54,13 +69,15 @@ impl Rlm {
         // How replies are read must not change under the turns that are there.
         let RunSettings { profile, ask_first, brief_documents, .. } = record.metadata.latent_briefing;
         let config = RlmConfig { log_dir: None, profile, ask_first, brief_documents, ..config };
+        let limit = config.limits.run.time.map_or(RERUN, |time| time.min(RERUN));
+        let until = Until { at: Instant::now() + limit, limit };
         let mut rlm = Self::new(worker, open_repl, config)?;
         for (_, text) in record.contexts()? {
             rlm.add_context(&text)?;
         }
         let mut differing = 0;
         for iteration in record.turns() {
-            differing += rlm.again(iteration)?;
+            differing += rlm.again(iteration, until)?;
         }
         rlm.iterations = record.iterations.len();
         rlm.sink = Sink::File(RunLog::reopen(&record.path, record.whole)?);
@@ -81,7 +98,7 @@ impl Rlm {
     }
 
     /// Does a recorded turn again without any model; how many of its blocks did something else.
-    fn again(&mut self, iteration: &Iteration) -> Result<usize> {
+    fn again(&mut self, iteration: &Iteration, until: Until) -> Result<usize> {
         self.shared.books.recorded(iteration);
         if self
             .question
@@ -97,7 +114,10 @@ impl Rlm {
         });
         for segment in segments {
             self.contexts.was_read(&segment.text);
-            self.shared.session.extend(segment)?;
+            let cancel = self.shared.config.cancel.clone();
+            let mut goes_on = |_, _| !cancel.is_cancelled() && until.check().is_ok();
+            let entered = self.shared.session.extend_while([segment], &mut goes_on);
+            entered.map_err(|error| until.check().err().filter(|_| !cancel.is_cancelled()).unwrap_or(error))?;
         }
         let (mut differing, mut ran) = (0, Vec::new());
         for block in &iteration.code_blocks {
@@ -106,10 +126,13 @@ impl Rlm {
                 shared: &mut self.shared,
                 replies: result.rlm_calls.iter().collect(),
                 unknown: 0,
-                deadline: Instant::now() + RERUN,
+                entered: &iteration.entered,
+                deadline: until.at,
             };
             let executed = self.repl.execute(&block.code, &mut host)?;
             let other = host.unknown > 0 || !host.replies.is_empty() || executed.stdout != result.stdout;
+            self.shared.cancelled()?;
+            until.check()?;
             differing += usize::from(other);
             self.partial(Some(&result.answer), "");
             ran.push(recorded(block));

@@ -80,7 +80,7 @@ impl WorkerSession {
         let (model, options) = (self.worker.model(), &self.config.prefill);
         let mut asked = held.cache.fork();
         asked.truncate(to)?;
-        let request = self.prompt.task(&self.worker, &REQUEST.into())?;
+        let request = self.prompt.task(&self.worker, &REQUEST.into(), &self.watch)?;
         model.prefill(&request, &mut asked, options, &mut |_, _| {})?;
         let text = &held.tokens[from..to];
         let count = count.min(text.len());
