@@ -28,6 +28,22 @@ pub(super) fn tojson(value: &Value, options: Kwargs) -> Result<Value, Error> {
     Ok(Value::from(out))
 }
 
+/// As many bytes as one byte of a value, or one of its items, may become at most with these options.
+pub(super) fn most_bytes_of_one(options: &Kwargs) -> usize {
+    // A control character is six, and lists within lists are indented.
+    const ESCAPED: usize = 6;
+    const INDENTED: usize = 8;
+    let length = |name: &str| match options.peek::<Value>(name) {
+        Ok(value) => value.as_str().map_or_else(|| value.as_usize().unwrap_or_default().min(64), str::len),
+        Err(_) => 0,
+    };
+    let separators = match options.peek::<Option<Vec<String>>>("separators") {
+        Ok(Some(pair)) => pair.iter().map(String::len).sum(),
+        _ => 0,
+    };
+    ESCAPED.saturating_add(length("indent").saturating_mul(INDENTED)).saturating_add(separators)
+}
+
 impl Style {
     fn new(options: &Kwargs) -> Result<Self, Error> {
         let indent = match options.get::<Option<Value>>("indent")? {

@@ -3,26 +3,48 @@
 use std::time::SystemTime;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::ValueKind;
+use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
+use super::bounded::{Budget, Fault, guarded, on_stack};
 use super::{generation, json, strftime};
 
 const NAME: &str = "chat";
 
-/// Instructions that a rendering may take. A conversation of ten thousand turns needs a few million.
-const FUEL: u64 = 100_000_000;
+/// Instructions that any rendering may take.
+const FUEL: u64 = 5_000_000;
+/// Those for each message and tool; real templates take about a thousand.
+const FUEL_PER_ITEM: u64 = 50_000;
+
+/// How much there is to render.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Load {
+    /// Messages and tools.
+    pub(super) items: usize,
+    /// Bytes of their text, and of the variables'.
+    pub(super) bytes: usize,
+}
 
 /// Parses `source`.
 pub(super) fn check(source: &str) -> crate::Result<()> {
-    environment(source, None).map(|_| ()).map_err(|e| described(&e))
+    bounded(|| environment(source, None, Load::default()).map(drop))
 }
 
 /// Renders `source` with the variables of `context`. `now` is what `strftime_now` tells.
-pub(super) fn render(source: &str, now: Option<SystemTime>, context: Value) -> crate::Result<String> {
-    environment(source, now)
-        .and_then(|env| env.get_template(NAME)?.render(context))
-        .map_err(|e| described(&e))
+pub(super) fn render(
+    source: &str,
+    now: Option<SystemTime>,
+    context: Value,
+    load: Load,
+) -> crate::Result<String> {
+    bounded(|| {
+        let env = environment(source, now, load)?;
+        env.get_template(NAME).and_then(|template| template.render(context)).map_err(|e| described(&e))
+    })
+}
+
+fn bounded<T: Send>(work: impl FnOnce() -> crate::Result<T> + Send) -> crate::Result<T> {
+    on_stack(work).unwrap_or_else(|error| Err(crate::Error::template(&format!("no thread: {error}"))))
 }
 
 /// With the line, and the errors behind it.
@@ -30,23 +52,78 @@ fn described(error: &Error) -> crate::Error {
     crate::Error::template(&format!("{error:#}"))
 }
 
-fn environment(source: &str, now: Option<SystemTime>) -> Result<Environment<'static>, Error> {
-    let mut env = Environment::new();
-    env.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    env.set_fuel(Some(FUEL));
-    env.set_unknown_method_callback(python_method);
-    env.add_filter("tojson", json::tojson);
-    env.set_formatter(|out, state, value| match float(value) {
-        Some(float) => minijinja::escape_formatter(out, state, &Value::from(float)),
-        None => minijinja::escape_formatter(out, state, value),
+fn environment(
+    source: &str,
+    now: Option<SystemTime>,
+    load: Load,
+) -> crate::Result<Environment<'static>> {
+    let source = generation::as_scopes(source);
+    let guarded = match guarded(&source) {
+        Ok(guarded) => guarded,
+        // The language's own parser says it with the line.
+        Err(Fault::Odd) => {
+            let parsed = language(now).and_then(|mut env| env.add_template(NAME, &source).map(drop));
+            return Err(match parsed {
+                Err(error) => described(&error),
+                Ok(()) => crate::Error::template(&Fault::Odd.to_string()),
+            });
+        }
+        Err(fault) => return Err(crate::Error::template(&fault.to_string())),
+    };
+    let budget = Budget::new(load.items, load.bytes, guarded.text);
+    let prepared = language(now).and_then(|mut env| {
+        env.set_fuel(Some(FUEL.saturating_add(FUEL_PER_ITEM.saturating_mul(load.items as u64))));
+        keep_account(&mut env, &budget);
+        env.add_template_owned(NAME, guarded.source)?;
+        Ok(env)
     });
-    env.add_filter("string", |value: &Value| {
-        if value.is_undefined() {
+    prepared.map_err(|e| described(&e))
+}
+
+/// Puts an account before whatever makes text.
+fn keep_account(env: &mut Environment<'_>, budget: &Budget) {
+    budget.install(env);
+    let account = budget.clone();
+    env.set_unknown_method_callback(move |state, value, method, args| {
+        if value.as_str().is_some() && MAKING.contains(&method) {
+            account.asked(method, &[std::slice::from_ref(value), args].concat())?;
+        }
+        python_method(state, value, method, args)
+    });
+    let account = budget.clone();
+    env.set_formatter(move |out, state, value| {
+        account.spend_on(value, 1)?;
+        match float(value) {
+            Some(float) => minijinja::escape_formatter(out, state, &Value::from(float)),
+            None => minijinja::escape_formatter(out, state, value),
+        }
+    });
+    let account = budget.clone();
+    env.add_filter("tojson", move |value: &Value, options: Kwargs| {
+        account.spend_on(value, json::most_bytes_of_one(&options))?;
+        json::tojson(value, options)
+    });
+    let account = budget.clone();
+    env.add_filter("string", move |value: &Value| {
+        account.spend_on(value, 1)?;
+        Ok(if value.is_undefined() {
             Value::from("")
         } else {
             Value::from(float(value).unwrap_or_else(|| value.to_string()))
-        }
+        })
     });
+}
+
+/// Methods of strings that make text.
+const MAKING: [&str; 22] = [
+    "capitalize", "center", "format", "join", "ljust", "lower", "lstrip", "partition", "removeprefix", "removesuffix",
+    "replace", "rjust", "rpartition", "rsplit", "rstrip", "split", "splitlines", "strip", "swapcase", "title", "upper",
+    "zfill",
+];
+
+fn language(now: Option<SystemTime>) -> Result<Environment<'static>, Error> {
+    let mut env = Environment::new();
+    env.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     env.add_filter("trim", trim);
     env.add_filter("length", length);
     env.add_filter("count", length);
@@ -64,7 +141,6 @@ fn environment(source: &str, now: Option<SystemTime>) -> Result<Environment<'sta
         value.is_undefined() || matches!(value.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map)
     });
     env.add_test("iterable", |value: &Value| value.kind() == ValueKind::String || value.try_iter().is_ok());
-    env.add_template_owned(NAME, generation::as_scopes(source).into_owned())?;
     Ok(env)
 }
 

@@ -1,5 +1,6 @@
 //! Chat templates: conversations to text as transformers renders them, and to tokens without trusting what they say.
 
+mod bounded;
 mod encode;
 mod generation;
 mod json;
@@ -18,6 +19,7 @@ use minijinja::value::{Serde, merge_maps};
 use serde::Serialize;
 
 use crate::{Error, Result, Tokenizer};
+use language::Load;
 
 pub use encode::RenderedPiece;
 pub use message::{Content, Conversation, Message, PartKind, TextPart};
@@ -33,7 +35,8 @@ pub type SpecialTokens = BTreeMap<String, String>;
 ///
 /// Rendering is that of transformers' `apply_chat_template`: the same whitespace rules, Python's methods and `tojson`,
 /// loop controls, `{% generation %}`, `raise_exception`, `strftime_now`, and the special tokens as variables. A template
-/// that would run for ever stops with an error. Two things are laxer or plainer than in Jinja2: a loop over `none` is
+/// of more than 1 MiB, one that nests too deeply, runs too long or makes far more text than the conversation holds (64
+/// MiB and more with its length) ends in an error. Two things are laxer or plainer than in Jinja2: a loop over `none` is
 /// empty where Python fails, and text joined to a string that is marked `safe` is not escaped.
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
@@ -152,6 +155,16 @@ impl ChatTemplate {
     }
 }
 
+/// Bytes of all strings in a value.
+fn text_bytes(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::String(text) => text.len(),
+        serde_json::Value::Array(items) => items.iter().map(text_bytes).sum(),
+        serde_json::Value::Object(map) => map.iter().map(|(key, value)| key.len() + text_bytes(value)).sum(),
+        _ => 0,
+    }
+}
+
 /// Renders prepared messages.
 fn render(
     source: &str,
@@ -168,6 +181,9 @@ fn render(
     };
     let layers =
         [Value::from(Serde(&options.variables)), Value::from(Serde(context)), Value::from(Serde(special))];
-    let text = language::render(source, options.now, merge_maps(layers))?;
+    let tools = options.tools.as_deref().unwrap_or_default();
+    let all = messages.iter().chain(tools).chain(options.variables.values());
+    let load = Load { items: messages.len() + tools.len(), bytes: all.map(text_bytes).sum() };
+    let text = language::render(source, options.now, merge_maps(layers), load)?;
     options.finish(text, messages)
 }
