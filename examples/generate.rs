@@ -141,12 +141,9 @@ fn dump(worker: &Worker, tokens: &[u32], path: &Path) -> Result<()> {
         return Err("the prompt is empty".into());
     }
     let logits = Tensor::cat(&rows, 0)?;
-    let temporary = path.with_extension("safetensors.tmp");
-    let written = candle_core::safetensors::save(&[("logits", logits)].into(), &temporary)
-        .map_err(|e| format!("{}: {e}", path.display()).into())
-        .and_then(|()| std::fs::rename(&temporary, path).map_err(Into::into));
-    if written.is_err() {
-        std::fs::remove_file(&temporary).ok();
-    }
-    written
+    let failed = |error: String| format!("{}: {error}", path.display());
+    let output = Output::create(path).map_err(|error| failed(error.to_string()))?;
+    candle_core::safetensors::save(&[("logits", logits)].into(), output.path())
+        .map_err(|error| failed(error.to_string()))?;
+    Ok(output.finish().map_err(|error| failed(error.to_string()))?)
 }

@@ -105,10 +105,7 @@ fn run(args: &Args) -> Result<ExitCode> {
         println!("\nLog: {0}\nAs a page: cargo run --release --example explain -- {0}", log.display());
     }
     show::costs(ledger);
-    if let Some(path) = &args.ledger {
-        latent_briefing::eval::report::write_file(path, &serde_json::to_vec_pretty(ledger)?)?;
-    }
-    Ok(match &ended {
+    let code = match &ended {
         Ok(run) => {
             println!("\n{question}\n{}", run.answer);
             ExitCode::SUCCESS
@@ -118,7 +115,12 @@ fn run(args: &Args) -> Result<ExitCode> {
             eprintln!("So far: {}", stopped.partial.as_deref().unwrap_or("nothing"));
             ExitCode::FAILURE
         }
-    })
+    };
+    // Last: what cannot be written costs no answer.
+    if let Some(path) = &args.ledger {
+        latent_briefing::eval::report::write_file(path, &serde_json::to_vec_pretty(ledger)?)?;
+    }
+    Ok(code)
 }
 
 fn estimate(orchestrator: &dyn Orchestrator, worker: &Worker, config: &RlmConfig) -> Result<ExitCode> {

@@ -23,6 +23,7 @@ pub(crate) fn run(
 ) -> Result<()> {
     let items = questions::read_questions(data, args.limit)?;
     fs::create_dir_all(&args.out)?;
+    let _held = questions::hold(&args.out)?;
     let path = args.out.join(ROWS);
     let mut rows = questions::read_rows(&path)?;
     // What a process left that was ended in the middle of a line goes.
@@ -51,7 +52,8 @@ pub(crate) fn run(
             row.orchestrator.output,
         );
         let mut file = OpenOptions::new().append(true).open(&path)?;
-        writeln!(file, "{}", serde_json::to_string(&row)?)?;
+        file.write_all((serde_json::to_string(&row)? + "\n").as_bytes())?;
+        file.sync_data()?;
         rows.push(row);
         if config.cancel.is_cancelled() {
             break;

@@ -99,6 +99,14 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// Another process writes to it.
+    #[error("{}: in use by {holder}; wait for it, or take another", path.display())]
+    Locked {
+        /// The file or folder.
+        path: PathBuf,
+        /// Who has it, as far as is known.
+        holder: String,
+    },
     /// A file could not be written.
     #[error("{}: {source}", path.display())]
     Io {

@@ -7,6 +7,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::FontStyle;
 
+use lb_model::files::Output;
 use crate::{Error, Result};
 
 /// The font is registered once for the process.
@@ -42,12 +43,11 @@ pub(crate) fn write(path: &Path, size: (u32, u32), draw: impl FnOnce(&Area<'_>) 
         );
     });
     let io = |source| Error::Io { path: path.to_owned(), source };
-    let file = crate::report::temporary_beside(path, ".png").map_err(io)?;
+    let file = Output::with_suffix(path, ".png").map_err(io)?;
     {
         let root = BitMapBackend::new(file.path(), size).into_drawing_area();
         draw(&root).map_err(|reason| Error::Plot { reason })?;
         root.present().map_err(|error| Error::Plot { reason: error.to_string() })?;
     }
-    file.persist(path).map_err(|error| io(error.error))?;
-    Ok(())
+    file.finish().map_err(io)
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, LineStyle, Table};
 
+use lb_model::files::write_whole;
 use crate::episodes::Kind;
 use crate::summary::{Accuracy, HandoffSummary};
 use crate::{Error, Result};
@@ -87,31 +88,10 @@ fn interval([low, high]: [f64; 2]) -> String {
     format!("{:.1}–{:.1}", 100.0 * low, 100.0 * high)
 }
 
-/// A temporary file in the folder of `path`, readable like any other once it has its name.
-pub(crate) fn temporary_beside(path: &Path, suffix: &str) -> std::io::Result<tempfile::NamedTempFile> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.suffix(suffix);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // What the process's umask leaves of it; the default of temporary files is for the owner alone.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(folder)
-}
-
-/// Writes a whole file or nothing: to a temporary file beside it, which is renamed.
+/// Writes a whole file or nothing, see [`Output`](lb_model::files::Output).
 ///
 /// # Errors
 /// [`Error::Io`] names the file.
 pub fn write_file(path: &Path, content: &[u8]) -> Result<()> {
-    let write = || {
-        let mut file = temporary_beside(path, "")?;
-        file.write_all(content)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|e| e.error)?;
-        Ok(())
-    };
-    write().map_err(|source| Error::Io { path: path.to_owned(), source })
+    write_whole(path, content).map_err(|source| Error::Io { path: path.to_owned(), source })
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 use serde_json::{Map, Value};
 
+use crate::files::{SETTINGS, VOCABULARY, read_at_most};
 use crate::config::{ConfigJson, eos_ids, read_json};
 use crate::gguf::{Gguf, is_gguf};
 use crate::safefile::SafeFile;
@@ -106,7 +107,8 @@ impl Source {
 
 /// The content of a file, `None` where there is no such file.
 pub(crate) fn read_file(path: PathBuf) -> Result<Option<Cow<'static, [u8]>>> {
-    match fs::read(&path) {
+    let vocabulary = path.file_name().is_some_and(|name| name == "tokenizer.json");
+    match read_at_most(&path, if vocabulary { VOCABULARY } else { SETTINGS }) {
         Ok(bytes) => misfiled::check(&path, &bytes).map(|()| Some(Cow::Owned(bytes))),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Io { path, source }),

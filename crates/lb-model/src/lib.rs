@@ -59,6 +59,7 @@ mod embedded;
 mod error;
 #[cfg(any(test, feature = "flash-attn"))]
 mod flash;
+pub mod files;
 mod folder;
 mod generate;
 mod generate_batch;

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use crate::files::open_regular;
 use crate::{Error, Result};
 
 /// Enough to tell every kind, and to quote a server's message.
@@ -24,7 +25,7 @@ pub(crate) fn check(path: &Path, content: &[u8]) -> Result<()> {
 /// Like [`check`], reading the beginning.
 pub(crate) fn check_file(path: &Path) -> Result<()> {
     let mut content = Vec::with_capacity(BEGINNING);
-    let file = File::open(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
+    let file = open_regular(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
     match file.take(BEGINNING as u64).read_to_end(&mut content) {
         Ok(_) => check(path, &content),
         // Whoever reads it whole says what is wrong.

@@ -50,6 +50,14 @@ pub enum Error {
         /// The policy, by its name.
         policy: &'static str,
     },
+    /// Another process writes to it.
+    #[error("{}: in use by {holder}; wait for it, or take another", path.display())]
+    Locked {
+        /// The file or folder.
+        path: std::path::PathBuf,
+        /// Who has it, as far as is known.
+        holder: String,
+    },
     /// A run or a call was called off through its [`CancelToken`](crate::CancelToken).
     #[error("called off")]
     Cancelled,

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use super::BenchRow;
+use lb_model::files::open_regular;
 use crate::{Error, Result};
 
 /// The file of the rows, in the folder of a run.
@@ -54,7 +55,7 @@ pub(crate) fn read_lines<R: DeserializeOwned>(
     each: &mut dyn FnMut(usize, R) -> Result<()>,
 ) -> Result<usize> {
     let io = |source| Error::Io { path: path.to_owned(), source };
-    let mut file = BufReader::new(std::fs::File::open(path).map_err(io)?);
+    let mut file = BufReader::new(open_regular(path).map_err(io)?);
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::read::ROWS;
+use lb_model::files::{Lock, SETTINGS, read_at_most};
 use crate::datasets::ItemFault;
 use crate::report::write_file;
 use crate::{Error, Result};
@@ -81,12 +82,46 @@ impl PlanRecord {
     }
 }
 
-/// The rows, in their file and here.
+/// The rows, in their file and here. The folder is this process's alone.
 #[derive(Debug)]
 pub(crate) struct Store<R> {
     path: PathBuf,
+    all: Mutex<All<R>>,
+    _lock: Lock,
+}
+
+#[derive(Debug)]
+struct All<R> {
     /// Open at its end.
-    all: Mutex<(File, Vec<R>)>,
+    file: File,
+    /// Bytes of its whole lines.
+    whole: u64,
+    /// Whether a part of a line may stand behind them.
+    torn: bool,
+    rows: Vec<R>,
+}
+
+impl<R> All<R> {
+    /// Adds a line; it is on disk then. Nothing goes behind a part of a line, as a full disk leaves it.
+    fn append(&mut self, line: &[u8]) -> std::io::Result<()> {
+        if self.torn {
+            self.file.set_len(self.whole)?;
+            self.torn = false;
+        }
+        let written = self.file.write_all(line).and_then(|()| self.file.sync_data());
+        match written {
+            Ok(()) => self.whole += line.len() as u64,
+            // Now, if the disk lets it; else before the next line.
+            Err(_) => self.torn = self.file.set_len(self.whole).is_err(),
+        }
+        written
+    }
+}
+
+/// Keeps other processes from a folder.
+pub(crate) fn lock(dir: &Path) -> Result<Lock> {
+    let taken = Lock::take(dir).map_err(|source| Error::Io { path: dir.to_owned(), source })?;
+    taken.map_err(|held| Error::Locked { path: dir.to_owned(), holder: held.holder })
 }
 
 impl<R: Serialize + Clone> Store<R> {
@@ -103,6 +138,7 @@ impl<R: Serialize + Clone> Store<R> {
             move |source| Error::Io { path, source }
         };
         std::fs::create_dir_all(dir).map_err(io(dir))?;
+        let lock = lock(dir)?;
         let (plan, path) = (dir.join(PLAN), dir.join(ROWS));
         let mut rows = Vec::new();
         if path.exists() || plan.exists() {
@@ -113,7 +149,7 @@ impl<R: Serialize + Clone> Store<R> {
                     "holds a benchmark already: resume it, or take another folder",
                 ));
             }
-            let text = std::fs::read(&plan).map_err(io(&plan))?;
+            let text = read_at_most(&plan, SETTINGS).map_err(io(&plan))?;
             let json = |source| Error::Json { path: plan.clone(), line_number: 1, source };
             record.same_as(&serde_json::from_slice(&text).map_err(json)?, &plan)?;
             // A run that was stopped before its first row has a plan alone.
@@ -130,7 +166,8 @@ impl<R: Serialize + Clone> Store<R> {
         write_file(&path, &text)?;
         write_file(&plan, &serde_json::to_vec_pretty(record).map_err(json)?)?;
         let file = OpenOptions::new().append(true).open(&path).map_err(io(&path))?;
-        Ok((Self { path, all: Mutex::new((file, rows.clone())) }, rows))
+        let all = All { file, whole: text.len() as u64, torn: false, rows: rows.clone() };
+        Ok((Self { path, all: Mutex::new(all), _lock: lock }, rows))
     }
 
     /// Adds a row; `on_row` hears it once it is in the file.
@@ -139,16 +176,15 @@ impl<R: Serialize + Clone> Store<R> {
         let mut line = serde_json::to_vec(&row).map_err(json)?;
         line.push(b'\n');
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = all.0.write_all(&line).and_then(|()| all.0.flush());
-        written.map_err(|source| Error::Io { path: self.path.clone(), source })?;
+        all.append(&line).map_err(|source| Error::Io { path: self.path.clone(), source })?;
         on_row(&row);
-        all.1.push(row);
+        all.rows.push(row);
         Ok(())
     }
 
     /// All rows, those of an earlier part first.
     pub(crate) fn rows(self) -> Vec<R> {
-        self.all.into_inner().unwrap_or_else(PoisonError::into_inner).1
+        self.all.into_inner().unwrap_or_else(PoisonError::into_inner).rows
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::fault::FileFault;
 use super::json::Layout;
+use lb_model::files::open_regular;
 use crate::{Error, Result};
 
 /// Bytes read at a time.
@@ -19,7 +20,7 @@ pub(super) enum Format {
 }
 
 pub(crate) fn open(path: &Path) -> Result<BufReader<File>> {
-    let file = File::open(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
+    let file = open_regular(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
     Ok(BufReader::with_capacity(BUFFER, file))
 }
 

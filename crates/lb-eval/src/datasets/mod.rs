@@ -51,6 +51,7 @@ pub use long_bench::V1Set;
 pub use reader::{Entry, Reader};
 pub use subset::Subset;
 
+use lb_model::files::{SETTINGS, read_text_at_most};
 use crate::{Error, Result};
 
 /// The largest item that is read unless asked otherwise: several times the longest context of LongBench v2.
@@ -165,7 +166,7 @@ pub fn choose(
 /// [`Error::Io`].
 pub fn read_ids(path: &Path) -> Result<BTreeSet<String>> {
     let text =
-        std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
+        read_text_at_most(path, SETTINGS).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(lines.map(str::to_owned).collect())
 }

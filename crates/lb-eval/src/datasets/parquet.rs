@@ -14,6 +14,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::{Map, Value};
 
 use super::fault::{Fault, FileFault};
+use lb_model::files::open_regular;
 use crate::{Error, Result};
 
 /// A file in progress.
@@ -40,7 +41,7 @@ impl Rows {
     /// # Errors
     /// [`FileFault::Parquet`] for damage, [`FileFault::Structure`] for nested columns.
     pub(super) fn open(path: &Path, limit: usize) -> Result<Self> {
-        let file = File::open(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
+        let file = open_regular(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
         let file = guarded(|| SerializedFileReader::new(file)).map_err(|e| dataset(path, e))?;
         let schema = file.metadata().file_metadata().schema_descr();
         if schema.columns().iter().any(|c| c.max_rep_level() > 0 || c.path().parts().len() != 1) {

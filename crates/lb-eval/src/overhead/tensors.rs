@@ -8,7 +8,7 @@ use lb_am::{Compacted, Compaction};
 use serde_json::json;
 
 use super::scene::Scene;
-use crate::report::temporary_beside;
+use lb_model::files::Output;
 use crate::{Error, Result};
 
 /// Writes a safetensors file, whole or not at all. Per layer `i`:
@@ -50,9 +50,8 @@ pub fn write_tensors(
         }
     }
     let io = |source| Error::Io { path: path.to_owned(), source };
-    let file = temporary_beside(path, "").map_err(io)?;
+    let file = Output::create(path).map_err(io)?;
     safetensors::serialize_to_file(tensors, Some(about), file.path())
         .map_err(|error| io(std::io::Error::other(error)))?;
-    file.persist(path).map_err(|error| io(error.error))?;
-    Ok(())
+    file.finish().map_err(io)
 }

@@ -7,6 +7,8 @@ use lb_orchestrate::{Run, RunLedger, RunRecord, Stopped, Usage, WorkerCall, read
 use serde::{Deserialize, Serialize};
 
 use super::QuestionItem;
+use lb_model::files::Lock;
+use crate::bench::store::lock;
 use crate::metrics::{ShortScore, same_in_another_form, short_answer};
 use crate::{Error, Result};
 
@@ -176,6 +178,14 @@ pub fn read_rows(path: &Path) -> Result<Vec<QuestionRow>> {
         serde_json::from_str(line).map_err(wrong)
     };
     lines.map(read).collect()
+}
+
+/// Keeps other processes from a folder of rows, until it is dropped.
+///
+/// # Errors
+/// [`Error::Locked`] naming who has it, [`Error::Io`].
+pub fn hold(dir: &Path) -> Result<Lock> {
+    lock(dir)
 }
 
 /// Ids that have a row.

@@ -7,6 +7,7 @@ use lb_model::Worker;
 use lb_orchestrate::{OpenSession, Segment};
 
 use super::{Asked, Cell, HeadSensitivity, Method, Probe};
+use lb_model::files::{TEXT, read_text_at_most};
 use crate::episodes::{Episode, EpisodeConfig};
 use crate::report::write_file;
 use crate::{Error, Result};
@@ -132,5 +133,5 @@ pub fn read_head_budgets(path: &Path) -> Result<HeadBudgets> {
 }
 
 fn read(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.to_owned(), source })
+    read_text_at_most(path, TEXT).map_err(|source| Error::Io { path: path.to_owned(), source })
 }

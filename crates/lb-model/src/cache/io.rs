@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chunk::{Chunk, Tail};
 use super::{Geometry, KvCache};
+use crate::files::Output;
 use crate::config::read_json;
 use crate::safefile::SafeFile;
 use crate::{Error, ModelConfig, Result, RopeScaling};
@@ -69,22 +70,13 @@ impl KvCache {
         let header = serde_json::to_string(&header)
             .map_err(|source| Error::Json { path: path.to_path_buf(), source })?;
         let metadata = HashMap::from([(META.to_string(), header)]);
-        let temporary = temporary_beside(path);
-        let written = safetensors::serialize_to_file(tensors, Some(metadata), &temporary)
-            .map_err(|e| match e {
-                safetensors::SafeTensorError::IoError(source) => {
-                    Error::Io { path: temporary.clone(), source }
-                }
-                other => Error::Corrupt { path: temporary.clone(), reason: other.to_string() },
-            })
-            .and_then(|()| {
-                fs::rename(&temporary, path).map_err(|source| Error::Io { path: path.to_path_buf(), source })
-            });
-        if written.is_err() {
-            // Best effort: the write's own error is the one to report.
-            let _ = fs::remove_file(&temporary);
-        }
-        written
+        let io = |source| Error::Io { path: path.to_path_buf(), source };
+        let output = Output::create(path).map_err(io)?;
+        safetensors::serialize_to_file(tensors, Some(metadata), output.path()).map_err(|e| match e {
+            safetensors::SafeTensorError::IoError(source) => io(source),
+            other => Error::Corrupt { path: path.to_path_buf(), reason: other.to_string() },
+        })?;
+        output.finish().map_err(io)
     }
 
     fn to_parts(&self) -> Result<(Header, Vec<(String, Tensor)>)> {
@@ -249,10 +241,4 @@ fn check_header(header: &Header) -> std::result::Result<(), String> {
         }
     }
     Ok(())
-}
-
-pub(crate) fn temporary_beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.tmp", std::process::id()));
-    path.with_file_name(name)
 }

@@ -13,7 +13,6 @@ use candle_core::{DType, Device, Tensor};
 use lb_am::{Compacted, CompactedLayer, LayerKv};
 
 pub(crate) use chunk::{Chunk, SlotKind};
-pub(crate) use io::temporary_beside;
 pub(crate) use layer::LayerCache;
 
 use crate::{Error, ModelConfig, Result, RopeScaling};

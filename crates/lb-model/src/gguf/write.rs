@@ -12,7 +12,7 @@ use super::config::ROPE_FACTORS;
 use super::format::{GgufFormat, Matrix};
 use super::metadata::{Metadata, metadata, push_text};
 use super::{read, types};
-use crate::cache::temporary_beside;
+use crate::files::Output;
 use crate::checkpoint::Source;
 use crate::weights::{Order, Safetensors, is_judge, place, says_nothing};
 use crate::{Checkpoint, Error, ModelConfig, Result, RopeScaling};
@@ -50,15 +50,10 @@ impl Checkpoint {
         let mut shards = Safetensors::open(self.source())?;
         let planned = plan(&shards, &config, format)?;
         let header = header(&metadata, &planned)?;
-        let temporary = temporary_beside(path);
-        let written = write(&temporary, &header, &planned, &mut shards, &config).and_then(|()| {
-            fs::rename(&temporary, path).map_err(|source| Error::Io { path: path.to_path_buf(), source })
-        });
-        if written.is_err() {
-            // Best effort: the write's own error is the one to report.
-            let _ = fs::remove_file(&temporary);
-        }
-        written
+        let io = |source| Error::Io { path: path.to_path_buf(), source };
+        let mut output = BufWriter::new(Output::create(path).map_err(io)?);
+        write(&mut output, path, &header, &planned, &mut shards, &config)?;
+        output.into_inner().map_err(|e| e.into_error()).and_then(Output::finish).map_err(io)
     }
 }
 
@@ -165,6 +160,7 @@ fn header(metadata: &Metadata, planned: &[Planned]) -> Result<Vec<u8>> {
 }
 
 fn write(
+    file: &mut impl Write,
     path: &Path,
     header: &[u8],
     planned: &[Planned],
@@ -172,7 +168,6 @@ fn write(
     config: &ModelConfig,
 ) -> Result<()> {
     let io = |source| Error::Io { path: path.to_path_buf(), source };
-    let mut file = BufWriter::new(File::create(path).map_err(io)?);
     file.write_all(header).map_err(io)?;
     for tensor in planned {
         let mut written = 0;
@@ -190,5 +185,5 @@ fn write(
         crate::config::check(written == size, "weight", written, "as many bytes as its shape says")?;
         file.write_all(&vec![0; size.next_multiple_of(ALIGNMENT) - size]).map_err(io)?;
     }
-    file.into_inner().map_err(|e| io(e.into_error()))?.sync_all().map_err(io)
+    Ok(())
 }

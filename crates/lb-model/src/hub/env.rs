@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::Network;
 use super::expand::{Process, STYLE, expand};
+use crate::files::{WORD, read_text_at_most};
 use crate::{Error, Result};
 
 const ENDPOINT: &str = "https://huggingface.co";
@@ -95,9 +96,9 @@ pub(super) fn token() -> Result<Option<Token>> {
     let text = match var("HF_TOKEN").or_else(|| var("HUGGING_FACE_HUB_TOKEN")) {
         Some(text) => Some(text),
         None => match path("HF_TOKEN_PATH", "")? {
-            Some(file) => fs::read_to_string(file).ok(),
+            Some(file) => read_text_at_most(file, WORD).ok(),
             // A home that cannot be made out is told where the cache is looked for.
-            None => home().ok().flatten().and_then(|home| fs::read_to_string(home.join("token")).ok()),
+            None => home().ok().flatten().and_then(|home| read_text_at_most(home.join("token"), WORD).ok()),
         },
     };
     Ok(text.filter(|text| !text.trim().is_empty()).map(|text| Token::new(&text)))

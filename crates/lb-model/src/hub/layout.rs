@@ -9,6 +9,7 @@ use hf_hub::{Cache, Repo};
 
 use super::failure::{Failure, Place};
 use super::names::{Repository, is_commit, is_key};
+use crate::files::{WORD, read_text_at_most};
 use crate::{Error, Result};
 
 const LOCK_POLL: Duration = Duration::from_millis(100);
@@ -43,7 +44,7 @@ impl Layout {
         if is_commit(revision) {
             return Some(revision.to_string());
         }
-        let commit = fs::read_to_string(self.ref_path()).ok()?;
+        let commit = read_text_at_most(self.ref_path(), WORD).ok()?;
         let commit = commit.trim();
         is_key(commit).then(|| commit.to_string())
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
 
 use super::CERTIFICATE_VARIABLES;
+use crate::files::{SETTINGS, read_at_most};
 use crate::{Error, Result};
 
 /// Those that the environment names, else the platform's.
@@ -24,7 +25,7 @@ fn bundle(variable: &'static str, path: &Path) -> Result<Vec<Certificate<'static
         |reason: String| Error::Config { field: variable, value: path.display().to_string(), reason };
     let unreadable = |e: std::io::Error| refuse(format!("cannot be read: {e}"));
     if !path.is_dir() {
-        let found = certificates(&fs::read(path).map_err(unreadable)?);
+        let found = certificates(&read_at_most(path, SETTINGS).map_err(unreadable)?);
         let found = found.ok_or_else(|| refuse("expected certificates in PEM form".to_string()))?;
         return if found.is_empty() {
             Err(refuse("holds no certificate in PEM form".to_string()))
@@ -35,7 +36,7 @@ fn bundle(variable: &'static str, path: &Path) -> Result<Vec<Certificate<'static
     let mut all = Vec::new();
     for entry in fs::read_dir(path).map_err(unreadable)?.flatten() {
         // Folders of certificates hold other files as well.
-        all.extend(fs::read(entry.path()).ok().and_then(|bytes| certificates(&bytes)).unwrap_or_default());
+        all.extend(read_at_most(entry.path(), SETTINGS).ok().and_then(|bytes| certificates(&bytes)).unwrap_or_default());
     }
     if all.is_empty() {
         Err(refuse("holds no file with certificates in PEM form".to_string()))

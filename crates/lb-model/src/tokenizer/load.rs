@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::kind::{Kind, Prefix};
 use super::{Added, Tokenizer, check, variants};
+use crate::files::{SETTINGS, VOCABULARY, read_at_most};
 use crate::config::read_json;
 use crate::template::SpecialTokens;
 use crate::{Error, Result};
@@ -23,10 +24,10 @@ impl Tokenizer {
         let path = path.as_ref();
         let folder = if path.is_file() { path.parent().unwrap_or(path) } else { path };
         let file = folder.join("tokenizer.json");
-        let json = fs::read(&file).map_err(|source| Error::Io { path: file.clone(), source })?;
+        let json = read_at_most(&file, VOCABULARY).map_err(|source| Error::Io { path: file.clone(), source })?;
         let tokenizer = Self::parse(&json, &file)?;
         let file = folder.join("tokenizer_config.json");
-        match fs::read(&file) {
+        match read_at_most(&file, SETTINGS) {
             Ok(json) => Ok(tokenizer.with_config(&read_json(&json, &file)?)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(tokenizer),
             Err(source) => Err(Error::Io { path: file, source }),

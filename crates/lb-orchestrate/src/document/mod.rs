@@ -6,6 +6,7 @@ mod guess;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lb_model::files::{TEXT, read_at_most};
 use crate::{Error, Result};
 
 /// Why a file is no text that can be read.
@@ -67,7 +68,7 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
     if path.is_dir() {
         return Err(fault(DocumentFault::Folder));
     }
-    let bytes = fs::read(path).map_err(|error| fault(error.into()))?;
+    let bytes = read_at_most(path, TEXT).map_err(|error| fault(error.into()))?;
     decode(bytes, path).map_err(fault)
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::record::{Iteration, Metadata};
+use lb_model::files::{TEXT, read_at_most, read_text_at_most};
 use crate::{Error, Result};
 
 /// A log as it was found on disk.
@@ -31,7 +32,7 @@ impl RunRecord {
     /// missing.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|e| error(path, None, e.to_string()))?;
+        let bytes = read_at_most(path, TEXT).map_err(|e| error(path, None, e.to_string()))?;
         let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
         let torn = bytes.len() - whole;
         let mut lines =
@@ -61,7 +62,7 @@ impl RunRecord {
             // The name of a file in the log's own folder, whatever a log from elsewhere says.
             let name = Path::new(&context.file).file_name().unwrap_or_default();
             let path = dir.join(name);
-            let text = std::fs::read_to_string(&path).map_err(|e| error(&path, None, e.to_string()))?;
+            let text = read_text_at_most(&path, TEXT).map_err(|e| error(&path, None, e.to_string()))?;
             let chars = text.chars().count();
             if chars != context.chars {
                 let reason = format!("{chars} characters where the log says {}", context.chars);

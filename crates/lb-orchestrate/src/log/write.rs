@@ -7,13 +7,19 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::record::{ContextFile, Iteration, Metadata};
+use lb_model::files::{Lock, write_whole};
 use crate::{Error, Result};
 
-/// A log on disk. Each line reaches the disk before the next turn begins.
+/// A log on disk, of this process alone. Each line reaches the disk before the next turn begins.
 #[derive(Debug)]
 pub(crate) struct RunLog {
     path: PathBuf,
     file: File,
+    /// Bytes of its whole lines.
+    whole: u64,
+    /// Whether something may stand behind them: a line that could not be written to its end.
+    torn: bool,
+    _lock: Lock,
 }
 
 impl RunLog {
@@ -26,20 +32,38 @@ impl RunLog {
             metadata.latent_briefing.contexts.push(write_context(dir, &stem, name, text)?);
         }
         let path = dir.join(format!("{stem}.jsonl"));
-        persist(&path, &line(&metadata, &path)?)?;
-        Self::append_to(path)
+        let (lock, first) = (Self::lock(&path)?, line(&metadata, &path)?);
+        persist(&path, &first)?;
+        Self::append_to(path, first.len() as u64, lock)
+    }
+
+    /// Keeps other processes from a log. To be taken before it is read: what one has read, the other may have cut off.
+    pub(crate) fn lock(path: &Path) -> Result<Lock> {
+        let taken = Lock::take(path).map_err(|e| failed(path, &e))?;
+        taken.map_err(|held| Error::Locked { path: path.to_owned(), holder: held.holder })
     }
 
     /// Goes on with a log; what was left of a torn last line is cut off. `whole` is the length of its whole lines.
-    pub(crate) fn reopen(path: &Path, whole: u64) -> Result<Self> {
-        let log = Self::append_to(path.to_owned())?;
-        log.file.set_len(whole).map_err(|e| failed(path, &e))?;
+    pub(crate) fn reopen(path: &Path, whole: u64, lock: Lock) -> Result<Self> {
+        let mut log = Self::append_to(path.to_owned(), whole, lock)?;
+        log.torn = true;
+        log.mend()?;
         Ok(log)
     }
 
-    fn append_to(path: PathBuf) -> Result<Self> {
+    fn append_to(path: PathBuf, whole: u64, lock: Lock) -> Result<Self> {
         let file = OpenOptions::new().append(true).open(&path).map_err(|e| failed(&path, &e))?;
-        Ok(Self { path, file })
+        Ok(Self { path, file, whole, torn: false, _lock: lock })
+    }
+
+    /// Cuts off what stands behind the whole lines.
+    fn mend(&mut self) -> Result<()> {
+        if self.torn {
+            let cut = self.file.set_len(self.whole).and_then(|()| self.file.sync_data());
+            cut.map_err(|e| failed(&self.path, &e))?;
+            self.torn = false;
+        }
+        Ok(())
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -49,8 +73,22 @@ impl RunLog {
     /// Appends a turn, in one write, and waits until it is on disk.
     pub(crate) fn append(&mut self, iteration: &Iteration) -> Result<()> {
         let bytes = line(iteration, &self.path)?;
+        // A full disk left a part of a line: nothing goes behind it.
+        self.mend()?;
         let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
-        written.map_err(|e| failed(&self.path, &e))
+        match written {
+            Ok(()) => {
+                self.whole += bytes.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                self.torn = true;
+                let failed = failed(&self.path, &error);
+                // Now, if the disk lets it; else before the next line.
+                let _ = self.mend();
+                Err(failed)
+            }
+        }
     }
 
     /// A document that came later; it is found by its name.
@@ -66,13 +104,8 @@ fn write_context(dir: &Path, stem: &str, name: &str, text: &str) -> Result<Conte
     Ok(ContextFile { name: name.to_owned(), file, chars: text.chars().count() })
 }
 
-/// Writes beside the target and renames.
 fn persist(path: &Path, bytes: &[u8]) -> Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(|e| failed(path, &e))?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|e| failed(path, &e))?;
-    file.persist(path).map_err(|e| failed(path, &e.error))?;
-    Ok(())
+    write_whole(path, bytes).map_err(|e| failed(path, &e))
 }
 
 fn line(entry: &impl Serialize, path: &Path) -> Result<Vec<u8>> {

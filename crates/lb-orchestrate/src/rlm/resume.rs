@@ -60,6 +60,7 @@ impl Rlm {
         open_repl: impl Fn() -> Result<Box<dyn Repl>> + 'static,
         config: RlmConfig,
     ) -> Result<Resumed> {
+        let lock = RunLog::lock(log.as_ref())?;
         let record = RunRecord::open(log)?;
         let made_with = &record.metadata.latent_briefing.worker;
         if made_with != worker.name() {
@@ -80,7 +81,7 @@ impl Rlm {
             differing += rlm.again(iteration, until)?;
         }
         rlm.iterations = record.iterations.len();
-        rlm.sink = Sink::File(RunLog::reopen(&record.path, record.whole)?);
+        rlm.sink = Sink::File(RunLog::reopen(&record.path, record.whole, lock)?);
         rlm.begun = true;
         if rlm.question.is_none() {
             // Cut off before the first turn of a question was whole.

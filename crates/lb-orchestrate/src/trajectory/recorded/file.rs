@@ -6,12 +6,13 @@ use serde_json::Value;
 
 use super::notes::{self, LogNote};
 use super::{RecordedLog, record};
+use lb_model::files::{TEXT, read_at_most};
 use crate::{Error, Result};
 
 /// Reads a file: one JSON document, or JSON Lines that are the lines or messages of one log.
 pub(super) fn read(path: &Path) -> Result<RecordedLog> {
     let failed = |line, reason: String| Error::Log { path: path.to_owned(), line, reason };
-    let bytes = std::fs::read(path).map_err(|e| failed(None, e.to_string()))?;
+    let bytes = read_at_most(path, TEXT).map_err(|e| failed(None, e.to_string()))?;
     let text = decode(bytes).map_err(|reason| failed(None, reason))?;
     if text.trim().is_empty() {
         return Err(failed(None, "the file is empty".to_owned()));
