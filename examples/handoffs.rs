@@ -115,14 +115,15 @@ fn runs(args: &Args, worker: &Worker, open: &OpenRepl, folder: &Path, chosen: &[
     let mut rows = questions::read_rows(&folder.join("rows.jsonl"))?;
     rows.truncate(args.limit.unwrap_or(usize::MAX));
     let progress = ProgressBar::new((rows.len() * chosen.len()) as u64);
-    let mut replayed = Vec::new();
+    let (mut replayed, mut unwritten) = (Vec::new(), None);
     for handoff in chosen {
         let heard = &mut |_: &_| progress.inc(1);
         replayed.extend(questions::replay_rows(worker, open, folder, &rows, handoff, heard)?);
         let path = args.json.clone().unwrap_or_else(|| folder.join("handoffs.json"));
-        write_file(&path, &serde_json::to_vec_pretty(&replayed)?)?;
+        // What cannot be written costs no figures.
+        unwritten = write_file(&path, &serde_json::to_vec_pretty(&replayed)?).err();
     }
     progress.finish_and_clear();
     println!("{}", questions::replay_table(&replayed));
-    Ok(())
+    unwritten.map_or(Ok(()), |error| Err(error.into()))
 }

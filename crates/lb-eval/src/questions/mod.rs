@@ -7,5 +7,5 @@ mod table;
 
 pub use item::{QuestionItem, read_questions};
 pub use replay::{ReplayedRow, replay_rows};
-pub use row::{Outcome, QuestionRow, done, read_rows};
+pub use row::{Outcome, QuestionRow, done, hold, read_rows};
 pub use table::{replay_table, summary};

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use ureq::config::RedirectAuthHeaders;
 use ureq::http::{HeaderMap, Response, Uri, header};
-use ureq::{Agent, Body};
+use ureq::typestate::WithoutBody;
+use ureq::{Agent, Body, RequestBuilder};
 
 use super::env::Token;
 use super::failure::{Failure, Place, TokenUse};
@@ -81,7 +81,9 @@ impl Client {
             .user_agent(USER_AGENT)
             .http_status_as_error(false)
             .https_only(endpoint.starts_with("https://"))
-            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+            // Redirects are followed here, where the token's scheme, host and port are known.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
             .timeout_resolve(limit)
             .timeout_connect(limit)
             .timeout_send_request(limit)
@@ -167,12 +169,10 @@ impl Client {
         for _ in 0..=MAX_REDIRECTS {
             let reply = self.send(place, || {
                 let mut request = self.agent.head(&url).header(header::ACCEPT_ENCODING, "identity");
-                // The token is for the endpoint alone.
-                if let Some(value) = authorization.as_ref().filter(|_| origin(&url) == origin(&self.endpoint))
-                {
+                if let Some(value) = self.for_endpoint(authorization.as_ref(), &url) {
                     request = request.header(header::AUTHORIZATION, value);
                 }
-                request.config().max_redirects(0).max_redirects_will_error(false).build().call()
+                request.call()
             })?;
             let status = reply.status();
             found.read(&reply);
@@ -210,16 +210,10 @@ impl Client {
     pub(super) fn get(&self, head: &Head, start: u64, place: &Place) -> Result<Response<Body>> {
         let authorization = self.authorization()?;
         let reply = self.send(place, || {
-            let mut request = self.agent.get(&head.url).header(header::ACCEPT_ENCODING, "identity");
-            if let Some(value) =
-                authorization.as_ref().filter(|_| origin(&head.url) == origin(&self.endpoint))
-            {
-                request = request.header(header::AUTHORIZATION, value);
-            }
-            if start > 0 {
-                request = request.header(header::RANGE, format!("bytes={start}-"));
-            }
-            request.call()
+            self.follow(&head.url, authorization.as_ref(), |request| {
+                let request = request.header(header::ACCEPT_ENCODING, "identity");
+                if start > 0 { request.header(header::RANGE, format!("bytes={start}-")) } else { request }
+            })
         })?;
         match reply.status().as_u16() {
             200 | 206 | 416 => Ok(reply),
@@ -244,13 +238,35 @@ impl Client {
     fn describe(&self, revision: &str, place: &Place) -> Result<Response<Body>> {
         let url = format!("{}/api/{}?blobs=true", self.endpoint, place.repo.api_url(revision));
         let authorization = self.authorization()?;
-        self.send(place, || {
-            let mut request = self.agent.get(&url);
-            if let Some(value) = &authorization {
+        self.send(place, || self.follow(&url, authorization.as_ref(), |request| request))
+    }
+
+    /// The token goes to the endpoint's scheme, host and port, and nowhere else.
+    fn for_endpoint<'a>(&self, authorization: Option<&'a String>, url: &str) -> Option<&'a String> {
+        authorization.filter(|_| origin(url) == origin(&self.endpoint))
+    }
+
+    /// A GET and its redirects; `with` adds headers to each request.
+    fn follow(
+        &self,
+        url: &str,
+        authorization: Option<&String>,
+        with: impl Fn(RequestBuilder<WithoutBody>) -> RequestBuilder<WithoutBody>,
+    ) -> std::result::Result<Response<Body>, ureq::Error> {
+        let mut url = url.to_owned();
+        for _ in 0..=MAX_REDIRECTS {
+            let mut request = with(self.agent.get(&url));
+            if let Some(value) = self.for_endpoint(authorization, &url) {
                 request = request.header(header::AUTHORIZATION, value);
             }
-            request.call()
-        })
+            let reply = request.call()?;
+            if !matches!(reply.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok(reply);
+            }
+            let Some(target) = text(reply.headers(), "location") else { return Ok(reply) };
+            url = resolved(&url, target);
+        }
+        Err(ureq::Error::TooManyRedirects)
     }
 
     /// What a refused request means. `Err` is a failure to find out.
@@ -367,6 +383,23 @@ pub(super) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 fn origin(endpoint: &str) -> &str {
     let host = endpoint.find("://").map_or(0, |at| at + 3);
     endpoint[host..].find('/').map_or(endpoint, |at| &endpoint[..host + at])
+}
+
+/// What a reply's `location` stands for, seen from the address that was asked.
+fn resolved(url: &str, location: &str) -> String {
+    if location.contains("://") {
+        return location.to_owned();
+    }
+    if location.starts_with("//") {
+        let scheme = url.split("//").next().unwrap_or_default();
+        return format!("{scheme}{location}");
+    }
+    if location.starts_with('/') {
+        return format!("{}{location}", origin(url));
+    }
+    let path = url.split(['?', '#']).next().unwrap_or(url);
+    let folder = path.rfind('/').filter(|at| *at >= origin(url).len());
+    format!("{}/{location}", folder.map_or(origin(url), |at| &path[..at]))
 }
 
 fn checked_endpoint(endpoint: &str) -> Result<String> {
