@@ -145,14 +145,15 @@ impl Checkpoint {
 
     /// A folder in the Hugging Face layout, or any file in it; a GGUF file; and what is no path but looks like
     /// `org/name`, `name` or `org/name:Q4_K_M` is a repository of the Hugging Face hub (with the feature `hub`), see
-    /// [`hub`](Self::hub).
+    /// [`hub`](Self::hub). What looks like a path is one and is not asked for there: it begins with `/`, `.` or `~`, has a
+    /// backslash, ends as a file of weights or settings does or in `/`, or begins with a folder that is there.
     ///
     /// # Errors
     /// Those of [`dir`](Self::dir), and of [`hub`](Self::hub) for a repository.
     pub fn open(name: impl AsRef<Path>) -> Result<Self> {
         match Self::dir(name) {
             Err(Error::Io { path, source }) if source.kind() == std::io::ErrorKind::NotFound => {
-                from_hub(path)
+                if is_path(&path) { Err(not_found(path, "no such file or folder")) } else { from_hub(path) }
             }
             found => found,
         }
@@ -332,6 +333,22 @@ fn from_hub(path: PathBuf) -> Result<Checkpoint> {
 #[cfg(not(feature = "hub"))]
 fn from_hub(path: PathBuf) -> Result<Checkpoint> {
     Err(not_found(path, "no such file or folder; this build does not ask the hub (feature `hub`)"))
+}
+
+/// Whether a name that is not there was meant as a path.
+fn is_path(path: &Path) -> bool {
+    let Some(name) = path.to_str() else { return true };
+    let parts: Vec<&str> = name.split('/').collect();
+    // `org/name/FILE.gguf` is a file of a repository.
+    let of_a_repository = parts.len() > 2 && name.to_ascii_lowercase().ends_with(".gguf");
+    let is_file = [".gguf", ".safetensors", ".json", ".bin", ".pt", ".jinja"];
+    let named_as_file = is_file.iter().any(|end| name.to_ascii_lowercase().ends_with(end));
+    path.is_absolute()
+        || name.starts_with(['.', '~', '/'])
+        || name.contains('\\')
+        || name.ends_with('/')
+        || (named_as_file && !of_a_repository)
+        || (parts.len() > 1 && Path::new(parts[0]).is_dir())
 }
 
 fn not_found(path: PathBuf, reason: &'static str) -> Error {
