@@ -87,7 +87,7 @@ fn run(args: &Args) -> Result<()> {
         for (row, handoff) in rows.iter_mut().zip(&chosen) {
             row.handoff.clone_from(handoff);
             let policy = handoffs::trained_policy();
-            row.add(&episode, &handoffs::replay(&worker, &open, &record, &handoff.parse()?, policy)?);
+            row.add(&episode, &handoffs::replay(&worker, &open, &record, &handoff.parse()?, policy, None)?);
         }
         progress.inc(1);
     }
@@ -102,7 +102,7 @@ fn run(args: &Args) -> Result<()> {
 fn replay(worker: &Worker, open: &OpenRepl, record: &RunRecord, chosen: &[String], real: bool) -> Result<()> {
     let policy = if real { BoundaryPolicy::default() } else { handoffs::trained_policy() };
     for handoff in chosen {
-        let made = handoffs::replay(worker, open, record, &handoff.parse()?, policy.clone())?;
+        let made = handoffs::replay(worker, open, record, &handoff.parse()?, policy.clone(), None)?;
         let (tokens, ms) = (made.ledger.worker.tokens.worker_tokens(), 1e3 * made.ledger.worker.seconds());
         let answer = made.answer.unwrap_or_else(|stopped| format!("stopped {stopped}"));
         println!("{handoff}: {tokens} worker tokens, {ms:.0} ms: {}", answer.replace('\n', " | "));
@@ -110,16 +110,16 @@ fn replay(worker: &Worker, open: &OpenRepl, record: &RunRecord, chosen: &[String
     Ok(())
 }
 
-/// Rows are written after each handoff, so that a long replay can be looked at.
+/// Rows are written after each run, so that a long replay can be looked at.
 fn runs(args: &Args, worker: &Worker, open: &OpenRepl, folder: &Path, chosen: &[String]) -> Result<()> {
     let mut rows = questions::read_rows(&folder.join("rows.jsonl"))?;
     rows.truncate(args.limit.unwrap_or(usize::MAX));
     let progress = ProgressBar::new((rows.len() * chosen.len()) as u64);
+    let path = args.json.clone().unwrap_or_else(|| folder.join("handoffs.json"));
     let (mut replayed, mut unwritten) = (Vec::new(), None);
-    for handoff in chosen {
+    for row in rows.chunks(1) {
         let heard = &mut |_: &_| progress.inc(1);
-        replayed.extend(questions::replay_rows(worker, open, folder, &rows, handoff, heard)?);
-        let path = args.json.clone().unwrap_or_else(|| folder.join("handoffs.json"));
+        replayed.extend(questions::replay_rows(worker, open, folder, row, chosen, heard)?);
         // What cannot be written costs no figures.
         unwritten = write_file(&path, &serde_json::to_vec_pretty(&replayed)?).err();
     }

@@ -168,15 +168,12 @@ fn runs_of_a_folder_are_replayed_under_another_handoff() {
     let dir = tempfile::tempdir().unwrap();
     let ask = "```repl\nreply = llm_query(\"Who keeps the Velmar ledger?\")\nprint(reply)\n```";
     let rows = [run(dir.path(), "one", &["Anara"], &[ask, "```repl\nFINAL(reply)\n```"])];
-    let mut all = Vec::new();
-    for handoff in ["none", "full-kv", "latent-briefing:keep=0.5"] {
-        let mut heard = 0;
-        let replayed =
-            replay_rows(embedded(), &open(), dir.path(), &rows, handoff, &mut |_| heard += 1).unwrap();
-        assert_eq!((replayed.len(), heard, replayed[0].calls), (1, 1, 1));
-        assert_eq!(replayed[0].stopped, None);
-        all.extend(replayed);
-    }
+    let handoffs = ["none", "full-kv", "latent-briefing:keep=0.5"].map(str::to_owned);
+    let mut heard = 0;
+    let all = replay_rows(embedded(), &open(), dir.path(), &rows, &handoffs, &mut |_| heard += 1).unwrap();
+    assert_eq!((all.len(), heard), (3, 3));
+    assert!(all.iter().all(|row| row.calls == 1 && row.stopped.is_none()), "{all:?}");
+    assert_eq!(all.iter().map(|row| row.handoff.clone()).collect::<Vec<_>>(), handoffs);
     // The same turns, and another context for the worker.
     assert_eq!(all[0].keep_ratio, Some(0.0));
     assert_eq!(all[1].keep_ratio, Some(1.0));

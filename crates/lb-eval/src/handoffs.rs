@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lb_model::Worker;
 use lb_orchestrate::{
     BoundaryPolicy, Handoff, PromptProfile, Repl, Replay, Rlm, RlmConfig, RunLedger, RunRecord, Script,
-    Source as Tag,
+    SharedWork, Source as Tag,
 };
 use serde::{Deserialize, Serialize};
 
@@ -107,7 +107,8 @@ fn opened(worker: &Worker, open: &OpenRepl, config: RlmConfig) -> Result<Rlm> {
 }
 
 /// Replays `record` under `handoff`: the same turns, the documents beside the log, a worker that is handed the trajectory in
-/// this way. Where the built-in worker is meant, `policy` should be what it was trained on.
+/// this way. Where the built-in worker is meant, `policy` should be what it was trained on. What is `shared` with other
+/// replays of the same run is read once.
 ///
 /// # Errors
 /// [`crate::Error::Worker`] where the documents are not there or a session cannot be opened. A run that is stopped is an
@@ -118,6 +119,7 @@ pub fn replay(
     record: &RunRecord,
     handoff: &Handoff,
     policy: BoundaryPolicy,
+    shared: Option<&SharedWork>,
 ) -> Result<Replayed> {
     let settings = &record.metadata.latent_briefing;
     // A run for a small orchestrator has another worker's wording.
@@ -133,6 +135,7 @@ pub fn replay(
         ..base
     };
     config.session.policy = policy;
+    config.session.shared = shared.cloned();
     let mut rlm = opened(worker, open, config)?;
     for (_, text) in record.contexts()? {
         rlm.add_context(&text)?;

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use lb_model::Worker;
-use lb_orchestrate::{BoundaryPolicy, Handoff, PromptProfile, RlmConfig, RunRecord};
+use lb_orchestrate::{BoundaryPolicy, Handoff, PromptProfile, RlmConfig, RunRecord, SharedWork};
 use serde::{Deserialize, Serialize};
 
 use super::QuestionRow;
 use super::row::best;
 use crate::Result;
-use crate::handoffs::{OpenRepl, replay};
+use crate::handoffs::{OpenRepl, Replayed, replay};
 use crate::metrics::{ShortScore, short_answer};
 
 /// Folder of the logs, beside the rows.
@@ -42,7 +42,8 @@ pub struct ReplayedRow {
     pub seconds: f64,
 }
 
-/// Replays the run behind each row that has a log, under one handoff; `heard` gets each row as it is done.
+/// Replays the run behind each row that has a log, under each handoff; its documents are read once. `heard` gets each row
+/// as it is done.
 ///
 /// # Errors
 /// [`crate::Error::Worker`] where a log or its documents cannot be read, or a session cannot be opened.
@@ -51,10 +52,11 @@ pub fn replay_rows(
     open: &OpenRepl,
     folder: &Path,
     rows: &[QuestionRow],
-    handoff: &str,
+    handoffs: &[String],
     heard: &mut dyn FnMut(&ReplayedRow),
 ) -> Result<Vec<ReplayedRow>> {
-    let parsed: Handoff = handoff.parse()?;
+    let parsed = handoffs.iter().map(|handoff| Ok((handoff, handoff.parse()?)));
+    let parsed: Vec<(&String, Handoff)> = parsed.collect::<Result<_>>()?;
     let mut replayed = Vec::new();
     for row in rows {
         let Some(log) = &row.log else { continue };
@@ -63,13 +65,25 @@ pub fn replay_rows(
             PromptProfile::Small => RlmConfig::small().session.policy,
             PromptProfile::Standard => BoundaryPolicy::default(),
         };
-        let made = replay(worker, open, &record, &parsed, policy)?;
+        let shared = SharedWork::new();
+        for (name, handoff) in &parsed {
+            let made = replay(worker, open, &record, handoff, policy.clone(), Some(&shared))?;
+            let row = ReplayedRow::of(row, name, made);
+            heard(&row);
+            replayed.push(row);
+        }
+    }
+    Ok(replayed)
+}
+
+impl ReplayedRow {
+    fn of(row: &QuestionRow, handoff: &str, made: Replayed) -> Self {
         let (answer, stopped) = match made.answer {
             Ok(answer) => (Some(answer), None),
             Err(stopped) => (None, Some(stopped)),
         };
         let work = &made.ledger.worker;
-        let row = ReplayedRow {
+        Self {
             handoff: handoff.to_owned(),
             id: row.id.clone(),
             score: short_answer(answer.as_deref().unwrap_or_default(), &row.answers),
@@ -81,9 +95,6 @@ pub fn replay_rows(
             worker_tokens: work.tokens.worker_tokens(),
             computed: work.tokens.prefilled + work.tokens.drafted + work.tokens.generated,
             seconds: work.brief_s + work.prefill_s + work.decode_s,
-        };
-        heard(&row);
-        replayed.push(row);
+        }
     }
-    Ok(replayed)
 }

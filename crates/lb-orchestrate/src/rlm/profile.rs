@@ -14,7 +14,7 @@ pub enum PromptProfile {
     /// of a reply runs.
     #[default]
     Standard,
-    /// For models of a few billion parameters: a short system prompt, one worked example as turns of the conversation,
+    /// For models of a few billion parameters: a short system prompt, three worked examples as turns of the conversation,
     /// one step a turn, and notices that say what to write next. Of a reply the first block runs, whatever its fence says,
     /// and what stands behind it is left out of the conversation: it was written without the block's output. An answer is
     /// taken in every form that says clearly that it is one: `FINAL(...)` in code or prose, `answer = ...`, a line that
