@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use latent_briefing::complain;
 use latent_briefing::am::{BetaMethod, Budget, Compaction, Omp, Protected, Selection, Spans, ValuesMethod};
 use latent_briefing::eval::report::{with_causes, write_file};
 use latent_briefing::eval::tensor_job::TensorJob;
@@ -102,7 +103,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("compact_tensors: {}", with_causes(error.as_ref()));
+            complain!("compact_tensors: {}", with_causes(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use latent_briefing::{complain, say};
 use latent_briefing::eval::bench::{
     self, EpisodePlan, Existing, Logs, Options, at_each_size, report, run_episodes, split_conditions,
 };
@@ -71,7 +72,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("episodes: {}", with_causes(&*error));
+            complain!("episodes: {}", with_causes(&*error));
             ExitCode::FAILURE
         }
     }
@@ -111,7 +112,7 @@ fn run(args: &Args) -> Result<()> {
         progress.set_message(format!("{}: {}", row.item, row.condition));
     })?;
     progress.finish_and_clear();
-    println!("{}", bench::table(&finished.rows, &plan.conditions));
-    println!("{}", report(&args.out, &Options::default())?.html.display());
+    say!("{}", bench::table(&finished.rows, &plan.conditions));
+    say!("{}", report(&args.out, &Options::default())?.html.display());
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use latent_briefing::{complain, say};
 use latent_briefing::eval::report::write_file;
 use latent_briefing::orchestrate::{RunRecord, explain};
 
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("explain: {error}");
+            complain!("explain: {error}");
             ExitCode::FAILURE
         }
     }
@@ -47,7 +48,7 @@ fn run(args: &Args) -> Result<()> {
         anstream::print!("{}", explain::trace(&record, width));
     }
     write_file(&output, explain::run_page(&record)?.as_bytes())?;
-    println!("{}", output.display());
+    say!("{}", output.display());
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use std::sync::Mutex;
 
 use clap::Parser;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use latent_briefing::{complain, say};
 use latent_briefing::model::hub::{Hub, Network, Progress};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
     match run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("fetch: {error}");
+            complain!("fetch: {error}");
             ExitCode::FAILURE
         }
     }
@@ -58,7 +59,7 @@ fn run(args: Args) -> Result<()> {
     // Above the bars, which would be torn by a line of the library's own.
     hub = hub.on_retry(move |retry| {
         if lines.is_hidden() {
-            eprintln!("fetch: {retry}");
+            complain!("fetch: {retry}");
         } else {
             let _ = lines.println(retry.to_string());
         }
@@ -72,8 +73,8 @@ fn run(args: Args) -> Result<()> {
         hub = hub.network(Network::Refresh);
     }
     match args.file {
-        Some(file) => println!("{}", hub.file(&file)?.display()),
-        None => println!("{}", hub.fetch()?.display()),
+        Some(file) => say!("{}", hub.file(&file)?.display()),
+        None => say!("{}", hub.fetch()?.display()),
     }
     Ok(())
 }

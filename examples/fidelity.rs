@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use latent_briefing::{complain, say};
 use latent_briefing::eval::report::write_file;
 use latent_briefing::eval::study::{
     Cell, Method, Study, figures, plot, read_cells, read_head_budgets, write_cells,
@@ -76,7 +77,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("fidelity: {error}");
+            complain!("fidelity: {error}");
             ExitCode::FAILURE
         }
     }
@@ -104,7 +105,7 @@ fn run(args: &Args) -> Result<()> {
             let path = args.head_budgets.as_deref().ok_or("--set heads needs --head-budgets FILE")?;
             let budgets = study.head_sensitivity(&worker, &mut progress)?.budgets()?;
             write_file(path, (budgets.to_json() + "\n").as_bytes())?;
-            println!("{}\nhead budgets: {}", figures::head_budgets_table(&budgets), path.display());
+            say!("{}\nhead budgets: {}", figures::head_budgets_table(&budgets), path.display());
             return Ok(());
         }
     }
@@ -119,17 +120,17 @@ fn run(args: &Args) -> Result<()> {
 fn show(args: &Args, cells: &[Cell]) -> Result<()> {
     let figures = figures::figures(cells);
     if let Set::Targets = args.set {
-        println!("{}\n", figures::targets_table(cells));
+        say!("{}\n", figures::targets_table(cells));
     } else {
-        println!("{}\n", figures::table(&figures));
+        say!("{}\n", figures::table(&figures));
         for ratio in &args.keep_ratio {
-            println!("{}\n", figures::kinds_table(&figures, *ratio));
+            say!("{}\n", figures::kinds_table(&figures, *ratio));
         }
         plot::draw(&figures, &Method::ours(), &args.png)?;
-        println!("picture: {}", args.png.display());
+        say!("picture: {}", args.png.display());
     }
     write_file(&args.csv, figures::csv(&figures).as_bytes())?;
-    println!("figures: {}", args.csv.display());
+    say!("figures: {}", args.csv.display());
     if let Some(path) = &args.cells {
         write_cells(path, cells)?;
     }

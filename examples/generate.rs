@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use candle_core::{DType, Tensor};
 use clap::{ArgGroup, Parser};
 use indicatif::{ProgressBar, ProgressStyle};
+use latent_briefing::complain;
 use latent_briefing::model::{Conversation, DeviceChoice, GenerateOptions, PrefillOptions};
 use latent_briefing::orchestrate::read_text;
 use latent_briefing::prelude::*;
@@ -66,7 +67,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("generate: {error}");
+            complain!("generate: {error}");
             ExitCode::FAILURE
         }
     }
@@ -97,7 +98,7 @@ fn run(args: &Args) -> Result<()> {
     })?;
     writeln!(out)?;
     let rate = |count: usize, time: std::time::Duration| count as f64 / time.as_secs_f64();
-    eprintln!(
+    complain!(
         "{} prompt tokens at {:.1}/s, {} new tokens at {:.1}/s, {:?}; {} on {:?}, {:?}",
         tokens.len(),
         rate(tokens.len(), answer.prefill),

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use candle_core::Device;
 use clap::Parser;
+use latent_briefing::{complain, say};
 use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
 use latent_briefing::eval::summary::summarise;
 use latent_briefing::eval::trial::{Condition, Trial};
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("gguf_fidelity: {error}");
+            complain!("gguf_fidelity: {error}");
             ExitCode::FAILURE
         }
     }
@@ -63,9 +64,9 @@ fn run(args: &Args) -> Result<(), Failure> {
     let reference = checkpoint.load(&Device::Cpu, None)?;
     programs::tell(reference.warnings());
     let logits = logits(&reference, args)?;
-    println!("| format | MB | logits: max | mean | same argmax | full cache | briefing |");
-    println!("|---|---|---|---|---|---|---|");
-    println!("| f32, not GGUF | | | | | {} |", answers(&reference, args)?);
+    say!("| format | MB | logits: max | mean | same argmax | full cache | briefing |");
+    say!("|---|---|---|---|---|---|---|");
+    say!("| f32, not GGUF | | | | | {} |", answers(&reference, args)?);
     let folder = tempfile::tempdir()?;
     for format in
         GgufFormat::all().filter(|f| args.formats.is_empty() || args.formats.iter().any(|n| n == f.name()))
@@ -75,10 +76,10 @@ fn run(args: &Args) -> Result<(), Failure> {
         let size = fs::metadata(&path)?.len() as f64 / 1e6;
         let worker = Checkpoint::gguf(&path)?.load(&Device::Cpu, None)?;
         let errors = compare(&logits, &self::logits(&worker, args)?);
-        println!("| {} | {size:.2} | {errors} | {} |", format.name(), answers(&worker, args)?);
+        say!("| {} | {size:.2} | {errors} | {} |", format.name(), answers(&worker, args)?);
     }
     let positions = logits.len();
-    println!(
+    say!(
         "\n{positions} positions; differences relative to the range of the f32 logits; {} questions",
         args.questions
     );

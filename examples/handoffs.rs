@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use indicatif::ProgressBar;
+use latent_briefing::{complain, say};
 use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
 use latent_briefing::eval::handoffs::{self, HandoffRow, OpenRepl};
 use latent_briefing::eval::questions;
@@ -59,7 +60,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("handoffs: {error}");
+            complain!("handoffs: {error}");
             ExitCode::FAILURE
         }
     }
@@ -92,7 +93,7 @@ fn run(args: &Args) -> Result<()> {
         progress.inc(1);
     }
     progress.finish_and_clear();
-    println!("{}", handoffs::table(&rows));
+    say!("{}", handoffs::table(&rows));
     if let Some(path) = &args.json {
         write_file(path, &serde_json::to_vec_pretty(&rows)?)?;
     }
@@ -105,7 +106,7 @@ fn replay(worker: &Worker, open: &OpenRepl, record: &RunRecord, chosen: &[String
         let made = handoffs::replay(worker, open, record, &handoff.parse()?, policy.clone(), None)?;
         let (tokens, ms) = (made.ledger.worker.tokens.worker_tokens(), 1e3 * made.ledger.worker.seconds());
         let answer = made.answer.unwrap_or_else(|stopped| format!("stopped {stopped}"));
-        println!("{handoff}: {tokens} worker tokens, {ms:.0} ms: {}", answer.replace('\n', " | "));
+        say!("{handoff}: {tokens} worker tokens, {ms:.0} ms: {}", answer.replace('\n', " | "));
     }
     Ok(())
 }
@@ -124,6 +125,6 @@ fn runs(args: &Args, worker: &Worker, open: &OpenRepl, folder: &Path, chosen: &[
         unwritten = write_file(&path, &serde_json::to_vec_pretty(&replayed)?).err();
     }
     progress.finish_and_clear();
-    println!("{}", questions::replay_table(&replayed));
+    say!("{}", questions::replay_table(&replayed));
     unwritten.map_or(Ok(()), |error| Err(error.into()))
 }

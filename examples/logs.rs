@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use latent_briefing::{complain, say};
 use latent_briefing::eval::bench::{at_each_size, split_conditions};
 use latent_briefing::eval::logs::{Continuation, LoadOptions, LogItem, generated, load};
 use latent_briefing::eval::report::{with_causes, write_file};
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
     match measure(&Args::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("logs: {}", with_causes(&*error));
+            complain!("logs: {}", with_causes(&*error));
             ExitCode::FAILURE
         }
     }
@@ -76,10 +77,10 @@ fn items(args: &Args) -> Result<Vec<LogItem>> {
         LoadOptions { limit: args.limit, continuation: Continuation::LastMessage, ..LoadOptions::default() };
     let loaded = load(path, &options)?;
     for fault in &loaded.faults {
-        eprintln!("logs: left out: {fault}");
+        complain!("logs: left out: {fault}");
     }
     for note in &loaded.notes {
-        eprintln!("logs: {note}");
+        complain!("logs: {note}");
     }
     Ok(loaded.items)
 }
@@ -106,21 +107,21 @@ fn measure(args: &Args) -> Result<ExitCode> {
     )?);
     let finished = run(&worker, &plan, &items, args.out.as_deref(), &cancel, &|row| {
         progress.inc(1);
-        progress.set_message(row.item.clone());
+        progress.set_message(latent_briefing::model::shown::visible_line(&row.item));
         if let Some(failure) = &row.failure {
-            progress.suspend(|| eprintln!("logs: item {}: {failure}", row.item));
+            progress.suspend(|| complain!("logs: item {}: {failure}", row.item));
         }
     })?;
     progress.finish_and_clear();
     let data = args.data.as_ref().map_or("generated".into(), |path| path.display().to_string());
     let summary = summarise(worker.name(), &data, &finished.rows, &Bootstrap::default())?;
-    println!("{}", table(&summary));
-    println!("{}", summary.meaning());
+    say!("{}", table(&summary));
+    say!("{}", summary.meaning());
     if let Some(path) = &args.json {
         write_file(path, &serde_json::to_vec_pretty(&summary)?)?;
     }
     if finished.cancelled {
-        eprintln!("logs: called off; the same command with --out goes on");
+        complain!("logs: called off; the same command with --out goes on");
         return Ok(ExitCode::FAILURE);
     }
     Ok(if summary.items == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })

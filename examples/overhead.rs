@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use latent_briefing::complain;
 use latent_briefing::eval::overhead::{OverheadConfig, measure, write_tensors};
 use latent_briefing::eval::report::{with_causes, write_file};
 use latent_briefing::model::DeviceChoice;
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("overhead: {}", with_causes(error.as_ref()));
+            complain!("overhead: {}", with_causes(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use latent_briefing::{complain, say};
 use latent_briefing::model::{Checkpoint, GgufFormat};
 use latent_briefing::programs;
 
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("quantize: {error}");
+            complain!("quantize: {error}");
             ExitCode::FAILURE
         }
     }
@@ -49,6 +50,6 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     programs::tell(&checkpoint.warnings()?);
     checkpoint.write_gguf(&args.output, args.format)?;
     let size = fs::metadata(&args.output)?.len() as f64 / 1e6;
-    println!("{}: {size:.2} MB as {}", args.output.display(), args.format.name());
+    say!("{}: {size:.2} MB as {}", args.output.display(), args.format.name());
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use latent_briefing::{complain, say};
 use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
 use latent_briefing::eval::logs::{GENERATED_WORDS, generated};
 use latent_briefing::eval::report::{kinds_table, table, write_file};
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("quickstart: {error}");
+            complain!("quickstart: {error}");
             ExitCode::FAILURE
         }
     }
@@ -87,7 +88,7 @@ fn run(args: &Args) -> Result<()> {
             "episodes": episodes, "seed": args.seed, "model": worker.name(), "handoffs": summaries,
         });
         write_file(path, format!("{json:#}\n").as_bytes())?;
-        println!("figures: {}", path.display());
+        say!("figures: {}", path.display());
     }
     Ok(())
 }
@@ -118,7 +119,7 @@ fn with_own_model(args: &Args, worker: &Worker, compaction: &Compaction) -> Resu
     let rows = retained::run(worker, &plan, &items, None, &cancel, &|_| bar.inc(1))?.rows;
     bar.finish_and_clear();
     let summary = retained::summarise(worker.name(), "generated", &rows, &Bootstrap::default())?;
-    println!(
+    say!(
         "{}\n\n{}\n\nThe notes are made up, so that nobody can have learnt them, and {} questions say little: \
          `--example logs` measures recorded logs of your own, more of them, in the same way.",
         retained::table(&summary),
@@ -127,7 +128,7 @@ fn with_own_model(args: &Args, worker: &Worker, compaction: &Compaction) -> Resu
     );
     if let Some(path) = &args.json {
         write_file(path, format!("{:#}\n", serde_json::to_value(&summary)?).as_bytes())?;
-        println!("figures: {}", path.display());
+        say!("figures: {}", path.display());
     }
     Ok(())
 }
@@ -161,7 +162,7 @@ fn show_one(worker: &Worker, episode: &Episode, compaction: &Compaction, html: O
     );
     if let Some(path) = html {
         write_file(path, explain::heat_map(&briefing, worker, &answer.text)?.as_bytes())?;
-        println!("heat map: {}\n", path.display());
+        say!("heat map: {}\n", path.display());
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use latent_briefing::{complain, say};
 use latent_briefing::eval::bench::{Options, report};
 use latent_briefing::eval::report::with_causes;
 
@@ -44,16 +45,16 @@ fn main() -> ExitCode {
     match report(&args.dir, &options) {
         Ok(files) => {
             for fault in &files.faults {
-                eprintln!("report: no page: {fault}");
+                complain!("report: no page: {fault}");
             }
             for path in [&files.markdown, &files.csv, &files.json].into_iter().chain(&files.plots) {
-                println!("{}", path.display());
+                say!("{}", path.display());
             }
-            println!("{}", files.html.display());
+            say!("{}", files.html.display());
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("report: {}", with_causes(&error));
+            complain!("report: {}", with_causes(&error));
             ExitCode::FAILURE
         }
     }

@@ -11,6 +11,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::qwen3::{Config, ModelForCausalLM};
 use clap::{Parser, ValueEnum};
+use latent_briefing::{complain, say};
 use latent_briefing::model::{Checkpoint, PrefillOptions};
 use latent_briefing::programs;
 use serde_json::{Value, json};
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("throughput: {error}");
+            complain!("throughput: {error}");
             ExitCode::FAILURE
         }
     }
@@ -61,7 +62,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     if let Some(side) = args.side {
-        println!("{}", measure(args, side)?);
+        say!("{}", measure(args, side)?);
         return Ok(());
     }
     let size: u64 = std::fs::read_dir(&args.model)?
@@ -70,14 +71,14 @@ fn run(args: &Args) -> Result<()> {
         })
         .map(|entry| entry.metadata().map_or(0, |m| m.len()))
         .sum();
-    println!(
+    say!(
         "{} MiB of weights, {} + {} tokens, medians of {}",
         size >> 20,
         args.prompt,
         args.decode,
         args.runs
     );
-    println!("{:<22}{:>10}{:>12}{:>14}{:>13}", "", "load s", "peak MiB", "prefill tok/s", "decode tok/s");
+    say!("{:<22}{:>10}{:>12}{:>14}{:>13}", "", "load s", "peak MiB", "prefill tok/s", "decode tok/s");
     for dtype in &args.dtype {
         for side in ["ours", "candle"] {
             let out = Command::new(std::env::current_exe()?)
@@ -93,7 +94,7 @@ fn run(args: &Args) -> Result<()> {
             let number = |field: &str| v[field].as_f64().unwrap_or(f64::NAN);
             let name = format!("{side} {}", dtype.as_str());
             let [load, peak, prefill, decode] = ["load_s", "peak_mib", "prefill", "decode"].map(number);
-            println!("{name:<22}{load:>10.2}{peak:>12.0}{prefill:>14.1}{decode:>13.2}");
+            say!("{name:<22}{load:>10.2}{peak:>12.0}{prefill:>14.1}{decode:>13.2}");
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use latent_briefing::{complain, say};
 use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
 use latent_briefing::eval::report::{kinds_table, table};
 use latent_briefing::eval::stats::median;
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("worker_accuracy: {error}");
+            complain!("worker_accuracy: {error}");
             ExitCode::FAILURE
         }
     }
@@ -59,7 +60,7 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         }
         bar.finish_and_clear();
         let lengths = || rows.iter().map(|r| r.seq_len as f64);
-        println!(
+        say!(
             "{} words: {} to {} positions, median {}",
             format_args!("{} to {}", class[0], class[1]),
             lengths().fold(f64::INFINITY, f64::min),
@@ -67,7 +68,7 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
             median(lengths()),
         );
         let summaries = summarise(&rows);
-        println!("{}\n\n{}\n", table(&summaries), kinds_table(&summaries));
+        say!("{}\n\n{}\n", table(&summaries), kinds_table(&summaries));
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::DType;
+use lb_model::shown::visible;
 use lb_model::{Checkpoint, DeviceChoice, Result, Warning, Worker};
 use lb_orchestrate::OpenSession;
 
@@ -44,8 +45,30 @@ pub fn tell(warnings: &[Warning]) {
     let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
     for warning in warnings.iter().map(ToString::to_string) {
         if told.insert(warning.clone()) {
-            // A closed stderr is no reason to stop.
-            let _ = writeln!(std::io::stderr(), "warning: {warning}");
+            complain(&format!("warning: {warning}"));
         }
     }
+}
+
+/// A line on stdout. Nothing in it acts on the terminal, keys that are known are masked, and a reader that has gone is no
+/// reason to fail.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{}", visible(text));
+}
+
+/// The same on stderr.
+pub fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", visible(text));
+}
+
+/// [`programs::say`](say) with the arguments of `println!`.
+#[macro_export]
+macro_rules! say {
+    ($($arg:tt)*) => { $crate::programs::say(&format!($($arg)*)) };
+}
+
+/// [`programs::complain`](complain) with the arguments of `eprintln!`.
+#[macro_export]
+macro_rules! complain {
+    ($($arg:tt)*) => { $crate::programs::complain(&format!($($arg)*)) };
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use latent_briefing::complain;
 use latent_briefing::eval::datasets::{
     FileKind, LoadOptions, Loaded, OnFault, Subset, choose, hub, load, ruler, synthetic,
 };
@@ -71,7 +72,7 @@ impl Items {
         };
         let loaded = load(&path, kind, &options)?;
         for fault in &loaded.faults {
-            eprintln!("longbench_v2: {}, {fault}; skipped", path.display());
+            complain!("longbench_v2: {}, {fault}; skipped", path.display());
         }
         some(loaded)
     }

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use args::Args;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use latent_briefing::{complain, say};
 use latent_briefing::eval::bench::{self, Options, report};
 use latent_briefing::eval::report::with_causes;
 use latent_briefing::orchestrate::sandbox_main;
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("longbench_v2: {}", with_causes(&*error));
+            complain!("longbench_v2: {}", with_causes(&*error));
             ExitCode::FAILURE
         }
     }
@@ -44,25 +45,25 @@ fn run(args: &Args) -> Result<ExitCode> {
     })?;
     progress.finish_and_clear();
     if args.worker.is_none() {
-        println!(
+        say!(
             "Built-in worker: asked without choices, right where its words are those of the right choice."
         );
     }
-    println!("{}", bench::table(&finished.rows, &conditions));
-    println!(
+    say!("{}", bench::table(&finished.rows, &conditions));
+    say!(
         "{} rows, {} of them from before: {}",
         finished.rows.len(),
         finished.resumed,
         args.out.display()
     );
     if finished.cancelled {
-        eprintln!("longbench_v2: called off; --resume goes on");
+        complain!("longbench_v2: called off; --resume goes on");
         return Ok(ExitCode::FAILURE);
     }
     let files = report(&args.out, &Options { pages: true, ..Options::default() })?;
     for fault in &files.faults {
-        eprintln!("longbench_v2: no page: {fault}");
+        complain!("longbench_v2: no page: {fault}");
     }
-    println!("{}", files.html.display());
+    say!("{}", files.html.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use args::{Args, Sandbox};
 use clap::Parser;
+use latent_briefing::{complain, say};
 use latent_briefing::model::Worker;
 use latent_briefing::orchestrate::{
     Assumptions, CPythonConfig, CPythonRepl, Estimate, EstimateInputs, Event, MontyConfig, MontyRepl,
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("rlm: {error}");
+            complain!("rlm: {error}");
             ExitCode::FAILURE
         }
     }
@@ -84,7 +85,7 @@ fn run(args: &Args) -> Result<ExitCode> {
         match (rlm.question(), &args.question, resumed.answer) {
             (Some(_), ..) => rlm.go_on(orchestrator.as_mut(), &mut hear),
             (None, None, Some(answer)) => {
-                println!("The run has its answer already: {answer}");
+                say!("The run has its answer already: {answer}");
                 return Ok(ExitCode::SUCCESS);
             }
             _ => rlm.run_with(orchestrator.as_mut(), &question, &mut hear),
@@ -102,17 +103,17 @@ fn run(args: &Args) -> Result<ExitCode> {
     };
     if let Some(log) = log {
         anstream::print!("{}", explain::trace(&RunRecord::open(log)?, 100));
-        println!("\nLog: {0}\nAs a page: cargo run --release --example explain -- {0}", log.display());
+        say!("\nLog: {0}\nAs a page: cargo run --release --example explain -- {0}", log.display());
     }
     show::costs(ledger);
     let code = match &ended {
         Ok(run) => {
-            println!("\n{question}\n{}", run.answer);
+            say!("\n{question}\n{}", run.answer);
             ExitCode::SUCCESS
         }
         Err(stopped) => {
-            eprintln!("rlm: {stopped}");
-            eprintln!("So far: {}", stopped.partial.as_deref().unwrap_or("nothing"));
+            complain!("rlm: {stopped}");
+            complain!("So far: {}", stopped.partial.as_deref().unwrap_or("nothing"));
             ExitCode::FAILURE
         }
     };

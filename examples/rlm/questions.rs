@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
+use latent_briefing::say;
 use latent_briefing::eval::questions::{self, QuestionItem, QuestionRow};
 use latent_briefing::model::Worker;
 use latent_briefing::orchestrate::{Orchestrator, Rlm, RlmConfig};
@@ -36,7 +37,7 @@ pub(crate) fn run(
             continue;
         }
         let row = answer(args, item, worker, orchestrator, &config)?;
-        println!(
+        say!(
             "{} of {}, {}: {:?}, right {:?}: {} ({} turns, {} calls, {:.0} s; orchestrator {} in, {} cached, {} out)",
             number + 1,
             items.len(),
@@ -59,7 +60,7 @@ pub(crate) fn run(
             break;
         }
     }
-    println!("{}", questions::summary(&rows));
+    say!("{}", questions::summary(&rows));
     Ok(())
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use latent_briefing::model::shown::visible_line;
 use indicatif::{ProgressBar, ProgressStyle};
+use latent_briefing::say;
 use latent_briefing::orchestrate::{Estimate, EstimatedRun, Event, RunLedger};
 
 /// One line on a terminal; nothing where the output is piped.
@@ -36,7 +38,7 @@ impl Progress {
             Event::BreakerOpened(limit) => limit.to_string(),
             _ => return,
         };
-        self.line.set_message(format!("{}: {}", self.turn, now.replace('\n', " ")));
+        self.line.set_message(visible_line(&format!("{}: {now}", self.turn)));
     }
 }
 
@@ -48,7 +50,7 @@ impl Drop for Progress {
 
 pub(crate) fn costs(ledger: &RunLedger) {
     let (o, w) = (&ledger.orchestrator, &ledger.worker);
-    println!(
+    say!(
         "Orchestrator: {} turns, {} tokens in ({} cached), {} out. Worker: {} calls, {} tokens attended, {} read, {} \
          generated; {:.0} ms for briefings, {:.0} ms for answers.",
         o.turns,
@@ -63,7 +65,7 @@ pub(crate) fn costs(ledger: &RunLedger) {
         1e3 * (w.prefill_s + w.decode_s)
     );
     if let (Some(cost), Some(currency)) = (ledger.cost(), &ledger.currency) {
-        println!("Cost: {cost:.4} {currency}.");
+        say!("Cost: {cost:.4} {currency}.");
     }
 }
 
@@ -72,7 +74,7 @@ pub(crate) fn estimate(estimate: &Estimate) {
         let EstimatedRun { turns, orchestrator: o, calls, worker: w, worker_s, cost } = run;
         let seconds = worker_s.map(|s| format!(" in {s:.1} s")).unwrap_or_default();
         let cost = cost.map(|c| format!(", costs {c:.4}")).unwrap_or_default();
-        println!(
+        say!(
             "{name:>6}: {turns} turns, orchestrator {} tokens in ({} cached) and {} out, {calls} worker calls over {} \
              tokens, {} read{seconds}{cost}",
             o.input, o.cached, o.output, w.attended, w.prefilled

@@ -85,6 +85,8 @@ mod residual;
 mod rope;
 mod safefile;
 mod sample;
+pub mod secrets;
+pub mod shown;
 mod template;
 mod tokenizer;
 mod warning;

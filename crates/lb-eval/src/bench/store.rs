@@ -173,7 +173,8 @@ impl<R: Serialize + Clone> Store<R> {
     /// Adds a row; `on_row` hears it once it is in the file.
     pub(crate) fn push(&self, row: R, on_row: &dyn Fn(&R)) -> Result<()> {
         let json = |source| Error::Json { path: self.path.clone(), line_number: 1, source };
-        let mut line = serde_json::to_vec(&row).map_err(json)?;
+        let text = serde_json::to_string(&row).map_err(json)?;
+        let mut line = lb_model::secrets::masked(&text).into_owned().into_bytes();
         line.push(b'\n');
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.append(&line).map_err(|source| Error::Io { path: self.path.clone(), source })?;

@@ -23,6 +23,7 @@ impl fmt::Debug for Token {
 
 impl Token {
     pub(super) fn new(text: &str) -> Self {
+        crate::secrets::remember(text.trim());
         Self(text.trim().to_string())
     }
 

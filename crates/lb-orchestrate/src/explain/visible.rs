@@ -1,27 +1,6 @@
 //! Text from elsewhere, made harmless to look at.
 
-/// `text` with every character that would act instead of being seen (control characters, marks that turn the direction
-/// of the text around, line separators) shown by name. Line breaks and tabs stay.
-pub(super) fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\n' | '\t' => out.push(c),
-            '\r' if chars.peek() == Some(&'\n') => {}
-            c if c.is_control() => out.extend(c.escape_default()),
-            c if acts(c) => out.extend(c.escape_unicode()),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-fn acts(c: char) -> bool {
-    matches!(c,
-        '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}' | '\u{e0000}'..='\u{e007f}')
-}
+pub(super) use lb_model::shown::visible;
 
 /// At most about `most` characters of `text`: of a longer one its beginning and its end, with a line in between that
 /// says how much is not shown.
@@ -54,13 +33,6 @@ pub(super) fn short(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_acts_is_shown_by_name() {
-        assert_eq!(visible("a\u{0}b\u{1b}[2J\r\nc\td\re"), "a\\u{0}b\\u{1b}[2J\nc\td\\re");
-        assert_eq!(visible("x\u{202e}y\u{2066}z\u{feff}"), "x\\u{202e}y\\u{2066}z\\u{feff}");
-        assert_eq!(visible("größe 漢字 🙂"), "größe 漢字 🙂");
-    }
 
     #[test]
     fn a_long_text_keeps_its_beginning_and_its_end() {

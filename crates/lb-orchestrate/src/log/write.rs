@@ -114,6 +114,12 @@ fn line(entry: &impl Serialize, path: &Path) -> Result<Vec<u8>> {
         line: None,
         reason: e.to_string(),
     })?;
+    // JSON is text. What a completion repeats of a key does not stay.
+    if let Ok(text) = std::str::from_utf8(&bytes)
+        && let std::borrow::Cow::Owned(masked) = lb_model::secrets::masked(text)
+    {
+        bytes = masked.into_bytes();
+    }
     bytes.push(b'\n');
     Ok(bytes)
 }

@@ -2,16 +2,10 @@
 
 use std::fmt::Write;
 
+use lb_model::shown::csv as csv_field;
+
 use crate::bench::aggregate::{Figures, Summary};
 use crate::stats::bootstrap::Interval;
-
-fn field(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
-}
 
 /// One line per class and condition; shares from 0 to 1, an empty field where there is no figure.
 pub(in crate::bench) fn csv(summary: &Summary) -> String {
@@ -42,8 +36,8 @@ fn csv_line(out: &mut String, axis: &str, class: &str, f: &Figures) {
     };
     let fields = [
         axis.to_owned(),
-        field(class),
-        field(&f.condition),
+        csv_field(class),
+        csv_field(&f.condition),
         f.n.to_string(),
         f.items.to_string(),
         f.right.to_string(),

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use lb_model::shown::markdown as markdown_text;
+
 use super::sections::BEFORE_PICTURES;
 use super::{Cells, opening, sections};
 use crate::bench::aggregate::Summary;
@@ -9,7 +11,7 @@ use crate::bench::calibrate::Calibration;
 
 fn table(out: &mut String, cells: &Cells) {
     for (at, line) in cells.iter().enumerate() {
-        let escaped: Vec<String> = line.iter().map(|c| c.replace('|', "\\|").replace('\n', " ")).collect();
+        let escaped: Vec<String> = line.iter().map(|cell| markdown_text(cell)).collect();
         let _ = writeln!(out, "| {} |", escaped.join(" | "));
         if at == 0 {
             let _ = writeln!(out, "|---|{}", "---:|".repeat(line.len().saturating_sub(1)));
@@ -35,7 +37,7 @@ pub(in crate::bench) fn markdown(
             table(&mut out, cells);
         }
         for line in &section.lines {
-            let _ = writeln!(out, "- {line}");
+            let _ = writeln!(out, "- {}", markdown_text(line));
         }
         if !section.lines.is_empty() {
             out.push('\n');
@@ -47,8 +49,9 @@ pub(in crate::bench) fn markdown(
     if !summary.failures.is_empty() {
         let _ = writeln!(out, "## Rows without an answer\n");
         for f in &summary.failures {
-            let reason = f.reason.replace('\n', " ");
-            let _ = writeln!(out, "- `{}`, {}, repeat {}: {reason}", f.item, f.condition, f.repeat);
+            let (item, condition, reason) =
+                (markdown_text(&f.item), markdown_text(&f.condition), markdown_text(&f.reason));
+            let _ = writeln!(out, "- {item}, {condition}, repeat {}: {reason}", f.repeat);
         }
     }
     out
