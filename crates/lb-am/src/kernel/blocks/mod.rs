@@ -4,6 +4,8 @@
 //! round the activations: a few rows of them meet the integers themselves (`dot.rs`), for many rows the numbers are
 //! widened block by block (`product.rs`). The bytes are read where they lie, in the file's own pages if need be.
 
+#![allow(clippy::inline_always, reason = "what is not inlined into a dispatch runs without its vectors")]
+
 mod dot;
 mod large;
 mod small;
@@ -79,14 +81,12 @@ type Eight = u64;
 
 /// A mask or a number for each of eight bytes.
 #[inline(always)]
-#[allow(clippy::inline_always, reason = "part of every format's loop")]
 const fn each_byte(byte: u8) -> Eight {
     Eight::from_ne_bytes([byte; 8])
 }
 
 /// The bytes, eight at a time.
 #[inline(always)]
-#[allow(clippy::inline_always, reason = "part of every format's loop")]
 fn eights(bytes: &[u8]) -> impl Iterator<Item = Eight> {
     bytes.as_chunks::<8>().0.iter().map(|eight| Eight::from_le_bytes(*eight))
 }
@@ -104,7 +104,6 @@ impl Unit {
 
     /// Reads whole blocks, at most a unit; returns how many numbers they are.
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "what is not inlined into a dispatch runs without its vectors")]
     fn read<F: Format>(&mut self, blocks: &[u8]) -> usize {
         let groups = F::NUMBERS / F::GROUP;
         let parts = self
@@ -123,7 +122,6 @@ impl Unit {
     /// The integers that were read, less [`Format::BASE`]. A loop over all of them: what is unrolled over a group alone
     /// becomes scalar code.
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "what is not inlined into a dispatch runs without its vectors")]
     fn widen<F: Format>(&self, to: &mut [f32; UNIT]) {
         let small: &[i8] = bytemuck::cast_slice(&self.small);
         for (wide, small) in to.iter_mut().zip(small) {
@@ -235,7 +233,6 @@ impl<F: Format> WithSimd for Widen<'_, F> {
 
 /// An f16 of a file, lowest byte first; finite.
 #[inline(always)]
-#[allow(clippy::inline_always, reason = "part of every format's loop")]
 fn half(bytes: &[u8]) -> f32 {
     super::widen::finite_f16(u16::from_le_bytes([bytes[0], bytes[1]]))
 }
