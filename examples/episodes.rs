@@ -109,7 +109,7 @@ fn run(args: &Args) -> Result<()> {
     let cancel = CancelToken::new();
     let finished = run_episodes(&worker, &plan, &args.out, existing, &cancel, &|row| {
         progress.inc(1);
-        progress.set_message(format!("{}: {}", row.item, row.condition));
+        progress.set_message(latent_briefing::model::shown::visible_line(&format!("{}: {}", row.item, row.condition)));
     })?;
     progress.finish_and_clear();
     say!("{}", bench::table(&finished.rows, &plan.conditions));

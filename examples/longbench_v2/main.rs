@@ -41,7 +41,7 @@ fn run(args: &Args) -> Result<ExitCode> {
     progress.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let finished = bench::run(&setup, &plan, &loaded, &args.out, args.existing(), &|row| {
         progress.inc(1);
-        progress.set_message(format!("{}: {}", row.item, row.condition));
+        progress.set_message(latent_briefing::model::shown::visible_line(&format!("{}: {}", row.item, row.condition)));
     })?;
     progress.finish_and_clear();
     if args.worker.is_none() {
