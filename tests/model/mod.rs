@@ -38,6 +38,7 @@ mod ragged;
 mod real_files;
 mod replacing;
 mod system_role;
+mod template_bounds;
 mod templates;
 mod text;
 mod tokenizers;
