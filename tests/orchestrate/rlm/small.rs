@@ -67,7 +67,7 @@ fn what_may_not_be_an_answer_is_none() {
         ("```repl\nprint(llm_query(\n```", "not valid Python"),
         ("```repl\nimport os\n```", "import nothing"),
         ("```repl\nFINAL(\"the answer\")\n```", "Write the answer itself"),
-        ("FINAL(...)", "There was no code."),
+        ("FINAL(...)", "Write the answer itself"),
         ("```repl\nanswer = \"The answer.\"\n```", "Write the answer itself"),
     ];
     for (other, told) in others {

@@ -21,8 +21,9 @@ const LONG: &str = "The document is in the variable `context` and too long for t
 
 const OPENING: &str = "Question: ";
 
-/// Words that stand for the answer in what the orchestrator is told; said back, they are no answer.
-const PLACEHOLDERS: [&str; 3] = ["the answer", "...", "answer"];
+/// Words that stand for the answer in what the orchestrator is told, and what Python makes of three dots; said back, they
+/// are no answer.
+const PLACEHOLDERS: [&str; 4] = ["the answer", "...", "ellipsis", "answer"];
 
 /// Worked examples: a fact that is looked up with another one; two things compared; three facts in a row. The answer is
 /// written out each time, since a reply is not always of the kind that was asked for.
