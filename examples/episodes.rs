@@ -8,7 +8,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use latent_briefing::{complain, say};
 use latent_briefing::eval::bench::{
     self, EpisodePlan, Existing, Logs, Options, at_each_size, report, run_episodes, split_conditions,
 };
@@ -16,6 +15,7 @@ use latent_briefing::eval::datasets::ruler::NativeTask;
 use latent_briefing::eval::report::with_causes;
 use latent_briefing::orchestrate::CancelToken;
 use latent_briefing::programs;
+use latent_briefing::{complain, say};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -109,7 +109,10 @@ fn run(args: &Args) -> Result<()> {
     let cancel = CancelToken::new();
     let finished = run_episodes(&worker, &plan, &args.out, existing, &cancel, &|row| {
         progress.inc(1);
-        progress.set_message(latent_briefing::model::shown::visible_line(&format!("{}: {}", row.item, row.condition)));
+        progress.set_message(latent_briefing::model::shown::visible_line(&format!(
+            "{}: {}",
+            row.item, row.condition
+        )));
     })?;
     progress.finish_and_clear();
     say!("{}", bench::table(&finished.rows, &plan.conditions));

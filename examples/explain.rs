@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use latent_briefing::{complain, say};
 use latent_briefing::eval::report::write_file;
 use latent_briefing::orchestrate::{RunRecord, explain};
+use latent_briefing::{complain, say};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 

@@ -11,8 +11,8 @@ use std::sync::Mutex;
 
 use clap::Parser;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use latent_briefing::{complain, say};
 use latent_briefing::model::hub::{Hub, Network, Progress};
+use latent_briefing::{complain, say};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 

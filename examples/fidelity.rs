@@ -8,12 +8,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use latent_briefing::{complain, say};
 use latent_briefing::eval::report::write_file;
 use latent_briefing::eval::study::{
     Cell, Method, Study, figures, plot, read_cells, read_head_budgets, write_cells,
 };
 use latent_briefing::programs;
+use latent_briefing::{complain, say};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 

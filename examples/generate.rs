@@ -11,6 +11,7 @@ use candle_core::{DType, Tensor};
 use clap::{ArgGroup, Parser};
 use indicatif::{ProgressBar, ProgressStyle};
 use latent_briefing::complain;
+use latent_briefing::model::files::Output;
 use latent_briefing::model::{Conversation, DeviceChoice, GenerateOptions, PrefillOptions};
 use latent_briefing::orchestrate::read_text;
 use latent_briefing::prelude::*;

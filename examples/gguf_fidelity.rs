@@ -9,13 +9,13 @@ use std::process::ExitCode;
 
 use candle_core::Device;
 use clap::Parser;
-use latent_briefing::{complain, say};
 use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
 use latent_briefing::eval::summary::summarise;
 use latent_briefing::eval::trial::{Condition, Trial};
 use latent_briefing::model::{Checkpoint, GgufFormat};
 use latent_briefing::prelude::*;
 use latent_briefing::programs;
+use latent_briefing::{complain, say};
 
 type Failure = Box<dyn std::error::Error>;
 type Rows = Vec<Vec<f32>>;

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use clap::Parser;
 use indicatif::ProgressBar;
-use latent_briefing::{complain, say};
 use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
 use latent_briefing::eval::handoffs::{self, HandoffRow, OpenRepl};
 use latent_briefing::eval::questions;
@@ -17,6 +16,7 @@ use latent_briefing::eval::report::write_file;
 use latent_briefing::model::Worker;
 use latent_briefing::orchestrate::{BoundaryPolicy, MontyConfig, MontyRepl, RunRecord, sandbox_main};
 use latent_briefing::programs;
+use latent_briefing::{complain, say};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 

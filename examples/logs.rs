@@ -9,7 +9,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use latent_briefing::{complain, say};
 use latent_briefing::eval::bench::{at_each_size, split_conditions};
 use latent_briefing::eval::logs::{Continuation, LoadOptions, LogItem, generated, load};
 use latent_briefing::eval::report::{with_causes, write_file};
@@ -17,6 +16,7 @@ use latent_briefing::eval::retained::{RetainedPlan, Target, run, summarise, tabl
 use latent_briefing::eval::stats::bootstrap::Bootstrap;
 use latent_briefing::orchestrate::CancelToken;
 use latent_briefing::programs;
+use latent_briefing::{complain, say};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 

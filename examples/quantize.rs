@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use latent_briefing::{complain, say};
 use latent_briefing::model::{Checkpoint, GgufFormat};
 use latent_briefing::programs;
+use latent_briefing::{complain, say};
 
 /// Writes a checkpoint as a GGUF file.
 #[derive(Parser)]

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use latent_briefing::{complain, say};
 use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
 use latent_briefing::eval::logs::{GENERATED_WORDS, generated};
 use latent_briefing::eval::report::{kinds_table, table, write_file};
@@ -18,6 +17,7 @@ use latent_briefing::eval::trial::{Condition, Trial};
 use latent_briefing::orchestrate::{CancelToken, explain};
 use latent_briefing::prelude::*;
 use latent_briefing::programs;
+use latent_briefing::{complain, say};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 

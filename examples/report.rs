@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use latent_briefing::{complain, say};
 use latent_briefing::eval::bench::{Options, report};
 use latent_briefing::eval::report::with_causes;
+use latent_briefing::{complain, say};
 
 /// Rebuild the report of a benchmark from its rows.
 #[derive(Parser)]

@@ -11,9 +11,9 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::qwen3::{Config, ModelForCausalLM};
 use clap::{Parser, ValueEnum};
-use latent_briefing::{complain, say};
 use latent_briefing::model::{Checkpoint, PrefillOptions};
 use latent_briefing::programs;
+use latent_briefing::{complain, say};
 use serde_json::{Value, json};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -71,13 +71,7 @@ fn run(args: &Args) -> Result<()> {
         })
         .map(|entry| entry.metadata().map_or(0, |m| m.len()))
         .sum();
-    say!(
-        "{} MiB of weights, {} + {} tokens, medians of {}",
-        size >> 20,
-        args.prompt,
-        args.decode,
-        args.runs
-    );
+    say!("{} MiB of weights, {} + {} tokens, medians of {}", size >> 20, args.prompt, args.decode, args.runs);
     say!("{:<22}{:>10}{:>12}{:>14}{:>13}", "", "load s", "peak MiB", "prefill tok/s", "decode tok/s");
     for dtype in &args.dtype {
         for side in ["ours", "candle"] {

@@ -8,7 +8,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use latent_briefing::{complain, say};
 use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
 use latent_briefing::eval::report::{kinds_table, table};
 use latent_briefing::eval::stats::median;
@@ -16,6 +15,7 @@ use latent_briefing::eval::summary::summarise;
 use latent_briefing::eval::trial::{Condition, Trial};
 use latent_briefing::prelude::*;
 use latent_briefing::programs;
+use latent_briefing::{complain, say};
 
 /// Exact match of whole answers on held-out episodes, with the full cache and without it.
 #[derive(Parser)]

@@ -11,10 +11,10 @@ use std::process::ExitCode;
 use args::Args;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use latent_briefing::{complain, say};
 use latent_briefing::eval::bench::{self, Options, report};
 use latent_briefing::eval::report::with_causes;
 use latent_briefing::orchestrate::sandbox_main;
+use latent_briefing::{complain, say};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -41,21 +41,17 @@ fn run(args: &Args) -> Result<ExitCode> {
     progress.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let finished = bench::run(&setup, &plan, &loaded, &args.out, args.existing(), &|row| {
         progress.inc(1);
-        progress.set_message(latent_briefing::model::shown::visible_line(&format!("{}: {}", row.item, row.condition)));
+        progress.set_message(latent_briefing::model::shown::visible_line(&format!(
+            "{}: {}",
+            row.item, row.condition
+        )));
     })?;
     progress.finish_and_clear();
     if args.worker.is_none() {
-        say!(
-            "Built-in worker: asked without choices, right where its words are those of the right choice."
-        );
+        say!("Built-in worker: asked without choices, right where its words are those of the right choice.");
     }
     say!("{}", bench::table(&finished.rows, &conditions));
-    say!(
-        "{} rows, {} of them from before: {}",
-        finished.rows.len(),
-        finished.resumed,
-        args.out.display()
-    );
+    say!("{} rows, {} of them from before: {}", finished.rows.len(), finished.resumed, args.out.display());
     if finished.cancelled {
         complain!("longbench_v2: called off; --resume goes on");
         return Ok(ExitCode::FAILURE);

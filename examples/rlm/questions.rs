@@ -4,10 +4,10 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
-use latent_briefing::say;
 use latent_briefing::eval::questions::{self, QuestionItem, QuestionRow};
 use latent_briefing::model::Worker;
 use latent_briefing::orchestrate::{Orchestrator, Rlm, RlmConfig};
+use latent_briefing::say;
 
 use crate::args::Args;
 use crate::{Result, open};

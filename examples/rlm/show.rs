@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use latent_briefing::model::shown::visible_line;
 use indicatif::{ProgressBar, ProgressStyle};
-use latent_briefing::say;
+use latent_briefing::model::shown::visible_line;
 use latent_briefing::orchestrate::{Estimate, EstimatedRun, Event, RunLedger};
+use latent_briefing::say;
 
 /// One line on a terminal; nothing where the output is piped.
 pub(crate) struct Progress {
@@ -77,7 +77,11 @@ pub(crate) fn estimate(estimate: &Estimate) {
         say!(
             "{name:>6}: {turns} turns, orchestrator {} tokens in ({} cached) and {} out, {calls} worker calls over {} \
              tokens, {} read{seconds}{cost}",
-            o.input, o.cached, o.output, w.attended, w.prefilled
+            o.input,
+            o.cached,
+            o.output,
+            w.attended,
+            w.prefilled
         );
     }
 }

@@ -12,8 +12,8 @@ fn repeated(before: &str, times: usize, text: &str, after: &str) -> String {
 fn refused(name: &str, source: &str) {
     let start = Instant::now();
     let messages = [Message::new("user", "Who keeps the \"Velmar\" ledger?")];
-    let done = ChatTemplate::new(source)
-        .and_then(|template| template.render(&messages, &RenderOptions::default()));
+    let done =
+        ChatTemplate::new(source).and_then(|template| template.render(&messages, &RenderOptions::default()));
     match done {
         Err(Error::Template { reason }) => assert!(reason.len() < 2_000, "{name}: {} bytes", reason.len()),
         Err(other) => panic!("{name}: {other:?}"),
@@ -47,7 +47,9 @@ fn depth_ends_in_an_error() {
 #[test]
 fn text_that_grows_ends_in_an_error() {
     let forty = |step: &str| {
-        format!("{{% set ns = namespace(s='x\"', l=[1]) %}}{{% for i in range(40) %}}{step}{{% endfor %}}{{{{ ns.s }}}}{{{{ ns.l }}}}")
+        format!(
+            "{{% set ns = namespace(s='x\"', l=[1]) %}}{{% for i in range(40) %}}{step}{{% endfor %}}{{{{ ns.s }}}}{{{{ ns.l }}}}"
+        )
     };
     let cases = [
         ("sum", forty("{% set ns.s = ns.s + ns.s %}")),
@@ -88,7 +90,12 @@ fn long_conversations_are_rendered() {
     let collecting = "{% set ns = namespace(out='', all=[]) %}{% for message in messages %}{% set ns.out = ns.out + \
                       message.content|trim + '\\n' %}{% set ns.all = ns.all + [message] %}{% endfor %}{{ ns.out }}";
     let messages: Vec<Message> = (0..2_000)
-        .map(|turn| Message::new(if turn % 2 == 0 { "user" } else { "assistant" }, "A line of some length. ".repeat(20)))
+        .map(|turn| {
+            Message::new(
+                if turn % 2 == 0 { "user" } else { "assistant" },
+                "A line of some length. ".repeat(20),
+            )
+        })
         .collect();
     let text = ChatTemplate::new(collecting).unwrap().render(&messages, &RenderOptions::default()).unwrap();
     assert_eq!(text.lines().count(), 2_000);
@@ -119,7 +126,10 @@ fn expressions_mean_what_they_mean() {
         ("{{ [1, 2] + [3] }} {{ (1, 2)[1] }} {{ {'a': 1 + 1}['a'] }}", "[1, 2, 3] 2 2"),
         ("{{ missing is defined }} {{ messages is sequence }} {{ 3 is divisibleby 3 }}", "false true true"),
         ("{% set a, b = 1, 2 + 3 %}{{ a + b }}", "6"),
-        ("{% set ns = namespace(n=0) %}{% for i in [1, 2] + [3] if i + 1 > 2 %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}", "5"),
+        (
+            "{% set ns = namespace(n=0) %}{% for i in [1, 2] + [3] if i + 1 > 2 %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}",
+            "5",
+        ),
         ("{% for i in none %}x{% else %}none{% endfor %}", "none"),
         ("{% for k, v in {'a': 1}.items() %}{{ k ~ v }}{% endfor %}", "a1"),
         ("{% macro m(a, b='x' + 'y') %}{{ a + b }}{% endmacro %}{{ m('1') + m('2', b='z') }}", "1xy2z"),
@@ -145,7 +155,9 @@ fn expressions_mean_what_they_mean() {
 
 #[test]
 fn a_mistake_is_told_with_its_line() {
-    for (source, line) in [("a\n{{ 1 + }}", "line 2"), ("{% if %}", "line 1"), ("\n\n{{ 'x", "line 3"), ("{{ 1 ! }}", "line 1")] {
+    for (source, line) in
+        [("a\n{{ 1 + }}", "line 2"), ("{% if %}", "line 1"), ("\n\n{{ 'x", "line 3"), ("{{ 1 ! }}", "line 1")]
+    {
         let error = ChatTemplate::new(source).unwrap_err().to_string();
         assert!(error.contains(line), "{source}: {error}");
     }

@@ -7,8 +7,8 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::FontStyle;
 
-use lb_model::files::Output;
 use crate::{Error, Result};
+use lb_model::files::Output;
 
 /// The font is registered once for the process.
 static FONT: Once = Once::new();

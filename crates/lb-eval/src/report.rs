@@ -1,15 +1,14 @@
 //! Tables and files.
 
-use std::io::Write;
 use std::path::Path;
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, LineStyle, Table};
 
-use lb_model::files::write_whole;
 use crate::episodes::Kind;
 use crate::summary::{Accuracy, HandoffSummary};
 use crate::{Error, Result};
+use lb_model::files::write_whole;
 
 /// An error and its causes on one line, none said twice.
 pub fn with_causes(error: &dyn std::error::Error) -> String {

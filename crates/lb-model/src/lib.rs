@@ -57,9 +57,9 @@ pub mod device;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod error;
+pub mod files;
 #[cfg(any(test, feature = "flash-attn"))]
 mod flash;
-pub mod files;
 mod folder;
 mod generate;
 mod generate_batch;

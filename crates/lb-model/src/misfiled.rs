@@ -1,6 +1,5 @@
 //! Files that are not what their names say: what stands in for them, and what to do about it.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 

@@ -83,7 +83,10 @@ mod tests {
 
     #[test]
     fn markdown_has_no_markup() {
-        assert_eq!(markdown("<img src=x> *a* [b](c)\n# |d|"), "&lt;img src=x&gt; \\*a\\* \\[b\\](c) \\# \\|d\\|");
+        assert_eq!(
+            markdown("<img src=x> *a* [b](c)\n# |d|"),
+            "&lt;img src=x&gt; \\*a\\* \\[b\\](c) \\# \\|d\\|"
+        );
     }
 
     #[test]

@@ -179,8 +179,9 @@ impl WorkerSession {
     }
 
     pub(crate) fn tokens_of(&self, tasks: &[Task]) -> Result<Vec<Vec<u32>>> {
-        let tokens =
-            |(index, task)| self.prompt.task(&self.worker, task, &self.watch).map_err(|error| error.in_call(index));
+        let tokens = |(index, task)| {
+            self.prompt.task(&self.worker, task, &self.watch).map_err(|error| error.in_call(index))
+        };
         tasks.iter().enumerate().map(tokens).collect()
     }
 }

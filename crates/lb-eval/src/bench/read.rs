@@ -7,8 +7,8 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use super::BenchRow;
-use lb_model::files::open_regular;
 use crate::{Error, Result};
+use lb_model::files::open_regular;
 
 /// The file of the rows, in the folder of a run.
 pub const ROWS: &str = "rows.jsonl";

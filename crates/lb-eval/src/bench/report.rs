@@ -9,10 +9,10 @@ use serde::Serialize;
 use super::aggregate::{Summary, aggregate};
 use super::calibrate::{Calibration, Rule, calibrate};
 use super::{BenchRow, page, plot, read_rows, text};
-use lb_model::files::{TEXT, read_at_most};
 use crate::report::{with_causes, write_file};
 use crate::stats::bootstrap::Bootstrap;
 use crate::{Error, Result};
+use lb_model::files::{TEXT, read_at_most};
 
 /// How to report.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,7 +104,8 @@ pub fn report(dir: impl AsRef<Path>, options: &Options) -> Result<ReportFiles> {
         plots: plots
             .iter()
             .map(|(p, path)| {
-                let bytes = read_at_most(path, TEXT).map_err(|source| Error::Io { path: path.clone(), source })?;
+                let bytes =
+                    read_at_most(path, TEXT).map_err(|source| Error::Io { path: path.clone(), source })?;
                 Ok((p.caption.as_str(), page::data_uri(&bytes)))
             })
             .collect::<Result<_>>()?,

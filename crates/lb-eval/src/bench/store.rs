@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::read::ROWS;
-use lb_model::files::{Lock, SETTINGS, read_at_most};
 use crate::datasets::ItemFault;
 use crate::report::write_file;
 use crate::{Error, Result};
+use lb_model::files::{Lock, SETTINGS, read_at_most};
 
 /// What was run.
 pub const PLAN: &str = "plan.json";

@@ -7,8 +7,8 @@ use lb_orchestrate::RunRecord;
 
 use super::store::PLAN;
 use super::{BenchPlan, read_rows};
-use lb_model::files::{SETTINGS, read_at_most};
 use crate::{Error, Result};
+use lb_model::files::{SETTINGS, read_at_most};
 
 /// The orchestrator's turns of a benchmark that was run before, by item and repeat: the same ones for other conditions or
 /// another worker.
@@ -36,7 +36,8 @@ impl RecordedTurns {
     /// [`Error::Io`] and [`Error::Json`] for its plan; those of [`read_rows`]; [`Error::Config`] where no condition has a loop.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         let (dir, path) = (dir.as_ref(), dir.as_ref().join(PLAN));
-        let text = read_at_most(&path, SETTINGS).map_err(|source| Error::Io { path: path.clone(), source })?;
+        let text =
+            read_at_most(&path, SETTINGS).map_err(|source| Error::Io { path: path.clone(), source })?;
         let json = |source| Error::Json { path: path.clone(), line_number: 1, source };
         let plan: serde_json::Value = serde_json::from_slice(&text).map_err(json)?;
         let (conditions, tau) = (plan["conditions"].clone(), plan["tau"].clone());

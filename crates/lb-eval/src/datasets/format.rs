@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::fault::FileFault;
 use super::json::Layout;
-use lb_model::files::open_regular;
 use crate::{Error, Result};
+use lb_model::files::open_regular;
 
 /// Bytes read at a time.
 pub(crate) const BUFFER: usize = 1 << 18;

@@ -51,8 +51,8 @@ pub use long_bench::V1Set;
 pub use reader::{Entry, Reader};
 pub use subset::Subset;
 
-use lb_model::files::{SETTINGS, read_text_at_most};
 use crate::{Error, Result};
+use lb_model::files::{SETTINGS, read_text_at_most};
 
 /// The largest item that is read unless asked otherwise: several times the longest context of LongBench v2.
 pub const MAX_ITEM_BYTES: usize = 256 << 20;

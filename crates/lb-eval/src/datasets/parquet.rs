@@ -14,8 +14,8 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::{Map, Value};
 
 use super::fault::{Fault, FileFault};
-use lb_model::files::open_regular;
 use crate::{Error, Result};
+use lb_model::files::open_regular;
 
 /// A file in progress.
 pub(super) struct Rows {

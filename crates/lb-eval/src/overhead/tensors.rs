@@ -8,8 +8,8 @@ use lb_am::{Compacted, Compaction};
 use serde_json::json;
 
 use super::scene::Scene;
-use lb_model::files::Output;
 use crate::{Error, Result};
+use lb_model::files::Output;
 
 /// Writes a safetensors file, whole or not at all. Per layer `i`:
 ///

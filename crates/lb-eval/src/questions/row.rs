@@ -7,10 +7,10 @@ use lb_orchestrate::{Run, RunLedger, RunRecord, Stopped, Usage, WorkerCall, read
 use serde::{Deserialize, Serialize};
 
 use super::QuestionItem;
-use lb_model::files::Lock;
 use crate::bench::store::lock;
 use crate::metrics::{ShortScore, same_in_another_form, short_answer};
 use crate::{Error, Result};
+use lb_model::files::Lock;
 
 /// How a run ended, seen from its question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

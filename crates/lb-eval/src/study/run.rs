@@ -7,10 +7,10 @@ use lb_model::Worker;
 use lb_orchestrate::{OpenSession, Segment};
 
 use super::{Asked, Cell, HeadSensitivity, Method, Probe};
-use lb_model::files::{TEXT, read_text_at_most};
 use crate::episodes::{Episode, EpisodeConfig};
 use crate::report::write_file;
 use crate::{Error, Result};
+use lb_model::files::{TEXT, read_text_at_most};
 
 /// Which held-out episodes are asked.
 #[derive(Clone, Debug, PartialEq)]

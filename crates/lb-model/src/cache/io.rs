@@ -10,16 +10,15 @@
 //! without ragged chunks is written as the former, so that older readers can use it.
 
 use std::collections::HashMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::chunk::{Chunk, Tail};
 use super::{Geometry, KvCache};
-use crate::files::Output;
 use crate::config::read_json;
+use crate::files::Output;
 use crate::safefile::SafeFile;
 use crate::{Error, ModelConfig, Result, RopeScaling};
 

@@ -33,7 +33,8 @@ pub fn read_at_most(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// Those of [`read_at_most`]; [`io::ErrorKind::InvalidData`] where it is no UTF-8.
 pub fn read_text_at_most(path: impl AsRef<Path>, most: u64) -> io::Result<String> {
-    String::from_utf8(read_at_most(path, most)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    String::from_utf8(read_at_most(path, most)?)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Opens a regular file for reading.

@@ -1,7 +1,6 @@
 //! A checkpoint written as a GGUF file.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -12,8 +11,8 @@ use super::config::ROPE_FACTORS;
 use super::format::{GgufFormat, Matrix};
 use super::metadata::{Metadata, metadata, push_text};
 use super::{read, types};
-use crate::files::Output;
 use crate::checkpoint::Source;
+use crate::files::Output;
 use crate::weights::{Order, Safetensors, is_judge, place, says_nothing};
 use crate::{Checkpoint, Error, ModelConfig, Result, RopeScaling};
 
@@ -53,7 +52,7 @@ impl Checkpoint {
         let io = |source| Error::Io { path: path.to_path_buf(), source };
         let mut output = BufWriter::new(Output::create(path).map_err(io)?);
         write(&mut output, path, &header, &planned, &mut shards, &config)?;
-        output.into_inner().map_err(|e| e.into_error()).and_then(Output::finish).map_err(io)
+        output.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(Output::finish).map_err(io)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Settings that the Python library reads from the environment, by the same names.
 
 use std::fmt;
-use std::fs;
 use std::path::PathBuf;
 
 use super::Network;

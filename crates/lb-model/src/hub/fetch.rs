@@ -13,8 +13,8 @@ use super::layout::Layout;
 use super::names::{check_file, check_revision, is_commit, is_shard};
 use super::patience::Retries;
 use super::{Hub, Network, env, transfer};
-use crate::files::{SETTINGS, read_at_most};
 use crate::config::read_json;
+use crate::files::{SETTINGS, read_at_most};
 use crate::{Error, Result};
 
 pub(super) const CONFIG: &str = "config.json";
@@ -233,7 +233,8 @@ pub(super) fn is_missing(error: &Error) -> bool {
 
 /// The shards that an index names.
 fn shards(index: &Path) -> Result<BTreeSet<String>> {
-    let json = read_at_most(index, SETTINGS).map_err(|source| Error::Io { path: index.to_path_buf(), source })?;
+    let json =
+        read_at_most(index, SETTINGS).map_err(|source| Error::Io { path: index.to_path_buf(), source })?;
     let shards: BTreeSet<String> = read_json::<Index>(&json, index)?.weight_map.into_values().collect();
     match shards.iter().find(|shard| !is_shard(shard)) {
         None => Ok(shards),

@@ -36,7 +36,12 @@ fn bundle(variable: &'static str, path: &Path) -> Result<Vec<Certificate<'static
     let mut all = Vec::new();
     for entry in fs::read_dir(path).map_err(unreadable)?.flatten() {
         // Folders of certificates hold other files as well.
-        all.extend(read_at_most(entry.path(), SETTINGS).ok().and_then(|bytes| certificates(&bytes)).unwrap_or_default());
+        all.extend(
+            read_at_most(entry.path(), SETTINGS)
+                .ok()
+                .and_then(|bytes| certificates(&bytes))
+                .unwrap_or_default(),
+        );
     }
     if all.is_empty() {
         Err(refuse("holds no file with certificates in PEM form".to_string()))

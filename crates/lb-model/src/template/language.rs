@@ -52,11 +52,7 @@ fn described(error: &Error) -> crate::Error {
     crate::Error::template(&format!("{error:#}"))
 }
 
-fn environment(
-    source: &str,
-    now: Option<SystemTime>,
-    load: Load,
-) -> crate::Result<Environment<'static>> {
+fn environment(source: &str, now: Option<SystemTime>, load: Load) -> crate::Result<Environment<'static>> {
     let source = generation::as_scopes(source);
     let guarded = match guarded(&source) {
         Ok(guarded) => guarded,
@@ -116,8 +112,27 @@ fn keep_account(env: &mut Environment<'_>, budget: &Budget) {
 
 /// Methods of strings that make text.
 const MAKING: [&str; 22] = [
-    "capitalize", "center", "format", "join", "ljust", "lower", "lstrip", "partition", "removeprefix", "removesuffix",
-    "replace", "rjust", "rpartition", "rsplit", "rstrip", "split", "splitlines", "strip", "swapcase", "title", "upper",
+    "capitalize",
+    "center",
+    "format",
+    "join",
+    "ljust",
+    "lower",
+    "lstrip",
+    "partition",
+    "removeprefix",
+    "removesuffix",
+    "replace",
+    "rjust",
+    "rpartition",
+    "rsplit",
+    "rstrip",
+    "split",
+    "splitlines",
+    "strip",
+    "swapcase",
+    "title",
+    "upper",
     "zfill",
 ];
 

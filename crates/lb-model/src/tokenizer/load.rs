@@ -1,15 +1,14 @@
 //! From files to a [`Tokenizer`].
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::kind::{Kind, Prefix};
 use super::{Added, Tokenizer, check, variants};
-use crate::files::{SETTINGS, VOCABULARY, read_at_most};
 use crate::config::read_json;
+use crate::files::{SETTINGS, VOCABULARY, read_at_most};
 use crate::template::SpecialTokens;
 use crate::{Error, Result};
 
@@ -24,7 +23,8 @@ impl Tokenizer {
         let path = path.as_ref();
         let folder = if path.is_file() { path.parent().unwrap_or(path) } else { path };
         let file = folder.join("tokenizer.json");
-        let json = read_at_most(&file, VOCABULARY).map_err(|source| Error::Io { path: file.clone(), source })?;
+        let json =
+            read_at_most(&file, VOCABULARY).map_err(|source| Error::Io { path: file.clone(), source })?;
         let tokenizer = Self::parse(&json, &file)?;
         let file = folder.join("tokenizer_config.json");
         match read_at_most(&file, SETTINGS) {

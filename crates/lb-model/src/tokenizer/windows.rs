@@ -4,7 +4,9 @@
 //! white space, of digits or of combining marks goes over such a place, so that both sides give the tokens that they give
 //! together.
 
-use tokenizers::{NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
+use tokenizers::{
+    NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+};
 
 use super::{Tokenizer, encode};
 use crate::{Error, Result};
@@ -114,7 +116,10 @@ impl Tokenizer {
         }
         // Without a pre-tokenizer merges know no bounds but those of the vocabulary.
         if self.words_begin_with_spaces() {
-            return Ok(text[..text.floor_char_boundary(far)].rmatch_indices(' ').map(|(at, _)| at).find(|at| is_seam(text, *at)));
+            return Ok(text[..text.floor_char_boundary(far)]
+                .rmatch_indices(' ')
+                .map(|(at, _)| at)
+                .find(|at| is_seam(text, *at)));
         }
         Ok(None)
     }
@@ -144,13 +149,23 @@ fn starts(plain: &tokenizers::Tokenizer, text: &str) -> Result<Vec<usize>> {
 /// Whether a letter or digit stands before `at`, and a sign behind it.
 fn is_seam(text: &str, at: usize) -> bool {
     let Some((before, behind)) = text.split_at_checked(at) else { return false };
-    before.chars().next_back().is_some_and(char::is_alphanumeric) && behind.chars().next().is_some_and(is_sign)
+    before.chars().next_back().is_some_and(char::is_alphanumeric)
+        && behind.chars().next().is_some_and(is_sign)
 }
 
 /// White space and punctuation that nothing combines with.
 fn is_sign(c: char) -> bool {
     match c {
-        '\u{3001}'..='\u{3003}' | '\u{3008}'..='\u{3011}' | '！' | '，' | '．' | '：' | '；' | '？' | '（' | '）' => true,
+        '\u{3001}'..='\u{3003}'
+        | '\u{3008}'..='\u{3011}'
+        | '！'
+        | '，'
+        | '．'
+        | '：'
+        | '；'
+        | '？'
+        | '（'
+        | '）' => true,
         other => other.is_ascii() && !other.is_ascii_alphanumeric(),
     }
 }

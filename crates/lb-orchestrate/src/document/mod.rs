@@ -3,11 +3,10 @@
 mod binary;
 mod guess;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use lb_model::files::{TEXT, read_at_most};
 use crate::{Error, Result};
+use lb_model::files::{TEXT, read_at_most};
 
 /// Why a file is no text that can be read.
 #[derive(Debug, thiserror::Error)]

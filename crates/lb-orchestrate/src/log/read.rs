@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::record::{Iteration, Metadata};
-use lb_model::files::{TEXT, read_at_most, read_text_at_most};
 use crate::{Error, Result};
+use lb_model::files::{TEXT, read_at_most, read_text_at_most};
 
 /// A log as it was found on disk.
 #[derive(Clone, Debug)]

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::record::{ContextFile, Iteration, Metadata};
-use lb_model::files::{Lock, write_whole};
 use crate::{Error, Result};
+use lb_model::files::{Lock, write_whole};
 
 /// A log on disk, of this process alone. Each line reaches the disk before the next turn begins.
 #[derive(Debug)]

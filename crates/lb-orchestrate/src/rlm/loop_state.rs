@@ -68,7 +68,9 @@ impl Shared {
         let extended = self.session.extend_while([segment], &mut |_, _| goes_on());
         let extended = extended.map_err(|error| match self.broken(&[Phase::Run]) {
             // What broke it off may be the run's limit.
-            Some(limit) if matches!(error, Error::Cancelled) && !cancel.is_cancelled() => Error::Limit { limit },
+            Some(limit) if matches!(error, Error::Cancelled) && !cancel.is_cancelled() => {
+                Error::Limit { limit }
+            }
             _ => error,
         })?;
         let seconds = start.elapsed().as_secs_f64();

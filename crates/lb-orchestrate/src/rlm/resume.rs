@@ -118,7 +118,8 @@ impl Rlm {
             let cancel = self.shared.config.cancel.clone();
             let mut goes_on = |_, _| !cancel.is_cancelled() && until.check().is_ok();
             let entered = self.shared.session.extend_while([segment], &mut goes_on);
-            entered.map_err(|error| until.check().err().filter(|_| !cancel.is_cancelled()).unwrap_or(error))?;
+            entered
+                .map_err(|error| until.check().err().filter(|_| !cancel.is_cancelled()).unwrap_or(error))?;
         }
         let (mut differing, mut ran) = (0, Vec::new());
         for block in &iteration.code_blocks {

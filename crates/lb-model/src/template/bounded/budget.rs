@@ -100,7 +100,9 @@ impl Budget {
         let budget = self.clone();
         env.add_filter("__loop", move |value: Value| budget.looped(value));
         let budget = self.clone();
-        env.add_filter("__factor", move |value: Value, how: &str, last: bool| budget.factor(value, how, last));
+        env.add_filter("__factor", move |value: Value, how: &str, last: bool| {
+            budget.factor(value, how, last)
+        });
         for (name, times) in GROWING {
             let budget = self.clone();
             env.add_filter(name, move |_: &mut State, args: Rest<ValueOrKwargs>| {
@@ -211,7 +213,11 @@ impl Budget {
                 "first" => (0, 1),
                 _ => account.products.pop().unwrap_or((0, 1)),
             };
-            let product = if how == "other" { (bytes, times) } else { (text.max(bytes), factors.saturating_mul(times)) };
+            let product = if how == "other" {
+                (bytes, times)
+            } else {
+                (text.max(bytes), factors.saturating_mul(times))
+            };
             if !last {
                 account.products.push(product);
             }
@@ -246,7 +252,8 @@ fn nodes(value: &Value) -> Result<usize, Error> {
 
 /// About as many bytes as a value is printed with; an error where they are more than `most`.
 fn printed(value: &Value, most: usize) -> Result<usize, Error> {
-    walk(value, &mut |value| value.as_str().map_or(SMALL, |text| text.len() + 2), most, DEPTH).ok_or_else(too_much)
+    walk(value, &mut |value| value.as_str().map_or(SMALL, |text| text.len() + 2), most, DEPTH)
+        .ok_or_else(too_much)
 }
 
 /// The sum of `size` over a value and all that is in it. None where it is more than `most`, or deeper than `depth`.

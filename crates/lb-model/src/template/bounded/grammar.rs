@@ -216,7 +216,9 @@ impl<'a> Reader<'a, '_> {
     fn sum(&mut self) -> Result<Span> {
         let (spans, signs) = self.chain(&["+", "-"], Self::joined)?;
         if signs.contains(&"+") {
-            spans.iter().for_each(|span| self.guard(*span, "__sum"));
+            for span in &spans {
+                self.guard(*span, "__sum");
+            }
         }
         Ok(whole(&spans))
     }
@@ -224,7 +226,9 @@ impl<'a> Reader<'a, '_> {
     fn joined(&mut self) -> Result<Span> {
         let (spans, signs) = self.chain(&["~"], Self::product)?;
         if !signs.is_empty() {
-            spans.iter().for_each(|span| self.guard(*span, "__joined"));
+            for span in &spans {
+                self.guard(*span, "__joined");
+            }
         }
         Ok(whole(&spans))
     }

@@ -126,7 +126,9 @@ fn token(rest: &str, after_dot: bool) -> Option<(Kind, usize)> {
     Some(match first {
         b'"' | b'\'' => (Kind::Text, quoted(rest)?),
         b'0'..=b'9' => (Kind::Number, number(rest, after_dot)),
-        b'_' | b'a'..=b'z' | b'A'..=b'Z' => (Kind::Name, run(rest, |c| c == b'_' || c.is_ascii_alphanumeric())),
+        b'_' | b'a'..=b'z' | b'A'..=b'Z' => {
+            (Kind::Name, run(rest, |c| c == b'_' || c.is_ascii_alphanumeric()))
+        }
         _ if PAIRS.iter().any(|pair| rest.starts_with(pair)) => (Kind::Sign, 2),
         _ if b"+-*/%~|.,:;()[]{}=<>".contains(&first) => (Kind::Sign, 1),
         _ => return None,

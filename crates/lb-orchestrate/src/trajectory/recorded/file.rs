@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::notes::{self, LogNote};
 use super::{RecordedLog, record};
-use lb_model::files::{TEXT, read_at_most};
 use crate::{Error, Result};
+use lb_model::files::{TEXT, read_at_most};
 
 /// Reads a file: one JSON document, or JSON Lines that are the lines or messages of one log.
 pub(super) fn read(path: &Path) -> Result<RecordedLog> {
