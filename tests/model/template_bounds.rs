@@ -124,7 +124,7 @@ fn expressions_mean_what_they_mean() {
         ("{{ 'x' if 1 + 1 == 2 else 'y' }}", "x"),
         ("{{ 'yes' if 'a' in 'ab' + 'c' and 'd' not in 'ab' + 'c' else 'no' }}", "yes"),
         ("{{ [1, 2] + [3] }} {{ (1, 2)[1] }} {{ {'a': 1 + 1}['a'] }}", "[1, 2, 3] 2 2"),
-        ("{{ missing is defined }} {{ messages is sequence }} {{ 3 is divisibleby 3 }}", "false true true"),
+        ("{{ missing is defined }} {{ messages is sequence }} {{ 3 is divisibleby 3 }}", "False True True"),
         ("{% set a, b = 1, 2 + 3 %}{{ a + b }}", "6"),
         (
             "{% set ns = namespace(n=0) %}{% for i in [1, 2] + [3] if i + 1 > 2 %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}",
@@ -156,7 +156,7 @@ fn expressions_mean_what_they_mean() {
 #[test]
 fn a_mistake_is_told_with_its_line() {
     for (source, line) in
-        [("a\n{{ 1 + }}", "line 2"), ("{% if %}", "line 1"), ("\n\n{{ 'x", "line 3"), ("{{ 1 ! }}", "line 1")]
+        [("a\n{{ 1 + }}", "chat:2"), ("{% if %}", "chat:1"), ("\n\n{{ 'x", "chat:3"), ("{{ 1 ! }}", "chat:1")]
     {
         let error = ChatTemplate::new(source).unwrap_err().to_string();
         assert!(error.contains(line), "{source}: {error}");
