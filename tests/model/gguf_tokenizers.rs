@@ -184,7 +184,7 @@ fn a_long_text_is_read_no_further_than_there_is_room() {
                 true
             })
             .unwrap_err();
-        assert_error!(error, Error::TooManyTokens { bytes: 2_200_000, most: 1_000 }, "1000 tokens");
+        assert_error!(error, Error::TooManyTokens { bytes: 2_200_000, most: 1_000 }, "more than 1000 tokens");
         assert!(asked <= 2, "{asked} windows");
         let mut left = 3;
         let mut three_times = || {

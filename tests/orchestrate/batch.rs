@@ -141,7 +141,7 @@ fn a_call_at_fault_is_named_and_nothing_is_recorded() {
     let long = "word ".repeat(session.worker().config().position_limit());
     let error = session.answer_batch([(&plain, TASKS[1]), (&reused, TASKS[0]), (&plain, &long)]).unwrap_err();
     let overflow =
-        |error: Error| matches!(error, Error::Model(latent_briefing::model::Error::ContextOverflow { .. }));
+        |error: Error| matches!(error, Error::Model(latent_briefing::model::Error::TooManyTokens { .. }));
     assert!(overflow(named(error, 2)));
     assert!(overflow(named(session.brief_batch([TASKS[0], &long], &config).unwrap_err(), 1)));
     assert!(overflow(named(session.answer_via_batch(&Handoff::FullKv, [&*long]).unwrap_err(), 0)));

@@ -255,7 +255,7 @@ pub enum Error {
         source: Box<Error>,
     },
     /// A text is longer than there is room for; it was not encoded to its end.
-    #[error("a text of {bytes} bytes is more than {most} tokens, which there is room for")]
+    #[error("a text of {bytes} bytes has more than {most} tokens, as many as there are positions for it")]
     TooManyTokens {
         /// Of the text.
         bytes: usize,

@@ -28,7 +28,7 @@ pub fn visible_line(text: &str) -> String {
     visible(&text.replace(['\n', '\r', '\t'], " "))
 }
 
-/// A text in Markdown that is that text: no markup, no HTML, one line.
+/// A text within a line or a cell of Markdown: no HTML, no link or picture, no code, one line. Emphasis does no harm.
 pub fn markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in visible_line(text).chars() {
@@ -36,7 +36,9 @@ pub fn markdown(text: &str) -> String {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
-            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' | '#' | '!' => out.extend(['\\', c]),
+            '\\' | '`' | '|' => out.extend(['\\', c]),
+            // What makes a link of brackets.
+            '(' | '[' | ':' if out.ends_with(']') => out.extend(['\\', c]),
             c => out.push(c),
         }
     }
@@ -82,11 +84,10 @@ mod tests {
     }
 
     #[test]
-    fn markdown_has_no_markup() {
-        assert_eq!(
-            markdown("<img src=x> *a* [b](c)\n# |d|"),
-            "&lt;img src=x&gt; \\*a\\* \\[b\\](c) \\# \\|d\\|"
-        );
+    fn markdown_has_no_links_and_no_html() {
+        let text = "<img src=x> [b](c)\n`|d|` [e]: f";
+        assert_eq!(markdown(text), "&lt;img src=x&gt; [b]\\(c) \\`\\|d\\|\\` [e]\\: f");
+        assert_eq!(markdown("96.1 [95.0, 97.2]"), "96.1 [95.0, 97.2]");
     }
 
     #[test]

@@ -9,10 +9,12 @@ use std::time::SystemTime;
 const HOLDER_BYTES: u64 = 200;
 
 /// A file or folder that this process holds alone, until this is dropped or the process ends, however it ends. Other
-/// processes are told who holds it by a hidden file beside a file, in a folder: `.NAME.lock`, `.lock`.
+/// processes are told who holds it by a hidden file beside a file, in a folder: `.NAME.lock`, `.lock`. It goes with the
+/// lock; what a killed process left of it holds nothing.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
+    path: PathBuf,
 }
 
 /// Who holds a lock.
@@ -31,7 +33,17 @@ impl Lock {
     /// Why the lock's own file cannot be opened. Where another process has it, the inner error says which.
     pub fn take(path: impl AsRef<Path>) -> io::Result<Result<Self, Held>> {
         let lock = beside(path.as_ref());
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&lock)?;
+        loop {
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&lock)?;
+            // Who held it may have taken the file away after it was opened here: then that lock is no other's hindrance.
+            match Self::of(file, &lock)? {
+                Ok(taken) if !is_at(&taken.file, &lock) => {}
+                taken => return Ok(taken),
+            }
+        }
+    }
+
+    fn of(file: File, lock: &Path) -> io::Result<Result<Self, Held>> {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -40,11 +52,11 @@ impl Lock {
                 let read = file.take(HOLDER_BYTES).read_to_string(&mut holder);
                 let known = read.is_ok() && !holder.trim().is_empty();
                 let holder = if known { holder.trim().to_owned() } else { "another process".to_owned() };
-                return Ok(Err(Held { lock, holder }));
+                return Ok(Err(Held { lock: lock.to_owned(), holder }));
             }
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        let mut taken = Self { file };
+        let mut taken = Self { file, path: lock.to_owned() };
         // Who waits would like to know; who holds it can do without.
         let _ = taken.sign();
         Ok(Ok(taken))
@@ -60,10 +72,26 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // The name stays: whoever waits has the same file open.
-        let _ = self.file.set_len(0);
+        // Only its own: one that was taken away by hand may have been followed by another's.
+        if is_at(&self.file, &self.path) {
+            let _ = std::fs::remove_file(&self.path);
+        }
         let _ = self.file.unlock();
     }
+}
+
+/// Whether the file that is open is the one of that name.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let (Ok(open), Ok(named)) = (file.metadata(), std::fs::metadata(path)) else { return false };
+    (open.dev(), open.ino()) == (named.dev(), named.ino())
+}
+
+/// Elsewhere a file that is open is not taken away.
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
 }
 
 fn beside(path: &Path) -> PathBuf {
