@@ -56,12 +56,11 @@ impl<F: Format> WithSimd for Each<'_, F> {
         let Self { x, sums, blocks, columns, out, .. } = self;
         let (tokens, groups) = (x.len() / columns, columns / F::GROUP);
         let row_bytes = columns / F::NUMBERS * F::BYTES;
-        let unit_bytes = UNIT / F::NUMBERS * F::BYTES;
         let (mut unit, mut numbers) = (Unit::EMPTY, [0f32; UNIT]);
         for (row, out) in blocks.chunks_exact(row_bytes).zip(out.chunks_exact_mut(tokens)) {
             let mut lanes = [[simd.splat_f32s(0.0); 2]; FEW];
             let mut rest = [0f32; FEW];
-            for (index, bytes) in row.chunks(unit_bytes).enumerate() {
+            for (index, bytes) in row.chunks(F::UNIT_BYTES).enumerate() {
                 let len = unit.read::<F>(bytes);
                 unit.widen::<F>(&mut numbers);
                 for (token, (lanes, rest)) in lanes.iter_mut().zip(&mut rest).take(tokens).enumerate() {

@@ -70,6 +70,8 @@ trait Format {
     const OFFSETS: bool;
     /// What is subtracted from every integer.
     const BASE: f32;
+    /// Of a [`Unit`].
+    const UNIT_BYTES: usize = UNIT / Self::NUMBERS * Self::BYTES;
 
     /// Takes a block of [`BYTES`](Self::BYTES) apart. Offsets that a format does not have are left alone.
     fn read(block: &[u8], numbers: &mut [Eight], scales: &mut [f32], offsets: &mut [f32]);
@@ -213,9 +215,8 @@ impl<F: Format> WithSimd for Widen<'_, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { bytes, to, .. } = self;
-        let unit_bytes = UNIT / F::NUMBERS * F::BYTES;
         let (mut unit, mut numbers) = (Unit::EMPTY, [0f32; UNIT]);
-        for (bytes, to) in bytes.chunks(unit_bytes).zip(to.chunks_mut(UNIT)) {
+        for (bytes, to) in bytes.chunks(F::UNIT_BYTES).zip(to.chunks_mut(UNIT)) {
             unit.read::<F>(bytes);
             unit.widen::<F>(&mut numbers);
             let groups = numbers.chunks_exact(F::GROUP).zip(unit.scales.iter().zip(&unit.offsets));
