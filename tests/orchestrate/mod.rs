@@ -25,8 +25,9 @@ mod repl;
 #[cfg(feature = "monty")]
 mod repl_answer;
 #[cfg(feature = "monty")]
-mod repl_dialect;
+mod repl_confined;
 #[cfg(feature = "monty")]
+mod repl_dialect;
 mod repl_faults;
 #[cfg(feature = "monty")]
 mod repl_process;

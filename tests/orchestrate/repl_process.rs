@@ -162,11 +162,12 @@ fn programs_that_are_not_there() {
     assert!(error.to_string().contains("cannot start no-such-python-anywhere: "), "{error}");
 }
 
+/// `lb-repl` lies one folder above this program, where a stranger may be able to put one; it is not taken from there.
 #[test]
-fn the_program_is_found_beside_this_one() {
-    // The test binary lies one folder below lb-repl.
-    let mut repl = MontyRepl::start(&MontyConfig { worker: None, limits: small(Kind::Monty) }).unwrap();
-    assert_eq!(output(&mut repl, "print(1 + 1)"), "2\n");
+fn the_program_is_not_looked_for_in_folders_above() {
+    let started = MontyRepl::start(&MontyConfig { worker: None, limits: small(Kind::Monty) });
+    let error = started.unwrap_err().to_string();
+    assert!(error.contains("give MontyConfig::worker a path to lb-repl"), "{error}");
 }
 
 #[test]

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use lb_model::shown::{explained, quoted};
+
 /// Errors of `lb-eval`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A parameter is out of range.
-    #[error("{field} = {value}: {reason}")]
+    #[error("{field} = {}: {reason}", quoted(value))]
     Config {
         /// The parameter.
         field: &'static str,
@@ -20,7 +22,7 @@ pub enum Error {
     #[error(transparent)]
     Worker(#[from] lb_orchestrate::Error),
     /// A line is no JSON of the form it should have.
-    #[error("{}, line {line_number}: {source}", path.display())]
+    #[error("{}, line {line_number}: {}", path.display(), explained(source))]
     Json {
         /// The file.
         path: std::path::PathBuf,
@@ -30,7 +32,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// A row of a benchmark has a value that cannot be.
-    #[error("{}, line {line_number}: {field} = {value}: {reason}", path.display())]
+    #[error("{}, line {line_number}: {field} = {}: {reason}", path.display(), quoted(value))]
     Row {
         /// The file.
         path: PathBuf,
@@ -45,8 +47,10 @@ pub enum Error {
     },
     /// An item has two rows under one condition and repeat.
     #[error(
-        "{}, line {second}: item {item:?} under `{condition}`, repeat {repeat}, is already in line {first}",
-        path.display()
+        "{}, line {second}: item {:?} under `{}`, repeat {repeat}, is already in line {first}",
+        path.display(),
+        quoted(item),
+        quoted(condition)
     )]
     DuplicateRow {
         /// The file.
@@ -74,7 +78,7 @@ pub enum Error {
         source: crate::datasets::FileFault,
     },
     /// A data set has a malformed item, and was to be read without any.
-    #[error("{}, {source}", path.display())]
+    #[error("{}, {}", path.display(), explained(source))]
     Item {
         /// The file.
         path: PathBuf,
@@ -82,7 +86,7 @@ pub enum Error {
         source: Box<crate::datasets::ItemFault>,
     },
     /// A folder holds rows of another plan.
-    #[error("{}: `{field}` was {was} and is {now} now; resume with the same, or take another folder", path.display())]
+    #[error("{}: `{field}` was {} and is {} now; resume with the same, or take another folder", path.display(), quoted(was), quoted(now))]
     PlanChanged {
         /// The plan's file.
         path: PathBuf,

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::shown::{explained, quoted};
+
 /// Result of everything in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -18,7 +20,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A JSON file is malformed, or a field has the wrong type.
-    #[error("{}: not valid JSON for this use: {source}", path.display())]
+    #[error("{}: not valid JSON for this use: {}", path.display(), explained(source))]
     Json {
         /// The file.
         path: PathBuf,
@@ -26,7 +28,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// A required field is missing from a JSON file.
-    #[error("{}: the field `{field}` is missing", path.display())]
+    #[error("{}: the field `{}` is missing", path.display(), quoted(field))]
     MissingField {
         /// The file.
         path: PathBuf,
@@ -34,7 +36,7 @@ pub enum Error {
         field: String,
     },
     /// A value in a file has the wrong type.
-    #[error("{}: `{field}` is {got}, expected {expected}", path.display())]
+    #[error("{}: `{}` is {}, expected {expected}", path.display(), quoted(field), quoted(got))]
     FieldType {
         /// The file.
         path: PathBuf,
@@ -46,7 +48,7 @@ pub enum Error {
         got: &'static str,
     },
     /// The checkpoint asks for something this crate does not implement.
-    #[error("unsupported `{field}` = {value}: {reason}")]
+    #[error("unsupported `{}` = {}: {}", quoted(field), quoted(value), explained(reason))]
     UnsupportedConfig {
         /// The field in config.json or tokenizer.json, or the key in a GGUF file.
         field: String,
@@ -56,7 +58,7 @@ pub enum Error {
         reason: String,
     },
     /// A setting is out of its range.
-    #[error("invalid `{field}` = {value}: {reason}")]
+    #[error("invalid `{field}` = {}: {reason}", quoted(value))]
     Config {
         /// The setting.
         field: &'static str,
@@ -66,7 +68,7 @@ pub enum Error {
         reason: String,
     },
     /// A safetensors or GGUF file is truncated or inconsistent.
-    #[error("{}: corrupt file: {reason}", path.display())]
+    #[error("{}: corrupt file: {}", path.display(), explained(reason))]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -120,7 +122,7 @@ pub enum Error {
         count: usize,
     },
     /// The model needs a tensor that no file holds.
-    #[error("{}: the tensor `{name}` is missing{}", file.display(), hint(name))]
+    #[error("{}: the tensor `{}` is missing{}", file.display(), quoted(name), hint(name))]
     MissingTensor {
         /// The tensor.
         name: String,
@@ -128,7 +130,7 @@ pub enum Error {
         file: PathBuf,
     },
     /// The files hold tensors that the model has no place for.
-    #[error("{}: {} tensor(s) the model has no place for, the first is `{}`", file.display(), names.len(), names[0])]
+    #[error("{}: {} tensor(s) the model has no place for, the first is `{}`", file.display(), names.len(), quoted(&names[0]))]
     UnexpectedTensors {
         /// The tensors, sorted, at least one.
         names: Vec<String>,
@@ -149,7 +151,7 @@ pub enum Error {
         how: &'static str,
     },
     /// A tensor has the wrong shape.
-    #[error("{}: the tensor `{name}` has shape {got:?}, expected {expected:?}", file.display())]
+    #[error("{}: the tensor `{}` has shape {got:?}, expected {expected:?}", file.display(), quoted(name))]
     TensorShape {
         /// The tensor.
         name: String,
@@ -161,7 +163,7 @@ pub enum Error {
         got: Vec<usize>,
     },
     /// A tensor is stored in a dtype that this crate does not read.
-    #[error("{}: the tensor `{name}` has dtype {got}, which is not read here", file.display())]
+    #[error("{}: the tensor `{}` has dtype {got}, which is not read here", file.display(), quoted(name))]
     TensorDtype {
         /// The tensor.
         name: String,
@@ -179,7 +181,7 @@ pub enum Error {
         file: PathBuf,
     },
     /// A text has a token that the model has no embedding for.
-    #[error("the token `{token}` has id {id}, the model has {vocab_size} embeddings")]
+    #[error("the token `{}` has id {id}, the model has {vocab_size} embeddings", quoted(token))]
     TokenizerMismatch {
         /// The token.
         token: String,
@@ -189,19 +191,19 @@ pub enum Error {
         vocab_size: usize,
     },
     /// The tokenizer file could not be read or used.
-    #[error("tokenizer: {reason}")]
+    #[error("tokenizer: {}", explained(reason))]
     Tokenizer {
         /// What the tokenizer library said.
         reason: String,
     },
     /// The chat template could not be parsed, rendered or split.
-    #[error("chat template: {reason}")]
+    #[error("chat template: {}", explained(reason))]
     Template {
         /// What went wrong.
         reason: String,
     },
     /// A conversation is malformed or does not fit the call.
-    #[error("conversation: `{field}`: {reason}")]
+    #[error("conversation: `{}`: {}", quoted(field), explained(reason))]
     Conversation {
         /// Where, such as `messages[2].content[0].text`.
         field: String,

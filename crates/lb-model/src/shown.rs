@@ -59,9 +59,17 @@ pub fn csv(text: &str) -> String {
 
 /// The beginning of a value for an error: 200 characters at most.
 pub fn quoted(text: &str) -> String {
-    const MOST: usize = 200;
+    beginning(text, 200)
+}
+
+/// What another library says is wrong, which may repeat the whole of what it read: 600 characters at most.
+pub fn explained(reason: &dyn std::fmt::Display) -> String {
+    beginning(&reason.to_string(), 600)
+}
+
+fn beginning(text: &str, most: usize) -> String {
     let mut chars = text.chars();
-    let beginning: String = chars.by_ref().take(MOST).collect();
+    let beginning: String = chars.by_ref().take(most).collect();
     if chars.next().is_none() { beginning } else { format!("{beginning}… ({} bytes)", text.len()) }
 }
 

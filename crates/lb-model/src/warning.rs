@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::shown::{explained, quoted};
+
 /// Something about a checkpoint that its user should know. [`Worker::warnings`](crate::Worker::warnings) lists them,
 /// [`Checkpoint::strict`](crate::Checkpoint::strict) refuses checkpoints with any.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,10 +59,22 @@ impl std::fmt::Display for Warning {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::UnknownField { file, field, value } => {
-                write!(f, "{}: `{field}` = {value} is not known here and has no effect", file.display())
+                write!(
+                    f,
+                    "{}: `{}` = {} is not known here and has no effect",
+                    file.display(),
+                    quoted(field),
+                    quoted(value)
+                )
             }
             Self::NoEffect { file, field, value, reason } => {
-                write!(f, "{}: `{field}` = {value} has no effect: {reason}", file.display())
+                write!(
+                    f,
+                    "{}: `{}` = {} has no effect: {reason}",
+                    file.display(),
+                    quoted(field),
+                    quoted(value)
+                )
             }
             Self::HeadOfItsOwn { file } => write!(
                 f,
@@ -73,10 +87,10 @@ impl std::fmt::Display for Warning {
                 "{}: {} tensor(s) that are no part of the decoder are left out, the first is `{}`",
                 file.display(),
                 names.len(),
-                names.first().map_or("", String::as_str)
+                names.first().map(|name| quoted(name)).unwrap_or_default()
             ),
             Self::Unreadable { file, reason } => {
-                write!(f, "{}: left out, since it is not valid JSON: {reason}", file.display())
+                write!(f, "{}: left out, since it is not valid JSON: {}", file.display(), explained(reason))
             }
             Self::PlainText { model } => write!(
                 f,

@@ -1,5 +1,7 @@
 //! What can go wrong between a trajectory and an answer.
 
+use lb_model::shown::{explained, quoted};
+
 /// Errors of `lb-orchestrate`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -11,7 +13,7 @@ pub enum Error {
         arg: &'static str,
     },
     /// A parameter is out of range.
-    #[error("{field} = {value}: {reason}")]
+    #[error("{field} = {}: {reason}", quoted(value))]
     Config {
         /// The parameter.
         field: &'static str,
@@ -22,7 +24,9 @@ pub enum Error {
     },
     /// A briefing that reuses its task's own keys and values was asked another task.
     #[error(
-        "this briefing was made for the task {made_for:?} and reuses its state; it cannot answer {asked:?}"
+        "this briefing was made for the task {:?} and reuses its state; it cannot answer {:?}",
+        quoted(made_for),
+        quoted(asked)
     )]
     TaskMismatch {
         /// The task that the briefing was made for.
@@ -70,7 +74,7 @@ pub enum Error {
         limit: std::time::Duration,
     },
     /// The sandbox cannot go on.
-    #[error("the {kind} sandbox {reason}")]
+    #[error("the {kind} sandbox {}", explained(reason))]
     Repl {
         /// The kind of sandbox.
         kind: &'static str,
@@ -78,7 +82,7 @@ pub enum Error {
         reason: String,
     },
     /// A program that orchestrates failed.
-    #[error("the orchestrator failed: {0}")]
+    #[error("the orchestrator failed: {}", explained(.0))]
     Orchestrator(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A limit of a run is reached.
     #[error("{limit}")]
@@ -93,7 +97,7 @@ pub enum Error {
         turns: usize,
     },
     /// A log cannot be written or read, or says what it cannot say.
-    #[error("{}{}: {reason}", .path.display(), .line.map(|line| format!(", line {line}")).unwrap_or_default())]
+    #[error("{}{}: {}", .path.display(), .line.map(|line| format!(", line {line}")).unwrap_or_default(), explained(reason))]
     Log {
         /// The file.
         path: std::path::PathBuf,
@@ -103,7 +107,7 @@ pub enum Error {
         reason: String,
     },
     /// A text file cannot be read as text.
-    #[error("{}: {fault}", .path.display())]
+    #[error("{}: {}", .path.display(), explained(fault))]
     Document {
         /// The file.
         path: std::path::PathBuf,
@@ -112,7 +116,7 @@ pub enum Error {
         fault: Box<crate::DocumentFault>,
     },
     /// A price table cannot be read or says what it cannot say.
-    #[error("{}: {reason}", .path.display())]
+    #[error("{}: {}", .path.display(), explained(reason))]
     Prices {
         /// The file.
         path: std::path::PathBuf,
@@ -130,7 +134,7 @@ pub enum Error {
     },
     /// A service behind an API gave no turn that can be used.
     #[cfg(feature = "api")]
-    #[error("{service} at {endpoint}, {attempts} request(s): {failure}")]
+    #[error("{service} at {endpoint}, {attempts} request(s): {}", explained(failure))]
     Api {
         /// The API: `openai`, `anthropic`.
         service: &'static str,

@@ -19,6 +19,9 @@ mod error;
 mod estimate;
 pub mod explain;
 mod extend;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handoff;
 mod ledger;
 mod log;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use lb_model::shown::{explained, quoted};
 use serde::{Deserialize, Serialize};
 
 /// What becomes of a file with malformed items.
@@ -26,7 +27,7 @@ pub enum Fault {
         at: usize,
     },
     /// No JSON.
-    #[error("malformed JSON: {reason}")]
+    #[error("malformed JSON: {}", explained(reason))]
     Json {
         /// What the parser said.
         reason: String,
@@ -35,19 +36,19 @@ pub enum Fault {
     #[error("the file ends within the item")]
     Truncated,
     /// JSON, but no object.
-    #[error("expected an object, got {got}")]
+    #[error("expected an object, got {}", quoted(got))]
     NotAnObject {
         /// What it is.
         got: String,
     },
     /// A field is not there.
-    #[error("field `{field}` is missing")]
+    #[error("field `{}` is missing", quoted(field))]
     Missing {
         /// The field.
         field: String,
     },
     /// A field has another type.
-    #[error("field `{field}` is {got}, expected {expected}")]
+    #[error("field `{}` is {}, expected {expected}", quoted(field), quoted(got))]
     Type {
         /// The field.
         field: String,
@@ -57,13 +58,13 @@ pub enum Fault {
         got: String,
     },
     /// A field that needs content has none.
-    #[error("field `{field}` is empty")]
+    #[error("field `{}` is empty", quoted(field))]
     Empty {
         /// The field.
         field: String,
     },
     /// A field has a value that it must not have.
-    #[error("field `{field}` is {value:?}, expected {expected}")]
+    #[error("field `{}` is {:?}, expected {expected}", quoted(field), quoted(value))]
     Value {
         /// The field.
         field: String,
@@ -73,7 +74,7 @@ pub enum Fault {
         expected: String,
     },
     /// More choices than the format has.
-    #[error("field `{field}`: there are more choices than {most}")]
+    #[error("field `{}`: there are more choices than {most}", quoted(field))]
     ExtraChoice {
         /// The first field too many.
         field: String,
@@ -87,13 +88,13 @@ pub enum Fault {
         limit: usize,
     },
     /// A log of no format that is known.
-    #[error("no log that is known: {got}")]
+    #[error("no log that is known: {}", explained(got))]
     NotALog {
         /// What it is, with the fields of an object.
         got: String,
     },
     /// One of several files cannot be read at all.
-    #[error("the file cannot be read: {reason}")]
+    #[error("the file cannot be read: {}", explained(reason))]
     File {
         /// Why.
         reason: String,
@@ -120,7 +121,7 @@ pub struct ItemFault {
 impl fmt::Display for ItemFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.id {
-            Some(id) => write!(f, "line {}, item `{id}`: {}", self.line, self.fault),
+            Some(id) => write!(f, "line {}, item `{}`: {}", self.line, quoted(id), self.fault),
             None => write!(f, "line {}: {}", self.line, self.fault),
         }
     }

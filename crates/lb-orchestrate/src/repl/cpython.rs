@@ -1,11 +1,11 @@
 //! A session of the Python that is installed. Full compatibility, and no security boundary.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::session::{Launch, Session};
-use super::{Executed, Repl, ReplHost, ReplLimits};
-use crate::Result;
+use super::{Executed, Repl, ReplHost, ReplLimits, confine};
+use crate::{Error, Result};
 
 const KIND: &str = "cpython";
 const DRIVER: &str = include_str!("cpython_driver.py");
@@ -13,8 +13,8 @@ const DRIVER: &str = include_str!("cpython_driver.py");
 /// How a [`CPythonRepl`] is set up.
 #[derive(Clone, Debug)]
 pub struct CPythonConfig {
-    /// The interpreter, 3.9 or later; a name without a folder is looked for in `PATH`. Default: `python3`, on Windows
-    /// `python`.
+    /// The interpreter, 3.9 or later; a name without a folder is looked for in the absolute folders of `PATH`. Default:
+    /// `python3`, on Windows `python`.
     pub python: PathBuf,
     /// What a block may use up.
     pub limits: ReplLimits,
@@ -32,12 +32,14 @@ impl Default for CPythonConfig {
 /// A session of an installed CPython in a process of its own.
 ///
 /// **This is no security boundary.** Code that means harm can read every file that the user can read, and get around
-/// everything else that is said here. Use it for code that you would run yourself; [`MontyRepl`](super::MontyRepl) is
+/// most of what else is said here. Use it for code that you would run yourself; [`MontyRepl`](super::MontyRepl) is
 /// for code that you would not.
 ///
-/// What it keeps from happening by accident: the environment holds nothing but `PATH`, so no keys; hooks refuse to open
-/// files for writing, sockets, processes and signals; on systems that know such limits, no file grows, no core is
-/// dumped, and memory is limited. Time, output and calls are limited as everywhere.
+/// What it keeps from happening by accident: the environment holds nothing but `PATH`, so no keys; no descriptor is
+/// inherited; hooks refuse to open files for writing, sockets, processes and signals; on systems that know such limits,
+/// no file grows, no core is dumped, and memory is limited. On Linux (x86-64, AArch64, RISC-V), where the interpreter
+/// has `ctypes`, the kernel refuses the same things a second time, and ends the process when its host dies. Time, output
+/// and calls are limited as everywhere.
 ///
 /// - **Variables** live from block to block, also after a block that ran out of time or memory, because CPython can be
 ///   interrupted. A block that does not let itself be interrupted within a second, or is called off, ends the process: a
@@ -62,17 +64,42 @@ impl Launch for CPython {
     const SNAPSHOTS: bool = false;
 
     fn command(&self) -> Result<Command> {
-        // The process runs in another folder.
-        let named = self.python.components().count() == 1;
-        let python =
-            if named { self.python.clone() } else { std::path::absolute(&self.python).unwrap_or_default() };
-        let mut command = Command::new(python);
+        let mut command = Command::new(find(&self.python)?);
         command.args(["-I", "-S", "-u", "-c", DRIVER]).env_clear();
+        for program in confine::harmless() {
+            command.arg(program.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        }
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }
         Ok(command)
     }
+}
+
+/// Where an interpreter lies. The system's own search would also take one from a folder of `PATH` that is relative, as
+/// `.` is: whoever writes into the folder that a program runs in would choose the interpreter.
+fn find(python: &Path) -> Result<PathBuf> {
+    let missing = |reason: String| Error::Repl { kind: KIND, reason };
+    if python.components().count() != 1 {
+        // The process runs in another folder.
+        return std::path::absolute(python)
+            .map_err(|error| missing(format!("cannot be found at {}: {error}", python.display())));
+    }
+    let file = if cfg!(windows) { python.with_extension("exe") } else { python.to_owned() };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders = std::env::split_paths(&path).filter(|folder| folder.is_absolute());
+    folders.find_map(|folder| Some(folder.join(&file)).filter(|path| is_program(path))).ok_or_else(|| {
+        missing(format!("cannot start {}: it is in no absolute folder of PATH", python.display()))
+    })
+}
+
+fn is_program(path: &Path) -> bool {
+    #[cfg(unix)]
+    return path.metadata().is_ok_and(|found| {
+        found.is_file() && std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o111 != 0
+    });
+    #[cfg(not(unix))]
+    return path.is_file();
 }
 
 impl CPythonRepl {

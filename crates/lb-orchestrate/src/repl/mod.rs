@@ -1,5 +1,6 @@
 //! Where an orchestrator's code runs: a Python that lives apart from this process, with a few functions that lead back.
 
+mod confine;
 mod cpython;
 #[cfg(feature = "monty")]
 mod monty;

@@ -54,7 +54,7 @@ impl Process {
     ///
     /// # Errors
     /// Those of the operating system.
-    pub(crate) fn spawn(command: &mut Command, max_bytes: u64) -> std::io::Result<Self> {
+    pub(crate) fn spawn(mut command: Command, max_bytes: u64) -> std::io::Result<Self> {
         command.current_dir(if cfg!(unix) { "/" } else { "." });
         if let Some(root) = std::env::var_os("SystemRoot").filter(|_| cfg!(windows)) {
             // Without it Windows gives a process no random numbers, and Python does not start.
@@ -62,8 +62,8 @@ impl Process {
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(command, 0);
-        let mut child = command.spawn()?;
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = launch(command)?;
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
@@ -193,6 +193,37 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Starts a process. Linux ends it, as it asked for, not when its parent dies but when the thread that started it does:
+/// that one must outlive every session.
+#[cfg(target_os = "linux")]
+fn launch(command: Command) -> std::io::Result<Child> {
+    type Order = (Command, Sender<std::io::Result<Child>>);
+    /// The thread that starts processes, and the process that it is a thread of: a fork does not take it along.
+    static LAUNCHER: Mutex<Option<(u32, Sender<Order>)>> = Mutex::new(None);
+
+    let (answer, started) = channel();
+    let mut launcher = LAUNCHER.lock().unwrap_or_else(PoisonError::into_inner);
+    if !launcher.as_ref().is_some_and(|(process, _)| *process == std::process::id()) {
+        let (orders, taken) = channel::<Order>();
+        thread::Builder::new().name("sandboxes".to_owned()).spawn(move || {
+            for (mut command, answer) in taken {
+                let _ = answer.send(command.spawn());
+            }
+        })?;
+        *launcher = Some((std::process::id(), orders));
+    }
+    let gone = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+    let (_, orders) = launcher.as_ref().ok_or_else(gone)?;
+    orders.send((command, answer)).map_err(|_| gone())?;
+    drop(launcher);
+    started.recv().map_err(|_| gone())?
+}
+
+#[cfg(not(target_os = "linux"))]
+fn launch(mut command: Command) -> std::io::Result<Child> {
+    command.spawn()
 }
 
 /// Reads frames until the pipe ends, the host is gone or something else comes.

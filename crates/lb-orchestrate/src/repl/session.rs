@@ -235,11 +235,11 @@ impl<L: Launch> Session<L> {
     }
 
     fn begin(&mut self) -> Result<()> {
-        let mut command = self.launch.command()?;
+        let command = self.launch.command()?;
+        let program = command.get_program().display().to_string();
         let max_bytes = self.limits.memory as u64 + SNAPSHOT_ROOM;
-        let process = Process::spawn(&mut command, max_bytes).map_err(|error| {
-            failed::<L>(format!("cannot start {}: {error}", command.get_program().display()))
-        })?;
+        let process = Process::spawn(command, max_bytes)
+            .map_err(|error| failed::<L>(format!("cannot start {program}: {error}")))?;
         self.process = Some(process);
         let ready = self.ask(&Request::Start(self.limits));
         match ready {

@@ -28,6 +28,8 @@ mod dialect;
 mod endpoint;
 mod exchange;
 mod failure;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod habits;
 mod key;
 mod openai;

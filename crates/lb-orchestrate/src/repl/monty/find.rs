@@ -34,6 +34,8 @@ pub(super) fn command(worker: Option<&Path>) -> Result<Command> {
     Ok(command)
 }
 
+/// A path that was given, this program, or the one beside it: where this program lies only its owner puts files. Nothing
+/// is looked for in the folder that it runs in, in `PATH`, or in folders above.
 fn find(worker: Option<&Path>) -> Result<PathBuf> {
     let missing = |reason: String| Error::Repl { kind: super::KIND, reason };
     if let Some(worker) = worker {
@@ -44,11 +46,11 @@ fn find(worker: Option<&Path>) -> Result<PathBuf> {
     let own =
         std::env::current_exe().map_err(|error| missing(format!("cannot find this program: {error}")))?;
     if SERVES.load(Ordering::Acquire) {
-        return Ok(own);
+        // Of Linux this is the program that runs, whatever lies at its path by now.
+        let running = Path::new("/proc/self/exe");
+        return Ok(if cfg!(target_os = "linux") && running.exists() { running.to_owned() } else { own });
     }
-    // Tests and examples lie one folder below the programs.
-    let folders = own.ancestors().skip(1).take(2);
-    let beside = folders.map(|folder| folder.join(PROGRAM)).find(|path| path.is_file());
+    let beside = own.parent().map(|folder| folder.join(PROGRAM)).filter(|path| path.is_file());
     beside.ok_or_else(|| {
         missing(format!(
             "has no program to run in: give MontyConfig::worker a path to lb-repl, or call sandbox_main() first in main, \

@@ -26,7 +26,7 @@ pub(crate) const KIND: &str = "monty";
 #[derive(Clone, Debug, Default)]
 pub struct MontyConfig {
     /// The program `lb-repl`, or another that calls [`sandbox_main`] first. `None`: this program itself where it called
-    /// [`sandbox_main`], else `lb-repl` beside it or one folder up.
+    /// [`sandbox_main`], else `lb-repl` beside it.
     pub worker: Option<PathBuf>,
     /// What a block may use up.
     pub limits: ReplLimits,
@@ -35,9 +35,10 @@ pub struct MontyConfig {
 /// A session of the interpreter `monty` in a small process of its own.
 ///
 /// The interpreter knows no files, network, processes, clock or environment; each of its attempts to leave comes to the
-/// process as a question and is refused. The process has an empty environment, a process group of its own, and on
-/// Linux limits that it set itself before any code came: no files to open or write, no processes, memory. It ends when
-/// the session is dropped or its host dies.
+/// process as a question and is refused. The process has an empty environment, a process group of its own, no open
+/// files but its pipes, and on Linux limits that it set itself before any code came: no files to open or write, no
+/// processes, memory, no new privileges, and (on x86-64, AArch64 and RISC-V) a list of the few system calls that
+/// computing needs. It ends when the session is dropped; when its host dies Linux ends it, elsewhere its pipe does.
 ///
 /// - **Variables** live from block to block. After each block the host takes a snapshot. Where a block runs out of time
 ///   or memory, is called off, or the process dies, a new process takes that snapshot up: variables are as they were

@@ -4,8 +4,8 @@ use std::sync::mpsc::channel;
 
 use super::interpreter::Interpreter;
 use super::wire::{HostGone, Wire, fitting};
-use crate::repl::ReplLimits;
 use crate::repl::protocol::{Event, Request, State, read_frame};
+use crate::repl::{ReplLimits, confine};
 
 /// Stack of the interpreter's thread. Code nested as deep as its parser takes it fits.
 const STACK: usize = 256 << 20;
@@ -19,6 +19,7 @@ const ANSWER_AGAIN: &str =
 
 /// Serves stdin and stdout, then ends the process.
 pub(super) fn serve() -> ! {
+    confine::detach();
     let (to_session, from_host) = channel();
     let session = std::thread::Builder::new().name("session".to_owned()).stack_size(STACK).spawn(move || {
         // The host learns from our end that something went wrong.
@@ -44,6 +45,8 @@ pub(super) fn serve() -> ! {
 fn converse(mut wire: Wire) -> Result<(), HostGone> {
     let Request::Start(limits) = wire.request()? else { return Err(HostGone) };
     let mut interpreter = Interpreter::new(limits);
+    // Threads and files that a session needs are there now.
+    confine::only_compute();
     wire.send(&Event::Ready)?;
     while interpreter.is_usable() {
         match wire.request()? {

@@ -1,5 +1,6 @@
 //! Why something is no log.
 
+use lb_model::shown::explained;
 use serde_json::{Map, Value};
 
 /// Why JSON cannot be read as a log.
@@ -7,7 +8,7 @@ use serde_json::{Map, Value};
 #[non_exhaustive]
 pub enum LogFault {
     /// Nothing that any format has.
-    #[error("no log that is known: {got}")]
+    #[error("no log that is known: {}", explained(got))]
     Unknown {
         /// What it is, with the fields of an object.
         got: String,

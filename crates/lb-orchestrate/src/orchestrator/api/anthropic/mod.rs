@@ -16,7 +16,7 @@ use super::habits::unwanted;
 use super::key::ApiKey;
 use crate::{ChatRequest, Completion, Error, Orchestrator, Result};
 
-use reply::AnthropicDialect;
+pub(super) use reply::AnthropicDialect;
 
 const BASE_URL: &str = "https://api.anthropic.com";
 const KEY: &str = "ANTHROPIC_API_KEY";

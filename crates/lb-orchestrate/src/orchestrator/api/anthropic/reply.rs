@@ -8,7 +8,7 @@ use super::super::refusal;
 use crate::{Completion, Finish, Usage};
 
 /// Anthropic's messages.
-pub(super) struct AnthropicDialect;
+pub(in super::super) struct AnthropicDialect;
 
 /// A message, whole or put together.
 #[derive(Debug, Default)]

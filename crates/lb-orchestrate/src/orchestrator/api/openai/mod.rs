@@ -17,7 +17,7 @@ use super::key::ApiKey;
 use crate::{ChatRequest, Completion, Error, Orchestrator, Result};
 
 use habits::Habits;
-use reply::OpenAiDialect;
+pub(super) use reply::OpenAiDialect;
 
 const BASE_URL: &str = "https://api.openai.com/v1";
 const HOST: &str = "api.openai.com";

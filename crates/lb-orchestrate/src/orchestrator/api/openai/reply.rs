@@ -9,7 +9,7 @@ use crate::orchestrator::thoughts;
 use crate::{Completion, Finish, Usage};
 
 /// Chat completions.
-pub(super) struct OpenAiDialect;
+pub(in super::super) struct OpenAiDialect;
 
 /// One choice, whole or put together.
 #[derive(Debug, Default)]
