@@ -3,5 +3,6 @@ mod support;
 
 mod am;
 mod eval;
+mod hostile;
 mod model;
 mod orchestrate;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::support::checkpoints::{Copy, GROUPED, TIED, golden, prompt};
 use crate::support::compare::assert_same;
-use crate::support::hub_server::{COMMIT, HubServer, REPO, Request, TOKEN};
+use crate::support::hub_server::{COMMIT, Fault, HubServer, REPO, Request, TOKEN};
 
 const WEIGHTS: &str = "model.safetensors";
 const OTHER: &str = "00000000000000000000000000000000000000bb";
@@ -241,6 +241,33 @@ fn a_token_opens_a_gated_repository_and_stays_with_the_hub() {
         assert!(matches!(error, Error::Config { field: "token", .. }), "{error:?}");
         assert!(bad.is_empty() || !format!("{error} {error:?}").contains(bad));
     }
+}
+
+/// A redirect to the hub's own host at another port leads to whoever listens there. The same without a port in it, or with
+/// another scheme, is another place too; the hub's own place in full is the hub.
+#[test]
+fn a_token_goes_to_the_hubs_own_port_alone() {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = listener.local_addr().unwrap();
+    let (seen, asked) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            let request: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            let _ = seen.send(request);
+            let _ = (&stream).write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let (cache, server) = (TempDir::new().unwrap(), HubServer::of(&golden(TIED)));
+    server.make_private();
+    let target = format!("http://{other}/storage/x").leak();
+    server.fault("model.safetensors", Fault::Header("location", target));
+    assert!(server.hub(cache.path()).checkpoint().is_err());
+    let request = asked.recv_timeout(std::time::Duration::from_secs(5)).unwrap();
+    assert!(request[0].contains("/storage/x"), "{request:?}");
+    assert!(!request.iter().any(|line| line.to_lowercase().contains("authorization")), "{request:?}");
+    assert!(!request.iter().any(|line| line.contains(TOKEN)), "{request:?}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! Shared helpers.
+pub(crate) mod apart;
 #[cfg(feature = "api")]
 pub(crate) mod api_server;
 pub(crate) mod caches;

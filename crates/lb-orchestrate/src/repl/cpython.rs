@@ -66,9 +66,7 @@ impl Launch for CPython {
     fn command(&self) -> Result<Command> {
         let mut command = Command::new(find(&self.python)?);
         command.args(["-I", "-S", "-u", "-c", DRIVER]).env_clear();
-        for program in confine::harmless() {
-            command.arg(program.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
-        }
+        command.args(confine::harmless());
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }

@@ -205,7 +205,7 @@ fn launch(command: Command) -> std::io::Result<Child> {
 
     let (answer, started) = channel();
     let mut launcher = LAUNCHER.lock().unwrap_or_else(PoisonError::into_inner);
-    if !launcher.as_ref().is_some_and(|(process, _)| *process == std::process::id()) {
+    if launcher.as_ref().is_none_or(|(process, _)| *process != std::process::id()) {
         let (orders, taken) = channel::<Order>();
         thread::Builder::new().name("sandboxes".to_owned()).spawn(move || {
             for (mut command, answer) in taken {

@@ -1,6 +1,7 @@
 //! Lists of system calls: the few that a computation needs, and those by which a program does harm.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use libc::c_long;
 use seccompiler::{
@@ -186,12 +187,11 @@ fn computing() -> Result<BpfProgram, BackendError> {
 }
 
 /// See [`harmless`](super::harmless).
-pub(super) fn forbid_harm() -> Vec<Vec<u8>> {
+pub(super) fn forbid_harm() -> Vec<String> {
     let refuse = |errno: i32| SeccompAction::Errno(errno as u32);
     let harm = harm().and_then(|rules| compile(rules, SeccompAction::Allow, refuse(libc::EPERM)));
     let unknown = compile(whole(UNKNOWN), SeccompAction::Allow, refuse(libc::ENOSYS));
-    let bytes = |program: BpfProgram| program.iter().flat_map(bytes).collect();
-    [harm, unknown].into_iter().flatten().map(bytes).collect()
+    [harm, unknown].into_iter().flatten().map(|program| digits(&program)).collect()
 }
 
 fn harm() -> Result<Rules, BackendError> {
@@ -233,10 +233,14 @@ fn compile(
     SeccompFilter::new(rules, otherwise, matched, std::env::consts::ARCH.try_into()?)?.try_into()
 }
 
-/// `struct sock_filter` as the kernel reads it.
-fn bytes(instruction: &seccompiler::sock_filter) -> Vec<u8> {
-    let mut bytes = instruction.code.to_ne_bytes().to_vec();
-    bytes.extend([instruction.jt, instruction.jf]);
-    bytes.extend(instruction.k.to_ne_bytes());
-    bytes
+/// A list of `struct sock_filter` as the kernel reads it, in hexadecimal digits.
+fn digits(program: &BpfProgram) -> String {
+    let mut digits = String::new();
+    for instruction in program {
+        let ([a, b], [c, d, e, f]) = (instruction.code.to_ne_bytes(), instruction.k.to_ne_bytes());
+        for byte in [a, b, instruction.jt, instruction.jf, c, d, e, f] {
+            let _ = write!(digits, "{byte:02x}");
+        }
+    }
+    digits
 }

@@ -38,9 +38,9 @@ pub(super) fn only_compute() {
     calls::allow_computing();
 }
 
-/// Programs for the kernel that keep a CPython from changing files, talking to anyone and starting processes, as bytes of
-/// `struct sock_filter`; none where the system knows no such thing.
-pub(super) fn harmless() -> Vec<Vec<u8>> {
+/// Programs for the kernel that keep a CPython from changing files, talking to anyone and starting processes, as hexadecimal
+/// digits of `struct sock_filter`; none where the system knows no such thing.
+pub(super) fn harmless() -> Vec<String> {
     #[cfg(all(
         target_os = "linux",
         any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")

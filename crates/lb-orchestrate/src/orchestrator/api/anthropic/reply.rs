@@ -12,7 +12,7 @@ pub(in super::super) struct AnthropicDialect;
 
 /// A message, whole or put together.
 #[derive(Debug, Default)]
-pub(super) struct Reply {
+pub(in super::super) struct Reply {
     text: String,
     reasoning: String,
     stop: Option<String>,

@@ -13,7 +13,7 @@ pub(in super::super) struct OpenAiDialect;
 
 /// One choice, whole or put together.
 #[derive(Debug, Default)]
-pub(super) struct Choice {
+pub(in super::super) struct Choice {
     text: Option<String>,
     reasoning: String,
     refusal: String,

@@ -1,0 +1,8 @@
+//! Inputs and neighbours that mean harm: nothing escapes a limit, nothing that was synced is lost.
+
+#[cfg(feature = "monty")]
+mod host_calls;
+mod readers;
+mod shown;
+mod two_processes;
+mod writers;
