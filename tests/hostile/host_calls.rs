@@ -47,8 +47,9 @@ fn run(reply: String) {
     let mut orchestrator = Scripted::new([reply, code("answer['content'] = 'done'\nanswer['ready'] = True")]);
     let ended =
         rlm.run(&mut orchestrator, "Who?").map(|run| run.answer).map_err(|stopped| stopped.to_string());
-    let shown = orchestrator.seen.last().map_or("", |seen| &seen.last().unwrap().content);
-    tell(format!("{ended:?} after {:?}", shown.chars().take(300).collect::<String>()));
+    // What the block showed stands before the prompt of the next turn.
+    let shown = orchestrator.seen.get(1).map_or("", |seen| &seen[seen.len() - 2].content);
+    tell(format!("{ended:?} after {:?}", shown.chars().take(400).collect::<String>()));
 }
 
 /// A log of one turn, with something changed.

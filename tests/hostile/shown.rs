@@ -27,9 +27,7 @@ fn a_run_shows_no_escape_sequence_of_a_document_or_a_question() {
     let context = dir.path().join(format!("notes{ACTS}.txt"));
     std::fs::write(&context, format!("finding: The office{ACTS} of Anara is in Redmoor{ACTS}.\n")).unwrap();
     let question = format!("Where is the office{ACTS} of Anara?");
-    for extra in
-        [&[][..], &["--max-calls", "2"], &["--max-time", "x\u{1b}[2J"], &["--worker", "/no\u{1b}[2J/such"]]
-    {
+    for extra in [&[][..], &["--max-calls", "2"], &["--worker", "/no\u{1b}[2J/such"]] {
         let output = Command::new(&rlm)
             .arg("--document")
             .arg(&context)

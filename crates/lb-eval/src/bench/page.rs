@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, Value, context};
+use minijinja::{AutoEscape, Environment, Value, context, escape_formatter};
 use serde::Serialize;
 
 use super::BenchRow;
@@ -106,6 +106,12 @@ pub(super) fn render(view: &View<'_>) -> Result<String> {
     let names = conditions(view.rows);
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment.set_formatter(|out, state, value| match value.as_str() {
+        Some(text) if !value.is_safe() => {
+            escape_formatter(out, state, &Value::from(lb_model::shown::visible(text)))
+        }
+        _ => escape_formatter(out, state, value),
+    });
     // A row of the table takes a few steps each; the default would not hold for large runs.
     environment.set_fuel(None);
     let page = environment.add_template("style", STYLE).and_then(|()| {

@@ -12,7 +12,7 @@ use super::read::ROWS;
 use crate::datasets::ItemFault;
 use crate::report::write_file;
 use crate::{Error, Result};
-use lb_model::files::{Lock, SETTINGS, read_at_most};
+use lb_model::files::{Lock, SETTINGS, TEXT, read_at_most};
 
 /// What was run.
 pub const PLAN: &str = "plan.json";
@@ -158,10 +158,15 @@ impl<R: Serialize + Clone> Store<R> {
             }
         }
         let json = |source| Error::Json { path: path.clone(), line_number: 1, source };
-        let mut text = Vec::new();
-        for row in &rows {
-            serde_json::to_writer(&mut text, row).map_err(json)?;
-            text.push(b'\n');
+        let mut text = read_at_most(&path, TEXT).unwrap_or_default();
+        text.truncate(text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1));
+        // Rows that are to be made again are left out; else what is there stays as it is.
+        if text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count() != rows.len() {
+            text.clear();
+            for row in &rows {
+                serde_json::to_writer(&mut text, row).map_err(json)?;
+                text.push(b'\n');
+            }
         }
         write_file(&path, &text)?;
         write_file(&plan, &serde_json::to_vec_pretty(record).map_err(json)?)?;

@@ -24,6 +24,7 @@ mod read;
 mod write;
 
 use std::fmt;
+use std::io::Read;
 use std::path::Path;
 
 use candle_core::Tensor;
@@ -146,7 +147,13 @@ impl TensorJob {
     /// [`NonFinite`](crate::Error::NonFinite), each with the name of the file.
     pub fn read(path: &Path) -> Result<Self> {
         let io = |source| crate::Error::Io { path: path.to_owned(), source };
-        Self::from_bytes(&std::fs::read(path).map_err(io)?, path)
+        let mut file = lb_model::files::open_regular(path).map_err(io)?;
+        let mut bytes = Vec::new();
+        // The rest of a file is not read that does not begin as such files do.
+        (&mut file).take(8).read_to_end(&mut bytes).map_err(io)?;
+        read::check_header(&bytes, path)?;
+        file.read_to_end(&mut bytes).map_err(io)?;
+        Self::from_bytes(&bytes, path)
     }
 
     /// Reads what a file holds; `file` is for the messages.

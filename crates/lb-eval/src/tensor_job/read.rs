@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use lb_am::LayerKv;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use super::TensorJob;
 use crate::{Error, Result};
@@ -22,7 +22,21 @@ enum Padding {
     Refused,
 }
 
+/// Larger headers take twenty times as much memory; real ones have a hundred bytes a tensor.
+const MAX_HEADER: u64 = 16 << 20;
+
+/// Refuses a header that is too large, by the first bytes of a file.
+pub(super) fn check_header(bytes: &[u8], file: &Path) -> Result<()> {
+    let corrupt = |source| Error::Corrupt { file: file.to_owned(), source };
+    let length = bytes.first_chunk().ok_or_else(|| corrupt(SafeTensorError::HeaderTooSmall))?;
+    if u64::from_le_bytes(*length) > MAX_HEADER {
+        return Err(corrupt(SafeTensorError::HeaderTooLarge));
+    }
+    Ok(())
+}
+
 pub(super) fn parse(bytes: &[u8], file: &Path) -> Result<TensorJob> {
+    check_header(bytes, file)?;
     let corrupt = |source| Error::Corrupt { file: file.to_owned(), source };
     let source = Source { file, tensors: SafeTensors::deserialize(bytes).map_err(corrupt)? };
     let keys = source.load("keys", "[layers, kv_heads, seq_len, head_dim]", &[None; 4])?;

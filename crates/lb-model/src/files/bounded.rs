@@ -43,9 +43,12 @@ pub fn read_text_at_most(path: impl AsRef<Path>, most: u64) -> io::Result<String
 /// [`io::ErrorKind::InvalidInput`] for what is none; those of opening.
 pub fn open_regular(path: impl AsRef<Path>) -> io::Result<File> {
     let path = path.as_ref();
+    let irregular = || io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
     // Opening a pipe waits for a writer.
     if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        return Err(irregular());
     }
-    File::open(path)
+    let file = File::open(path)?;
+    // Something else may have taken its place since.
+    if file.metadata()?.is_file() { Ok(file) } else { Err(irregular()) }
 }

@@ -8,7 +8,7 @@ mod names;
 #[cfg(feature = "monty")]
 mod output;
 mod process;
-mod protocol;
+pub(crate) mod protocol;
 mod session;
 
 use std::collections::BTreeMap;
