@@ -111,12 +111,14 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     let outcome = TensorJob::read(&args.input)?.run(&args.config(), args.group_size)?;
+    // What was computed is shown whatever becomes of the files.
+    match writeln!(std::io::stdout(), "{}", outcome.report) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error.into()),
+        _ => {}
+    }
     outcome.write(&args.output)?;
     if let Some(path) = &args.report {
         write_file(path, format!("{}\n", serde_json::to_string_pretty(&outcome.report)?).as_bytes())?;
     }
-    match writeln!(std::io::stdout(), "{}", outcome.report) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    Ok(())
 }

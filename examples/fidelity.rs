@@ -104,8 +104,8 @@ fn run(args: &Args) -> Result<()> {
         Set::Heads => {
             let path = args.head_budgets.as_deref().ok_or("--set heads needs --head-budgets FILE")?;
             let budgets = study.head_sensitivity(&worker, &mut progress)?.budgets()?;
-            write_file(path, (budgets.to_json() + "\n").as_bytes())?;
             say!("{}\nhead budgets: {}", figures::head_budgets_table(&budgets), path.display());
+            write_file(path, (budgets.to_json() + "\n").as_bytes())?;
             return Ok(());
         }
     }

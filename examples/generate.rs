@@ -3,7 +3,8 @@
 //!
 //! `cargo run --release --example generate -- --model Qwen/Qwen3-0.6B --prompt "Once upon a time"`
 
-use std::io::Write;
+use std::borrow::Cow;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,6 +13,7 @@ use clap::{ArgGroup, Parser};
 use indicatif::{ProgressBar, ProgressStyle};
 use latent_briefing::complain;
 use latent_briefing::model::files::Output;
+use latent_briefing::model::shown::visible;
 use latent_briefing::model::{Conversation, DeviceChoice, GenerateOptions, PrefillOptions};
 use latent_briefing::orchestrate::read_text;
 use latent_briefing::prelude::*;
@@ -79,9 +81,6 @@ fn run(args: &Args) -> Result<()> {
     let worker = checkpoint.load(&args.device.open()?, args.dtype)?;
     programs::tell(worker.warnings());
     let tokens = prompt(args, &worker)?;
-    if let Some(path) = &args.dump_logits {
-        dump(&worker, &tokens, path)?;
-    }
     let options = GenerateOptions {
         max_new_tokens: args.max_new_tokens,
         temperature: args.temperature,
@@ -92,9 +91,12 @@ fn run(args: &Args) -> Result<()> {
     };
     let mut cache = worker.model().new_cache();
     let mut out = std::io::stdout();
+    let terminal = out.is_terminal();
     let mut failed = None;
     let answer = worker.generate(&mut cache, &tokens, &options, &mut |_, text| {
-        failed = write!(out, "{text}").and_then(|()| out.flush()).err();
+        // A file gets what the model wrote, a terminal what can be shown of it.
+        let shown = if terminal { Cow::Owned(visible(text)) } else { Cow::Borrowed(text) };
+        failed = write!(out, "{shown}").and_then(|()| out.flush()).err();
         failed.is_none()
     })?;
     writeln!(out)?;
@@ -110,6 +112,9 @@ fn run(args: &Args) -> Result<()> {
         worker.device().location(),
         worker.dtype(),
     );
+    if let Some(path) = &args.dump_logits {
+        dump(&worker, &tokens, path)?;
+    }
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 

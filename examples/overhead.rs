@@ -51,6 +51,11 @@ fn run(args: &Args) -> Result<()> {
     let (report, scene, compacted) =
         measure(&args.config, &device, &mut |stage| bar.set_message(stage.to_owned()))?;
     bar.finish_and_clear();
+    // What was measured is shown whatever becomes of the files.
+    match write!(std::io::stdout(), "{report}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error.into()),
+        _ => {}
+    }
     if let Some(path) = &args.json {
         write_file(path, format!("{}\n", serde_json::to_string_pretty(&report)?).as_bytes())?;
     }
@@ -58,8 +63,5 @@ fn run(args: &Args) -> Result<()> {
         let named: Vec<_> = report.batched.iter().map(|b| b.name().to_owned()).zip(&compacted).collect();
         write_tensors(path, &scene, &named, &args.config.compaction(&args.config.selections[0]))?;
     }
-    match write!(std::io::stdout(), "{report}") {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    Ok(())
 }

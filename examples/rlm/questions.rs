@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use latent_briefing::eval::questions::{self, QuestionItem, QuestionRow};
-use latent_briefing::model::Worker;
+use latent_briefing::model::{Worker, secrets};
 use latent_briefing::orchestrate::{Orchestrator, Rlm, RlmConfig};
 use latent_briefing::say;
 
@@ -28,8 +28,10 @@ pub(crate) fn run(
     let path = args.out.join(ROWS);
     let mut rows = questions::read_rows(&path)?;
     // What a process left that was ended in the middle of a line goes.
-    let whole: String =
-        rows.iter().map(|row| Ok(serde_json::to_string(row)? + "\n")).collect::<Result<_>>()?;
+    let whole: String = rows
+        .iter()
+        .map(|row| Ok(secrets::masked(&serde_json::to_string(row)?).into_owned() + "\n"))
+        .collect::<Result<_>>()?;
     latent_briefing::eval::report::write_file(&path, whole.as_bytes())?;
     let config = RlmConfig { log_dir: Some(args.out.join("logs")), ..config.clone() };
     for (number, item) in items.iter().enumerate() {
@@ -53,7 +55,8 @@ pub(crate) fn run(
             row.orchestrator.output,
         );
         let mut file = OpenOptions::new().append(true).open(&path)?;
-        file.write_all((serde_json::to_string(&row)? + "\n").as_bytes())?;
+        let line = serde_json::to_string(&row)?;
+        file.write_all((secrets::masked(&line).into_owned() + "\n").as_bytes())?;
         file.sync_data()?;
         rows.push(row);
         if config.cancel.is_cancelled() {

@@ -121,7 +121,7 @@ const PARTS: [(&str, &str); 17] = [
     ("r = rlm_query_batched(['z' * 4_000_000] * 2)\nprint([t[:50] for t in r])", "Error: "),
     ("r = note('k', 'some words ' * 300_000)\nprint(r)", "Error: "),
     ("r = note('k' * 3_000_000, 'x')\nprint(r)", "Error: "),
-    ("print('y' * 60_000_000)", "characters of output were cut"),
+    ("print('y' * 60_000_000)", "yyyyyyyy"),
     ("answer['content'] = 'y' * 50_000_000\nanswer['ready'] = True", "a text of 50000000 bytes"),
     ("block of 15 MB", "7000"),
     ("reply of 15 MB", "done"),

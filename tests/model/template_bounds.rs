@@ -162,3 +162,18 @@ fn a_mistake_is_told_with_its_line() {
         assert!(error.contains(line), "{source}: {error}");
     }
 }
+
+/// What fuzzing found: each of these ended in a panic once.
+#[test]
+fn odd_tags_are_refused_or_rendered() {
+    for source in
+        ["{%} generation", "{#} generation", "{%-%}generation{%+%}", "{%generation%}a{%endgeneration%}"]
+    {
+        let rendered = ChatTemplate::new(source)
+            .and_then(|template| template.render(&[Message::new("user", "Who?")], &RenderOptions::default()));
+        match rendered {
+            Ok(text) => assert!(text.contains('a'), "{source}: {text}"),
+            Err(error) => assert!(matches!(error, Error::Template { .. }), "{source}: {error:?}"),
+        }
+    }
+}

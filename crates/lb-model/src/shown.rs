@@ -1,7 +1,5 @@
 //! Text from elsewhere, made harmless where it is shown: a terminal, Markdown, a table of figures.
 
-use std::borrow::Cow;
-
 use crate::secrets::masked;
 
 /// A text for a terminal or a page: every character that would act instead of being seen (control characters, marks that
@@ -45,16 +43,14 @@ pub fn markdown(text: &str) -> String {
     out
 }
 
-/// A field of a file of comma-separated values. What a spreadsheet would take for a formula is text.
+/// A field of a file of comma-separated values. What a spreadsheet would take for a formula is text, and so is what a
+/// terminal would act on.
 pub fn csv(text: &str) -> String {
-    let text = masked(text);
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err();
-    let text = if formula { Cow::Owned(format!("'{text}")) } else { text };
-    if text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.into_owned()
-    }
+    let text = visible(text);
+    let begins = text.trim_start().starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']);
+    let formula = (begins || text.starts_with(['\t', '\r'])) && text.parse::<f64>().is_err();
+    let text = if formula { format!("'{text}") } else { text };
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
 /// The beginning of a value for an error: 200 characters at most.

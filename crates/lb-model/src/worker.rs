@@ -84,6 +84,20 @@ impl Worker {
         self.template()?.encode_conversation(messages, options, self.tokenizer())
     }
 
+    /// The same within bounds; see [`ChatTemplate::encode_conversation_within`].
+    ///
+    /// # Errors
+    /// Those of [`template`](Self::template) and [`ChatTemplate::encode_conversation_within`].
+    pub fn encode_conversation_within(
+        &self,
+        messages: &[Message],
+        options: &RenderOptions,
+        most: usize,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Vec<u32>> {
+        self.template()?.encode_conversation_within(messages, options, self.tokenizer(), most, go_on)
+    }
+
     /// The model's shape.
     pub fn config(&self) -> &ModelConfig {
         self.inner.model.config()

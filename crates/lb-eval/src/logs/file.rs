@@ -3,6 +3,7 @@
 use std::io::{BufRead, Cursor, Read};
 use std::path::Path;
 
+use lb_model::files::TEXT;
 use lb_orchestrate::RecordedLog;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -64,7 +65,12 @@ fn input(path: &Path) -> Result<Box<dyn BufRead>> {
         _ => return Ok(Box::new(input)),
     };
     let mut bytes = Vec::new();
-    input.read_to_end(&mut bytes).map_err(failed)?;
+    let most = TEXT;
+    (&mut input).take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > most {
+        let reason = format!("more than {most} bytes of UTF-16; as UTF-8 it is read piece by piece");
+        return Err(failed(std::io::Error::new(std::io::ErrorKind::FileTooLarge, reason)));
+    }
     let units: Vec<u16> = bytes[2..].chunks_exact(2).map(|pair| of([pair[0], pair[1]])).collect();
     match String::from_utf16(&units) {
         Ok(text) => Ok(Box::new(Cursor::new(text.into_bytes()))),

@@ -7,6 +7,8 @@ use std::time::SystemTime;
 
 /// Bytes that are read of what a holder wrote.
 const HOLDER_BYTES: u64 = 200;
+/// What it begins with.
+const SIGN: &str = "process";
 
 /// A file or folder that this process holds alone, until this is dropped or the process ends, however it ends. Other
 /// processes are told who holds it by a hidden file beside a file, in a folder: `.NAME.lock`, `.lock`. It goes with the
@@ -15,6 +17,8 @@ const HOLDER_BYTES: u64 = 200;
 pub struct Lock {
     file: File,
     path: PathBuf,
+    /// Whether the file is one that this library made.
+    signed: bool,
 }
 
 /// Who holds a lock.
@@ -33,6 +37,13 @@ impl Lock {
     /// Why the lock's own file cannot be opened. Where another process has it, the inner error says which.
     pub fn take(path: impl AsRef<Path>) -> io::Result<Result<Self, Held>> {
         let lock = beside(path.as_ref());
+        // What a link leads to is not ours, and neither is what is no file.
+        if std::fs::symlink_metadata(&lock).is_ok_and(|found| !found.is_file()) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{} is no file", lock.display()),
+            ));
+        }
         loop {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&lock)?;
             // Who held it may have taken the file away after it was opened here: then that lock is no other's hindrance.
@@ -56,7 +67,7 @@ impl Lock {
             }
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        let mut taken = Self { file, path: lock.to_owned() };
+        let mut taken = Self { file, path: lock.to_owned(), signed: false };
         // Who waits would like to know; who holds it can do without.
         let _ = taken.sign();
         Ok(Ok(taken))
@@ -64,16 +75,23 @@ impl Lock {
 
     fn sign(&mut self) -> io::Result<()> {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let mut before = Vec::new();
+        (&mut self.file).take(HOLDER_BYTES).read_to_end(&mut before)?;
+        // Another program's file of that name serves as well, and stays as it is.
+        if !before.is_empty() && !before.starts_with(SIGN.as_bytes()) {
+            return Ok(());
+        }
+        self.signed = true;
         self.file.set_len(0)?;
         self.file.rewind()?;
-        write!(self.file, "process {}, since {since} s after 1970", std::process::id())
+        write!(self.file, "{SIGN} {}, since {since} s after 1970", std::process::id())
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // Only its own: one that was taken away by hand may have been followed by another's.
-        if is_at(&self.file, &self.path) {
+        if self.signed && is_at(&self.file, &self.path) {
             let _ = std::fs::remove_file(&self.path);
         }
         let _ = self.file.unlock();
@@ -95,6 +113,8 @@ fn is_at(_: &File, path: &Path) -> bool {
 }
 
 fn beside(path: &Path) -> PathBuf {
+    // Two names of one file are one lock.
+    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if path.is_dir() {
         return path.join(".lock");
     }

@@ -65,6 +65,10 @@ impl Output {
     pub fn finish(self) -> io::Result<()> {
         match self.to {
             To::File(target) => {
+                // Who may read what is replaced, and nobody else, may read what replaces it.
+                if let Ok(before) = fs::metadata(&target) {
+                    fs::set_permissions(self.temporary.path(), before.permissions())?;
+                }
                 self.temporary.as_file().sync_all()?;
                 self.temporary.persist(&target).map_err(|failed| failed.error)?;
                 sync_folder(folder_of(&target));

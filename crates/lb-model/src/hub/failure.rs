@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::names::Repository;
 use crate::Error;
+use crate::shown::quoted;
 
 /// Why a file of the hub could not be had. [`Error::Hub`] names the repository, the revision and the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,7 +68,7 @@ pub enum Failure {
     #[error("the repository lacks this part of the model")]
     NoPart,
     /// The repository holds no weights in a format that is read here.
-    #[error("the repository has no safetensors and no GGUF; it has {}", found.join(", "))]
+    #[error("the repository has no safetensors and no GGUF; it has {}", listed(found))]
     NoWeights {
         /// The files that look like weights.
         found: Vec<String>,
@@ -160,18 +161,31 @@ fn after(status: u16, requests: usize, retry_after: Option<&Duration>) -> String
     often + &asked.unwrap_or_default() + advice
 }
 
+/// Names of a list that an error shows.
+const SHOWN: usize = 20;
+
+fn listed(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| quoted(name)).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    let shown = names[..names.len() - more].join(", ");
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
+}
+
 /// The files to choose from, and how.
 fn choices(repo: &str, asked: Option<&str>, files: &[(String, Option<u64>)]) -> String {
     let begin = match asked {
-        Some(asked) => format!("`{asked}` does not name one of its GGUF files"),
+        Some(asked) => format!("`{}` does not name one of its GGUF files", quoted(asked)),
         None => "it holds several GGUF files".to_string(),
     };
     let (example, tag) =
         files.first().map_or(("FILE.gguf", "Q4_K_M"), |(path, _)| (path.as_str(), tag_of(path)));
-    let lines = files.iter().map(|(path, size)| {
-        format!("\n  {path}{}", size.map(|size| format!(" ({})", human(size))).unwrap_or_default())
+    let lines = files.iter().take(SHOWN).map(|(path, size)| {
+        let size = size.map(|size| format!(" ({})", human(size))).unwrap_or_default();
+        format!("\n  {}{size}", quoted(path))
     });
-    format!("{begin}; choose one, as {repo}:{tag} or {repo}/{example}:{}", lines.collect::<String>())
+    let more = files.len().saturating_sub(SHOWN);
+    let rest = if more > 0 { format!("\n  and {more} more") } else { String::new() };
+    format!("{begin}; choose one, as {repo}:{tag} or {repo}/{example}:{}{rest}", lines.collect::<String>())
 }
 
 /// What stands for a file in short: the end of its name.

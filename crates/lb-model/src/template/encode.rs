@@ -8,6 +8,7 @@
 //! as they are: they read and do not write.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -111,6 +112,11 @@ impl ChatTemplate {
     }
 }
 
+/// Places that are tried one by one; real templates have some tens in all.
+const TRIES: usize = 1_000;
+/// How long that may take.
+const TIME: Duration = Duration::from_secs(20);
+
 impl Probe<'_> {
     /// The text with as many places marked as can be without a change to what is rendered.
     fn marked(&self, places: &[Place]) -> String {
@@ -118,6 +124,7 @@ impl Probe<'_> {
             return marked;
         }
         let (mut best, mut kept) = (self.text.clone(), Vec::new());
+        let (mut tries, until) = (TRIES, Instant::now() + TIME);
         let tokens: BTreeSet<&str> = places.iter().map(Place::token).collect();
         for token in tokens {
             let places: Vec<&Place> = places.iter().filter(|place| place.token() == token).collect();
@@ -127,6 +134,10 @@ impl Probe<'_> {
                 continue;
             }
             for place in places {
+                tries = tries.saturating_sub(1);
+                if tries == 0 || Instant::now() > until {
+                    return best;
+                }
                 let one_more: Vec<Place> = kept.iter().chain([place]).cloned().collect();
                 if let Some(marked) = self.render_marked(&one_more) {
                     (best, kept) = (marked, one_more);

@@ -11,10 +11,12 @@ pub(super) fn as_scopes(source: &str) -> Cow<'_, str> {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     let mut raw = false;
-    while let Some(open) = rest.find("{%").into_iter().chain(rest.find("{#")).min() {
+    let opens = |at: &usize, text: &str| text[*at..].starts_with("{%") || text[*at..].starts_with("{#");
+    while let Some(open) = rest.match_indices('{').map(|(at, _)| at).find(|at| opens(at, rest)) {
         let close = if rest[open..].starts_with("{#") { "#}" } else { "%}" };
-        let Some(length) = rest[open..].find(close) else { break };
-        let end = open + length + close.len();
+        // Behind the opening: in `{%}` its own sign closes nothing.
+        let Some(length) = rest[open + 2..].find(close) else { break };
+        let end = open + 2 + length + close.len();
         let tag = &rest[open..end];
         out.push_str(&rest[..open]);
         let name = if close == "%}" { inner(tag) } else { "" };

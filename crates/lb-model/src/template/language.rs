@@ -6,7 +6,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
-use super::bounded::{Budget, Fault, guarded, on_stack};
+use super::bounded::{Budget, Fault, check_size, guarded, new_prefix, on_stack};
 use super::{generation, json, strftime};
 
 const NAME: &str = "chat";
@@ -53,8 +53,10 @@ fn described(error: &Error) -> crate::Error {
 }
 
 fn environment(source: &str, now: Option<SystemTime>, load: Load) -> crate::Result<Environment<'static>> {
+    check_size(source).map_err(|fault| crate::Error::template(&fault.to_string()))?;
     let source = generation::as_scopes(source);
-    let guarded = match guarded(&source) {
+    let prefix = new_prefix();
+    let guarded = match guarded(&source, &prefix) {
         Ok(guarded) => guarded,
         // The language's own parser says it with the line.
         Err(Fault::Odd) => {
@@ -66,7 +68,7 @@ fn environment(source: &str, now: Option<SystemTime>, load: Load) -> crate::Resu
         }
         Err(fault) => return Err(crate::Error::template(&fault.to_string())),
     };
-    let budget = Budget::new(load.items, load.bytes, guarded.text);
+    let budget = Budget::new(load.items, load.bytes, guarded.text, &prefix);
     let prepared = language(now).and_then(|mut env| {
         env.set_fuel(Some(FUEL.saturating_add(FUEL_PER_ITEM.saturating_mul(load.items as u64))));
         keep_account(&mut env, &budget);
@@ -81,8 +83,9 @@ fn keep_account(env: &mut Environment<'_>, budget: &Budget) {
     budget.install(env);
     let account = budget.clone();
     env.set_unknown_method_callback(move |state, value, method, args| {
-        if value.as_str().is_some() && MAKING.contains(&method) {
-            account.asked(method, &[std::slice::from_ref(value), args].concat())?;
+        if value.as_str().is_some() {
+            let times = MAKING.iter().find(|(name, _)| *name == method).map_or(1, |(_, times)| *times);
+            account.asked(method, &[std::slice::from_ref(value), args].concat(), times)?;
         }
         python_method(state, value, method, args)
     });
@@ -100,6 +103,11 @@ fn keep_account(env: &mut Environment<'_>, budget: &Budget) {
         json::tojson(value, options)
     });
     let account = budget.clone();
+    env.add_filter("trim", move |value: &Value, chars: Option<String>| {
+        account.spend_on(value, 1)?;
+        Ok(trim(value, chars))
+    });
+    let account = budget.clone();
     env.add_filter("string", move |value: &Value| {
         account.spend_on(value, 1)?;
         Ok(if value.is_undefined() {
@@ -110,39 +118,22 @@ fn keep_account(env: &mut Environment<'_>, budget: &Budget) {
     });
 }
 
-/// Methods of strings that make text.
-const MAKING: [&str; 22] = [
-    "capitalize",
-    "center",
-    "format",
-    "join",
-    "ljust",
-    "lower",
-    "lstrip",
-    "partition",
-    "removeprefix",
-    "removesuffix",
-    "replace",
-    "rjust",
-    "rpartition",
-    "rsplit",
-    "rstrip",
-    "split",
-    "splitlines",
-    "strip",
-    "swapcase",
-    "title",
-    "upper",
-    "zfill",
+/// Methods of strings that make more of them than one text of the same length: how much more.
+const MAKING: [(&str, usize); 7] = [
+    ("partition", 4),
+    ("rpartition", 4),
+    ("rsplit", 32),
+    ("split", 32),
+    ("splitlines", 32),
+    ("title", 3),
+    ("upper", 3),
 ];
 
 fn language(now: Option<SystemTime>) -> Result<Environment<'static>, Error> {
     let mut env = Environment::new();
     env.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    env.add_filter("trim", trim);
     env.add_filter("length", length);
     env.add_filter("count", length);
-    env.add_function("raise_exception", raise_exception);
     env.add_function("strftime_now", move |format: &str| {
         strftime::format(now.unwrap_or_else(SystemTime::now), format).ok_or_else(|| {
             Error::new(
@@ -157,10 +148,6 @@ fn language(now: Option<SystemTime>) -> Result<Environment<'static>, Error> {
     });
     env.add_test("iterable", |value: &Value| value.kind() == ValueKind::String || value.try_iter().is_ok());
     Ok(env)
-}
-
-fn raise_exception(message: String) -> Result<String, Error> {
-    Err(Error::new(ErrorKind::InvalidOperation, message))
 }
 
 /// How Python writes a number with a fraction, which is not how Rust does for large and small ones.

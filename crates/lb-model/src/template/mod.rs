@@ -153,6 +153,24 @@ impl ChatTemplate {
         let pieces = self.render_pieces(&messages, options, tokenizer.added_tokens())?;
         tokenizer.encode_pieces(&pieces)
     }
+
+    /// Like [`encode_conversation`](Self::encode_conversation), as long as there are at most `most` tokens and `go_on`, asked every few
+    /// milliseconds, says so; see [`Tokenizer::encode_text_within`].
+    ///
+    /// # Errors
+    /// Those of [`encode_conversation`](Self::encode_conversation), [`Error::TooManyTokens`], [`Error::Interrupted`].
+    pub fn encode_conversation_within(
+        &self,
+        messages: &[Message],
+        options: &RenderOptions,
+        tokenizer: &Tokenizer,
+        most: usize,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Vec<u32>> {
+        let messages = self.fold_system(messages);
+        let pieces = self.render_pieces(&messages, options, tokenizer.added_tokens())?;
+        tokenizer.encode_pieces_within(&pieces, most, go_on)
+    }
 }
 
 /// Bytes of all strings in a value.

@@ -62,6 +62,9 @@ struct Added {
     strips: (bool, bool),
 }
 
+/// Encodes a text with a tokenizer, behind what is there.
+type EncodeInto<'a> = dyn FnMut(&tokenizers::Tokenizer, &str, &mut Vec<u32>) -> Result<()> + 'a;
+
 impl Tokenizer {
     /// Takes over the end-of-text ids, and how many tokens have an embedding. Vocabularies may list tokens beyond;
     /// encoding one is an error.
@@ -131,6 +134,15 @@ impl Tokenizer {
     /// Those of [`encode_text`](Self::encode_text); [`Error::Template`] for a control token that is not one of this
     /// tokenizer.
     pub fn encode_pieces(&self, pieces: &[RenderedPiece]) -> Result<Vec<u32>> {
+        let mut whole = |first: &tokenizers::Tokenizer, text: &str, ids: &mut Vec<u32>| {
+            ids.extend(encode(first, text)?);
+            Ok(())
+        };
+        self.encode_pieces_by(pieces, &mut whole)
+    }
+
+    /// Encodes pieces, each text with `text_ids`, which is given the tokenizer of its beginning.
+    fn encode_pieces_by(&self, pieces: &[RenderedPiece], text_ids: &mut EncodeInto<'_>) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
         for (index, piece) in pieces.iter().enumerate() {
             match piece {
@@ -146,7 +158,7 @@ impl Tokenizer {
                     }
                     let gets_prefix = index == 0 || self.kind.prefix() == Prefix::EverySection;
                     let plain = self.inner.as_ref().filter(|_| !gets_prefix).unwrap_or(&self.section);
-                    ids.extend(encode(plain, text)?);
+                    text_ids(plain, text, &mut ids)?;
                 }
             }
         }

@@ -9,7 +9,7 @@ use tokenizers::{
 };
 
 use super::{Tokenizer, encode};
-use crate::{Error, Result};
+use crate::{Error, RenderedPiece, Result};
 
 /// Bytes at a time: a few milliseconds.
 const WINDOW: usize = 16 << 10;
@@ -62,6 +62,38 @@ impl Tokenizer {
         let all = (ids.len() as f64 * share).round() as usize;
         ids.truncate(most);
         Ok((ids, all))
+    }
+
+    /// Encodes pieces as [`encode_pieces`](Self::encode_pieces) does, within the bounds of
+    /// [`encode_text_within`](Self::encode_text_within).
+    ///
+    /// # Errors
+    /// Those of both.
+    pub fn encode_pieces_within(
+        &self,
+        pieces: &[RenderedPiece],
+        most: usize,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Vec<u32>> {
+        let too_many = || {
+            let bytes = |piece: &RenderedPiece| match piece {
+                RenderedPiece::Control(text) | RenderedPiece::Text(text) => text.len(),
+            };
+            Error::TooManyTokens { bytes: pieces.iter().map(bytes).sum(), most }
+        };
+        let mut windowed = |first: &tokenizers::Tokenizer, text: &str, ids: &mut Vec<u32>| {
+            let left = most.checked_sub(ids.len()).ok_or_else(too_many)?;
+            let begun = text.floor_char_boundary(self.first_window(first, text, WINDOW)?);
+            ids.extend(encode(first, &text[..begun])?);
+            let Read { ids: more, bytes } = self.windows(&text[begun..], WINDOW, left, go_on)?;
+            if begun + bytes < text.len() {
+                return Err(too_many());
+            }
+            ids.extend(more);
+            Ok(())
+        };
+        let ids = self.encode_pieces_by(pieces, &mut windowed)?;
+        if ids.len() > most { Err(too_many()) } else { Ok(ids) }
     }
 
     /// Windows of any size, for tests of their seams.

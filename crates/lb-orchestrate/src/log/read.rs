@@ -23,6 +23,9 @@ pub struct RunRecord {
     pub(crate) whole: u64,
 }
 
+/// Bytes of a document: what a session takes as a variable.
+const CONTEXT_BYTES: u64 = 32 << 20;
+
 impl RunRecord {
     /// Reads a log of [`Rlm`](crate::Rlm). A last line that is not whole is left out and counted in
     /// [`torn`](Self::torn).
@@ -58,11 +61,15 @@ impl RunRecord {
     /// [`Error::Log`] naming the file, where one is missing, no text, or not as long as the log says.
     pub fn contexts(&self) -> Result<Vec<(String, String)>> {
         let dir = self.path.parent().unwrap_or(Path::new("."));
+        let mut left = TEXT;
         let read = |context: &super::ContextFile| {
             // The name of a file in the log's own folder, whatever a log from elsewhere says.
             let name = Path::new(&context.file).file_name().unwrap_or_default();
             let path = dir.join(name);
-            let text = read_text_at_most(&path, TEXT).map_err(|e| error(&path, None, e.to_string()))?;
+            // Each is a variable of the sandbox, and there may be many.
+            let most = left.min(CONTEXT_BYTES);
+            let text = read_text_at_most(&path, most).map_err(|e| error(&path, None, e.to_string()))?;
+            left -= text.len() as u64;
             let chars = text.chars().count();
             if chars != context.chars {
                 let reason = format!("{chars} characters where the log says {}", context.chars);

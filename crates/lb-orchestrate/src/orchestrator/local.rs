@@ -86,7 +86,7 @@ impl LocalOrchestrator {
         self.tokens.len()
     }
 
-    fn prompt(&self, messages: &[ChatMessage]) -> Result<Vec<u32>> {
+    fn prompt(&self, messages: &[ChatMessage], watch: &Watch<'_>) -> Result<Vec<u32>> {
         let messages = self.form.arrange(messages);
         let messages: Vec<Message> =
             messages.iter().map(|m| Message::new(role(m.role), m.content.as_str())).collect();
@@ -96,12 +96,15 @@ impl LocalOrchestrator {
             LocalThinking::Off => Some(false),
         };
         let options = RenderOptions { enable_thinking, ..RenderOptions::default() };
-        let prompt = self.worker.encode_conversation(&messages, &options)?;
         let limit = self.worker.config().position_limit();
-        if prompt.len() > limit {
-            return Err(lb_model::Error::ContextOverflow { positions: prompt.len(), limit }.into());
+        let mut go_on = || watch.check().is_ok();
+        match self.worker.encode_conversation_within(&messages, &options, limit, &mut go_on) {
+            Err(lb_model::Error::Interrupted) => {
+                watch.check()?;
+                Err(Error::Cancelled)
+            }
+            prompt => Ok(prompt?),
         }
-        Ok(prompt)
     }
 
     /// Cuts the cache to what it shares with `prompt`, short of its last token, whose logits are wanted.
@@ -193,12 +196,12 @@ impl Orchestrator for LocalOrchestrator {
     }
 
     /// # Errors
-    /// [`lb_model::Error::ContextOverflow`] (in [`Error::Model`]) for a conversation beyond the model's positions,
+    /// [`lb_model::Error::TooManyTokens`] (in [`Error::Model`]) for a conversation beyond the model's positions,
     /// [`Error::Cancelled`], [`Error::Timeout`], those of the template and the model. What was read stays in the cache.
     fn complete(&mut self, request: &ChatRequest<'_>) -> Result<Completion> {
         let watch = Watch::of(request);
         watch.check()?;
-        let prompt = self.prompt(request.messages)?;
+        let prompt = self.prompt(request.messages, &watch)?;
         let cached = self.keep_common(&prompt)?;
         let logits = self.read(&prompt, &watch)?;
         let generation = self.generate(&logits, request.max_tokens, &watch)?;

@@ -553,6 +553,9 @@ def hand_over(programs):
 
     for program in map(bytes.fromhex, programs):
         prctl(set_seccomp, word(filtered), ctypes.byref(Program(len(program) // 8, program)))
+    # The hooks refuse to import it.
+    for name in ("ctypes", "_ctypes", "ctypes._endian"):
+        sys.modules.pop(name, None)
 
 
 def confine(memory):

@@ -300,6 +300,13 @@ impl Block {
         process.send(&Request::Execute { code: code.to_owned() });
         loop {
             let left = (limits.time + GRACE).saturating_sub(self.executed.elapsed);
+            // A process that always has something to say is no reason to listen for ever.
+            if left.is_zero() {
+                return Err(Silence::Late);
+            }
+            if host.cancelled() {
+                return Err(Silence::Cancelled);
+            }
             let waiting = Instant::now();
             let event = process.event(left, &|| host.cancelled());
             self.executed.elapsed += waiting.elapsed();
@@ -326,11 +333,12 @@ impl Block {
             HostCall::Llm(queries) | HostCall::Rlm(queries) => queries.len(),
             HostCall::Note { .. } => 1,
         };
-        if self.executed.calls.saturating_add(wanted) > limit {
+        // One without prompts is one, too.
+        if self.executed.calls.saturating_add(wanted.max(1)) > limit {
             let reason = format!("CallLimit: a block may make {limit} calls");
             return Request::Stop { fault: Fault::Calls, reason };
         }
-        self.executed.calls += wanted;
+        self.executed.calls += wanted.max(1);
         let mut texts = host.call(call);
         if host.cancelled() {
             let reason = "Cancelled: the block was called off during a call".to_owned();

@@ -14,6 +14,8 @@ use crate::{Error, Limit, Orchestrator, Result, Segment, Source};
 /// Bytes of one call's or note's text. What is longer is refused unseen and not recorded: no worker has that many
 /// positions.
 const CALL_BYTES: usize = 8 << 20;
+/// Bytes of text of all calls and notes of a block. They go into the log, which has to be read again.
+const BLOCK_BYTES: usize = 16 << 20;
 
 const NO_ROOM: &str = "Error: the trajectory has no room for the note";
 
@@ -30,6 +32,41 @@ pub(super) struct Host<'a> {
     /// What ends the run once the block is over.
     pub(super) fatal: Option<Error>,
     pub(super) breaker: Option<Limit>,
+    pub(super) texts: Texts,
+}
+
+/// The text that the calls and notes of a block have handed over.
+#[derive(Default)]
+pub(super) struct Texts(usize);
+
+impl Texts {
+    /// Why a text is not looked at, if so; otherwise it counts.
+    fn refuse(&mut self, what: &str, bytes: usize) -> Option<String> {
+        if bytes > CALL_BYTES {
+            return Some(format!("Error: a {what} of {bytes} bytes; at most {CALL_BYTES} are taken"));
+        }
+        if self.0 + bytes > BLOCK_BYTES {
+            let reason = format!("a {what} of {bytes} bytes behind others of {} bytes", self.0);
+            return Some(format!("Error: {reason}; a block may hand over {BLOCK_BYTES}"));
+        }
+        self.0 += bytes;
+        None
+    }
+
+    fn refuse_query(&mut self, query: &Query) -> Option<String> {
+        self.refuse("call", query.prompt.len() + query.document.as_ref().map_or(0, String::len))
+    }
+
+    /// Whatever room the trajectory has.
+    fn refuse_note(&mut self, key: Option<&str>, text: &str) -> Option<String> {
+        if text.trim().is_empty() {
+            return Some("Error: a note needs text".to_owned());
+        }
+        if key.is_some_and(|key| key.trim().is_empty()) {
+            return Some(format!("Error: {}", Error::Empty { arg: "note key" }));
+        }
+        self.refuse("note", text.len() + key.map_or(0, str::len))
+    }
 }
 
 impl ReplHost for Host<'_> {
@@ -49,9 +86,17 @@ impl ReplHost for Host<'_> {
 
 impl Host<'_> {
     fn llm(&mut self, queries: &[Query]) -> Vec<String> {
-        if queries.iter().any(|query| too_long(query).is_some()) {
-            return each_apart(queries, &mut |query| self.llm(std::slice::from_ref(query)));
+        let refused: Vec<_> = queries.iter().map(|query| self.texts.refuse_query(query)).collect();
+        if refused.iter().all(Option::is_none) {
+            return self.answers(queries);
         }
+        let one = |(query, refused): (&Query, Option<String>)| {
+            refused.map_or_else(|| self.answers(std::slice::from_ref(query)), |refused| vec![refused])
+        };
+        queries.iter().zip(refused).flat_map(one).collect()
+    }
+
+    fn answers(&mut self, queries: &[Query]) -> Vec<String> {
         (self.on_event)(&Event::CallsBegan { kind: CallKind::Llm, queries, depth: self.shared.depth });
         let mut replies = Vec::with_capacity(queries.len());
         // Budgets are looked at between the parts of a batch, not once for a thousand prompts.
@@ -76,7 +121,7 @@ impl Host<'_> {
     }
 
     fn rlm(&mut self, query: Query) -> String {
-        if let Some(refused) = too_long(&query) {
+        if let Some(refused) = self.texts.refuse_query(&query) {
             return refused;
         }
         if let Some(refused) = self.refusal() {
@@ -126,7 +171,7 @@ impl Host<'_> {
     }
 
     fn note(&mut self, key: Option<&str>, text: &str) -> String {
-        if let Some(refused) = note_fault(key, text) {
+        if let Some(refused) = self.texts.refuse_note(key, text) {
             return refused;
         }
         match self.try_enter(Segment::finding(noted(key, text))) {
@@ -160,33 +205,9 @@ impl Host<'_> {
     }
 }
 
-/// Why a call's text is not looked at, if so.
-fn too_long(query: &Query) -> Option<String> {
-    let bytes = query.prompt.len() + query.document.as_ref().map_or(0, String::len);
-    (bytes > CALL_BYTES).then(|| format!("Error: a call of {bytes} bytes; at most {CALL_BYTES} are taken"))
-}
-
-/// The replies to queries one by one, those to be refused among them.
-fn each_apart(queries: &[Query], reply: &mut dyn FnMut(&Query) -> Vec<String>) -> Vec<String> {
-    let refused = |query: &Query| too_long(query).map(|refused| vec![refused]);
-    queries.iter().flat_map(|query| refused(query).unwrap_or_else(|| reply(query))).collect()
-}
-
 /// What a note is in the trajectory.
 fn noted(key: Option<&str>, text: &str) -> String {
     key.map_or_else(|| text.to_owned(), |key| format!("{key}: {text}"))
-}
-
-/// Why a note is not taken, whatever room there is.
-fn note_fault(key: Option<&str>, text: &str) -> Option<String> {
-    let bytes = text.len() + key.map_or(0, str::len);
-    if text.trim().is_empty() {
-        return Some("Error: a note needs text".to_owned());
-    }
-    if key.is_some_and(|key| key.trim().is_empty()) {
-        return Some(format!("Error: {}", Error::Empty { arg: "note key" }));
-    }
-    (bytes > CALL_BYTES).then(|| format!("Error: a note of {bytes} bytes; at most {CALL_BYTES} are taken"))
 }
 
 /// The host of code that ran before: every call is answered as it was then.
@@ -198,6 +219,7 @@ pub(super) struct Recorded<'a> {
     /// Calls that the record does not have: the code did something else this time.
     pub(super) unknown: usize,
     pub(super) deadline: Instant,
+    pub(super) texts: Texts,
 }
 
 impl ReplHost for Recorded<'_> {
@@ -208,7 +230,7 @@ impl ReplHost for Recorded<'_> {
                 // What was wrong with it then is wrong with it now.
                 let line = noted(key.as_deref(), &text);
                 let entered = || self.entered.iter().any(|entered| entered.text == line);
-                let refused = note_fault(key.as_deref(), &text);
+                let refused = self.texts.refuse_note(key.as_deref(), &text);
                 if let Some(refused) = refused.or_else(|| (!entered()).then(|| NO_ROOM.to_owned())) {
                     return vec![refused];
                 }
@@ -218,14 +240,18 @@ impl ReplHost for Recorded<'_> {
                 }];
             }
         };
-        let reply = |query: Query| match self.replies.front() {
-            _ if too_long(&query).is_some() => too_long(&query).unwrap_or_default(),
-            Some(call) if call.query == query => {
-                self.replies.pop_front().map(|call| call.response.clone()).unwrap_or_default()
+        let reply = |query: Query| {
+            if let Some(refused) = self.texts.refuse_query(&query) {
+                return refused;
             }
-            _ => {
-                self.unknown += 1;
-                "Error: this call is not in the record of the run".to_owned()
+            match self.replies.front() {
+                Some(call) if call.query == query => {
+                    self.replies.pop_front().map(|call| call.response.clone()).unwrap_or_default()
+                }
+                _ => {
+                    self.unknown += 1;
+                    "Error: this call is not in the record of the run".to_owned()
+                }
             }
         };
         queries.into_iter().map(reply).collect()

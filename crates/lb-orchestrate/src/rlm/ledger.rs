@@ -159,6 +159,11 @@ fn duration(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
+/// Time that something took. A log may say anything, and less than nothing would lift a limit.
+fn taken(seconds: f64) -> f64 {
+    if seconds.is_finite() { seconds.max(0.0) } else { 0.0 }
+}
+
 fn add(a: Option<f64>, b: Option<f64>) -> Option<f64> {
     match (a, b) {
         (None, None) => None,
@@ -189,13 +194,14 @@ impl Books {
         let own = &mut self.ledger.orchestrator;
         own.turns += 1;
         own.usage += *usage;
-        own.seconds += seconds;
+        own.seconds += taken(seconds);
         own.cost = add(own.cost, self.model.map(|price| price.of(usage)));
     }
 
     pub(crate) fn entered(&mut self, tokens: usize, seconds: f64) {
         let own = &mut self.ledger.worker;
         own.trajectory_prefilled += tokens;
+        let seconds = taken(seconds);
         own.trajectory_s += seconds;
         let read = CallTokens { prefilled: tokens, ..CallTokens::default() };
         own.cost = add(own.cost, self.worker.map(|price| price.of(&read, seconds)));
@@ -209,11 +215,12 @@ impl Books {
             own.calls += 1;
         }
         own.tokens += call.tokens;
-        own.prefill_s += call.prefill_s;
-        own.brief_s += call.brief_s;
-        own.decode_s += call.decode_s;
+        let [prefill, brief, decode] = [call.prefill_s, call.brief_s, call.decode_s].map(taken);
+        own.prefill_s += prefill;
+        own.brief_s += brief;
+        own.decode_s += decode;
         own.peak_cache_bytes = own.peak_cache_bytes.max(call.cache_bytes);
-        let seconds = call.prefill_s + call.brief_s + call.decode_s;
+        let seconds = prefill + brief + decode;
         own.cost = add(own.cost, self.worker.map(|price| price.of(&call.tokens, seconds)));
     }
 
@@ -221,13 +228,13 @@ impl Books {
         let own = &mut self.ledger.sandbox;
         own.blocks += 1;
         own.faults += usize::from(fault);
-        own.seconds += seconds;
+        own.seconds += taken(seconds);
     }
 
     /// Counts a recorded turn as if it had just happened.
     pub(crate) fn recorded(&mut self, iteration: &Iteration) {
         self.completion(&iteration.usage, iteration.completion_time);
-        self.ledger.elapsed_s += iteration.iteration_time;
+        self.ledger.elapsed_s += taken(iteration.iteration_time);
         for entered in &iteration.entered {
             self.entered(entered.pieces.len(), entered.seconds);
         }

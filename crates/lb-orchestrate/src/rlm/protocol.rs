@@ -114,8 +114,15 @@ fn inside(rest: &str) -> &str {
             break;
         }
     }
-    let last = rest.char_indices().rev().find(|(at, c)| *c == ')' && ends_line(*at));
-    last.map_or(rest, |(at, _)| &rest[..at])
+    let mut end = rest.len();
+    for line in rest.rsplit('\n') {
+        let start = end - line.len();
+        if let Some(before) = line.trim_end().strip_suffix(')') {
+            return &rest[..start + before.len()];
+        }
+        end = start.saturating_sub(1);
+    }
+    rest
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::host::Recorded;
+use super::host::{Recorded, Texts};
 use super::sink::Sink;
 use super::verdict::{Done, Taken};
 use super::{Question, Rlm, RlmConfig};
@@ -109,9 +109,12 @@ impl Rlm {
             self.question = Some(Question { text: iteration.question.clone(), ..Question::default() });
         }
         self.messages.clone_from(&iteration.prompt);
-        let segments = iteration.entered.iter().map(|entered| Segment {
-            name: entered.name.clone(),
-            ..Segment::new(entered.source, entered.text.clone())
+        let segments = iteration.entered.iter().map(|entered| {
+            let segment = Segment::new(entered.source, entered.text.clone());
+            match &entered.name {
+                Some(name) => segment.named(name),
+                None => segment,
+            }
         });
         for segment in segments {
             self.contexts.was_read(&segment.text);
@@ -130,6 +133,7 @@ impl Rlm {
                 unknown: 0,
                 entered: &iteration.entered,
                 deadline: until.at,
+                texts: Texts::default(),
             };
             let executed = self.repl.execute(&block.code, &mut host)?;
             let other = host.unknown > 0 || !host.replies.is_empty() || executed.stdout != result.stdout;

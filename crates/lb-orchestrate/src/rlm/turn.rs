@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::host::Host;
+use super::host::{Host, Texts};
 use super::protocol::{FinalMark, Protocol, Reply};
 use super::verdict::{Done, Taken};
 use super::{PromptProfile, Rlm, prompts, small, spans};
@@ -271,6 +271,7 @@ impl Rlm {
             earlier_calls: draft.calls,
             fatal: None,
             breaker: None,
+            texts: Texts::default(),
         };
         let executed = span.in_scope(|| self.repl.execute(code, &mut host));
         let (calls, fatal) = (std::mem::take(&mut host.calls), host.fatal.take());

@@ -125,7 +125,10 @@ impl Segment {
     pub fn label(&self) -> Cow<'static, str> {
         let tag = self.source.tag();
         match self.name.as_deref() {
-            Some(name) if !name.trim().is_empty() => Cow::Owned(format!("{tag} {name}")),
+            Some(name) if !name.trim().is_empty() => {
+                let name: String = name.chars().take(LONGEST_NAME).collect();
+                Cow::Owned(format!("{tag} {name}"))
+            }
             _ => Cow::Borrowed(tag),
         }
     }

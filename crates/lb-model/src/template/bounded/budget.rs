@@ -1,9 +1,11 @@
 //! What a rendering has left of the text that it may make.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
-use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
-use minijinja::{Environment, Error, ErrorKind, State, Value};
+use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs};
+use minijinja::{Environment, Error, ErrorKind, State, Value, filters, functions};
 
 /// Bytes that any rendering may make.
 const BYTES: usize = 64 << 20;
@@ -13,28 +15,55 @@ const MOST_BYTES: usize = 2 << 30;
 const ITEMS: usize = 1_000_000;
 /// Lists within lists.
 const DEPTH: usize = 200;
-/// Digits of a number, and what an item of a list is printed with.
+/// Digits of a number, and what an item of a list is printed with or takes.
 const SMALL: usize = 32;
-/// Columns of a field that is padded, or of an indentation.
+/// What it costs to look at an item.
+const LOOK: usize = 8;
+/// Columns of a field that is padded, or of an indentation; items of a batch.
 const WIDTH: usize = 10_000;
+/// How long a rendering may take; real ones take milliseconds.
+const TIME: Duration = Duration::from_secs(20);
+/// Characters of a template's own message.
+const MESSAGE: usize = 2_000;
 
-/// Filters of the language whose result may be longer than what they are given, with how much longer at most.
-const GROWING: [(&str, usize); 10] = [
-    ("upper", 3),
-    ("lower", 3),
-    ("title", 3),
+/// The language's filters that make something of a text, with how much longer than the text that may be.
+const GROWING: [(&str, usize); 35] = [
+    ("abs", 1),
+    ("attr", 1),
+    ("batch", SMALL),
+    ("bool", 1),
     ("capitalize", 3),
-    ("escape", 6),
+    ("chain", SMALL),
+    ("dictsort", SMALL),
     ("e", 6),
+    ("escape", 6),
+    ("first", 1),
+    ("float", 1),
+    ("format", 1),
+    ("groupby", SMALL),
+    ("indent", 1),
+    ("int", 1),
+    ("items", SMALL),
+    ("join", 1),
+    ("last", 1),
+    ("lines", SMALL),
+    ("list", SMALL),
+    ("lower", 3),
+    ("max", 1),
+    ("min", 1),
     ("pprint", 4),
+    ("replace", 1),
+    ("reverse", SMALL),
+    ("round", 1),
+    ("safe", 1),
+    ("slice", SMALL),
+    ("sort", SMALL),
+    ("split", SMALL),
     ("sum", 1),
-    ("split", 2),
-    ("lines", 2),
+    ("title", 3),
+    ("unique", SMALL),
+    ("upper", 3),
 ];
-/// Filters whose result depends on their arguments.
-const ASKED: [&str; 4] = ["replace", "join", "format", "indent"];
-/// Filters that compare what they are given.
-const COMPARING: [&str; 7] = ["sort", "min", "max", "unique", "groupby", "dictsort", "list"];
 
 /// The account of one rendering.
 #[derive(Clone)]
@@ -42,6 +71,8 @@ pub(in crate::template) struct Budget {
     account: Arc<Mutex<Account>>,
     /// Bytes of the template's own text, which each pass of a loop may write.
     text: usize,
+    until: Instant,
+    guards: Arc<str>,
 }
 
 struct Account {
@@ -60,21 +91,35 @@ fn too_much() -> Error {
     Error::new(ErrorKind::InvalidOperation, "the template makes more text than it may")
 }
 
+fn too_long() -> Error {
+    let reason = format!("the template takes longer than {} s", TIME.as_secs());
+    Error::new(ErrorKind::InvalidOperation, reason)
+}
+
+/// What the names of one template's guards begin with. It cannot be guessed, so that no template applies them itself.
+pub(in crate::template) fn new_prefix() -> String {
+    format!("g{:016x}_", RandomState::new().hash_one(0))
+}
+
 impl Budget {
-    /// For `items` messages and tools with `bytes` of text, rendered by a template with `text` bytes of its own. Text that
-    /// grows message by message is copied as often as there are messages.
-    pub(in crate::template) fn new(items: usize, bytes: usize, text: usize) -> Self {
+    /// For `items` messages and tools with `bytes` of text, rendered by a template with `text` bytes of its own and guards
+    /// that are called `guards`. Text that grows message by message is copied as often as there are messages.
+    pub(in crate::template) fn new(items: usize, bytes: usize, text: usize, guards: &str) -> Self {
         let per_item = (bytes + text).saturating_mul(8);
         let left = BYTES.saturating_add(per_item.saturating_mul(items + 8)).min(MOST_BYTES);
-        Self { account: Arc::new(Mutex::new(Account { left, products: Vec::new() })), text }
+        let account = Arc::new(Mutex::new(Account { left, products: Vec::new() }));
+        Self { account, text, until: Instant::now() + TIME, guards: guards.into() }
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Account) -> T) -> T {
         work(&mut self.account.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    /// Takes off `bytes`.
+    /// Takes off `bytes`, which stand for the time that something takes, too.
     pub(in crate::template) fn spend(&self, bytes: usize) -> Result<(), Error> {
+        if Instant::now() > self.until {
+            return Err(too_long());
+        }
         self.with(|account| {
             account.left = account.left.checked_sub(bytes).ok_or_else(too_much)?;
             Ok(())
@@ -90,85 +135,188 @@ impl Budget {
 
     /// Installs the guards and the filters that keep account.
     pub(in crate::template) fn install(&self, env: &mut Environment<'_>) {
+        let guard = |name: &str| format!("{}{name}", self.guards);
         let budget = self.clone();
-        env.add_filter("__sum", move |value: Value| budget.sum(value));
+        env.add_filter(guard("sum"), move |value: Value| budget.sum(value));
         let budget = self.clone();
-        env.add_filter("__joined", move |value: Value| budget.spend_on(&value, 1).map(|()| value));
+        env.add_filter(guard("joined"), move |value: Value| budget.spend_on(&value, 1).map(|()| value));
         let budget = self.clone();
-        env.add_filter("__seen", move |value: Value| budget.seen(value));
-        env.add_filter("__item", |value: Value| checked(value));
+        env.add_filter(guard("seen"), move |value: Value| budget.seen(value));
         let budget = self.clone();
-        env.add_filter("__loop", move |value: Value| budget.looped(value));
+        env.add_filter(guard("item"), move |value: Value| budget.look(&value).map(|()| value));
         let budget = self.clone();
-        env.add_filter("__factor", move |value: Value, how: &str, last: bool| {
+        env.add_filter(guard("loop"), move |value: Value| budget.looped(value));
+        let budget = self.clone();
+        env.add_filter(guard("factor"), move |value: Value, how: &str, last: bool| {
             budget.factor(value, how, last)
         });
         for (name, times) in GROWING {
             let budget = self.clone();
             env.add_filter(name, move |_: &mut State, args: Rest<ValueOrKwargs>| {
                 let args = args.into_values();
-                budget.spend_on(args.first().unwrap_or(&Value::UNDEFINED), times)?;
-                plain().empty_state().apply_filter(name, &args)
+                budget.asked(name, &args, times)?;
+                budget.flat(plain().empty_state().apply_filter(name, &args)?)
             });
         }
-        for name in ASKED {
-            let budget = self.clone();
-            env.add_filter(name, move |_: &mut State, args: Rest<ValueOrKwargs>| {
-                let args = args.into_values();
-                budget.asked(name, &args)?;
-                plain().empty_state().apply_filter(name, &args)
-            });
-        }
-        for name in COMPARING {
-            env.add_filter(name, move |_: &mut State, args: Rest<ValueOrKwargs>| {
-                let args = args.into_values();
-                args.iter().try_for_each(|value| nodes(value).map(drop))?;
-                plain().empty_state().apply_filter(name, &args)
-            });
-        }
+        self.install_applying(env);
+        let budget = self.clone();
+        env.add_filter("zip", move |_: &mut State, args: Rest<ValueOrKwargs>| {
+            let args = args.into_values();
+            args.iter().try_for_each(|value| budget.spend_on(value, SMALL))?;
+            budget.flat(plain().empty_state().apply_filter("zip", &args)?)
+        });
+        env.remove_global("debug");
+        let budget = self.clone();
+        env.add_function("dict", move |value: Option<Value>, more: Kwargs| {
+            budget.spend_on(&value.clone().unwrap_or_default(), 4)?;
+            functions::dict(value, more)
+        });
+        let budget = self.clone();
+        env.add_function("raise_exception", move |message: Value| -> Result<Value, Error> {
+            budget.spend_on(&message, 1)?;
+            let message: String = message.to_string().chars().take(MESSAGE).collect();
+            Err(Error::new(ErrorKind::InvalidOperation, message))
+        });
     }
 
-    /// Whether a filter or method with these arguments may be applied; the first is what it is applied to.
-    pub(in crate::template) fn asked(&self, name: &str, args: &[Value]) -> Result<(), Error> {
+    /// Filters that apply other filters and tests, which are those of the rendering.
+    fn install_applying(&self, env: &mut Environment<'_>) {
+        type Applied = Result<Vec<Value>, Error>;
+        type Args = Rest<ValueOrKwargs>;
+        let charged = |value: Value, budget: &Self| {
+            budget.spend_on(&value, if value.as_str().is_some() { SMALL } else { 1 }).map(|()| value)
+        };
+        let budget = self.clone();
+        env.add_filter("map", move |state: &mut State, value: Value, args: Args| -> Applied {
+            filters::map(state, charged(value, &budget)?, args)
+        });
+        let budget = self.clone();
+        env.add_filter(
+            "select",
+            move |state: &mut State, value: Value, test: Option<String>, args: Args| -> Applied {
+                filters::select(state, charged(value, &budget)?, test.map(Into::into), args)
+            },
+        );
+        let budget = self.clone();
+        env.add_filter(
+            "reject",
+            move |state: &mut State, value: Value, test: Option<String>, args: Args| -> Applied {
+                filters::reject(state, charged(value, &budget)?, test.map(Into::into), args)
+            },
+        );
+        let budget = self.clone();
+        env.add_filter(
+            "selectattr",
+            move |state: &mut State,
+                  value: Value,
+                  attr: String,
+                  test: Option<String>,
+                  args: Args|
+                  -> Applied {
+                filters::selectattr(state, charged(value, &budget)?, attr.into(), test.map(Into::into), args)
+            },
+        );
+        let budget = self.clone();
+        env.add_filter(
+            "rejectattr",
+            move |state: &mut State,
+                  value: Value,
+                  attr: String,
+                  test: Option<String>,
+                  args: Args|
+                  -> Applied {
+                filters::rejectattr(state, charged(value, &budget)?, attr.into(), test.map(Into::into), args)
+            },
+        );
+    }
+
+    /// Whether a filter or method may be applied to these arguments, the first of them what it is applied to; what it makes
+    /// of a text may be `times` as long.
+    pub(in crate::template) fn asked(&self, name: &str, args: &[Value], times: usize) -> Result<(), Error> {
+        // Arguments by name come as a mapping at the end.
+        let named = args.last().filter(|last| args.len() > 1 && last.kind() == ValueKind::Map);
+        let named: Vec<Value> = named
+            .and_then(|last| Some(last.try_iter().ok()?.filter_map(|key| last.get_item(&key).ok()).collect()))
+            .unwrap_or_default();
+        let all: Vec<&Value> = args.iter().chain(&named).collect();
         let text = |at: usize| args.get(at).and_then(Value::as_str).unwrap_or_default();
-        let wide = || Error::new(ErrorKind::InvalidOperation, format!("{name}: more than {WIDTH} columns"));
+        for (at, value) in all.iter().enumerate() {
+            self.spend_on(value, if at == 0 && value.as_str().is_some() { times } else { 1 })?;
+        }
+        let numbers: Vec<usize> = all
+            .iter()
+            .skip(1)
+            .filter_map(|value| value.as_i64().map(|n| n.unsigned_abs() as usize))
+            .collect();
+        let widest_number = numbers.iter().copied().max().unwrap_or_default();
+        let sized = ["batch", "slice", "indent", "center", "ljust", "rjust", "zfill"].contains(&name);
+        if sized && all.iter().skip(1).any(|value| is_wide(value)) {
+            return Err(too_wide(name));
+        }
         match name {
             "replace" => {
                 let (from, to) = (text(1), text(2));
                 let found = if from.is_empty() { text(0).len() + 1 } else { text(0).matches(from).count() };
-                self.spend(text(0).len().saturating_add(found.saturating_mul(to.len())))
+                self.spend(found.saturating_mul(to.len()))
             }
             "join" => {
-                // As a method the text between comes first.
-                let between = args.iter().filter_map(Value::as_str).map(str::len).max().unwrap_or_default();
-                let items = args.iter().filter_map(Value::len).max().unwrap_or_default();
-                args.iter().try_for_each(|value| self.spend_on(value, 1))?;
-                self.spend(items.saturating_mul(between))
+                let between = all.iter().filter_map(|value| value.as_str()).map(str::len).max();
+                let items = all.iter().filter_map(|value| value.len()).max();
+                self.spend(items.unwrap_or_default().saturating_mul(between.unwrap_or_default()))
             }
             "format" => {
-                if widest(text(0)) > WIDTH || (text(0).contains('*') && args[1..].iter().any(is_wide)) {
-                    return Err(wide());
+                if widest(text(0)) > WIDTH
+                    || (text(0).contains('*') && all.iter().skip(1).any(|v| is_wide(v)))
+                {
+                    return Err(too_wide(name));
                 }
-                args.iter().try_for_each(|value| self.spend_on(value, 6))?;
+                all.iter().try_for_each(|value| self.spend_on(value, 6))?;
                 self.spend(text(0).matches(['%', '{']).count().saturating_mul(WIDTH))
             }
+            "batch" | "slice" => self.spend(widest_number.saturating_mul(2 * SMALL)),
             "indent" | "center" | "ljust" | "rjust" | "zfill" => {
-                if args.get(1..).unwrap_or_default().iter().any(is_wide) {
-                    return Err(wide());
-                }
-                let by = args.get(1).and_then(Value::as_usize).unwrap_or_else(|| text(1).len().max(4));
-                self.spend(text(0).len().saturating_add(text(0).lines().count().max(1).saturating_mul(by)))
+                let by = widest_number
+                    .max(all.iter().skip(1).filter_map(|v| v.as_str()).map(str::len).max().unwrap_or(0));
+                self.spend(text(0).lines().count().max(1).saturating_mul(by.max(4)))
             }
-            // Methods that give a text or a list of its parts.
-            _ => self.spend(text(0).len().saturating_mul(3)),
+            _ => Ok(()),
         }
+    }
+
+    /// Looks at all that is in a value: it must not be too much, and not hold itself.
+    fn look(&self, value: &Value) -> Result<(), Error> {
+        let mut text = 0;
+        let mut count = |value: &Value| {
+            text += value.as_str().map_or(0, str::len);
+            1
+        };
+        let nodes = walk(value, &mut count, ITEMS, DEPTH).ok_or_else(too_many)?;
+        // Comparing text is fast.
+        self.spend(nodes * LOOK + text / 64)
+    }
+
+    /// What is made when it is gone through, made now: such things could be stacked without end.
+    fn flat(&self, value: Value) -> Result<Value, Error> {
+        if value.kind() != ValueKind::Iterable || value.len().is_none() {
+            return Ok(value);
+        }
+        let Ok(items) = value.try_iter() else { return Ok(value) };
+        let items: Vec<Value> = items.take(ITEMS + 1).collect();
+        if items.len() > ITEMS {
+            return Err(too_many());
+        }
+        self.spend(items.len() * SMALL).map(|()| Value::from(items))
     }
 
     fn sum(&self, value: Value) -> Result<Value, Error> {
         match value.kind() {
             ValueKind::String => self.spend(value.as_str().unwrap_or_default().len())?,
-            ValueKind::Seq | ValueKind::Iterable if value.len().is_some_and(|len| len > ITEMS) => {
-                return Err(too_many());
+            ValueKind::Seq | ValueKind::Iterable => {
+                let len = value.len().unwrap_or_default();
+                if len > ITEMS {
+                    return Err(too_many());
+                }
+                self.spend(len * LOOK)?;
             }
             _ => {}
         }
@@ -177,7 +325,7 @@ impl Budget {
 
     fn seen(&self, value: Value) -> Result<Value, Error> {
         self.spend(value.as_str().unwrap_or_default().len())?;
-        Ok(value)
+        self.flat(value)
     }
 
     /// What a loop goes over: each pass may write the template's own text.
@@ -197,11 +345,12 @@ impl Budget {
         if passes > ITEMS {
             return Err(too_many());
         }
-        self.spend(passes.saturating_mul(self.text)).map(|()| value)
+        self.spend(passes.saturating_mul(self.text.max(LOOK))).map(|()| value)
     }
 
     /// An operand of a product; texts and lists are repeated by the others.
     fn factor(&self, value: Value, how: &str, last: bool) -> Result<Value, Error> {
+        let value = self.flat(value)?;
         let bytes = match value.kind() {
             ValueKind::String => value.as_str().unwrap_or_default().len(),
             ValueKind::Seq | ValueKind::Iterable => value.len().unwrap_or_default().saturating_mul(SMALL),
@@ -231,23 +380,18 @@ fn too_many() -> Error {
     Error::new(ErrorKind::InvalidOperation, format!("more than {ITEMS} items"))
 }
 
+fn too_wide(name: &str) -> Error {
+    Error::new(ErrorKind::InvalidOperation, format!("{name}: more than {WIDTH}"))
+}
+
 fn is_wide(value: &Value) -> bool {
-    value.as_i64().is_some_and(|width| width.unsigned_abs() > WIDTH as u64)
+    value.is_number() && value.as_i64().is_none_or(|width| width.unsigned_abs() > WIDTH as u64)
 }
 
 /// The largest number in a format.
 fn widest(format: &str) -> usize {
     let runs = format.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty());
     runs.map(|run| run.parse().unwrap_or(usize::MAX)).max().unwrap_or_default()
-}
-
-/// A value that does not hold too much, and not itself.
-fn checked(value: Value) -> Result<Value, Error> {
-    nodes(&value).map(|_| value)
-}
-
-fn nodes(value: &Value) -> Result<usize, Error> {
-    walk(value, &mut |_| 1, ITEMS, DEPTH).ok_or_else(too_many)
 }
 
 /// About as many bytes as a value is printed with; an error where they are more than `most`.

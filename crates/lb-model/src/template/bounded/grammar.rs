@@ -20,12 +20,12 @@ type Span = (usize, usize);
 type Result<T> = std::result::Result<T, Unread>;
 
 /// What is to be put into a block.
-pub(super) fn guards(block: &Block<'_>) -> Result<Vec<Put>> {
-    let mut reader = Reader { tokens: &block.tokens, at: 0, depth: 0, puts: Vec::new() };
+pub(super) fn guards(block: &Block<'_>, prefix: &str) -> Result<Vec<Put>> {
+    let mut reader = Reader { tokens: &block.tokens, prefix, at: 0, depth: 0, puts: Vec::new() };
     if block.statement {
         match reader.next().map(|keyword| keyword.text) {
             Some("for") => reader.loop_head()?,
-            Some("set") => reader.targets(),
+            Some("set") => reader.targets()?,
             Some("macro") => reader.macro_head()?,
             Some("call") => reader.parameters()?,
             _ => {}
@@ -37,6 +37,8 @@ pub(super) fn guards(block: &Block<'_>) -> Result<Vec<Put>> {
 
 struct Reader<'a, 'b> {
     tokens: &'b [Token<'a>],
+    /// What the guards' names begin with.
+    prefix: &'b str,
     at: usize,
     depth: usize,
     puts: Vec<Put>,
@@ -88,7 +90,7 @@ impl<'a> Reader<'a, '_> {
 
     fn guard(&mut self, (start, end): Span, filter: &str) {
         self.puts.push((start, "(".to_owned()));
-        self.puts.push((end, format!(")|{filter}")));
+        self.puts.push((end, format!(")|{}{filter}", self.prefix)));
     }
 
     fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
@@ -109,17 +111,25 @@ impl<'a> Reader<'a, '_> {
             }
         }
         let span = self.or()?;
-        self.guard(span, "__loop");
+        self.guard(span, "loop");
         self.skip_name("if");
         Ok(())
     }
 
-    /// What is set, where something is.
-    fn targets(&mut self) {
+    /// What is set, where something is. What an attribute is set to may hold what holds it.
+    fn targets(&mut self) -> Result<()> {
         let is_set = |token: &Token<'_>| token.is_sign("=");
-        if let Some(at) = self.tokens[self.at..].iter().position(is_set) {
-            self.at += at + 1;
+        let Some(at) = self.tokens[self.at..].iter().position(is_set) else { return Ok(()) };
+        let attribute = self.tokens[self.at..self.at + at].iter().any(|token| token.is_sign("."));
+        self.at += at + 1;
+        while attribute && self.peek().is_some() {
+            let span = self.expression()?;
+            self.guard(span, "item");
+            if !self.skip_sign(",") {
+                break;
+            }
         }
+        Ok(())
     }
 
     fn macro_head(&mut self) -> Result<()> {
@@ -194,10 +204,10 @@ impl<'a> Reader<'a, '_> {
         Ok((start, span.1))
     }
 
-    /// Values that contain one another are compared for ever; one side that does not is enough.
+    /// Values that contain one another are compared for ever.
     fn comparison(&mut self) -> Result<Span> {
         let mut left = self.sum()?;
-        let start = left.0;
+        let (start, mut compared) = (left.0, false);
         loop {
             let not_in = self.is_name(&["not"])
                 && self.tokens.get(self.at + 1).is_some_and(|token| token.is_name("in"));
@@ -206,10 +216,13 @@ impl<'a> Reader<'a, '_> {
             } else if self.is_sign(&["==", "!=", "<", "<=", ">", ">="]) || self.is_name(&["in"]) {
                 self.at += 1;
             } else {
+                if compared {
+                    self.guard(left, "item");
+                }
                 return Ok((start, left.1));
             }
-            self.guard(left, "__item");
-            left = self.sum()?;
+            self.guard(left, "item");
+            (left, compared) = (self.sum()?, true);
         }
     }
 
@@ -217,7 +230,7 @@ impl<'a> Reader<'a, '_> {
         let (spans, signs) = self.chain(&["+", "-"], Self::joined)?;
         if signs.contains(&"+") {
             for span in &spans {
-                self.guard(*span, "__sum");
+                self.guard(*span, "sum");
             }
         }
         Ok(whole(&spans))
@@ -227,7 +240,7 @@ impl<'a> Reader<'a, '_> {
         let (spans, signs) = self.chain(&["~"], Self::product)?;
         if !signs.is_empty() {
             for span in &spans {
-                self.guard(*span, "__joined");
+                self.guard(*span, "joined");
             }
         }
         Ok(whole(&spans))
@@ -239,7 +252,7 @@ impl<'a> Reader<'a, '_> {
             for (index, span) in spans.iter().enumerate() {
                 let times = index.checked_sub(1).map(|before| signs[before] == "*");
                 let how = times.map_or("first", |times| if times { "times" } else { "other" });
-                self.guard(*span, &format!("__factor('{how}',{})", index + 1 == spans.len()));
+                self.guard(*span, &format!("factor('{how}',{})", index + 1 == spans.len()));
             }
         }
         Ok(whole(&spans))
@@ -274,7 +287,7 @@ impl<'a> Reader<'a, '_> {
                     self.arguments()?;
                 }
             } else if self.is_name(&["is"]) {
-                self.guard(span, "__item");
+                self.guard(span, "item");
                 self.at += 1;
                 self.skip_name("not");
                 self.name()?;
@@ -324,7 +337,7 @@ impl<'a> Reader<'a, '_> {
                 if self.subscript()? {
                     // A part of a text is a copy. Two pairs: more may follow.
                     self.puts.push((start, "((".to_owned()));
-                    self.puts.push((self.end(), ")|__seen)".to_owned()));
+                    self.puts.push((self.end(), format!(")|{}seen)", self.prefix)));
                 }
             } else if self.is_sign(&["("]) {
                 self.arguments()?;
@@ -363,7 +376,7 @@ impl<'a> Reader<'a, '_> {
             if self.skip_sign("=") {
                 span = self.expression()?;
             }
-            self.guard(span, "__item");
+            self.guard(span, "item");
         }
     }
 
@@ -398,7 +411,7 @@ impl<'a> Reader<'a, '_> {
             // Parentheses around one expression hold no item.
             let alone = close == ")" && self.is_sign(&[")"]) && self.tokens[first].start == span.0;
             if !alone {
-                self.guard(span, "__item");
+                self.guard(span, "item");
             }
         }
     }

@@ -8,7 +8,7 @@ mod tokens;
 
 use std::thread;
 
-pub(super) use budget::Budget;
+pub(super) use budget::{Budget, new_prefix};
 use grammar::{Put, Unread, guards};
 use tokens::blocks;
 
@@ -40,11 +40,14 @@ pub(super) enum Fault {
     Odd,
 }
 
-/// Guards the operands of a template.
-pub(super) fn guarded(source: &str) -> Result<Guarded, Fault> {
-    if source.len() > SOURCE_BYTES {
-        return Err(Fault::Long(source.len()));
-    }
+/// Whether a template is of a size that is looked at.
+pub(super) fn check_size(source: &str) -> Result<(), Fault> {
+    if source.len() > SOURCE_BYTES { Err(Fault::Long(source.len())) } else { Ok(()) }
+}
+
+/// Guards the operands of a template with filters whose names begin with `prefix`.
+pub(super) fn guarded(source: &str, prefix: &str) -> Result<Guarded, Fault> {
+    check_size(source)?;
     let Some(all) = blocks(source) else {
         return Err(if source.len() > BLOCK_BYTES { Fault::LongBlock(source.len()) } else { Fault::Odd });
     };
@@ -53,7 +56,7 @@ pub(super) fn guarded(source: &str) -> Result<Guarded, Fault> {
         if block.bytes > BLOCK_BYTES {
             return Err(Fault::LongBlock(block.bytes));
         }
-        puts.extend(guards(block).map_err(|unread| match unread {
+        puts.extend(guards(block, prefix).map_err(|unread| match unread {
             Unread::Deep => Fault::Deep,
             Unread::Odd => Fault::Odd,
         })?);

@@ -71,6 +71,10 @@ const HARM: &[c_long] = &[
     libc::SYS_setpriority,
     libc::SYS_sched_setscheduler,
     libc::SYS_sched_setattr,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_ioprio_set,
+    libc::SYS_tgkill,
     libc::SYS_unshare,
     libc::SYS_setns,
     // The network.
@@ -107,6 +111,12 @@ const HARM: &[c_long] = &[
     libc::SYS_fremovexattr,
     libc::SYS_chroot,
     libc::SYS_memfd_create,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_msgget,
+    libc::SYS_semget,
     // The system.
     libc::SYS_mount,
     libc::SYS_umount2,
@@ -115,6 +125,8 @@ const HARM: &[c_long] = &[
     libc::SYS_move_mount,
     libc::SYS_fsopen,
     libc::SYS_fsmount,
+    libc::SYS_fsconfig,
+    libc::SYS_mount_setattr,
     libc::SYS_bpf,
     libc::SYS_perf_event_open,
     libc::SYS_userfaultfd,
@@ -166,7 +178,16 @@ const OLDER: &[c_long] = &[libc::SYS_renameat];
 const OLDER: &[c_long] = &[];
 
 /// What C libraries try first and do without where the kernel does not know it.
-const UNKNOWN: &[c_long] = &[libc::SYS_clone3, libc::SYS_openat2];
+const UNKNOWN: &[c_long] = &[libc::SYS_clone3, libc::SYS_openat2, FCHMODAT2, SETXATTRAT, REMOVEXATTRAT];
+
+/// Younger than the C library's list, and of the same number everywhere.
+const FCHMODAT2: c_long = 452;
+const SETXATTRAT: c_long = 463;
+const REMOVEXATTRAT: c_long = 466;
+
+/// The bit of x86-64's second way to make the same calls.
+#[cfg(target_arch = "x86_64")]
+const X32: i64 = 0x4000_0000;
 
 /// Only [`COMPUTING`] from here on, in every thread.
 #[cfg(feature = "monty")]
@@ -205,12 +226,19 @@ fn harm() -> Result<Rules, BackendError> {
     rules.insert(libc::SYS_openat, writing(2)?);
     #[cfg(target_arch = "x86_64")]
     rules.insert(libc::SYS_open, writing(1)?);
+    // Limits of another process; 0 is this one.
+    rules.insert(libc::SYS_prlimit64, vec![when(0, SeccompCmpOp::Ne, 0)?]);
     // A clone that is no thread is a process.
     let process = when(0, SeccompCmpOp::MaskedEq(libc::CLONE_THREAD as u64), 0)?;
     rules.insert(libc::SYS_clone, vec![process]);
     // Characters typed into the terminal that the host runs in.
     let typed = [TIOCSTI, TIOCLINUX].map(|request| when(1, SeccompCmpOp::Eq, request));
     rules.insert(libc::SYS_ioctl, typed.into_iter().collect::<Result<_, _>>()?);
+    #[cfg(target_arch = "x86_64")]
+    {
+        let second: Vec<_> = rules.iter().map(|(call, when)| (call | X32, when.clone())).collect();
+        rules.extend(second);
+    }
     Ok(rules)
 }
 
