@@ -4,5 +4,6 @@
 mod host_calls;
 mod readers;
 mod shown;
+mod templates;
 mod two_processes;
 mod writers;

@@ -298,20 +298,26 @@ impl Block {
         host: &mut dyn ReplHost,
     ) -> Heard<()> {
         process.send(&Request::Execute { code: code.to_owned() });
+        // Told to stop, it says what it did up to then.
+        let mut stopped = false;
         loop {
             let left = (limits.time + GRACE).saturating_sub(self.executed.elapsed);
             // A process that always has something to say is no reason to listen for ever.
             if left.is_zero() {
                 return Err(Silence::Late);
             }
-            if host.cancelled() {
+            if host.cancelled() && !stopped {
                 return Err(Silence::Cancelled);
             }
             let waiting = Instant::now();
             let event = process.event(left, &|| host.cancelled());
             self.executed.elapsed += waiting.elapsed();
             match event? {
-                Event::Call(call) => process.send(&self.call(call, limits.calls, host)),
+                Event::Call(call) => {
+                    let reply = self.call(call, limits.calls, host);
+                    stopped = matches!(reply, Request::Stop { .. });
+                    process.send(&reply)
+                }
                 Event::Answer { content } => {
                     self.answered.get_or_insert(content);
                     true
