@@ -100,7 +100,7 @@ fn no_template_takes_the_machine() {
     }
 }
 
-/// What real templates do with the filters that keep account is what they did without.
+/// With filters that keep account, texts are those of Jinja2 3.1.6.
 #[test]
 fn ordinary_filters_do_what_they_do() {
     let messages = [Message::new("user", "  Who keeps\nthe ledger?  "), Message::new("assistant", "Ana.")];
@@ -115,12 +115,9 @@ fn ordinary_filters_do_what_they_do() {
             "{{ messages[0].content|trim }}{{ messages[0].content.strip().split('\\n')[-1] }}",
             "Who keeps\nthe ledger?the ledger?",
         ),
-        ("{{ {'a': 1}|items|list }}{{ {'b': 2, 'a': 1}|dictsort }}", "[['a', 1]][['a', 1], ['b', 2]]"),
+        ("{{ {'a': 1}|items|list }}{{ {'b': 2, 'a': 1}|dictsort }}", "[('a', 1)][('a', 1), ('b', 2)]"),
         ("{{ [1, 2, 3, 4]|select('odd')|list }}{{ [1, 2]|reject('odd')|list }}", "[1, 3][2]"),
-        (
-            "{{ [1, 1, 2]|unique|list }}{{ [1, 2]|sum }}{{ [1, 5, 2]|max }}{{ 'a,b'|split(',') }}",
-            "[1, 2]35['a', 'b']",
-        ),
+        ("{{ [1, 1, 2]|unique|list }}{{ [1, 2]|sum }}{{ [1, 5, 2]|max }}", "[1, 2]35"),
         (
             "{% set ns = namespace(l=[]) %}{% for i in range(3) %}{% set ns.l = ns.l + [i] %}{% endfor %}{{ ns.l }}",
             "[0, 1, 2]",

@@ -11,7 +11,7 @@ pub use output::{Output, write_whole};
 /// Bytes of a file of settings: config.json, an index of shards, a plan.
 pub const SETTINGS: u64 = 32 << 20;
 /// Bytes of a tokenizer.json; the largest published ones have 35 MB.
-pub const VOCABULARY: u64 = 256 << 20;
+pub const VOCABULARY: u64 = 64 << 20;
 /// Bytes of a text: a document, a log.
 pub const TEXT: u64 = 1 << 30;
 /// Bytes of a file that holds a word or a key.
