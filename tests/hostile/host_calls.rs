@@ -10,7 +10,7 @@ use latent_briefing::orchestrate::{
     BoundaryPolicy, Handoff, MontyConfig, MontyRepl, Repl, Result, Rlm, RlmConfig, RunRecord, Source,
 };
 
-use crate::support::apart::{measured, part, tell};
+use crate::support::apart::{measured, part, tell_measured};
 use crate::support::embedded;
 use crate::support::orchestrators::Scripted;
 
@@ -49,7 +49,7 @@ fn run(reply: String) {
         rlm.run(&mut orchestrator, "Who?").map(|run| run.answer).map_err(|stopped| stopped.to_string());
     // What the block showed stands before the prompt of the next turn.
     let shown = orchestrator.seen.get(1).map_or("", |seen| &seen[seen.len() - 2].content);
-    tell(format!("{ended:?} after {:?}", shown.chars().take(400).collect::<String>()));
+    tell_measured(format!("{ended:?} after {:?}", shown.chars().take(400).collect::<String>()));
 }
 
 /// A log of one turn, with something changed.
@@ -68,7 +68,7 @@ fn changed_log(change: impl Fn(String) -> String) -> (tempfile::TempDir, std::pa
 
 fn resume(path: &Path) {
     let resumed = Rlm::resume(path, embedded(), monty, config(None));
-    tell(match resumed {
+    tell_measured(match resumed {
         Ok(resumed) => format!("resumed, {} differing", resumed.differing),
         Err(error) => error.to_string(),
     });
@@ -100,7 +100,7 @@ fn played() {
         "page of 15 MB" => {
             let (_dir, path) = changed_log(|text| text.replace("HERE", &words(15_000_000)));
             let record = RunRecord::open(path).unwrap();
-            tell(latent_briefing::orchestrate::explain::run_page(&record).unwrap().len());
+            tell_measured(latent_briefing::orchestrate::explain::run_page(&record).unwrap().len());
         }
         "reply of 15 MB" => run(words(15_000_000)),
         "block of 15 MB" => run(code(&format!("x = '{}'\nprint(len(x))", words(7_000_000)))),

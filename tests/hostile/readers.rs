@@ -11,7 +11,7 @@ use latent_briefing::eval::{logs, questions, tensor_job::TensorJob};
 use latent_briefing::model::{Checkpoint, ModelConfig, Tokenizer, Worker};
 use latent_briefing::orchestrate::{PriceTable, RunRecord, Trajectory, read_text};
 
-use crate::support::apart::{measured, part, tell};
+use crate::support::apart::{measured, part, tell_measured};
 use crate::support::checkpoints::{Copy, GROUPED, TIED};
 
 type Read = fn(&Path) -> Result<(), String>;
@@ -61,7 +61,7 @@ fn played() {
     let Some(part) = part() else { return };
     let (reader, path) = part.split_once('\t').unwrap();
     let (_, read) = readers().into_iter().find(|(name, _)| *name == reader).unwrap();
-    tell(match read(Path::new(path)) {
+    tell_measured(match read(Path::new(path)) {
         Ok(()) => "accepted".to_owned(),
         Err(error) => format!("{} characters: {error}", error.chars().count()).replace('\n', " "),
     });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use latent_briefing::model::{ChatTemplate, Message, RenderOptions};
 
-use crate::support::apart::{measured, part, tell};
+use crate::support::apart::{measured, part, tell_measured};
 
 /// What a rendering may take, besides its process.
 const BYTES: u64 = 512 << 20;
@@ -76,7 +76,7 @@ fn played() {
     let messages = [Message::new("user", "Who keeps the ledger?")];
     let rendered =
         ChatTemplate::new(source).and_then(|template| template.render(&messages, &RenderOptions::default()));
-    tell(match rendered {
+    tell_measured(match rendered {
         Ok(text) => format!("rendered {} bytes", text.len()),
         Err(error) => error.to_string().replace('\n', " "),
     });

@@ -19,6 +19,12 @@ pub(crate) fn tell(text: impl std::fmt::Display) {
     println!("\n{MARK}{text}");
 }
 
+/// Tells the test the last thing, and waits until it was measured what that took.
+pub(crate) fn tell_measured(text: impl std::fmt::Display) {
+    tell(text);
+    std::thread::sleep(Duration::from_secs(5));
+}
+
 /// A part under way.
 pub(crate) struct Apart {
     pub(crate) child: Child,
@@ -64,7 +70,7 @@ pub(crate) struct Taken {
     pub(crate) told: String,
 }
 
-/// Plays a part to its end and measures it. The part must tell something once it has done its work.
+/// Plays a part to its end and measures it. Its last word is told with [`tell_measured`].
 pub(crate) fn measured(test: &str, part: &str) -> Taken {
     let started = Instant::now();
     let mut apart = Apart::start(test, part);
@@ -72,6 +78,7 @@ pub(crate) fn measured(test: &str, part: &str) -> Taken {
     let told = apart.said();
     let time = started.elapsed();
     let bytes = peak(id).unwrap_or(0);
+    assert!(bytes > 0 || cfg!(not(target_os = "linux")), "{part} was not measured");
     apart.kill();
     assert!(!told.is_empty(), "{part} ended without a word");
     Taken { time, bytes, told }
