@@ -168,8 +168,9 @@ impl<R: Serialize + Clone> Store<R> {
                 text.push(b'\n');
             }
         }
-        write_file(&path, &text)?;
+        // The plan first: rows without one cannot be gone on with.
         write_file(&plan, &serde_json::to_vec_pretty(record).map_err(json)?)?;
+        write_file(&path, &text)?;
         let file = OpenOptions::new().append(true).open(&path).map_err(io(&path))?;
         let all = All { file, whole: text.len() as u64, torn: false, rows: rows.clone() };
         Ok((Self { path, all: Mutex::new(all), _lock: lock }, rows))
