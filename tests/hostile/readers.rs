@@ -176,6 +176,15 @@ fn errors_of_gguf_files_are_short() {
     }
 }
 
+/// No request is made for it, so that none fails without a network.
+#[test]
+fn what_looks_like_a_path_is_not_asked_for_at_the_hub() {
+    for name in ["./models/nothing", "/nowhere/model", "../a/b", "~/no/such/model", "models/nothing.gguf"] {
+        let error = Checkpoint::open(name).map(drop).unwrap_err().to_string();
+        assert!(error.contains("no such file or folder"), "{name}: {error}");
+    }
+}
+
 /// What is read as settings of a model says nothing long of itself, whatever warns of it.
 #[test]
 fn warnings_are_short() {

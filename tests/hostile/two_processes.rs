@@ -207,7 +207,8 @@ fn kills(times: usize, random: &mut ChaCha8Rng, set_up: &dyn Fn(&Path) -> (Strin
         assert!(whole.starts_with(&there), "{job}: {} bytes that were there are not any more", there.len());
     }
     let kind = job.split(' ').next().unwrap();
-    println!("{kind}: {times} kills within {takes:.1?}, {early} before anything was written");
+    let written = if lines { format!(", {early} before anything was written") } else { String::new() };
+    println!("{kind}: {times} kills within {takes:.1?}{written}");
 }
 
 fn all_jobs(times: usize, seed: u64) {

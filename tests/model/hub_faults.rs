@@ -325,53 +325,23 @@ fn threads_that_fetch_the_same_checkpoint_share_it() {
     loads(&hub);
 }
 
-/// A file system of 1 MiB, gone with the value; `None` where the test may not mount one.
-#[cfg(target_os = "linux")]
-struct SmallDisk(TempDir);
-
-#[cfg(target_os = "linux")]
-impl SmallDisk {
-    fn mount() -> Option<Self> {
-        let folder = TempDir::new().unwrap();
-        let mut command = std::process::Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder.path());
-        let mounted =
-            command.stderr(std::process::Stdio::null()).status().is_ok_and(|status| status.success());
-        mounted.then(|| Self(folder))
-    }
-}
-
-#[cfg(target_os = "linux")]
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg(self.0.path()).status();
-    }
-}
-
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_named_and_what_came_is_kept() {
-    let Some(disk) = SmallDisk::mount() else {
-        eprintln!("no right to mount a small file system; the mapping is tested in the crate");
-        return;
-    };
+    // Without the right to: the mapping is tested in the crate.
+    let Some(disk) = crate::support::small_disk::SmallDisk::mount("1m") else { return };
     let server = HubServer::of(&golden(TIED));
     server.put(COMMIT, BIG, big());
-    let hub = server.hub(disk.0.path());
+    let hub = server.hub(disk.path());
     let Failure::DiskFull { path } = failure(&hub.file(BIG).unwrap_err(), BIG) else {
         panic!("not a full disk");
     };
-    assert!(path.starts_with(disk.0.path()) && path.extension().is_some_and(|e| e == "incomplete"));
+    assert!(path.starts_with(disk.path()) && path.extension().is_some_and(|e| e == "incomplete"));
     let kept = fs::metadata(&path).unwrap().len();
     assert!(kept > 500_000 && kept < 1_100_000, "{kept}");
-    assert!(!visible(&disk.0, BIG, &big()));
+    assert!(!visible(disk.folder(), BIG, &big()));
     // More room: the next call goes on.
-    let grown = std::process::Command::new("mount")
-        .args(["-o", "remount,size=8m"])
-        .arg(disk.0.path())
-        .status()
-        .unwrap();
-    assert!(grown.success());
+    disk.grow("8m");
     server.requests();
     assert!(fs::read(hub.file(BIG).unwrap()).unwrap() == big());
     assert!(server.requests().iter().any(|r| r.header("range") == Some(&format!("bytes={kept}-"))));

@@ -15,6 +15,8 @@ pub(crate) mod oracle;
 pub(crate) mod orchestrators;
 pub(crate) mod random_checkpoint;
 pub(crate) mod recorded_run;
+#[cfg(target_os = "linux")]
+pub(crate) mod small_disk;
 
 use std::sync::OnceLock;
 
