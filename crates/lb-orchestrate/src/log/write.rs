@@ -19,6 +19,8 @@ pub(crate) struct RunLog {
     whole: u64,
     /// Whether something may stand behind them: a line that could not be written to its end.
     torn: bool,
+    /// Lines that could not be written. They come before the next one: a log that lacks a turn cannot be read.
+    owed: Vec<u8>,
     _lock: Lock,
 }
 
@@ -53,7 +55,7 @@ impl RunLog {
 
     fn append_to(path: PathBuf, whole: u64, lock: Lock) -> Result<Self> {
         let file = OpenOptions::new().append(true).open(&path).map_err(|e| failed(&path, &e))?;
-        Ok(Self { path, file, whole, torn: false, _lock: lock })
+        Ok(Self { path, file, whole, torn: false, owed: Vec::new(), _lock: lock })
     }
 
     /// Cuts off what stands behind the whole lines.
@@ -72,13 +74,14 @@ impl RunLog {
 
     /// Appends a turn, in one write, and waits until it is on disk.
     pub(crate) fn append(&mut self, iteration: &Iteration) -> Result<()> {
-        let bytes = line(iteration, &self.path)?;
+        self.owed.extend(line(iteration, &self.path)?);
         // A full disk left a part of a line: nothing goes behind it.
         self.mend()?;
-        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
+        let written = self.file.write_all(&self.owed).and_then(|()| self.file.sync_data());
         match written {
             Ok(()) => {
-                self.whole += bytes.len() as u64;
+                self.whole += self.owed.len() as u64;
+                self.owed.clear();
                 Ok(())
             }
             Err(error) => {
