@@ -5,7 +5,7 @@ use std::path::Path;
 
 use latent_briefing::am::Compaction;
 use latent_briefing::orchestrate::{
-    Handoff, MontyConfig, MontyRepl, Repl, Result, Rlm, RlmConfig, RunRecord,
+    BoundaryPolicy, Handoff, MontyConfig, MontyRepl, Repl, Result, Rlm, RlmConfig, RunRecord, Source,
 };
 
 use crate::support::embedded;
