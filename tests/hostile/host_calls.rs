@@ -109,7 +109,7 @@ fn played() {
 }
 
 const PARTS: [(&str, &str); 17] = [
-    // What the issue is about: 47 s and 7.9 GB, once.
+    // 47 s and 7.9 GB before texts were bounded.
     ("r = llm_query('y' * 60_000_000)\nprint(r[:200])", "Error: a call of 60000000 bytes"),
     // Just below the bound of bytes, far beyond the positions.
     ("r = llm_query('some words ' * 700_000)\nprint(r[:200])", "Error: "),
