@@ -28,10 +28,7 @@ pub(crate) fn run(
     let path = args.out.join(ROWS);
     let mut rows = questions::read_rows(&path)?;
     // What a process left that was ended in the middle of a line goes.
-    let whole: String = rows
-        .iter()
-        .map(|row| Ok(secrets::masked(&serde_json::to_string(row)?).into_owned() + "\n"))
-        .collect::<Result<_>>()?;
+    let whole: String = rows.iter().map(line).collect::<Result<_>>()?;
     latent_briefing::eval::report::write_file(&path, whole.as_bytes())?;
     let config = RlmConfig { log_dir: Some(args.out.join("logs")), ..config.clone() };
     for (number, item) in items.iter().enumerate() {
@@ -55,8 +52,7 @@ pub(crate) fn run(
             row.orchestrator.output,
         );
         let mut file = OpenOptions::new().append(true).open(&path)?;
-        let line = serde_json::to_string(&row)?;
-        file.write_all((secrets::masked(&line).into_owned() + "\n").as_bytes())?;
+        file.write_all(line(&row)?.as_bytes())?;
         file.sync_data()?;
         rows.push(row);
         if config.cancel.is_cancelled() {
@@ -65,6 +61,11 @@ pub(crate) fn run(
     }
     say!("{}", questions::summary(&rows));
     Ok(())
+}
+
+/// A row as it is written: without keys that an answer repeats.
+fn line(row: &QuestionRow) -> Result<String> {
+    Ok(secrets::masked(&serde_json::to_string(row)?).into_owned() + "\n")
 }
 
 fn answer(

@@ -1,29 +1,12 @@
 //! A disk that is full in the middle of a line: nothing is appended behind what is left of it, and the run goes on later.
 #![cfg(target_os = "linux")]
 
-use std::path::Path;
+use latent_briefing::orchestrate::{Rlm, RunRecord};
 
-use latent_briefing::am::Compaction;
-use latent_briefing::orchestrate::{
-    BoundaryPolicy, Handoff, MontyConfig, MontyRepl, Repl, Result, Rlm, RlmConfig, RunRecord, Source,
-};
-
+use super::findings_alone as config;
 use crate::support::embedded;
-use crate::support::orchestrators::Scripted;
+use crate::support::orchestrators::{Scripted, monty};
 use crate::support::small_disk::SmallDisk;
-
-fn monty() -> Result<Box<dyn Repl>> {
-    let worker = Some(env!("CARGO_BIN_EXE_lb-repl").into());
-    Ok(Box::new(MontyRepl::start(&MontyConfig { worker, ..MontyConfig::default() })?))
-}
-
-fn config(log: Option<&Path>) -> RlmConfig {
-    let handoff = Handoff::briefing(Compaction::keep_ratio(0.5));
-    let mut config = RlmConfig { handoff, log_dir: log.map(Path::to_owned), ..RlmConfig::default() };
-    // What the blocks print fills the log, not the worker.
-    config.session.policy = BoundaryPolicy::nothing().admitting([Source::Finding]);
-    config
-}
 
 const TURNS: usize = 12;
 

@@ -5,14 +5,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use latent_briefing::am::Compaction;
-use latent_briefing::orchestrate::{
-    BoundaryPolicy, Handoff, MontyConfig, MontyRepl, Repl, Result, Rlm, RlmConfig, RunRecord, Source,
-};
+use latent_briefing::orchestrate::{Rlm, RlmConfig, RunRecord};
 
 use crate::support::apart::{measured, part, tell_measured};
 use crate::support::embedded;
-use crate::support::orchestrators::Scripted;
+use crate::support::orchestrators::{Scripted, monty};
 
 /// What a run may take.
 const TIME: Duration = Duration::from_secs(5);
@@ -23,15 +20,8 @@ const BYTES: u64 = 512 << 20;
 
 const CONTEXT: &str = "finding: Anara keeps the Velmar ledger.";
 
-fn monty() -> Result<Box<dyn Repl>> {
-    let worker = Some(env!("CARGO_BIN_EXE_lb-repl").into());
-    Ok(Box::new(MontyRepl::start(&MontyConfig { worker, ..MontyConfig::default() })?))
-}
-
 fn config(log: Option<&Path>) -> RlmConfig {
-    let handoff = Handoff::briefing(Compaction::keep_ratio(0.5));
-    let mut config = RlmConfig { handoff, log_dir: log.map(Path::to_owned), ..RlmConfig::default() };
-    config.session.policy = BoundaryPolicy::nothing().admitting([Source::Finding]);
+    let mut config = super::findings_alone(log);
     config.limits.run.time = Some(TIME);
     config
 }

@@ -9,3 +9,15 @@ mod shown;
 mod templates;
 mod two_processes;
 mod writers;
+
+/// Runs whose worker reads findings and nothing of what blocks print; `log` is where their logs go.
+#[cfg(feature = "monty")]
+fn findings_alone(log: Option<&std::path::Path>) -> latent_briefing::orchestrate::RlmConfig {
+    use latent_briefing::am::Compaction;
+    use latent_briefing::orchestrate::{BoundaryPolicy, Handoff, RlmConfig, Source};
+    let handoff = Handoff::briefing(Compaction::keep_ratio(0.5));
+    let mut config =
+        RlmConfig { handoff, log_dir: log.map(std::path::Path::to_owned), ..RlmConfig::default() };
+    config.session.policy = BoundaryPolicy::nothing().admitting([Source::Finding]);
+    config
+}

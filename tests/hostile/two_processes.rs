@@ -95,19 +95,12 @@ mod jobs {
         use latent_briefing::eval::bench::{self, Bench, BenchPlan, Existing};
         use latent_briefing::eval::datasets::{Loaded, synthetic};
         use latent_briefing::eval::handoffs;
-        use latent_briefing::orchestrate::{
-            Error, Handoff, MontyConfig, MontyRepl, Reader, Repl, Result, Rlm, RlmConfig,
-        };
+        use latent_briefing::orchestrate::{Error, Handoff, Reader, Rlm, RlmConfig};
 
         use crate::support::embedded;
-        use crate::support::orchestrators::Scripted;
+        use crate::support::orchestrators::{Scripted, monty};
 
         const WAIT: Duration = Duration::from_millis(2);
-
-        fn monty() -> Result<Box<dyn Repl>> {
-            let worker = Some(env!("CARGO_BIN_EXE_lb-repl").into());
-            Ok(Box::new(MontyRepl::start(&MontyConfig { worker, ..MontyConfig::default() })?))
-        }
 
         fn config(log: Option<&Path>) -> RlmConfig {
             let handoff = Handoff::briefing(Compaction::keep_ratio(0.6));

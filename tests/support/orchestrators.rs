@@ -4,6 +4,14 @@ use latent_briefing::orchestrate::{
     ChatMessage, ChatRequest, Completion, Error, Orchestrator, Result, Usage,
 };
 
+/// The sandbox with the program that was built for the tests.
+#[cfg(feature = "monty")]
+pub(crate) fn monty() -> Result<Box<dyn latent_briefing::orchestrate::Repl>> {
+    use latent_briefing::orchestrate::{MontyConfig, MontyRepl};
+    let worker = Some(env!("CARGO_BIN_EXE_lb-repl").into());
+    Ok(Box::new(MontyRepl::start(&MontyConfig { worker, ..MontyConfig::default() })?))
+}
+
 /// Says one thing after the other, and remembers what it was shown. Each turn costs 100 tokens for each message, and 10.
 pub(crate) struct Scripted {
     turns: std::vec::IntoIter<String>,

@@ -16,12 +16,9 @@ use memmap2::Mmap;
 use rayon::prelude::*;
 use serde::Deserialize;
 
-use crate::files::open_regular;
+use crate::files::{HEADER, open_regular};
 use crate::matrix::Bits;
 use crate::{Error, Result, misfiled};
-
-/// Larger headers are refused: they take twenty times as much memory. Real ones have a hundred bytes a tensor.
-const MAX_HEADER: u64 = 16 << 20;
 
 #[derive(Debug, Deserialize)]
 struct Info {
@@ -113,7 +110,7 @@ impl SafeFile {
             return Err(corrupt(format!("{len} bytes are too few for a header")));
         };
         drop(beginning);
-        if size > MAX_HEADER {
+        if size > HEADER {
             return Err(corrupt(format!("it does not begin as safetensors do (a header of {size} bytes)")));
         }
         if size > len - 8 {

@@ -16,23 +16,16 @@ mod spans;
 use std::path::Path;
 
 use latent_briefing::am::Compaction;
-use latent_briefing::orchestrate::{
-    BoundaryPolicy, Error, Handoff, MontyConfig, MontyRepl, Protocol, Repl, Result, Rlm, RlmConfig, Source,
-};
+use latent_briefing::orchestrate::{BoundaryPolicy, Error, Handoff, Protocol, Rlm, RlmConfig, Source};
 
 use crate::support::embedded;
-use crate::support::orchestrators::Scripted;
+use crate::support::orchestrators::{Scripted, monty};
 
 const NOTES: &str = "finding: The Velmar ledger is kept by Anara.\n\
     tool: Open part 2: done.\n\
     finding: Anara works in Redmoor.\n\
     finding: The code of the Torwick vault is 4821.\n\
     finding: The Oslund relay is kept by Tolio.";
-
-fn monty() -> Result<Box<dyn Repl>> {
-    let worker = Some(env!("CARGO_BIN_EXE_lb-repl").into());
-    Ok(Box::new(MontyRepl::start(&MontyConfig { worker, ..MontyConfig::default() })?))
-}
 
 fn config() -> RlmConfig {
     let mut config =

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use lb_am::LayerKv;
+use lb_model::files::HEADER;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use super::TensorJob;
@@ -22,14 +23,11 @@ enum Padding {
     Refused,
 }
 
-/// Larger headers take twenty times as much memory; real ones have a hundred bytes a tensor.
-const MAX_HEADER: u64 = 16 << 20;
-
 /// Refuses a header that is too large, by the first bytes of a file.
 pub(super) fn check_header(bytes: &[u8], file: &Path) -> Result<()> {
     let corrupt = |source| Error::Corrupt { file: file.to_owned(), source };
     let length = bytes.first_chunk().ok_or_else(|| corrupt(SafeTensorError::HeaderTooSmall))?;
-    if u64::from_le_bytes(*length) > MAX_HEADER {
+    if u64::from_le_bytes(*length) > HEADER {
         return Err(corrupt(SafeTensorError::HeaderTooLarge));
     }
     Ok(())

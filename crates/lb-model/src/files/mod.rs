@@ -12,6 +12,8 @@ pub use output::{Output, write_whole};
 pub const SETTINGS: u64 = 32 << 20;
 /// Bytes of a tokenizer.json; the largest published ones have 35 MB.
 pub const VOCABULARY: u64 = 64 << 20;
+/// Bytes of a safetensors file's header, which takes twenty times as much memory; real ones have a hundred bytes a tensor.
+pub const HEADER: u64 = 16 << 20;
 /// Bytes of a text: a document, a log.
 pub const TEXT: u64 = 1 << 30;
 /// Bytes of a file that holds a word or a key.

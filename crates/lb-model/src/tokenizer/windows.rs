@@ -83,7 +83,7 @@ impl Tokenizer {
         };
         let mut windowed = |first: &tokenizers::Tokenizer, text: &str, ids: &mut Vec<u32>| {
             let left = most.checked_sub(ids.len()).ok_or_else(too_many)?;
-            let begun = text.floor_char_boundary(self.first_window(first, text, WINDOW)?);
+            let begun = self.first_window(first, text, WINDOW)?;
             ids.extend(encode(first, &text[..begun])?);
             let Read { ids: more, bytes } = self.windows(&text[begun..], WINDOW, left, go_on)?;
             if begun + bytes < text.len() {

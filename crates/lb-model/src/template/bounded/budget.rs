@@ -1,5 +1,6 @@
 //! What a rendering has left of the text that it may make.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -183,6 +184,9 @@ impl Budget {
     fn install_applying(&self, env: &mut Environment<'_>) {
         type Applied = Result<Vec<Value>, Error>;
         type Args = Rest<ValueOrKwargs>;
+        type Chosen<'a> = Option<Cow<'a, str>>;
+        type Choose = for<'a> fn(&mut State, Value, Chosen<'a>, Args) -> Applied;
+        type ChooseBy = for<'a> fn(&mut State, Value, Cow<'a, str>, Chosen<'a>, Args) -> Applied;
         let charged = |value: Value, budget: &Self| {
             budget.spend_on(&value, if value.as_str().is_some() { SMALL } else { 1 }).map(|()| value)
         };
@@ -190,44 +194,23 @@ impl Budget {
         env.add_filter("map", move |state: &mut State, value: Value, args: Args| -> Applied {
             filters::map(state, charged(value, &budget)?, args)
         });
-        let budget = self.clone();
-        env.add_filter(
-            "select",
-            move |state: &mut State, value: Value, test: Option<String>, args: Args| -> Applied {
-                filters::select(state, charged(value, &budget)?, test.map(Into::into), args)
-            },
-        );
-        let budget = self.clone();
-        env.add_filter(
-            "reject",
-            move |state: &mut State, value: Value, test: Option<String>, args: Args| -> Applied {
-                filters::reject(state, charged(value, &budget)?, test.map(Into::into), args)
-            },
-        );
-        let budget = self.clone();
-        env.add_filter(
-            "selectattr",
-            move |state: &mut State,
-                  value: Value,
-                  attr: String,
-                  test: Option<String>,
-                  args: Args|
-                  -> Applied {
-                filters::selectattr(state, charged(value, &budget)?, attr.into(), test.map(Into::into), args)
-            },
-        );
-        let budget = self.clone();
-        env.add_filter(
-            "rejectattr",
-            move |state: &mut State,
-                  value: Value,
-                  attr: String,
-                  test: Option<String>,
-                  args: Args|
-                  -> Applied {
-                filters::rejectattr(state, charged(value, &budget)?, attr.into(), test.map(Into::into), args)
-            },
-        );
+        for (name, choose) in [("select", filters::select as Choose), ("reject", filters::reject)] {
+            let budget = self.clone();
+            let apply = move |state: &mut State, value: Value, test: Option<String>, args: Args| {
+                choose(state, charged(value, &budget)?, test.map(Into::into), args)
+            };
+            env.add_filter(name, apply);
+        }
+        for (name, choose) in
+            [("selectattr", filters::selectattr as ChooseBy), ("rejectattr", filters::rejectattr)]
+        {
+            let budget = self.clone();
+            let apply =
+                move |state: &mut State, value: Value, attr: String, test: Option<String>, args: Args| {
+                    choose(state, charged(value, &budget)?, attr.into(), test.map(Into::into), args)
+                };
+            env.add_filter(name, apply);
+        }
     }
 
     /// Whether a filter or method may be applied to these arguments, the first of them what it is applied to; what it makes

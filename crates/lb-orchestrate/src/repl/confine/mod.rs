@@ -15,6 +15,20 @@
 ))]
 mod calls;
 
+/// Systems that know no such lists.
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
+)))]
+mod calls {
+    #[cfg(feature = "monty")]
+    pub(super) fn allow_computing() {}
+
+    pub(super) fn forbid_harm() -> Vec<String> {
+        Vec::new()
+    }
+}
+
 /// Closes what this process inherited, and ties it to its parent. To be called before it has threads or files of its own.
 #[cfg(feature = "monty")]
 pub(super) fn detach() {
@@ -31,26 +45,13 @@ pub(super) fn detach() {
 /// knows no such list, nothing happens: the interpreter itself is the boundary, this is what stands behind it.
 #[cfg(feature = "monty")]
 pub(super) fn only_compute() {
-    #[cfg(all(
-        target_os = "linux",
-        any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
-    ))]
     calls::allow_computing();
 }
 
 /// Programs for the kernel that keep a CPython from changing files, talking to anyone and starting processes, as hexadecimal
 /// digits of `struct sock_filter`; none where the system knows no such thing.
 pub(super) fn harmless() -> Vec<String> {
-    #[cfg(all(
-        target_os = "linux",
-        any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
-    ))]
-    return calls::forbid_harm();
-    #[cfg(not(all(
-        target_os = "linux",
-        any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
-    )))]
-    return Vec::new();
+    calls::forbid_harm()
 }
 
 /// Closes every descriptor but the three of the standard streams.
