@@ -13,8 +13,8 @@ use latent_briefing::eval::bench::{
 };
 use latent_briefing::eval::datasets::ruler::NativeTask;
 use latent_briefing::eval::report::with_causes;
-use latent_briefing::orchestrate::CancelToken;
 use latent_briefing::programs;
+use latent_briefing::session::CancelToken;
 use latent_briefing::{complain, say};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -109,7 +109,7 @@ fn run(args: &Args) -> Result<()> {
     let cancel = CancelToken::new();
     let finished = run_episodes(&worker, &plan, &args.out, existing, &cancel, &|row| {
         progress.inc(1);
-        progress.set_message(latent_briefing::model::shown::visible_line(&format!(
+        progress.set_message(latent_briefing::io::shown::visible_line(&format!(
             "{}: {}",
             row.item, row.condition
         )));

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use latent_briefing::eval::report::write_file;
-use latent_briefing::orchestrate::{RunRecord, explain};
+use latent_briefing::explain;
+use latent_briefing::orchestrate::RunRecord;
 use latent_briefing::{complain, say};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

@@ -81,7 +81,7 @@ fn run(args: Args) -> Result<()> {
 
 fn show(bar: &ProgressBar, progress: Progress<'_>) {
     if bar.length() != progress.size {
-        bar.set_message(latent_briefing::model::shown::visible_line(progress.file));
+        bar.set_message(latent_briefing::io::shown::visible_line(progress.file));
         bar.set_length(progress.size.unwrap_or(0));
         // Bytes of an earlier attempt are not part of the speed.
         bar.set_position(progress.done);

@@ -12,12 +12,12 @@ use candle_core::{DType, Tensor};
 use clap::{ArgGroup, Parser};
 use indicatif::{ProgressBar, ProgressStyle};
 use latent_briefing::complain;
-use latent_briefing::model::files::Output;
-use latent_briefing::model::shown::visible;
+use latent_briefing::io::files::Output;
+use latent_briefing::io::shown::visible;
 use latent_briefing::model::{Conversation, DeviceChoice, GenerateOptions, PrefillOptions};
-use latent_briefing::orchestrate::read_text;
 use latent_briefing::prelude::*;
 use latent_briefing::programs;
+use latent_briefing::session::read_text;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 

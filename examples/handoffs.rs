@@ -14,8 +14,10 @@ use latent_briefing::eval::handoffs::{self, HandoffRow, OpenRepl};
 use latent_briefing::eval::questions;
 use latent_briefing::eval::report::write_file;
 use latent_briefing::model::Worker;
-use latent_briefing::orchestrate::{BoundaryPolicy, MontyConfig, MontyRepl, RunRecord, sandbox_main};
+use latent_briefing::orchestrate::RunRecord;
 use latent_briefing::programs;
+use latent_briefing::sandbox::{MontyConfig, MontyRepl, sandbox_main};
+use latent_briefing::session::BoundaryPolicy;
 use latent_briefing::{complain, say};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

@@ -14,8 +14,8 @@ use latent_briefing::eval::logs::{Continuation, LoadOptions, LogItem, generated,
 use latent_briefing::eval::report::{with_causes, write_file};
 use latent_briefing::eval::retained::{RetainedPlan, Target, run, summarise, table};
 use latent_briefing::eval::stats::bootstrap::Bootstrap;
-use latent_briefing::orchestrate::CancelToken;
 use latent_briefing::programs;
+use latent_briefing::session::CancelToken;
 use latent_briefing::{complain, say};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -107,7 +107,7 @@ fn measure(args: &Args) -> Result<ExitCode> {
     )?);
     let finished = run(&worker, &plan, &items, args.out.as_deref(), &cancel, &|row| {
         progress.inc(1);
-        progress.set_message(latent_briefing::model::shown::visible_line(&row.item));
+        progress.set_message(latent_briefing::io::shown::visible_line(&row.item));
         if let Some(failure) = &row.failure {
             progress.suspend(|| complain!("logs: item {}: {failure}", row.item));
         }

@@ -14,9 +14,10 @@ use latent_briefing::eval::retained::{self, RetainedPlan, Target};
 use latent_briefing::eval::stats::bootstrap::Bootstrap;
 use latent_briefing::eval::summary::{HandoffSummary, summarise};
 use latent_briefing::eval::trial::{Condition, Trial};
-use latent_briefing::orchestrate::{CancelToken, explain};
+use latent_briefing::explain;
 use latent_briefing::prelude::*;
 use latent_briefing::programs;
+use latent_briefing::session::CancelToken;
 use latent_briefing::{complain, say};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

@@ -2,8 +2,12 @@
 
 pub use lb_am as am;
 pub use lb_eval as eval;
+pub use lb_explain as explain;
+pub use lb_io as io;
 pub use lb_model as model;
 pub use lb_orchestrate as orchestrate;
+pub use lb_sandbox as sandbox;
+pub use lb_session as session;
 
 #[cfg(feature = "embedded")]
 pub mod programs;
@@ -12,7 +16,7 @@ pub mod programs;
 pub mod prelude {
     pub use lb_am::{Budget, Compaction, Selection};
     pub use lb_model::{Checkpoint, GenerateOptions, Worker};
-    pub use lb_orchestrate::{
+    pub use lb_session::{
         Answer, BoundaryPolicy, BriefConfig, Briefing, Chunking, Handoff, OpenSession, QuerySource, Segment,
         SelectionSize, SessionConfig, Source, Task, TaskState, TokenLedger, Trajectory, WorkerSession,
     };

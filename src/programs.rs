@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::DType;
-use lb_model::shown::visible;
+use lb_io::shown::visible;
 use lb_model::{Checkpoint, DeviceChoice, Result, Warning, Worker};
-use lb_orchestrate::OpenSession;
+use lb_session::OpenSession;
 
 /// The checkpoint of that name, or the built-in worker without one. A `strict` one is refused where it would be accepted with
 /// a warning.

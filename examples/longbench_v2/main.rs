@@ -13,7 +13,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use latent_briefing::eval::bench::{self, Options, report};
 use latent_briefing::eval::report::with_causes;
-use latent_briefing::orchestrate::sandbox_main;
+use latent_briefing::sandbox::sandbox_main;
 use latent_briefing::{complain, say};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -41,7 +41,7 @@ fn run(args: &Args) -> Result<ExitCode> {
     progress.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let finished = bench::run(&setup, &plan, &loaded, &args.out, args.existing(), &|row| {
         progress.inc(1);
-        progress.set_message(latent_briefing::model::shown::visible_line(&format!(
+        progress.set_message(latent_briefing::io::shown::visible_line(&format!(
             "{}: {}",
             row.item, row.condition
         )));

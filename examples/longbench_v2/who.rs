@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use latent_briefing::eval::bench::{Bench, NewOrchestrator, RecordedTurns};
 use latent_briefing::orchestrate::api::{Anthropic, AnthropicConfig, OpenAi, OpenAiConfig};
-use latent_briefing::orchestrate::{
-    BoundaryPolicy, LocalConfig, LocalOrchestrator, MontyConfig, MontyRepl, Reader, RlmConfig, Source,
-};
+use latent_briefing::orchestrate::{LocalConfig, LocalOrchestrator, Reader, RlmConfig};
 use latent_briefing::programs;
+use latent_briefing::sandbox::{MontyConfig, MontyRepl};
+use latent_briefing::session::{BoundaryPolicy, Source};
 
 use crate::args::Args;
 

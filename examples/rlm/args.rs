@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use latent_briefing::orchestrate::{Budget, Handoff, Limits, Protocol, RoomPolicy};
+use latent_briefing::orchestrate::{Budget, Limits, Protocol};
+use latent_briefing::session::{Handoff, RoomPolicy};
 
 /// An orchestrator works through a long text turn by turn; its code asks a local worker that is briefed for each prompt.
 #[derive(Parser)]

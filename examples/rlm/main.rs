@@ -11,11 +11,13 @@ use std::process::ExitCode;
 
 use args::{Args, Sandbox};
 use clap::Parser;
+use latent_briefing::explain;
 use latent_briefing::model::Worker;
 use latent_briefing::orchestrate::{
-    Assumptions, CPythonConfig, CPythonRepl, Estimate, EstimateInputs, Event, MontyConfig, MontyRepl,
-    Orchestrator, PriceTable, Repl, Rlm, RlmConfig, RunRecord, WorkerSpeed, explain, sandbox_main,
+    Assumptions, Estimate, EstimateInputs, Event, Orchestrator, PriceTable, Rlm, RlmConfig, RunRecord,
+    WorkerSpeed,
 };
+use latent_briefing::sandbox::{CPythonConfig, CPythonRepl, MontyConfig, MontyRepl, Repl, sandbox_main};
 use latent_briefing::{complain, say};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::path::Path;
 
 use latent_briefing::eval::questions::{self, QuestionItem, QuestionRow};
-use latent_briefing::model::{Worker, secrets};
+use latent_briefing::io::secrets;
+use latent_briefing::model::Worker;
 use latent_briefing::orchestrate::{Orchestrator, Rlm, RlmConfig};
 use latent_briefing::say;
 

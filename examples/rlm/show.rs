@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use latent_briefing::model::shown::visible_line;
+use latent_briefing::io::shown::visible_line;
 use latent_briefing::orchestrate::{Estimate, EstimatedRun, Event, RunLedger};
 use latent_briefing::say;
 

@@ -3,10 +3,10 @@
 use latent_briefing::model::Worker;
 use latent_briefing::orchestrate::api::{Anthropic, AnthropicConfig, OpenAi, OpenAiConfig};
 use latent_briefing::orchestrate::{
-    BoundaryPolicy, LocalConfig, LocalOrchestrator, Orchestrator, PromptProfile, Protocol, Reader, Replay,
-    RunRecord, Script, Source, read_text,
+    LocalConfig, LocalOrchestrator, Orchestrator, PromptProfile, Protocol, Reader, Replay, RunRecord, Script,
 };
 use latent_briefing::programs;
+use latent_briefing::session::{BoundaryPolicy, Source, read_text};
 
 use crate::args::{Args, Profile};
 

@@ -14,9 +14,9 @@ use latent_briefing::eval::datasets::{
 use latent_briefing::eval::stats::bootstrap::Bootstrap;
 use latent_briefing::eval::{Error, handoffs};
 use latent_briefing::orchestrate::{
-    self, ChatRequest, Completion, Limits, MontyConfig, MontyRepl, Orchestrator, Reader, Repl, RlmConfig,
-    RunRecord,
+    self, ChatRequest, Completion, Limits, Orchestrator, Reader, RlmConfig, RunRecord,
 };
+use latent_briefing::sandbox::{MontyConfig, MontyRepl, Repl};
 
 use crate::support::embedded;
 

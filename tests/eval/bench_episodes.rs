@@ -8,7 +8,7 @@ use latent_briefing::eval::bench::{
     BenchRow, EpisodePlan, Existing, Finished, Logs, at_each_size, read_rows, run_episodes, split_conditions,
 };
 use latent_briefing::eval::datasets::ruler::NativeTask;
-use latent_briefing::orchestrate::CancelToken;
+use latent_briefing::session::CancelToken;
 
 use crate::support::{assert_error, embedded};
 
@@ -130,7 +130,7 @@ fn plans_out_of_range_are_refused() {
         assert!(matches!(error, Error::Config { field, .. } if field == name), "{name}: {error}");
     }
     for text in ["snapkv:keep=2", "no-such"] {
-        assert!(matches!(plan(&[text], 1).validate(), Err(Error::Worker(_))), "{text}");
+        assert!(matches!(plan(&[text], 1).validate(), Err(Error::Session(_))), "{text}");
     }
 }
 

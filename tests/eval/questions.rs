@@ -9,7 +9,9 @@ use latent_briefing::eval::metrics::{ShortScore, same_in_another_form, short_ans
 use latent_briefing::eval::questions::{
     Outcome, QuestionItem, QuestionRow, done, read_questions, read_rows, replay_rows, replay_table, summary,
 };
-use latent_briefing::orchestrate::{BoundaryPolicy, MontyConfig, MontyRepl, Rlm, RlmConfig, Script, Source};
+use latent_briefing::orchestrate::{Rlm, RlmConfig, Script};
+use latent_briefing::sandbox::{MontyConfig, MontyRepl};
+use latent_briefing::session::{BoundaryPolicy, Source};
 
 use crate::support::embedded;
 

@@ -90,7 +90,7 @@ fn played() {
         "page of 15 MB" => {
             let (_dir, path) = changed_log(|text| text.replace("HERE", &words(15_000_000)));
             let record = RunRecord::open(path).unwrap();
-            tell_measured(latent_briefing::orchestrate::explain::run_page(&record).unwrap().len());
+            tell_measured(latent_briefing::explain::run_page(&record).unwrap().len());
         }
         "reply of 15 MB" => run(words(15_000_000)),
         "block of 15 MB" => run(code(&format!("x = '{}'\nprint(len(x))", words(7_000_000)))),

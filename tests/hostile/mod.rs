@@ -14,7 +14,8 @@ mod writers;
 #[cfg(feature = "monty")]
 fn findings_alone(log: Option<&std::path::Path>) -> latent_briefing::orchestrate::RlmConfig {
     use latent_briefing::am::Compaction;
-    use latent_briefing::orchestrate::{BoundaryPolicy, Handoff, RlmConfig, Source};
+    use latent_briefing::orchestrate::RlmConfig;
+    use latent_briefing::session::{BoundaryPolicy, Handoff, Source};
     let handoff = Handoff::briefing(Compaction::keep_ratio(0.5));
     let mut config =
         RlmConfig { handoff, log_dir: log.map(std::path::Path::to_owned), ..RlmConfig::default() };

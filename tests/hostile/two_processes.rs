@@ -95,7 +95,8 @@ mod jobs {
         use latent_briefing::eval::bench::{self, Bench, BenchPlan, Existing};
         use latent_briefing::eval::datasets::{Loaded, synthetic};
         use latent_briefing::eval::handoffs;
-        use latent_briefing::orchestrate::{Error, Handoff, Reader, Rlm, RlmConfig};
+        use latent_briefing::orchestrate::{Error, Reader, Rlm, RlmConfig};
+        use latent_briefing::session::Handoff;
 
         use crate::support::embedded;
         use crate::support::orchestrators::{Scripted, monty};

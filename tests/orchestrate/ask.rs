@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use latent_briefing::am::Compaction;
 use latent_briefing::model::{PrefillOptions, StopReason};
-use latent_briefing::orchestrate::{Ask, CancelToken, Error, SummaryConfig};
 use latent_briefing::prelude::*;
+use latent_briefing::session::Error;
+use latent_briefing::session::{Ask, CancelToken, SummaryConfig};
 
 use super::{contents, notes};
 use crate::support::embedded;

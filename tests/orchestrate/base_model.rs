@@ -4,8 +4,9 @@ use std::fs;
 
 use latent_briefing::am::Compaction;
 use latent_briefing::model::{Error, GgufFormat, Message, RenderOptions, Warning, Worker};
-use latent_briefing::orchestrate::{LocalConfig, LocalOrchestrator, PromptFormat};
+use latent_briefing::orchestrate::{LocalConfig, LocalOrchestrator};
 use latent_briefing::prelude::*;
+use latent_briefing::session::PromptFormat;
 
 use crate::support::assert_error;
 use crate::support::checkpoints::Copy;

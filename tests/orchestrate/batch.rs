@@ -1,8 +1,9 @@
 //! Several tasks over one trajectory in a batch: the briefings, answers and ledgers of one call for each.
 
 use latent_briefing::am::Compaction;
-use latent_briefing::orchestrate::{CallRecord, CallTimes, Error};
 use latent_briefing::prelude::*;
+use latent_briefing::session::Error;
+use latent_briefing::session::{CallRecord, CallTimes};
 
 use super::{contents, notes};
 

@@ -2,8 +2,9 @@
 
 use latent_briefing::am::{Budget, Compaction, HeadBudgets, ScoreAgg, Selection, Spans, Units};
 use latent_briefing::model::GenerateOptions;
-use latent_briefing::orchestrate::{CallTokens, Error};
 use latent_briefing::prelude::*;
+use latent_briefing::session::CallTokens;
+use latent_briefing::session::Error;
 
 use super::{contents, lines, notes};
 use crate::support::compare::{assert_close, flat};

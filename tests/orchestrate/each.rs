@@ -1,8 +1,9 @@
 //! A result for each task of a batch.
 
 use latent_briefing::am::Compaction;
-use latent_briefing::orchestrate::{Ask, CancelToken, Error};
 use latent_briefing::prelude::*;
+use latent_briefing::session::Error;
+use latent_briefing::session::{Ask, CancelToken};
 
 use super::lines;
 use crate::support::embedded;

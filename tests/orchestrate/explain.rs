@@ -1,8 +1,9 @@
 //! Heat maps on a terminal and as a page.
 
 use latent_briefing::am::Selection;
-use latent_briefing::orchestrate::{Position, explain};
+use latent_briefing::explain;
 use latent_briefing::prelude::*;
+use latent_briefing::session::Position;
 
 use super::notes;
 use crate::support::embedded;

@@ -1,8 +1,8 @@
 //! Handoffs as short texts and as JSON.
 
 use latent_briefing::am::{BetaMethod, Compaction, ScoreAgg, Selection, Spans, Units, ValuesMethod};
-use latent_briefing::orchestrate::{HandoffKind, SummaryConfig, SummaryScope};
 use latent_briefing::prelude::*;
+use latent_briefing::session::{HandoffKind, SummaryConfig, SummaryScope};
 
 fn all() -> Vec<(&'static str, Handoff)> {
     let ratio = SelectionSize::KeepRatio;

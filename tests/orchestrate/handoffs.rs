@@ -1,7 +1,8 @@
 //! Notes, summaries and retrieval: text in the trajectory's place.
 
-use latent_briefing::orchestrate::{CallTokens, Error, Note, SummaryConfig, SummaryScope};
 use latent_briefing::prelude::*;
+use latent_briefing::session::Error;
+use latent_briefing::session::{CallTokens, Note, SummaryConfig, SummaryScope};
 
 use super::{lines, notes};
 use crate::support::embedded;
@@ -93,7 +94,7 @@ fn a_summary_for_a_task_shows_the_task() {
     let written = session.answer_via_with(
         &Handoff::FullKv,
         request.as_str(),
-        &mut latent_briefing::orchestrate::Ask::new().at_most(8),
+        &mut latent_briefing::session::Ask::new().at_most(8),
     );
     let written = written.unwrap().answer;
     let tokens = session.task_tokens(request.as_str()).unwrap().len();

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use latent_briefing::am::Compaction;
-use latent_briefing::orchestrate::{HandoffKind, SummaryConfig};
 use latent_briefing::prelude::*;
+use latent_briefing::session::{HandoffKind, SummaryConfig};
 
 use super::{lines, notes};
 use crate::support::embedded;

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use latent_briefing::model::{Message, RenderOptions};
 use latent_briefing::orchestrate::{
-    CancelToken, ChatMessage, ChatRequest, Completion, Error, Finish, LocalConfig, LocalOrchestrator,
-    LocalThinking, Orchestrator, Result, Role, Usage,
+    ChatMessage, ChatRequest, Completion, Error, Finish, LocalConfig, LocalOrchestrator, LocalThinking,
+    Orchestrator, Result, Role, Usage,
 };
 use latent_briefing::prelude::*;
+use latent_briefing::session::CancelToken;
 use rand::prelude::*;
 use rand_chacha::ChaCha8Rng;
 

@@ -1,8 +1,8 @@
 //! A thousand calls in one session.
 
 use latent_briefing::am::Compaction;
-use latent_briefing::orchestrate::{Ask, CompactOldest, RoomPolicy, SummaryConfig};
 use latent_briefing::prelude::*;
+use latent_briefing::session::{Ask, CompactOldest, RoomPolicy, SummaryConfig};
 
 use super::lines;
 use crate::support::checkpoints::{TIED, worker};

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use latent_briefing::orchestrate::{
-    CPythonConfig, CPythonRepl, Error, Executed, Fault, HostCall, MontyConfig, MontyRepl, Query, Repl,
-    ReplHost, ReplLimits,
+use latent_briefing::sandbox::Error;
+use latent_briefing::sandbox::{
+    CPythonConfig, CPythonRepl, Executed, Fault, HostCall, MontyConfig, MontyRepl, Query, Repl, ReplHost,
+    ReplLimits,
 };
 
 /// The two kinds, or one.

@@ -3,8 +3,9 @@
 use candle_core::Tensor;
 use latent_briefing::am::{BetaMethod, Compaction, Compactor, LayerKv, Protected};
 use latent_briefing::model::{KvCache, PrefillOptions};
-use latent_briefing::orchestrate::{CompactOldest, Error, Extended, RoomFit, RoomPolicy, RoomReport};
 use latent_briefing::prelude::*;
+use latent_briefing::session::Error;
+use latent_briefing::session::{CompactOldest, Extended, RoomFit, RoomPolicy, RoomReport};
 
 use super::{contents, lines};
 use crate::support::embedded;

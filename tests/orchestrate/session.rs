@@ -2,8 +2,10 @@
 
 use latent_briefing::am::Compaction;
 use latent_briefing::model::KvCache;
-use latent_briefing::orchestrate::{Error, PromptFormat, SharedWork};
 use latent_briefing::prelude::*;
+use latent_briefing::session::Error;
+use latent_briefing::session::PromptFormat;
+use latent_briefing::session::SharedCaches;
 
 use super::{contents, lines, notes};
 use crate::support::embedded;
@@ -202,7 +204,7 @@ fn a_trajectory_beyond_the_position_limit_is_refused_whole() {
 /// What one session has read another takes over: the same content, and nothing is read twice.
 #[test]
 fn sessions_share_what_they_read() {
-    let shared = SharedWork::new();
+    let shared = SharedCaches::new();
     let session = || {
         let config = SessionConfig { shared: Some(shared.clone()), ..SessionConfig::default() };
         WorkerSession::with(embedded(), config).unwrap()

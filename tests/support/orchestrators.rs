@@ -6,8 +6,8 @@ use latent_briefing::orchestrate::{
 
 /// The sandbox with the program that was built for the tests.
 #[cfg(feature = "monty")]
-pub(crate) fn monty() -> Result<Box<dyn latent_briefing::orchestrate::Repl>> {
-    use latent_briefing::orchestrate::{MontyConfig, MontyRepl};
+pub(crate) fn monty() -> Result<Box<dyn latent_briefing::sandbox::Repl>> {
+    use latent_briefing::sandbox::{MontyConfig, MontyRepl};
     let worker = Some(env!("CARGO_BIN_EXE_lb-repl").into());
     Ok(Box::new(MontyRepl::start(&MontyConfig { worker, ..MontyConfig::default() })?))
 }

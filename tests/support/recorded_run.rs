@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
 use latent_briefing::model::Worker;
+use latent_briefing::orchestrate::Result;
 use latent_briefing::orchestrate::{
-    ChatRequest, Completion, Executed, Fault, Finish, Handoff, HostCall, Limits, Orchestrator, Query, Repl,
-    ReplHost, Result, Rlm, RlmConfig, RunRecord, Source, Usage,
+    ChatRequest, Completion, Finish, Limits, Orchestrator, Rlm, RlmConfig, RunRecord, Usage,
 };
 use latent_briefing::prelude::*;
+use latent_briefing::sandbox;
+use latent_briefing::sandbox::{Executed, Fault, HostCall, Query, Repl, ReplHost};
+use latent_briefing::session::{Handoff, Source};
 
 const QUESTION: &str =
     "Which code opens the item that the Rastas lens points to, and what is the status of the Sarnak file?";
@@ -121,13 +124,13 @@ impl Repl for Small {
         ""
     }
 
-    fn set_text(&mut self, name: &str, text: &str) -> Result<()> {
+    fn set_text(&mut self, name: &str, text: &str) -> sandbox::Result<()> {
         text.clone_into(&mut self.context);
         let _ = self.locals.insert(name.to_owned(), format!("str of {} characters", text.chars().count()));
         Ok(())
     }
 
-    fn execute(&mut self, code: &str, host: &mut dyn ReplHost) -> Result<Executed> {
+    fn execute(&mut self, code: &str, host: &mut dyn ReplHost) -> sandbox::Result<Executed> {
         let mut done = Executed { elapsed: Duration::from_millis(2), ..Executed::default() };
         let mut print = |text: &str| {
             done.stdout.push_str(text);
@@ -176,7 +179,7 @@ impl Repl for Small {
         Ok(done)
     }
 
-    fn variable(&mut self, _: &str) -> Result<Option<String>> {
+    fn variable(&mut self, _: &str) -> sandbox::Result<Option<String>> {
         Ok(None)
     }
 }

@@ -1,8 +1,7 @@
 //! How a question is answered, from a short text.
 
-use lb_am::Budget;
-use lb_am::baselines::Baseline;
-use lb_orchestrate::{BriefConfig, Handoff, SelectionSize, TaskState};
+use lb_am::{Budget, baselines::Baseline};
+use lb_session::{BriefConfig, Handoff, SelectionSize, TaskState};
 
 use crate::bench::plan::each_once;
 use crate::{Error, Result};

@@ -57,7 +57,6 @@ pub mod device;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod error;
-pub mod files;
 #[cfg(any(test, feature = "flash-attn"))]
 mod flash;
 mod folder;
@@ -72,8 +71,6 @@ mod matrix;
 mod misfiled;
 mod mlp;
 mod model;
-#[cfg(feature = "net")]
-pub mod net;
 mod norm;
 mod observing;
 mod pass;
@@ -85,8 +82,6 @@ mod residual;
 mod rope;
 mod safefile;
 mod sample;
-pub mod secrets;
-pub mod shown;
 mod template;
 mod tokenizer;
 mod warning;

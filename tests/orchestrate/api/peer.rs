@@ -15,9 +15,9 @@ use latent_briefing::orchestrate::api::{
     Anthropic, AnthropicConfig, Connection, Failure, OpenAi, OpenAiConfig, Retries, Streaming,
 };
 use latent_briefing::orchestrate::{
-    CancelToken, ChatMessage, ChatRequest, Completion, Error, Finish, LocalConfig, LocalOrchestrator,
-    Orchestrator, Role,
+    ChatMessage, ChatRequest, Completion, Error, Finish, LocalConfig, LocalOrchestrator, Orchestrator, Role,
 };
+use latent_briefing::session::CancelToken;
 
 use crate::support::embedded;
 

@@ -16,7 +16,8 @@ mod spans;
 use std::path::Path;
 
 use latent_briefing::am::Compaction;
-use latent_briefing::orchestrate::{BoundaryPolicy, Error, Handoff, Protocol, Rlm, RlmConfig, Source};
+use latent_briefing::orchestrate::{Error, Protocol, Rlm, RlmConfig};
+use latent_briefing::session::{BoundaryPolicy, Handoff, Source};
 
 use crate::support::embedded;
 use crate::support::orchestrators::{Scripted, monty};

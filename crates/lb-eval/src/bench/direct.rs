@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use lb_model::{GenerateOptions, Message, PrefillOptions, RenderOptions};
-use lb_orchestrate::{CallTokens, Handoff, Task, WorkerSession};
+use lb_session::{CallTokens, Handoff, Task, WorkerSession};
 
 use super::letters::letters;
 use super::plan::mixed;

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lb_model::GenerateOptions;
-use lb_orchestrate::{
-    Event, Handoff, HandoffKind, Orchestrator, Replay, Rlm, RlmConfig, RunLedger, RunRecord, SharedWork,
-};
+use lb_orchestrate::{Event, Orchestrator, Replay, Rlm, RlmConfig, RunLedger, RunRecord, SharedWork};
+use lb_session::{Handoff, HandoffKind};
 
 use super::BenchRow;
 use super::direct::direct;
@@ -104,7 +103,7 @@ fn run_live(
     let turns = match (&log, &answered) {
         (Some(log), _) => Turns::Of(Box::new(RunRecord::open(log)?)),
         (None, Err(failure)) => Turns::Failed(failure.clone()),
-        (None, Ok(_)) => return Err(Error::Worker(lb_orchestrate::Error::Empty { arg: "log" })),
+        (None, Ok(_)) => return Err(Error::Run(lb_orchestrate::Error::Empty { arg: "log" })),
     };
     (job.push)(scored(job, item, row, answered)?)?;
     Ok(Some(turns))
@@ -140,8 +139,8 @@ fn play(
         choices: letters(item, job.plan.scoring),
         ..job.bench.config.clone()
     };
-    let generate = config.session.generate;
-    config.session.shared = Some(common.clone());
+    let generate = config.session.generate.clone();
+    config = config.sharing(common);
     config.session.generate = GenerateOptions { max_new_tokens: job.plan.answer_tokens, ..generate };
     let open = Arc::clone(&job.bench.open);
     let mut rlm = Rlm::new(&job.bench.worker, move || open(), config)?;

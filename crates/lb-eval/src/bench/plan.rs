@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use lb_am::baselines::Baseline;
-use lb_orchestrate::{Handoff, HandoffKind, Limits};
+use lb_orchestrate::Limits;
+use lb_session::{Handoff, HandoffKind};
 use serde::{Deserialize, Serialize};
 
 use super::{Part, Scoring};
@@ -107,7 +108,7 @@ impl BenchPlan {
     /// Checks every range.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the field; [`Error::Worker`] for a handoff that cannot be read.
+    /// [`Error::Config`] naming the field; [`Error::Session`] for a handoff that cannot be read.
     pub fn validate(&self) -> Result<()> {
         at_least_one(&[("repeats", self.repeats), ("answer_tokens", self.answer_tokens)])?;
         check(self.jobs, self.validation_share)?;
@@ -121,7 +122,7 @@ impl BenchPlan {
     /// The conditions one by one, in order.
     ///
     /// # Errors
-    /// [`Error::Config`] for none and for one that is there twice, [`Error::Worker`] for a text that is no handoff.
+    /// [`Error::Config`] for none and for one that is there twice, [`Error::Session`] for a text that is no handoff.
     pub fn expanded(&self) -> Result<Vec<Condition>> {
         let mut names = Vec::new();
         for text in self.conditions.iter().map(|text| text.trim()) {

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
+use lb_io::files::open_regular;
 use serde::de::DeserializeOwned;
 
 use super::BenchRow;
 use crate::{Error, Result};
-use lb_model::files::open_regular;
 
 /// The file of the rows, in the folder of a run.
 pub const ROWS: &str = "rows.jsonl";

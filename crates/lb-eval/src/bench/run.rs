@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lb_model::Worker;
-use lb_orchestrate::{Orchestrator, Repl, RlmConfig};
+use lb_orchestrate::{Orchestrator, RlmConfig};
+use lb_sandbox::Repl;
 
 use super::jobs::in_parallel;
 use super::plan::{Condition, fingerprint, mixed};

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use lb_io::files::{Lock, SETTINGS, TEXT, read_at_most};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -12,7 +13,6 @@ use super::read::ROWS;
 use crate::datasets::ItemFault;
 use crate::report::write_file;
 use crate::{Error, Result};
-use lb_model::files::{Lock, SETTINGS, TEXT, read_at_most};
 
 /// What was run.
 pub const PLAN: &str = "plan.json";
@@ -180,7 +180,7 @@ impl<R: Serialize + Clone> Store<R> {
     pub(crate) fn push(&self, row: R, on_row: &dyn Fn(&R)) -> Result<()> {
         let json = |source| Error::Json { path: self.path.clone(), line_number: 1, source };
         let text = serde_json::to_string(&row).map_err(json)?;
-        let mut line = lb_model::secrets::masked(&text).into_owned().into_bytes();
+        let mut line = lb_io::secrets::masked(&text).into_owned().into_bytes();
         line.push(b'\n');
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.append(&line).map_err(|source| Error::Io { path: self.path.clone(), source })?;

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use lb_am::{Compacted, Compaction};
+use lb_io::files::Output;
 use serde_json::json;
 
 use super::scene::Scene;
 use crate::{Error, Result};
-use lb_model::files::Output;
 
 /// Writes a safetensors file, whole or not at all. Per layer `i`:
 ///

@@ -5,9 +5,8 @@ use std::time::Instant;
 use candle_core::Tensor;
 use lb_am::baselines::Needs;
 use lb_model::{KvCache, PrefillOptions, Worker};
-use lb_orchestrate::{
-    BriefConfig, Briefing, Error as SessionError, Handoff, OpenSession, Prepared, TaskState, WorkerSession,
-};
+use lb_session::Error as SessionError;
+use lb_session::{BriefConfig, Briefing, Handoff, OpenSession, Prepared, TaskState, WorkerSession};
 
 use super::plan::{RetainedPlan, Target};
 use super::row::{Measured, RetainedRow};
@@ -135,7 +134,7 @@ impl<'a> Reader<'a> {
         }
         let mut tokens = tokenizer.encode_text(&item.target).map_err(SessionError::from)?;
         if tokens.is_empty() {
-            return Err(lb_orchestrate::Error::Empty { arg: "target" }.into());
+            return Err(lb_session::Error::Empty { arg: "target" }.into());
         }
         // The end of an answer is a part of it.
         let end = tokenizer.special_tokens().get("eos_token").and_then(|token| tokenizer.token_id(token));

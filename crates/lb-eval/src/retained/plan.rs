@@ -55,7 +55,7 @@ impl RetainedPlan {
     /// Checks every range.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the field; [`Error::Worker`] for a condition that is neither handoff nor selection.
+    /// [`Error::Config`] naming the field; [`Error::Session`] for a condition that is neither handoff nor selection.
     pub fn validate(&self) -> Result<()> {
         if !(1..=4096).contains(&self.target_tokens) {
             return Err(Error::config("target_tokens", self.target_tokens, "want 1 to 4096"));

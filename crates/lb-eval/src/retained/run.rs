@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use lb_model::Worker;
-use lb_orchestrate::CancelToken;
+use lb_session::CancelToken;
 use serde_json::Value;
 
 use super::item::Reader;

@@ -1,9 +1,11 @@
 //! How much each head's size matters to the answers, measured on a worker.
 
 use candle_core::{DType, Tensor};
-use lb_am::budgets::{HeadCurve, exchange};
-use lb_am::{Compacted, Compaction, HeadBudgets, LayerKv, Selection};
-use lb_orchestrate::Error as SessionError;
+use lb_am::{
+    Compacted, Compaction, HeadBudgets, LayerKv, Selection,
+    budgets::{HeadCurve, exchange},
+};
+use lb_session::Error as SessionError;
 
 use super::{Asked, Probe};
 use crate::{Error, Result};
@@ -27,7 +29,7 @@ impl HeadSensitivity {
     /// Adds a question: a compaction per head at each size, and an answer for each head and size.
     ///
     /// # Errors
-    /// [`Error::Worker`] where a compaction fails.
+    /// [`Error::Session`] where a compaction fails.
     pub fn add(&mut self, probe: &Probe<'_>, asked: &Asked) -> Result<()> {
         let at = |ratio: f64| {
             probe.compacted(asked, &Compaction::keep_ratio(ratio).with_selection(Selection::PerHead))

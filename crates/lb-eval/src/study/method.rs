@@ -1,7 +1,9 @@
 //! What is compared.
 
-use lb_am::baselines::Baseline;
-use lb_am::{BetaMethod, Budget, Compaction, HeadBudgets, Omp, Selection, Spans, Units, ValuesMethod};
+use lb_am::{
+    BetaMethod, Budget, Compaction, HeadBudgets, Omp, Selection, Spans, Units, ValuesMethod,
+    baselines::Baseline,
+};
 
 /// A way to make a cache smaller.
 #[derive(Clone, Debug)]

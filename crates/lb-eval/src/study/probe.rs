@@ -3,10 +3,13 @@
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
-use lb_am::baselines::{Baseline, Needs};
-use lb_am::{Budget, Compacted, Compaction, Compactor, Fidelity, LayerKv};
+use lb_am::{
+    Budget, Compacted, Compaction, Compactor, Fidelity, LayerKv,
+    baselines::{Baseline, Needs},
+};
 use lb_model::{Captured, KvCache, Worker};
-use lb_orchestrate::{BriefConfig, Briefing, Error as SessionError, WorkerSession};
+use lb_session::Error as SessionError;
+use lb_session::{BriefConfig, Briefing, WorkerSession};
 
 use super::views::{Views, capture, log_softmax};
 use super::{Cell, Method};
@@ -44,7 +47,7 @@ impl Asked {
     }
 
     /// The task's own keys and values behind the full cache, and the logits of its last token (`[vocab]`, f32), as
-    /// [`TaskState::Reuse`](lb_orchestrate::TaskState) keeps them.
+    /// [`TaskState::Reuse`](lb_session::TaskState) keeps them.
     pub fn state(&self) -> (&[LayerKv], &Tensor) {
         (&self.state.0, &self.state.1)
     }
@@ -61,7 +64,7 @@ impl<'a> Probe<'a> {
     /// `session` has read the log of `episode`.
     ///
     /// # Errors
-    /// [`crate::Error::Worker`] where the cache cannot be read.
+    /// [`crate::Error::Session`] where the cache cannot be read.
     pub fn new(worker: &'a Worker, episode: &'a Episode, session: WorkerSession) -> Result<Self> {
         let views = Views::of(&session)?;
         Ok(Self { worker, episode, session, views })
@@ -70,7 +73,7 @@ impl<'a> Probe<'a> {
     /// Reads a question and its right answer behind the full cache.
     ///
     /// # Errors
-    /// [`crate::Error::Worker`] where they do not fit behind the log.
+    /// [`crate::Error::Session`] where they do not fit behind the log.
     pub fn ask(&self, number: usize) -> Result<Asked> {
         let question = self.question(number);
         let mut tokens = self.session.task_tokens(question.text.as_str())?;
@@ -102,7 +105,7 @@ impl<'a> Probe<'a> {
     /// its queries are looked at. Selections that look at no task are made once.
     ///
     /// # Errors
-    /// [`crate::Error::Worker`] for a size of 0 or tensors that cannot be selected from.
+    /// [`crate::Error::Session`] for a size of 0 or tensors that cannot be selected from.
     pub fn selected(
         &mut self,
         asked: &Asked,
@@ -127,7 +130,7 @@ impl<'a> Probe<'a> {
     /// Compacts by `method` to `ratio` and answers.
     ///
     /// # Errors
-    /// [`crate::Error::Worker`] for a configuration out of range or tensors that cannot be compacted.
+    /// [`crate::Error::Session`] for a configuration out of range or tensors that cannot be compacted.
     pub fn run(&mut self, asked: &Asked, method: &Method, ratio: f64) -> Result<Cell> {
         let (made, ms) = self.compact(asked, method, ratio)?;
         let seq_len = self.session.seq_len();
@@ -218,7 +221,7 @@ impl<'a> Probe<'a> {
     /// A compaction by the task's queries.
     ///
     /// # Errors
-    /// [`crate::Error::Worker`] for a configuration out of range.
+    /// [`crate::Error::Session`] for a configuration out of range.
     pub fn compacted(&self, asked: &Asked, config: &Compaction) -> Result<Compacted> {
         let compactor = Compactor::new(&self.views.layers, &asked.task, config).group_size(self.group_size());
         Ok(compactor.run().map_err(SessionError::from)?)
@@ -227,7 +230,7 @@ impl<'a> Probe<'a> {
     /// −ln p of the right answer over a compaction made elsewhere.
     ///
     /// # Errors
-    /// [`crate::Error::Worker`] where it does not fit the worker.
+    /// [`crate::Error::Session`] where it does not fit the worker.
     pub fn nll(&self, asked: &Asked, layers: &[LayerKv]) -> Result<f64> {
         let mut cache = self.worker.model().new_cache();
         cache.append_layers(layers, self.session.seq_len()).map_err(SessionError::from)?;

@@ -4,10 +4,14 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use candle_core::{D, Tensor};
-use lb_am::baselines::{self, Baseline, Needs, Observation};
-use lb_am::{Compacted, Compaction, Kept, LayerKv, Protected, compact_at};
+use lb_am::{
+    Compacted, Compaction, Kept, LayerKv, Protected,
+    baselines::{self, Baseline, Needs, Observation},
+    compact_at,
+};
 use lb_model::{Captured, KvCache, PrefillOptions};
-use lb_orchestrate::{Error as SessionError, WorkerSession};
+use lb_session::Error as SessionError;
+use lb_session::WorkerSession;
 
 use crate::Result;
 

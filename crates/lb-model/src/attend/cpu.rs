@@ -3,8 +3,10 @@
 use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
-use lb_am::Observed;
-use lb_am::kernel::{Held, Numbers, Question, ROWS, Scratch, Slots, Watch, Watched, attend as attend_head};
+use lb_am::{
+    Observed,
+    kernel::{Held, Numbers, Question, ROWS, Scratch, Slots, Watch, Watched, attend as attend_head},
+};
 use rayon::prelude::*;
 
 use super::{Asker, Attended, in_common, same_start};

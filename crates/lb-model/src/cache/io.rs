@@ -13,12 +13,12 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use lb_io::files::Output;
 use serde::{Deserialize, Serialize};
 
 use super::chunk::{Chunk, Tail};
 use super::{Geometry, KvCache};
 use crate::config::read_json;
-use crate::files::Output;
 use crate::safefile::SafeFile;
 use crate::{Error, ModelConfig, Result, RopeScaling};
 

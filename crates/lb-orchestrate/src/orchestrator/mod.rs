@@ -13,9 +13,10 @@ mod watch;
 
 use std::time::Instant;
 
+use lb_session::CancelToken;
 use serde::{Deserialize, Serialize};
 
-use crate::{CancelToken, Result};
+use crate::Result;
 
 pub use local::{LocalConfig, LocalOrchestrator, LocalThinking};
 pub use program::{Program, ProgramResult, Script};

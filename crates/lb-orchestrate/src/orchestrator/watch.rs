@@ -3,8 +3,10 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lb_session::CancelToken;
+
 use super::ChatRequest;
-use crate::{CancelToken, Error, Result};
+use crate::{Error, Result};
 
 /// How long something blocks at most before it looks again.
 pub(super) const POLL: Duration = Duration::from_millis(20);

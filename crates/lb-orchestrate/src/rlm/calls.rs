@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use lb_sandbox::Query;
+use lb_session::{Ask, Briefing, Handoff, Outcome, Task};
+
 use super::loop_state::Shared;
-use crate::explain::map;
 use crate::log::{CallKind, WorkerCall};
-use crate::repl::Query;
-use crate::{Ask, Error, Handoff, Outcome, Result, Task};
 
 /// Answers `queries`, each a call of its own in the log; those that want a briefing together, and the others together.
 pub(super) fn answer(shared: &mut Shared, queries: &[Query]) -> Vec<WorkerCall> {
     let with_trajectory = !shared.session.is_empty();
     let (mut calls, mut groups) = (BTreeMap::new(), [Vec::new(), Vec::new()]);
-    let common = shared.session.shared_work().cloned();
+    let common = shared.config.answered.clone();
     for (index, query) in queries.iter().enumerate() {
-        if let Some(call) = common.as_ref().filter(|_| !query.brief).and_then(|work| work.call(query)) {
+        if let Some(call) = common.as_ref().filter(|_| !query.brief).and_then(|work| work.get(query)) {
             calls.insert(index, call);
             continue;
         }
@@ -37,7 +37,7 @@ pub(super) fn answer(shared: &mut Shared, queries: &[Query]) -> Vec<WorkerCall> 
         for (index, outcome) in group.into_iter().zip(outcomes) {
             let call = record(shared, &handoff, &queries[index], outcome, share);
             if let Some(work) = common.as_ref().filter(|_| !call.query.brief) {
-                work.keep_call(&call);
+                work.keep(&call);
             }
             calls.insert(index, call);
         }
@@ -53,7 +53,7 @@ fn record(
     shared: &Shared,
     handoff: &Handoff,
     query: &Query,
-    outcome: Result<Outcome>,
+    outcome: lb_session::Result<Outcome>,
     seconds: f64,
 ) -> WorkerCall {
     let model = shared.session.worker().name();
@@ -61,7 +61,7 @@ fn record(
     call.execution_time = seconds;
     let outcome = match outcome {
         Ok(outcome) => outcome,
-        Err(Error::Call { source, .. }) => {
+        Err(lb_session::Error::Call { source, .. }) => {
             call.answered(Err(source.to_string()));
             return call;
         }
@@ -79,7 +79,7 @@ fn record(
     call.chances.clone_from(&outcome.answer.chances);
     call.used(1, tokens.attended, tokens.generated);
     if shared.config.log_briefings {
-        call.briefing = outcome.briefing.as_ref().map(map);
+        call.briefing = outcome.briefing.as_ref().map(Briefing::map);
     }
     call.answered(Ok(outcome.answer.text));
     call

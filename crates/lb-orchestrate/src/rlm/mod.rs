@@ -2,9 +2,10 @@
 //! asks a worker that is briefed for each prompt.
 //!
 //! One turn: [`Orchestrator::complete`](crate::Orchestrator::complete) → [`protocol`] takes the reply apart → the code
-//! runs in a [`Repl`](crate::Repl), whose functions lead to [`host`] and from there to [`calls`] → what was said, run,
+//! runs in a [`Repl`](lb_sandbox::Repl), whose functions lead to [`host`] and from there to [`calls`] → what was said, run,
 //! printed and replied enters the trajectory → a line in the log.
 
+mod answered;
 mod calls;
 mod config;
 mod contexts;
@@ -30,6 +31,7 @@ mod verdict;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use answered::{AnsweredCalls, SharedWork};
 pub use config::RlmConfig;
 pub use ending::{Ending, Run, Stopped};
 pub use event::Event;
@@ -41,10 +43,11 @@ pub use protocol::{FinalMark, Protocol, Reply};
 pub use resume::Resumed;
 
 use lb_model::Worker;
+use lb_sandbox::Repl;
+use lb_session::WorkerSession;
 
 use crate::log::{ChildRecord, ContextFile};
-use crate::repl::Repl;
-use crate::{ChatMessage, Error, Result, WorkerSession};
+use crate::{ChatMessage, Error, Result};
 use contexts::Contexts;
 use ledger::Books;
 use loop_state::{OpenRepl, Shared};
@@ -56,7 +59,8 @@ use sink::Sink;
 /// ```
 /// # #[cfg(feature = "embedded")] {
 /// use lb_model::Worker;
-/// use lb_orchestrate::{Executed, Program, Repl, ReplHost, Rlm, RlmConfig};
+/// use lb_orchestrate::{Program, Rlm, RlmConfig};
+/// use lb_sandbox::{Executed, Repl, ReplHost};
 /// # struct Fixed;
 /// # impl Repl for Fixed {
 /// #     fn kind(&self) -> &'static str { "fixed" }

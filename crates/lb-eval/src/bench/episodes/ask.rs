@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use lb_model::{GenerateOptions, Worker};
-use lb_orchestrate::{CallTokens, Handoff, Segment, TaskState};
+use lb_session::{CallTokens, Handoff, Segment, TaskState};
 
 use super::logs::{Log, session};
 use super::{EpisodePlan, Logs};
@@ -106,11 +106,11 @@ impl Asking<'_> {
             TaskState::Recompute => self.worker.generate(&mut cache, task, &options, &mut |_, _| true),
             TaskState::Reuse => {
                 let (layers, logits) = asked.state();
-                cache.append_layers(layers, task.len()).map_err(lb_orchestrate::Error::from)?;
+                cache.append_layers(layers, task.len()).map_err(lb_session::Error::from)?;
                 self.worker.generate_from_logits(&mut cache, logits, &options, &mut |_, _| true)
             }
         };
-        let made = made.map_err(lb_orchestrate::Error::from)?;
+        let made = made.map_err(lb_session::Error::from)?;
         let passes = 1 + usize::from(selected.state == TaskState::Recompute);
         row.worker = CallTokens {
             attended: reused + task.len(),

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use lb_model::Worker;
-use lb_orchestrate::CancelToken;
+use lb_session::CancelToken;
 
 pub use plan::{EpisodePlan, Logs};
 
@@ -22,7 +22,7 @@ use crate::Result;
 ///
 /// # Errors
 /// Those of [`EpisodePlan::validate`]; for folder and files those of [`run`](super::run);
-/// [`Error::Worker`](crate::Error::Worker) where a log does not fit the worker. Rows until then stay.
+/// [`Error::Session`](crate::Error::Session) where a log does not fit the worker. Rows until then stay.
 pub fn run_episodes(
     worker: &Worker,
     plan: &EpisodePlan,

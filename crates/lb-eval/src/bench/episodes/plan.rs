@@ -66,7 +66,7 @@ impl EpisodePlan {
     /// Checks every range.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the field; [`Error::Worker`] for a condition that is neither handoff nor selection.
+    /// [`Error::Config`] naming the field; [`Error::Session`] for a condition that is neither handoff nor selection.
     pub fn validate(&self) -> Result<()> {
         at_least_one(&[("answer_tokens", self.answer_tokens), ("episodes", self.episodes)])?;
         check(self.jobs, self.validation_share)?;

@@ -161,5 +161,5 @@ fn config(endpoint: &Endpoint, connection: &Connection) -> Result<Config> {
         .timeout_per_read(Some(timeouts.silence))
         .timeout_per_write(Some(timeouts.silence))
         .timeout_global(Some(timeouts.whole));
-    Ok(lb_model::net::configure(builder, &endpoint.url)?.build())
+    Ok(lb_io::http::configure(builder, &endpoint.url).map_err(lb_model::Error::from)?.build())
 }
