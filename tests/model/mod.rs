@@ -37,6 +37,7 @@ mod public_templates;
 mod ragged;
 mod real_files;
 mod replacing;
+mod sample;
 mod system_role;
 mod template_bounds;
 mod templates;
