@@ -18,17 +18,11 @@ mod gguf_parts;
 mod gguf_tokenizers;
 mod golden;
 mod heads;
-#[cfg(feature = "hub")]
 mod hub;
-#[cfg(feature = "hub")]
 mod hub_environment;
-#[cfg(feature = "hub")]
 mod hub_faults;
-#[cfg(feature = "hub")]
 mod hub_gguf;
-#[cfg(feature = "hub")]
 mod hub_names;
-#[cfg(feature = "hub")]
 mod hub_patience;
 mod io;
 mod misfiled;

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
-use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
-use latent_briefing::model::Worker;
-use latent_briefing::orchestrate::{
+use lb_am::Compaction;
+use lb_eval::episodes::{Episode, EpisodeConfig};
+use lb_model::Worker;
+use lb_orchestrate::{
     ChatRequest, Completion, Executed, Fault, Finish, Handoff, HostCall, Limits, Orchestrator, Query, Repl,
     ReplHost, Result, Rlm, RlmConfig, RunRecord, Source, Usage,
 };
-use latent_briefing::prelude::*;
 
 const QUESTION: &str =
     "Which code opens the item that the Rastas lens points to, and what is the status of the Sarnak file?";
@@ -46,7 +46,7 @@ const TURNS: [&str; 8] = [
 ];
 
 /// Runs it with the log in `dir`.
-pub(crate) fn record(worker: &Worker, dir: &Path) -> RunRecord {
+pub fn record(worker: &Worker, dir: &Path) -> RunRecord {
     let mut config = RlmConfig {
         handoff: Handoff::briefing(Compaction::mad(4.0)),
         limits: Limits { depth: 2, ..Limits::default() },
@@ -79,10 +79,7 @@ impl Orchestrator for Says {
 
     fn complete(&mut self, request: &ChatRequest<'_>) -> Result<Completion> {
         let chars = |messages: &[_]| {
-            messages
-                .iter()
-                .map(|m: &latent_briefing::orchestrate::ChatMessage| m.content.len())
-                .sum::<usize>()
+            messages.iter().map(|m: &lb_orchestrate::ChatMessage| m.content.len()).sum::<usize>()
         };
         let said = self.turns.pop_front().unwrap_or("I have nothing more to say.");
         let (all, earlier) =
