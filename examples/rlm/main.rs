@@ -57,7 +57,7 @@ fn config(args: &Args, small: bool) -> Result<RlmConfig> {
     Ok(config)
 }
 
-fn open(sandbox: Sandbox) -> impl Fn() -> latent_briefing::orchestrate::Result<Box<dyn Repl>> {
+fn open(sandbox: Sandbox) -> impl Fn() -> latent_briefing::sandbox::Result<Box<dyn Repl>> + Send + Sync {
     move || match sandbox {
         Sandbox::Monty => Ok(Box::new(MontyRepl::start(&MontyConfig::default())?) as Box<dyn Repl>),
         Sandbox::Cpython => Ok(Box::new(CPythonRepl::start(&CPythonConfig::default())?)),

@@ -23,7 +23,7 @@ use crate::support::embedded;
 fn bench() -> Bench {
     let mut config = RlmConfig { log_briefings: false, ..RlmConfig::default() };
     config.session.policy = handoffs::trained_policy();
-    let worker = Some(env!("CARGO_BIN_EXE_lb-repl").into());
+    let worker = Some(crate::support::sandbox_program());
     let sandbox = MontyConfig { worker, ..MontyConfig::default() };
     Bench {
         worker: embedded().clone(),

@@ -9,7 +9,6 @@ mod logs;
 mod metrics;
 mod overhead;
 mod prompts;
-#[cfg(feature = "monty")]
 mod questions;
 mod retained;
 mod ruler;

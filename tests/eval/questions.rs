@@ -17,7 +17,7 @@ use crate::support::embedded;
 
 fn open() -> OpenRepl {
     Arc::new(|| {
-        let worker = Some(env!("CARGO_BIN_EXE_lb-repl").into());
+        let worker = Some(crate::support::sandbox_program());
         Ok(Box::new(MontyRepl::start(&MontyConfig { worker, ..MontyConfig::default() })?))
     })
 }

@@ -9,7 +9,8 @@ use latent_briefing::orchestrate::{Rlm, RlmConfig, RunRecord};
 
 use crate::support::apart::{measured, part, tell_measured};
 use crate::support::embedded;
-use crate::support::orchestrators::{Scripted, monty};
+use crate::support::monty;
+use crate::support::orchestrators::Scripted;
 
 /// What a run may take.
 const TIME: Duration = Duration::from_secs(5);

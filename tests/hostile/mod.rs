@@ -1,8 +1,6 @@
 //! Inputs and neighbours that mean harm: nothing escapes a limit, nothing that was synced is lost.
 
-#[cfg(feature = "monty")]
 mod full_disk;
-#[cfg(feature = "monty")]
 mod host_calls;
 mod readers;
 mod shown;
@@ -11,7 +9,6 @@ mod two_processes;
 mod writers;
 
 /// Runs whose worker reads findings and nothing of what blocks print; `log` is where their logs go.
-#[cfg(feature = "monty")]
 fn findings_alone(log: Option<&std::path::Path>) -> latent_briefing::orchestrate::RlmConfig {
     use latent_briefing::am::Compaction;
     use latent_briefing::orchestrate::RlmConfig;

@@ -237,7 +237,6 @@ fn tokens_made_of_pieces_are_refused() {
 #[test]
 fn worker_conversations_are_prompts() {
     let mut workers = vec![worker(TIED)];
-    #[cfg(feature = "embedded")]
     workers.push(lb_model::Worker::embedded().unwrap());
     for worker in workers {
         let tokenizer = worker.tokenizer();

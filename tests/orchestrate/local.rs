@@ -195,7 +195,7 @@ fn writing_is_called_off() {
 }
 
 fn copy_worker(folder: &Path) {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/lb-model/assets/worker");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/lb-model/assets/worker");
     for entry in fs::read_dir(source).unwrap().flatten() {
         fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
     }

@@ -33,7 +33,7 @@ pub(crate) fn brief(kind: Kind) -> ReplLimits {
 }
 
 pub(crate) fn worker() -> PathBuf {
-    env!("CARGO_BIN_EXE_lb-repl").into()
+    crate::support::sandbox_program()
 }
 
 /// A session with a context, `None` where its interpreter is missing.

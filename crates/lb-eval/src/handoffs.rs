@@ -16,7 +16,7 @@ use crate::report::new_table;
 use crate::stats::{paired_difference, wilson};
 
 /// Opens a sandbox.
-pub type OpenRepl = Arc<dyn Fn() -> lb_orchestrate::Result<Box<dyn Repl>>>;
+pub type OpenRepl = Arc<dyn Fn() -> lb_sandbox::Result<Box<dyn Repl>> + Send + Sync>;
 
 /// Lines of the log that the recorded program looks at in one turn.
 const LINES_A_TURN: usize = 40;

@@ -98,7 +98,7 @@ pub use gguf::GgufFormat;
 pub use model::{Captured, Decoder, PrefillOptions};
 pub use observing::Observing;
 pub use replacing::Replaced;
-pub use sample::GenerateOptions;
+pub use sample::{GenerateOptions, Sampler};
 pub use template::{
     ChatTemplate, Content, Conversation, Ending, Message, PartKind, RenderOptions, RenderedPiece,
     SpecialTokens, TemplateParts, TextPart,

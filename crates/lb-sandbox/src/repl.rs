@@ -13,7 +13,7 @@ use crate::Result;
 /// `rlm_query`, `rlm_query_batched` and `note`, which call the host; `SHOW_VARS()` and `FINAL_VAR(name)`; the dictionary `answer`, at first
 /// `{"content": "", "ready": False}`; `FINAL(value)`, which sets it and makes it ready. A text that is bound to `answer` is a
 /// draft.
-pub trait Repl {
+pub trait Repl: Send {
     /// The kind of session, as logs have it.
     fn kind(&self) -> &'static str;
 

@@ -16,7 +16,7 @@ use crate::datasets::{Item, Loaded};
 use crate::{Error, Result};
 
 /// Opens a sandbox; every run has its own.
-pub type OpenSandbox = Arc<dyn Fn() -> lb_orchestrate::Result<Box<dyn Repl>> + Send + Sync>;
+pub type OpenSandbox = Arc<dyn Fn() -> lb_sandbox::Result<Box<dyn Repl>> + Send + Sync>;
 /// Makes the orchestrator of an item and repeat.
 pub type NewOrchestrator =
     Arc<dyn Fn(&Item, usize) -> lb_orchestrate::Result<Box<dyn Orchestrator>> + Send + Sync>;

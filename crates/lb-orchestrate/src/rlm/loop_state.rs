@@ -13,7 +13,7 @@ use crate::rlm::limits::Phase;
 use crate::{Error, Limit, Result};
 
 /// Opens a REPL.
-pub(super) type OpenRepl = Arc<dyn Fn() -> Result<Box<dyn Repl>>>;
+pub(super) type OpenRepl = Arc<dyn Fn() -> lb_sandbox::Result<Box<dyn Repl>> + Send + Sync>;
 
 /// The worker with the trajectory, the books, and how the run is set up.
 pub(super) struct Shared {

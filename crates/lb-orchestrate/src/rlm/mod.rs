@@ -74,7 +74,7 @@ use sink::Sink;
 /// #     }
 /// #     fn variable(&mut self, _: &str) -> lb_orchestrate::Result<Option<String>> { Ok(None) }
 /// # }
-/// # fn open() -> lb_orchestrate::Result<Box<dyn Repl>> { Ok(Box::new(Fixed)) }
+/// # fn open() -> lb_sandbox::Result<Box<dyn Repl>> { Ok(Box::new(Fixed)) }
 ///
 /// // `open` is `MontyRepl::open` or `CPythonRepl::open` outside of examples.
 /// let mut rlm = Rlm::new(&Worker::embedded()?, open, RlmConfig::default())?;
@@ -137,7 +137,7 @@ impl Rlm {
     /// [`Error::Config`] for a configuration out of range, those of [`WorkerSession::with`] and of `open_repl`.
     pub fn new(
         worker: &Worker,
-        open_repl: impl Fn() -> Result<Box<dyn Repl>> + 'static,
+        open_repl: impl Fn() -> lb_sandbox::Result<Box<dyn Repl>> + Send + Sync + 'static,
         config: RlmConfig,
     ) -> Result<Self> {
         Self::at_depth(worker, Arc::new(open_repl), config, 0)
@@ -232,5 +232,15 @@ impl Rlm {
 
     fn limit(limit: Limit) -> Error {
         Error::Limit { limit }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// A loop may be made in one thread and run in another.
+    #[test]
+    fn a_loop_can_be_sent() {
+        fn sendable<T: Send>() {}
+        sendable::<super::Rlm>();
     }
 }

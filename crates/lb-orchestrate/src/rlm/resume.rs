@@ -59,7 +59,7 @@ impl Rlm {
     pub fn resume(
         log: impl AsRef<Path>,
         worker: &Worker,
-        open_repl: impl Fn() -> Result<Box<dyn Repl>> + 'static,
+        open_repl: impl Fn() -> lb_sandbox::Result<Box<dyn Repl>> + Send + Sync + 'static,
         config: RlmConfig,
     ) -> Result<Resumed> {
         let lock = RunLog::lock(log.as_ref())?;

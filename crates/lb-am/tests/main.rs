@@ -1,4 +1,4 @@
-//! Tests of `lb-am` against a naive f64 reference.
+//! Tests of `lb-am` against a naive f64 reference: one test binary; each module pins one stage.
 
 mod baseline_matrix;
 mod baselines;
@@ -21,6 +21,7 @@ mod values;
 
 use candle_core::Tensor;
 use lb_am::{Compacted, CompactedLayer, Compaction, LayerKv, Protected, Selection, compact};
+use lb_testkit as support;
 
 use crate::support::caches::Case;
 use crate::support::oracle::{Head, heads, rows2, rows3};

@@ -3,14 +3,15 @@
 use candle_core::{DType, Tensor};
 
 /// f32 against f64 or against another order of summation, on logits of about ±20.
-pub(crate) const F32: f64 = 1e-4;
+pub const F32: f64 = 1e-4;
 
-pub(crate) fn flat(tensor: &Tensor) -> Vec<f64> {
+/// All entries in order.
+pub fn flat(tensor: &Tensor) -> Vec<f64> {
     tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
 /// Largest absolute difference; infinite when lengths differ or one side is not finite.
-pub(crate) fn distance(a: &[f64], b: &[f64]) -> f64 {
+pub fn distance(a: &[f64], b: &[f64]) -> f64 {
     if a.len() != b.len() {
         return f64::INFINITY;
     }
@@ -19,15 +20,16 @@ pub(crate) fn distance(a: &[f64], b: &[f64]) -> f64 {
     differences.fold(0.0, |max, d| if d.is_nan() { f64::INFINITY } else { f64::max(max, d) })
 }
 
+/// Asserts that no two entries differ by more.
 #[track_caller]
-pub(crate) fn assert_close(a: &[f64], b: &[f64], tolerance: f64) {
+pub fn assert_close(a: &[f64], b: &[f64], tolerance: f64) {
     let d = distance(a, b);
     assert!(d <= tolerance, "differ by {d}, more than {tolerance}");
 }
 
 /// Equal down to the bit.
 #[track_caller]
-pub(crate) fn assert_same(a: &Tensor, b: &Tensor) {
+pub fn assert_same(a: &Tensor, b: &Tensor) {
     assert_eq!(a.dims(), b.dims());
     assert_eq!(a.dtype(), b.dtype());
     let bits = |t: &Tensor| -> Vec<u64> { flat(t).iter().map(|x| x.to_bits()).collect() };

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// How a reply is sent.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum How {
+pub enum How {
     /// With its length.
     Whole,
     /// With its length, ending after so many bytes.
@@ -31,32 +31,42 @@ pub(crate) enum How {
     Endless,
 }
 
+/// A reply to one request.
 #[derive(Debug, Clone)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(&'static str, String)>,
-    pub(crate) body: Vec<u8>,
-    pub(crate) how: How,
+pub struct Reply {
+    /// Its HTTP status.
+    pub status: u16,
+    /// Its headers, besides those of its length.
+    pub headers: Vec<(&'static str, String)>,
+    /// Its body.
+    pub body: Vec<u8>,
+    /// How it is sent.
+    pub how: How,
 }
 
 impl Reply {
-    pub(crate) fn json(status: u16, body: impl Into<Vec<u8>>) -> Self {
+    /// JSON, sent whole.
+    pub fn json(status: u16, body: impl Into<Vec<u8>>) -> Self {
         let headers = vec![("content-type", "application/json".to_string())];
         Self { status, headers, body: body.into(), how: How::Whole }
     }
 
     /// Server-sent events.
-    pub(crate) fn events(body: impl Into<Vec<u8>>) -> Self {
+    pub fn events(body: impl Into<Vec<u8>>) -> Self {
         let headers = vec![("content-type", "text/event-stream; charset=utf-8".to_string())];
         Self { status: 200, headers, body: body.into(), how: How::Chunked(None) }
     }
 
-    pub(crate) fn how(mut self, how: How) -> Self {
+    /// The same reply sent in another way.
+    #[must_use]
+    pub fn how(mut self, how: How) -> Self {
         self.how = how;
         self
     }
 
-    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    /// The same reply with one more header.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
@@ -64,11 +74,15 @@ impl Reply {
 
 /// One request as it came.
 #[derive(Debug, Clone)]
-pub(crate) struct Request {
-    pub(crate) path: String,
-    pub(crate) headers: HashMap<String, String>,
-    pub(crate) body: Value,
-    pub(crate) at: Instant,
+pub struct Request {
+    /// The path of its address.
+    pub path: String,
+    /// Its headers by name in lower case.
+    pub headers: HashMap<String, String>,
+    /// Its body, JSON.
+    pub body: Value,
+    /// When it was read.
+    pub at: Instant,
 }
 
 #[derive(Default)]
@@ -81,14 +95,16 @@ struct State {
     closed: AtomicBool,
 }
 
-pub(crate) struct ApiServer {
+/// The server; it ends with the value.
+pub struct ApiServer {
     address: SocketAddr,
     state: Arc<State>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl ApiServer {
-    pub(crate) fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
+    /// Starts one that has these replies to give.
+    pub fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
@@ -106,31 +122,33 @@ impl ApiServer {
         Self { address, state, thread: Some(thread) }
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// Its address.
+    pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// The same server under another name.
-    pub(crate) fn other_host(&self) -> String {
+    pub fn other_host(&self) -> String {
         format!("http://localhost:{}", self.address.port())
     }
 
-    pub(crate) fn requests(&self) -> Vec<Request> {
+    /// The requests so far.
+    pub fn requests(&self) -> Vec<Request> {
         self.state.log.lock().unwrap().clone()
     }
 
     /// Replies that nobody asked for.
-    pub(crate) fn left(&self) -> usize {
+    pub fn left(&self) -> usize {
         self.state.replies.lock().unwrap().len()
     }
 
     /// Most requests that were under way together.
-    pub(crate) fn peak(&self) -> usize {
+    pub fn peak(&self) -> usize {
         self.state.peak.load(Ordering::SeqCst)
     }
 
     /// Waits until a client has closed a connection in the middle of its reply.
-    pub(crate) fn was_hung_up_on(&self, within: Duration) -> bool {
+    pub fn was_hung_up_on(&self, within: Duration) -> bool {
         let end = Instant::now() + within;
         while Instant::now() < end {
             if self.state.hang_ups.load(Ordering::SeqCst) > 0 {
@@ -154,7 +172,7 @@ impl Drop for ApiServer {
 }
 
 /// An address where nothing listens.
-pub(crate) fn closed_port() -> String {
+pub fn closed_port() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }

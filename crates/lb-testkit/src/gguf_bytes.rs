@@ -5,28 +5,40 @@ use std::path::{Path, PathBuf};
 
 /// A value of the metadata, as far as the tests make them.
 #[derive(Clone, Debug)]
-pub(crate) enum Value {
+pub enum Value {
+    /// A number.
     U32(u32),
+    /// A number.
     F32(f32),
+    /// A text.
     Text(String),
+    /// A list of numbers.
     U32s(Vec<u32>),
     /// Number of the type and bytes of anything else.
     Raw(u32, Vec<u8>),
 }
 
+/// What a file says of one tensor.
 #[derive(Clone, Debug)]
-pub(crate) struct Tensor {
-    pub(crate) name: String,
+pub struct Tensor {
+    /// Its name.
+    pub name: String,
     /// Columns first.
-    pub(crate) dims: Vec<u64>,
-    pub(crate) kind: u32,
-    pub(crate) offset: u64,
+    pub dims: Vec<u64>,
+    /// The number of its format.
+    pub kind: u32,
+    /// Where its bytes begin in the data.
+    pub offset: u64,
 }
 
-pub(crate) struct Gguf {
-    pub(crate) values: Vec<(String, Value)>,
-    pub(crate) tensors: Vec<Tensor>,
-    pub(crate) data: Vec<u8>,
+/// A whole file.
+pub struct Gguf {
+    /// Keys and values of the metadata.
+    pub values: Vec<(String, Value)>,
+    /// What it says of its tensors.
+    pub tensors: Vec<Tensor>,
+    /// The bytes of all tensors.
+    pub data: Vec<u8>,
 }
 
 struct Bytes<'a>(&'a [u8], usize);
@@ -78,7 +90,8 @@ fn push_text(out: &mut Vec<u8>, text: &str) {
 }
 
 impl Gguf {
-    pub(crate) fn read(path: &Path) -> Self {
+    /// Takes a file apart.
+    pub fn read(path: &Path) -> Self {
         let file = fs::read(path).unwrap();
         let mut bytes = Bytes(&file, 8);
         let (tensors, values) = (bytes.u64(), bytes.u64());
@@ -94,7 +107,8 @@ impl Gguf {
         Self { values, tensors, data }
     }
 
-    pub(crate) fn write(&self, path: &Path) {
+    /// Puts the file together.
+    pub fn write(&self, path: &Path) {
         let mut out = b"GGUF".to_vec();
         out.extend(3u32.to_le_bytes());
         out.extend((self.tensors.len() as u64).to_le_bytes());
@@ -133,23 +147,25 @@ impl Gguf {
     }
 
     /// Sets a key, or adds it.
-    pub(crate) fn set(&mut self, key: &str, value: Value) {
+    pub fn set(&mut self, key: &str, value: Value) {
         self.values.retain(|(old, _)| old != key);
         self.values.push((key.to_owned(), value));
     }
 
-    pub(crate) fn tensor(&mut self, name: &str) -> &mut Tensor {
+    /// The tensor of that name.
+    pub fn tensor(&mut self, name: &str) -> &mut Tensor {
         self.tensors.iter_mut().find(|tensor| tensor.name == name).unwrap()
     }
 
-    pub(crate) fn offset_of(&mut self, name: &str, change: impl FnOnce(u64) -> u64) {
+    /// Moves a tensor in the data.
+    pub fn offset_of(&mut self, name: &str, change: impl FnOnce(u64) -> u64) {
         let tensor = self.tensor(name);
         tensor.offset = change(tensor.offset);
     }
 
     /// Writes the tensors in `count` files of the names and keys that `llama-gguf-split` gives them, the metadata in the
     /// first.
-    pub(crate) fn split(&self, folder: &Path, name: &str, count: usize) -> Vec<PathBuf> {
+    pub fn split(&self, folder: &Path, name: &str, count: usize) -> Vec<PathBuf> {
         let mut tensors = self.tensors.clone();
         tensors.sort_by_key(|tensor| tensor.offset);
         let ends: Vec<u64> =
@@ -176,7 +192,8 @@ impl Gguf {
         paths
     }
 
-    pub(crate) fn has(&self, key: &str) -> bool {
+    /// Whether the metadata has a key.
+    pub fn has(&self, key: &str) -> bool {
         self.values.iter().any(|(known, _)| known == key)
     }
 }

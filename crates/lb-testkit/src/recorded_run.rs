@@ -4,16 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
-use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
-use latent_briefing::model::Worker;
-use latent_briefing::orchestrate::Result;
-use latent_briefing::orchestrate::{
-    ChatRequest, Completion, Finish, Limits, Orchestrator, Rlm, RlmConfig, RunRecord, Usage,
+use lb_am::Compaction;
+use lb_eval::episodes::{Episode, EpisodeConfig};
+use lb_model::Worker;
+use lb_orchestrate::{
+    ChatRequest, Completion, Finish, Limits, Orchestrator, Result, Rlm, RlmConfig, RunRecord, Usage,
 };
-use latent_briefing::prelude::*;
-use latent_briefing::sandbox;
-use latent_briefing::sandbox::{Executed, Fault, HostCall, Query, Repl, ReplHost};
-use latent_briefing::session::{Handoff, Source};
+use lb_sandbox::{Executed, Fault, HostCall, Query, Repl, ReplHost};
+use lb_session::{Handoff, Source};
 
 const QUESTION: &str =
     "Which code opens the item that the Rastas lens points to, and what is the status of the Sarnak file?";
@@ -49,7 +47,7 @@ const TURNS: [&str; 8] = [
 ];
 
 /// Runs it with the log in `dir`.
-pub(crate) fn record(worker: &Worker, dir: &Path) -> RunRecord {
+pub fn record(worker: &Worker, dir: &Path) -> RunRecord {
     let mut config = RlmConfig {
         handoff: Handoff::briefing(Compaction::mad(4.0)),
         limits: Limits { depth: 2, ..Limits::default() },
@@ -82,10 +80,7 @@ impl Orchestrator for Says {
 
     fn complete(&mut self, request: &ChatRequest<'_>) -> Result<Completion> {
         let chars = |messages: &[_]| {
-            messages
-                .iter()
-                .map(|m: &latent_briefing::orchestrate::ChatMessage| m.content.len())
-                .sum::<usize>()
+            messages.iter().map(|m: &lb_orchestrate::ChatMessage| m.content.len()).sum::<usize>()
         };
         let said = self.turns.pop_front().unwrap_or("I have nothing more to say.");
         let (all, earlier) =
@@ -124,13 +119,13 @@ impl Repl for Small {
         ""
     }
 
-    fn set_text(&mut self, name: &str, text: &str) -> sandbox::Result<()> {
+    fn set_text(&mut self, name: &str, text: &str) -> lb_sandbox::Result<()> {
         text.clone_into(&mut self.context);
         let _ = self.locals.insert(name.to_owned(), format!("str of {} characters", text.chars().count()));
         Ok(())
     }
 
-    fn execute(&mut self, code: &str, host: &mut dyn ReplHost) -> sandbox::Result<Executed> {
+    fn execute(&mut self, code: &str, host: &mut dyn ReplHost) -> lb_sandbox::Result<Executed> {
         let mut done = Executed { elapsed: Duration::from_millis(2), ..Executed::default() };
         let mut print = |text: &str| {
             done.stdout.push_str(text);
@@ -179,7 +174,7 @@ impl Repl for Small {
         Ok(done)
     }
 
-    fn variable(&mut self, _: &str) -> sandbox::Result<Option<String>> {
+    fn variable(&mut self, _: &str) -> lb_sandbox::Result<Option<String>> {
         Ok(None)
     }
 }

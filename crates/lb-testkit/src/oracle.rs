@@ -4,35 +4,45 @@ use candle_core::{DType, Tensor};
 use lb_am::{HeadAgg, LayerKv, ScoreAgg};
 
 /// A matrix, row by row.
-pub(crate) type Rows = Vec<Vec<f64>>;
+pub type Rows = Vec<Vec<f64>>;
 
 /// One KV head of one layer with the queries that read it.
 #[derive(Clone)]
-pub(crate) struct Head {
-    pub(crate) keys: Rows,
-    pub(crate) values: Rows,
-    pub(crate) bias: Vec<f64>,
-    pub(crate) queries: Rows,
+pub struct Head {
+    /// `[slots][head_dim]`.
+    pub keys: Rows,
+    /// `[slots][head_dim]`.
+    pub values: Rows,
+    /// One for each slot.
+    pub bias: Vec<f64>,
+    /// `[queries][head_dim]`.
+    pub queries: Rows,
 }
 
 /// Attention of all queries of a head.
-pub(crate) struct Attention {
-    pub(crate) max: Vec<f64>,
-    pub(crate) mass: Vec<f64>,
-    pub(crate) probabilities: Rows,
-    pub(crate) output: Rows,
+pub struct Attention {
+    /// The largest logit of each query.
+    pub max: Vec<f64>,
+    /// The sum of exp(logit - max) of each query.
+    pub mass: Vec<f64>,
+    /// `[queries][slots]`.
+    pub probabilities: Rows,
+    /// `[queries][head_dim]`.
+    pub output: Rows,
 }
 
-pub(crate) fn rows3(tensor: &Tensor) -> Vec<Rows> {
+/// A tensor of three dimensions.
+pub fn rows3(tensor: &Tensor) -> Vec<Rows> {
     tensor.to_dtype(DType::F64).unwrap().to_vec3().unwrap()
 }
 
-pub(crate) fn rows2(tensor: &Tensor) -> Rows {
+/// A tensor of two dimensions.
+pub fn rows2(tensor: &Tensor) -> Rows {
     tensor.to_dtype(DType::F64).unwrap().to_vec2().unwrap()
 }
 
 /// The heads of a layer, exactly as stored.
-pub(crate) fn heads(layer: &LayerKv, queries: &Tensor) -> Vec<Head> {
+pub fn heads(layer: &LayerKv, queries: &Tensor) -> Vec<Head> {
     let (keys, values, queries) = (rows3(&layer.keys), rows3(&layer.values), rows3(queries));
     let bias = match &layer.bias {
         Some(bias) => rows2(bias),
@@ -52,7 +62,7 @@ pub(crate) fn heads(layer: &LayerKv, queries: &Tensor) -> Vec<Head> {
 
 impl Head {
     /// s = q · k / √d + b.
-    pub(crate) fn logit(&self, query: usize, slot: usize) -> f64 {
+    pub fn logit(&self, query: usize, slot: usize) -> f64 {
         let mut dot = 0.0;
         for (q, k) in self.queries[query].iter().zip(&self.keys[slot]) {
             dot += q * k;
@@ -60,7 +70,8 @@ impl Head {
         dot / (self.queries[query].len() as f64).sqrt() + self.bias[slot]
     }
 
-    pub(crate) fn attend(&self) -> Attention {
+    /// Attention of every query to every slot.
+    pub fn attend(&self) -> Attention {
         let width = self.values[0].len();
         let mut all = Attention { max: vec![], mass: vec![], probabilities: vec![], output: vec![] };
         for i in 0..self.queries.len() {
@@ -83,18 +94,19 @@ impl Head {
     }
 
     /// The same head over some of its slots, with another bias and other values.
-    pub(crate) fn briefed(&self, kept: &[u32], bias: &[f64], values: &Rows) -> Self {
+    #[must_use]
+    pub fn briefed(&self, kept: &[u32], bias: &[f64], values: &Rows) -> Self {
         let keys = kept.iter().map(|slot| self.keys[*slot as usize].clone()).collect();
         Self { keys, values: values.clone(), bias: bias.to_vec(), queries: self.queries.clone() }
     }
 
     /// Values of some slots.
-    pub(crate) fn values_of(&self, kept: &[u32]) -> Rows {
+    pub fn values_of(&self, kept: &[u32]) -> Rows {
         kept.iter().map(|slot| self.values[*slot as usize].clone()).collect()
     }
 
     /// Aggregate over queries of the attention to each slot.
-    pub(crate) fn scores(&self, score: ScoreAgg) -> Vec<f64> {
+    pub fn scores(&self, score: ScoreAgg) -> Vec<f64> {
         let p = self.attend().probabilities;
         let n = p.len() as f64;
         (0..self.keys.len())
@@ -111,7 +123,7 @@ impl Head {
     }
 
     /// ‖Φ_kept w − Z‖² and ‖Z‖²; the shift and Z are those of the full cache.
-    pub(crate) fn mass_objective(&self, kept: &[u32], w: &[f64]) -> (f64, f64) {
+    pub fn mass_objective(&self, kept: &[u32], w: &[f64]) -> (f64, f64) {
         let full = self.attend();
         let (mut error, mut total) = (0.0, 0.0);
         for i in 0..self.queries.len() {
@@ -126,7 +138,7 @@ impl Head {
     }
 
     /// The bounded minimiser of the mass objective, by exact cyclic coordinate descent.
-    pub(crate) fn best_weights(&self, kept: &[u32], bound: f64, rounds: usize) -> Vec<f64> {
+    pub fn best_weights(&self, kept: &[u32], bound: f64, rounds: usize) -> Vec<f64> {
         let full = self.attend();
         let n = self.queries.len();
         let phi = |i: usize, slot: u32| (self.logit(i, slot as usize) - full.max[i]).exp();
@@ -153,7 +165,7 @@ impl Head {
 }
 
 /// Mean or maximum over heads.
-pub(crate) fn across(scores: &[Vec<f64>], across: HeadAgg) -> Vec<f64> {
+pub fn across(scores: &[Vec<f64>], across: HeadAgg) -> Vec<f64> {
     (0..scores[0].len())
         .map(|j| {
             let column = scores.iter().map(|row| row[j]);
@@ -167,7 +179,7 @@ pub(crate) fn across(scores: &[Vec<f64>], across: HeadAgg) -> Vec<f64> {
 }
 
 /// The largest score at most `kernel / 2` positions away.
-pub(crate) fn pool(scores: &[f64], kernel: usize) -> Vec<f64> {
+pub fn pool(scores: &[f64], kernel: usize) -> Vec<f64> {
     (0..scores.len())
         .map(|j| {
             let near = (0..scores.len()).filter(|i| i.abs_diff(j) <= kernel / 2);
@@ -176,21 +188,22 @@ pub(crate) fn pool(scores: &[f64], kernel: usize) -> Vec<f64> {
         .collect()
 }
 
-pub(crate) fn median(values: &[f64]) -> f64 {
+/// The middle one, or the mean of the two.
+pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(|a, b| a.partial_cmp(b).unwrap());
     f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2])
 }
 
 /// Median, and median distance from it.
-pub(crate) fn median_and_mad(values: &[f64]) -> (f64, f64) {
+pub fn median_and_mad(values: &[f64]) -> (f64, f64) {
     let centre = median(values);
     (centre, median(&values.iter().map(|v| (v - centre).abs()).collect::<Vec<_>>()))
 }
 
 /// argmin ‖X C − Y‖² + λ' Σ ω_j ‖C_j − V_j‖² by its normal equations, whatever the shape of X; `lambda` is relative
 /// to the mean diagonal of X Ω⁻¹ Xᵀ. A prior of `None` is a ridge to zero.
-pub(crate) fn ridge(x: &Rows, y: &Rows, prior: Option<&Rows>, omega: &[f64], lambda: f64) -> Rows {
+pub fn ridge(x: &Rows, y: &Rows, prior: Option<&Rows>, omega: &[f64], lambda: f64) -> Rows {
     let (n, t, d) = (x.len(), x[0].len(), y[0].len());
     let mut trace = 0.0;
     for row in x {
@@ -215,7 +228,7 @@ pub(crate) fn ridge(x: &Rows, y: &Rows, prior: Option<&Rows>, omega: &[f64], lam
 }
 
 /// ‖X C − Y‖² + λ' Σ ω_j ‖C_j − V_j‖², what [`ridge`] minimises.
-pub(crate) fn ridge_objective(x: &Rows, y: &Rows, prior: &Rows, omega: &[f64], lambda: f64, c: &Rows) -> f64 {
+pub fn ridge_objective(x: &Rows, y: &Rows, prior: &Rows, omega: &[f64], lambda: f64, c: &Rows) -> f64 {
     let mut trace = 0.0;
     let mut objective = 0.0;
     for (x, y) in x.iter().zip(y) {
@@ -234,7 +247,7 @@ pub(crate) fn ridge_objective(x: &Rows, y: &Rows, prior: &Rows, omega: &[f64], l
 
 /// Σ ‖errors‖² of a ridge with each query left out in turn, by fitting as often as there are queries. The strength is
 /// that of the fit with all queries.
-pub(crate) fn left_out_error(x: &Rows, y: &Rows, prior: &Rows, omega: &[f64], lambda: f64) -> f64 {
+pub fn left_out_error(x: &Rows, y: &Rows, prior: &Rows, omega: &[f64], lambda: f64) -> f64 {
     let mut trace = 0.0;
     for row in x {
         trace += row.iter().zip(omega).map(|(value, omega)| value * value / omega).sum::<f64>();
@@ -261,7 +274,7 @@ pub(crate) fn left_out_error(x: &Rows, y: &Rows, prior: &Rows, omega: &[f64], la
 }
 
 /// ω_j = (g_j / mean g)^p within [0.01, 100].
-pub(crate) fn importance(scores: &[f64], kept: &[u32], exponent: f64) -> Vec<f64> {
+pub fn importance(scores: &[f64], kept: &[u32], exponent: f64) -> Vec<f64> {
     let g: Vec<f64> = kept.iter().map(|slot| scores[*slot as usize]).collect();
     let mean = g.iter().sum::<f64>() / g.len() as f64;
     g.iter().map(|g| (g / mean).powf(exponent).clamp(0.01, 100.0)).collect()
@@ -296,7 +309,7 @@ fn gauss(mut a: Rows, mut b: Rows) -> Rows {
 }
 
 /// ‖a − b‖ / ‖b‖ over all entries.
-pub(crate) fn relative_error(a: &Rows, b: &Rows) -> f64 {
+pub fn relative_error(a: &Rows, b: &Rows) -> f64 {
     let (mut error, mut total) = (0.0, 0.0);
     for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
         error += (a - b) * (a - b);

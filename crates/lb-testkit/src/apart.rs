@@ -10,30 +10,31 @@ const PART: &str = "LATENT_BRIEFING_TEST_PART";
 const MARK: &str = "part: ";
 
 /// The part that this process plays: `None` in the one that runs the tests.
-pub(crate) fn part() -> Option<String> {
+pub fn part() -> Option<String> {
     std::env::var(PART).ok()
 }
 
 /// Tells the test, from within a part.
-pub(crate) fn tell(text: impl std::fmt::Display) {
+pub fn tell(text: impl std::fmt::Display) {
     println!("\n{MARK}{text}");
 }
 
 /// Tells the test the last thing, and waits until it was measured what that took.
-pub(crate) fn tell_measured(text: impl std::fmt::Display) {
+pub fn tell_measured(text: impl std::fmt::Display) {
     tell(text);
     std::thread::sleep(Duration::from_secs(5));
 }
 
 /// A part under way.
-pub(crate) struct Apart {
-    pub(crate) child: Child,
+pub struct Apart {
+    /// The process.
+    pub child: Child,
     said: BufReader<ChildStdout>,
 }
 
 impl Apart {
     /// Runs the test `test` of this program again, alone, as `part`.
-    pub(crate) fn start(test: &str, part: &str) -> Self {
+    pub fn start(test: &str, part: &str) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(PART, part);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -42,7 +43,7 @@ impl Apart {
     }
 
     /// The next thing that it says; empty where it ended without.
-    pub(crate) fn said(&mut self) -> String {
+    pub fn said(&mut self) -> String {
         let mut line = String::new();
         while self.said.read_line(&mut line).unwrap() > 0 {
             if let Some(text) = line.trim_end().strip_prefix(MARK) {
@@ -54,7 +55,7 @@ impl Apart {
     }
 
     /// Kills it as the system does that runs out of memory.
-    pub(crate) fn kill(mut self) {
+    pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -62,16 +63,17 @@ impl Apart {
 
 /// What a part took, seen from outside.
 #[derive(Clone, Debug)]
-pub(crate) struct Taken {
-    pub(crate) time: Duration,
+pub struct Taken {
+    /// Wall time until its last word.
+    pub time: Duration,
     /// The most that was resident of it; 0 where the system does not say.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
     /// What it told at last.
-    pub(crate) told: String,
+    pub told: String,
 }
 
 /// Plays a part to its end and measures it. Its last word is told with [`tell_measured`].
-pub(crate) fn measured(test: &str, part: &str) -> Taken {
+pub fn measured(test: &str, part: &str) -> Taken {
     let started = Instant::now();
     let mut apart = Apart::start(test, part);
     let id = apart.child.id();

@@ -11,7 +11,8 @@ use tempfile::TempDir;
 use super::caches::{noise, rng};
 use super::checkpoints::{TIED, golden};
 
-pub(crate) const FAMILIES: [&str; 5] = ["qwen3", "qwen3_moe", "qwen2", "llama", "mistral"];
+/// `model_type` of what [`Random`] makes.
+pub const FAMILIES: [&str; 5] = ["qwen3", "qwen3_moe", "qwen2", "llama", "mistral"];
 
 const EXPERTS: usize = 4;
 const HEADS: usize = 4;
@@ -31,16 +32,16 @@ const SMALL: Sizes = Sizes { hidden: 64, inner: 96, expert: 32, head_dim: 32 };
 const WIDE: Sizes = Sizes { hidden: 256, inner: 512, expert: 256, head_dim: 64 };
 
 /// A folder that goes with the value.
-pub(crate) struct Random(TempDir);
+pub struct Random(TempDir);
 
 impl Random {
     /// Rows of whole blocks of 32.
-    pub(crate) fn of(family: &str) -> Self {
+    pub fn of(family: &str) -> Self {
         Self::sized(family, SMALL)
     }
 
     /// Rows of whole blocks of 256.
-    pub(crate) fn wide(family: &str) -> Self {
+    pub fn wide(family: &str) -> Self {
         Self::sized(family, WIDE)
     }
 
@@ -55,7 +56,8 @@ impl Random {
         Self(folder)
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// The checkpoint's folder.
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 }

@@ -7,26 +7,35 @@ use rand_chacha::ChaCha8Rng;
 
 /// Sizes of a generated cache.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Dims {
-    pub(crate) layers: usize,
-    pub(crate) heads: usize,
-    pub(crate) seq_len: usize,
-    pub(crate) head_dim: usize,
-    pub(crate) queries: usize,
+pub struct Dims {
+    /// Layers, each with keys and values of its own.
+    pub layers: usize,
+    /// KV heads of each.
+    pub heads: usize,
+    /// Slots of each.
+    pub seq_len: usize,
+    /// Length of a key, value or query.
+    pub head_dim: usize,
+    /// Queries of each head.
+    pub queries: usize,
 }
 
-pub(crate) const SMALL: Dims = Dims { layers: 2, heads: 2, seq_len: 48, head_dim: 8, queries: 6 };
+/// A cache that a test in f64 goes through at once.
+pub const SMALL: Dims = Dims { layers: 2, heads: 2, seq_len: 48, head_dim: 8, queries: 6 };
 
 /// Layers with the queries of one task.
 #[derive(Clone)]
-pub(crate) struct Case {
-    pub(crate) layers: Vec<LayerKv>,
-    pub(crate) queries: Vec<Tensor>,
+pub struct Case {
+    /// Keys and values of each layer.
+    pub layers: Vec<LayerKv>,
+    /// `[heads, queries, head_dim]` for each layer.
+    pub queries: Vec<Tensor>,
 }
 
 impl Case {
     /// Keys and values in another dtype; queries stay f32.
-    pub(crate) fn to_dtype(&self, dtype: DType) -> Self {
+    #[must_use]
+    pub fn to_dtype(&self, dtype: DType) -> Self {
         let cast = |tensor: &Tensor| tensor.to_dtype(dtype).unwrap();
         let layers = self.layers.iter();
         let layers = layers.map(|l| LayerKv::new(cast(&l.keys), cast(&l.values), l.bias.clone()).unwrap());
@@ -34,7 +43,8 @@ impl Case {
     }
 
     /// The same case with biases `[heads][seq_len]` on every layer.
-    pub(crate) fn with_bias(&self, bias: impl Fn(usize, usize) -> f32) -> Self {
+    #[must_use]
+    pub fn with_bias(&self, bias: impl Fn(usize, usize) -> f32) -> Self {
         let add = |layer: &LayerKv| {
             let rows: Vec<Vec<f32>> =
                 (0..layer.kv_heads()).map(|h| (0..layer.seq_len()).map(|j| bias(h, j)).collect()).collect();
@@ -50,18 +60,20 @@ fn normal(rng: &mut ChaCha8Rng) -> f32 {
     (0..12).map(|_| rng.random::<f32>()).sum::<f32>() - 6.0
 }
 
-pub(crate) fn noise(rng: &mut ChaCha8Rng, dims: (usize, usize, usize), scale: f32) -> Tensor {
+/// Normal numbers of standard deviation `scale`, f32.
+pub fn noise(rng: &mut ChaCha8Rng, dims: (usize, usize, usize), scale: f32) -> Tensor {
     let count = dims.0 * dims.1 * dims.2;
     let data: Vec<f32> = (0..count).map(|_| normal(rng) * scale).collect();
     Tensor::from_vec(data, dims, &Device::Cpu).unwrap()
 }
 
-pub(crate) fn rng(seed: u64) -> ChaCha8Rng {
+/// The generator of everything here.
+pub fn rng(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)
 }
 
 /// Independent normal keys, values and queries; `sharpness` scales the logits.
-pub(crate) fn random(dims: Dims, sharpness: f32, seed: u64) -> Case {
+pub fn random(dims: Dims, sharpness: f32, seed: u64) -> Case {
     let mut rng = rng(seed);
     let kv = (dims.heads, dims.seq_len, dims.head_dim);
     let mut case = Case { layers: Vec::new(), queries: Vec::new() };
@@ -76,12 +88,15 @@ pub(crate) fn random(dims: Dims, sharpness: f32, seed: u64) -> Case {
 /// A cache with topics, and two sets of queries about the same facts: the task's, to fit on, and the answer's, held
 /// out. Keys lie around topic centres and values follow keys, as they do in a trained model, so that what is dropped
 /// resembles what is kept.
-pub(crate) struct Scene {
-    pub(crate) task: Case,
-    pub(crate) answer: Vec<Tensor>,
+pub struct Scene {
+    /// The cache, with the task's queries.
+    pub task: Case,
+    /// The answer's queries for each layer, twice as many.
+    pub answer: Vec<Tensor>,
 }
 
-pub(crate) fn scene(dims: Dims, seed: u64) -> Scene {
+/// Makes one of six topics and four facts.
+pub fn scene(dims: Dims, seed: u64) -> Scene {
     const TOPICS: usize = 6;
     const FACTS: usize = 4;
     let mut rng = rng(seed);

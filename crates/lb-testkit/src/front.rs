@@ -11,8 +11,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// The PEM file of the authority, or another file beside it.
-pub(crate) fn tls_file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tls").join(name)
+pub fn tls_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tls").join(name)
 }
 
 fn server_config() -> Arc<ServerConfig> {
@@ -43,7 +43,7 @@ fn listen(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
 }
 
 /// The server at `url` over TLS: its address.
-pub(crate) fn with_tls(url: &str) -> SocketAddr {
+pub fn with_tls(url: &str) -> SocketAddr {
     let (config, backend) = (server_config(), address(url));
     listen(move |stream| {
         // A client that does not trust us hangs up; that is its right.
@@ -81,13 +81,14 @@ fn read_request(source: &mut impl Read) -> io::Result<Vec<u8>> {
 }
 
 /// A proxy that leads to one server, whatever it is asked for.
-pub(crate) struct Proxy {
+pub struct Proxy {
     address: SocketAddr,
     targets: Arc<Mutex<Vec<String>>>,
 }
 
 impl Proxy {
-    pub(crate) fn to(backend: SocketAddr) -> Self {
+    /// A proxy on loopback.
+    pub fn to(backend: SocketAddr) -> Self {
         let targets = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&targets);
         let address = listen(move |stream| {
@@ -96,12 +97,13 @@ impl Proxy {
         Self { address, targets }
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// Its address.
+    pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// The hosts that were asked for, with their ports.
-    pub(crate) fn targets(&self) -> Vec<String> {
+    pub fn targets(&self) -> Vec<String> {
         self.targets.lock().unwrap().clone()
     }
 }

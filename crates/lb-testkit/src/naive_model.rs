@@ -12,7 +12,8 @@ use super::oracle::{Rows, rows2, rows3};
 
 type Vector = Vec<f64>;
 
-pub(crate) struct NaiveModel {
+/// The model with its weights in f64.
+pub struct NaiveModel {
     weights: HashMap<String, Rows>,
     layers: usize,
     heads: usize,
@@ -24,25 +25,30 @@ pub(crate) struct NaiveModel {
 }
 
 /// Keys, values and biases by head and slot; the next token's position.
-pub(crate) struct NaiveCache {
+pub struct NaiveCache {
     layers: Vec<NaiveLayer>,
-    pub(crate) position: usize,
+    /// The next token's position.
+    pub position: usize,
 }
 
-pub(crate) struct NaiveLayer {
+/// One layer of a cache.
+pub struct NaiveLayer {
     keys: Vec<Rows>,
     values: Vec<Rows>,
     bias: Rows,
 }
 
-pub(crate) struct NaiveStep {
-    pub(crate) logits: Vector,
+/// What one token gave.
+pub struct NaiveStep {
+    /// Of the token behind it.
+    pub logits: Vector,
     /// `[layer][query head]`, after norm and rotation.
-    pub(crate) queries: Vec<Rows>,
+    pub queries: Vec<Rows>,
 }
 
 impl NaiveCache {
-    pub(crate) fn of(layers: &[LayerKv], position: usize) -> Self {
+    /// A cache of these layers, `position` tokens into the text.
+    pub fn of(layers: &[LayerKv], position: usize) -> Self {
         let layer = |l: &LayerKv| NaiveLayer {
             keys: rows3(&l.keys),
             values: rows3(&l.values),
@@ -53,7 +59,8 @@ impl NaiveCache {
 }
 
 impl NaiveModel {
-    pub(crate) fn load(dir: &Path) -> Self {
+    /// Reads a checkpoint's folder.
+    pub fn load(dir: &Path) -> Self {
         let config: Value = serde_json::from_slice(&fs::read(dir.join("config.json")).unwrap()).unwrap();
         let size = |field: &str| usize::try_from(config[field].as_u64().unwrap()).unwrap();
         let mut weights = HashMap::new();
@@ -79,7 +86,8 @@ impl NaiveModel {
         }
     }
 
-    pub(crate) fn empty_cache(&self) -> NaiveCache {
+    /// A cache before the first token.
+    pub fn empty_cache(&self) -> NaiveCache {
         let layer = || NaiveLayer {
             keys: vec![Vec::new(); self.kv_heads],
             values: vec![Vec::new(); self.kv_heads],
@@ -89,7 +97,7 @@ impl NaiveModel {
     }
 
     /// Reads one token.
-    pub(crate) fn step(&self, token: u32, cache: &mut NaiveCache) -> NaiveStep {
+    pub fn step(&self, token: u32, cache: &mut NaiveCache) -> NaiveStep {
         let mut x = self.weights["model.embed_tokens.weight"][token as usize].clone();
         let mut queries = Vec::new();
         for index in 0..self.layers {
@@ -111,7 +119,7 @@ impl NaiveModel {
     }
 
     /// Reads several tokens; the last one's result.
-    pub(crate) fn read(&self, tokens: &[u32], cache: &mut NaiveCache) -> NaiveStep {
+    pub fn read(&self, tokens: &[u32], cache: &mut NaiveCache) -> NaiveStep {
         tokens.iter().map(|&token| self.step(token, cache)).last().unwrap()
     }
 

@@ -11,42 +11,49 @@ use tempfile::TempDir;
 
 use super::compare::flat;
 
-pub(crate) const TIED: &str = "tiny_tied";
-pub(crate) const GROUPED: &str = "tiny_grouped";
+/// Two layers, tied embeddings.
+pub const TIED: &str = "tiny_tied";
+/// Grouped queries, an output matrix of its own.
+pub const GROUPED: &str = "tiny_grouped";
 
-pub(crate) fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+/// The path of a golden file or folder.
+pub fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
 }
 
-pub(crate) fn golden_json(name: &str) -> Value {
+/// What transformers said of a golden: `NAME.json`.
+pub fn golden_json(name: &str) -> Value {
     serde_json::from_slice(&fs::read(golden(&format!("{name}.json"))).unwrap()).unwrap()
 }
 
 /// Logits of a golden at its positions.
-pub(crate) fn golden_logits(name: &str) -> Vec<Vec<f64>> {
+pub fn golden_logits(name: &str) -> Vec<Vec<f64>> {
     let file = golden(&format!("{name}.safetensors"));
     let logits = candle_core::safetensors::load(file, &Device::Cpu).unwrap().remove("logits").unwrap();
     (0..logits.dim(0).unwrap()).map(|i| flat(&logits.get(i).unwrap())).collect()
 }
 
-pub(crate) fn ids(value: &Value) -> Vec<u32> {
+/// Tokens from JSON.
+pub fn ids(value: &Value) -> Vec<u32> {
     value.as_array().unwrap().iter().map(|v| u32::try_from(v.as_u64().unwrap()).unwrap()).collect()
 }
 
 /// The golden prompt of `name`.
-pub(crate) fn prompt(name: &str) -> Vec<u32> {
+pub fn prompt(name: &str) -> Vec<u32> {
     ids(&golden_json(name)["tokens"])
 }
 
-pub(crate) fn worker(name: &str) -> Worker {
+/// The golden checkpoint of that name, loaded.
+pub fn worker(name: &str) -> Worker {
     Worker::load(golden(name)).unwrap()
 }
 
 /// A copy of a checkpoint that a test may spoil.
-pub(crate) struct Copy(TempDir);
+pub struct Copy(TempDir);
 
 impl Copy {
-    pub(crate) fn of(name: &str) -> Self {
+    /// Copies the golden of that name.
+    pub fn of(name: &str) -> Self {
         let dir = TempDir::new().unwrap();
         for file in fs::read_dir(golden(name)).unwrap() {
             let file = file.unwrap();
@@ -55,34 +62,42 @@ impl Copy {
         Self(dir)
     }
 
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
+    /// The path of one of its files.
+    pub fn file(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    pub(crate) fn edit_json(&self, file: &str, edit: impl FnOnce(&mut Value)) {
+    /// Changes a JSON file.
+    pub fn edit_json(&self, file: &str, edit: impl FnOnce(&mut Value)) {
         let path = self.file(file);
         let mut value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         edit(&mut value);
         fs::write(path, value.to_string()).unwrap();
     }
 
-    pub(crate) fn edit_tensors(&self, edit: impl FnOnce(&mut HashMap<String, Tensor>)) {
+    /// Changes the weights.
+    pub fn edit_tensors(&self, edit: impl FnOnce(&mut HashMap<String, Tensor>)) {
         let path = self.file("model.safetensors");
         let mut tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
         edit(&mut tensors);
         candle_core::safetensors::save(&tensors, path).unwrap();
     }
 
-    pub(crate) fn load(&self) -> Worker {
+    /// Loads it.
+    pub fn load(&self) -> Worker {
         self.try_load().unwrap()
     }
 
-    pub(crate) fn try_load(&self) -> Result<Worker, Error> {
+    /// Loads it, or says why not.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::dir`] and [`Checkpoint::load`].
+    pub fn try_load(&self) -> Result<Worker, Error> {
         Checkpoint::dir(self.0.path())?.load(&Device::Cpu, None)
     }
 
     /// The error of loading; panics when loading works.
-    pub(crate) fn error(&self) -> Error {
+    pub fn error(&self) -> Error {
         self.try_load().expect_err("a spoilt checkpoint must not load")
     }
 }

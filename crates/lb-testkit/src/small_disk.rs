@@ -6,11 +6,11 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// A file system of some size, gone with the value; `None` where the test may not mount one.
-pub(crate) struct SmallDisk(TempDir);
+pub struct SmallDisk(TempDir);
 
 impl SmallDisk {
     /// `size` as `mount` takes it: `1m`, `256k`.
-    pub(crate) fn mount(size: &str) -> Option<Self> {
+    pub fn mount(size: &str) -> Option<Self> {
         let folder = TempDir::new().unwrap();
         let mut command = Command::new("mount");
         command.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(folder.path());
@@ -21,16 +21,18 @@ impl SmallDisk {
         mounted.then(|| Self(folder))
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 
-    #[cfg(feature = "hub")]
-    pub(crate) fn folder(&self) -> &TempDir {
+    /// The same as a folder of temporary files.
+    pub fn folder(&self) -> &TempDir {
         &self.0
     }
 
-    pub(crate) fn grow(&self, size: &str) {
+    /// Lets it have another size.
+    pub fn grow(&self, size: &str) {
         let grown =
             Command::new("mount").args(["-o", &format!("remount,size={size}")]).arg(self.path()).status();
         assert!(grown.unwrap().success());
