@@ -11,9 +11,9 @@ use std::time::Duration;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use latent_briefing::complain;
-use latent_briefing::eval::overhead::{OverheadConfig, measure, write_tensors};
 use latent_briefing::eval::report::{with_causes, write_file};
 use latent_briefing::model::DeviceChoice;
+use lb_perf::{OverheadConfig, measure, write_tensors};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 

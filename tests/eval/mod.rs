@@ -7,7 +7,6 @@ mod datasets;
 mod episodes;
 mod logs;
 mod metrics;
-mod overhead;
 mod prompts;
 mod questions;
 mod retained;

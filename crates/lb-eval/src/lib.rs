@@ -2,8 +2,7 @@
 //!
 //! [`episodes`] makes logs and questions, [`trial`] answers them through every handoff, [`summary`] and [`report`]
 //! turn the rows into tables, each accuracy with its interval. [`tensor_job`] compacts caches that lie in files.
-//! [`overhead`] measures what a compaction costs. [`handoffs`] replays a recorded run under every handoff,
-//! [`questions`] whole files of them.
+//! [`handoffs`] replays a recorded run under every handoff, [`questions`] whole files of them.
 //! [`logs`] reads recorded trajectories, [`retained`] measures how much of one a handoff keeps.
 //! [`datasets`] reads other people's question sets and generates some, [`prompts`] and [`metrics`] ask and score as their
 //! authors do, [`mod@bench`] answers them under every condition and reports, [`stats`] says what a difference is worth.
@@ -15,7 +14,6 @@ mod error;
 pub mod handoffs;
 pub mod logs;
 pub mod metrics;
-pub mod overhead;
 mod picture;
 pub mod prompts;
 pub mod questions;

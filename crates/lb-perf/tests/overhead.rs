@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
 use lb_am::{Compaction, LayerKv, Selection, Timing, ValuesMethod, compact};
-use lb_eval::Error;
-use lb_eval::overhead::{
-    Baseline, Batched, OverheadConfig, OverheadReport, Peak, PrefillEffort, RandomCheckpoint, Scaling, Scene,
-    SceneConfig, SerialFit, Shape, Stats, Steps, VOCAB, compact_serially, head_flops, measure, peak_extra,
-    time_prefill, write_tensors,
-};
 use lb_model::Checkpoint;
-
-use crate::support::assert_error;
+use lb_perf::{
+    Baseline, Batched, Error, OverheadConfig, OverheadReport, Peak, PrefillEffort, RandomCheckpoint, Scaling,
+    Scene, SceneConfig, SerialFit, Shape, Stats, Steps, VOCAB, compact_serially, head_flops, measure,
+    peak_extra, time_prefill, write_tensors,
+};
+use lb_testkit::assert_error;
 
 /// β and C2 of the two implementations against each other: sums in f32 in another order.
 const F32_TOLERANCE: f32 = 2e-4;

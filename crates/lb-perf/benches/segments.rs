@@ -1,5 +1,5 @@
 //! A trajectory read in segments of 100 tokens, beside the same tokens read in one piece, in turn.
-//! `cargo bench --bench segments [-- PART-OF-A-NAME]`
+//! `cargo bench -p lb-perf --bench segments [-- PART-OF-A-NAME]`
 //!
 //! With `LATENT_BRIEFING_REAL_MODELS` naming a folder, the GGUF files there are measured too.
 

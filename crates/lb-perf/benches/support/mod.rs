@@ -6,8 +6,8 @@ pub(crate) mod cases;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::qwen3::{Config, ModelForCausalLM};
-use latent_briefing::eval::overhead::{RandomCheckpoint, Shape, VOCAB};
 use latent_briefing::model::{Checkpoint, Worker};
+use lb_perf::{RandomCheckpoint, Shape, VOCAB};
 
 /// Layers of the checkpoint.
 pub(crate) const LAYERS: usize = 4;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, LineStyle, Table};
 use lb_am::{Selection, Timing};
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +11,6 @@ use super::peak::Peak;
 use super::prefill::{PrefillEffort, PrefillTime, line};
 use super::serial::SerialFit;
 use super::shape::Shape;
-use crate::report::new_table;
 
 /// Median and range of repeated measurements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -240,7 +241,7 @@ impl fmt::Display for OverheadReport {
 }
 
 impl OverheadReport {
-    fn table(&self) -> comfy_table::Table {
+    fn table(&self) -> Table {
         let mut table =
             new_table(&["ms", "scores", "mask", "beta", "C2", "other", "total", "all layers", "GFLOP/s"]);
         let mut add = |name: &str, seconds: &Steps, gflops: Option<f64>| {
@@ -306,4 +307,13 @@ fn name(fit: SerialFit) -> &'static str {
 
 fn ms(seconds: f64) -> String {
     format!("{:.1}", seconds * 1e3)
+}
+
+fn new_table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none())).set_header(header.to_vec());
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
 }

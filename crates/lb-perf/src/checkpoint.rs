@@ -10,8 +10,7 @@ use tempfile::TempDir;
 
 use super::noise::{Noise, by_rows};
 use super::shape::Shape;
-use crate::report::write_file;
-use crate::{Error, Result};
+use crate::error::{Error, Result, write_file};
 
 /// Tokens: the 256 bytes and one control token, rounded up.
 pub const VOCAB: usize = 320;

@@ -1,6 +1,6 @@
 //! The baseline: the original order, one (layer, KV head) after another, in plain tensor operations.
 //!
-//! The mathematics is that of `lb_am::compact` with a selection per head; `tests/eval/overhead.rs` holds the two
+//! The mathematics is that of `lb_am::compact` with a selection per head; `tests/overhead.rs` holds the two
 //! against each other. Nothing of `lb_am` computes here, so that a faster `lb_am` is measured against the same baseline.
 
 mod nnls;

@@ -1,16 +1,16 @@
 //! Compactions of random caches of Qwen3's sizes: one shared mask and one mask a head, all heads together, and the original
 //! order of one head after another as the baseline.
 //!
-//! `cargo bench --bench compaction` runs a few points. `COMPACTION_GRID=full cargo bench --bench compaction -- FILTER`
-//! knows them all, from 1k to 64k positions, also with the AM reference's least squares in the baseline, and runs those
-//! whose name has `FILTER` in it, such as `qwen3-4b/f32/65536`. Caches are of [`LAYERS`] layer; each one costs the same.
+//! `cargo bench -p lb-perf --bench compaction` runs a few points. With `COMPACTION_GRID=full` it knows them all, from 1k to 64k
+//! positions, also with the AM reference's least squares in the baseline, and `-- FILTER` behind it runs those whose name has
+//! `FILTER` in it, such as `qwen3-4b/f32/65536`. Caches are of [`LAYERS`] layer; each one costs the same.
 
 use std::cell::OnceCell;
 
 use candle_core::{DType, Device};
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use latent_briefing::am::{Compaction, Selection, compact};
-use latent_briefing::eval::overhead::{Scene, SceneConfig, SerialFit, Shape, compact_serially};
+use lb_perf::{Scene, SceneConfig, SerialFit, Shape, compact_serially};
 
 /// Layers of each cache.
 const LAYERS: usize = 1;

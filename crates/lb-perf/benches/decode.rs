@@ -1,8 +1,8 @@
 //! One token behind 4,096 positions, through four layers of Qwen3-0.6B's sizes with random weights: over the full cache and
 //! over a briefing of a tenth of it, beside candle-transformers' `qwen3` over its full cache.
 //!
-//! `cargo bench --bench decode` with all threads, `RAYON_NUM_THREADS=1 cargo bench --bench decode` with one. Ours forgets the
-//! token after each iteration; candle's cache cannot, and grows by the few hundred tokens of the measurement.
+//! `cargo bench -p lb-perf --bench decode` with all threads, behind `RAYON_NUM_THREADS=1` with one. Ours forgets the token after
+//! each iteration; candle's cache cannot, and grows by the few hundred tokens of the measurement.
 
 mod support;
 
@@ -12,8 +12,8 @@ use candle_core::{DType, Device};
 use candle_transformers::models::qwen3::ModelForCausalLM;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use latent_briefing::am::{Compaction, compact};
-use latent_briefing::eval::overhead::{RandomCheckpoint, SceneConfig};
 use latent_briefing::model::{KvCache, Worker};
+use lb_perf::{RandomCheckpoint, SceneConfig};
 use support::{DTYPES, LAYERS, candle, checkpoint, ours, shape, step, tokens};
 
 /// Positions in the cache.

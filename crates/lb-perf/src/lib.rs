@@ -8,9 +8,11 @@
 //! | [`Peak`], [`peak_extra`], [`head_flops`] | the machine's matrix product, peak memory, operations counted |
 //! | [`measure`], [`OverheadReport`] | all of it in one run |
 //!
-//! `examples/overhead.rs` and `benches/compaction.rs` are made of these.
+//! The example `overhead` of the workspace and the benches here are made of these; the example `throughput` here compares the
+//! speed of a whole checkpoint with candle-transformers.
 
 mod checkpoint;
+mod error;
 mod flops;
 mod measure;
 mod memory;
@@ -24,6 +26,7 @@ mod shape;
 mod tensors;
 
 pub use checkpoint::{RandomCheckpoint, VOCAB};
+pub use error::{Error, Result};
 pub use flops::head_flops;
 pub use measure::{OverheadConfig, measure};
 pub use memory::peak_extra;

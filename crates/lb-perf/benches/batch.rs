@@ -1,5 +1,5 @@
 //! Several tasks over one trajectory of the built-in worker, one by one and in a batch: over the full cache, and over a
-//! briefing each, briefings included. `cargo bench --bench batch`
+//! briefing each, briefings included. `cargo bench -p lb-perf --bench batch`
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use latent_briefing::eval::episodes::{Episode, EpisodeConfig};

@@ -1,7 +1,7 @@
 //! Load time, peak memory, prefill and decode speed of a Qwen3 checkpoint, ours beside candle-transformers' `qwen3` on the
 //! same weights. Each side runs in a process of its own, one after the other, so that the peaks are its own.
 //!
-//! `cargo run --release --example throughput -- --model DIR --dtype bf16`
+//! `cargo run --release -p lb-perf --example throughput -- --model DIR --dtype bf16`
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};

@@ -1,7 +1,7 @@
 //! 512 tokens through four layers of Qwen3-0.6B's sizes with random weights: ours beside candle-transformers' `qwen3` on the
 //! same file.
 //!
-//! `cargo bench --bench prefill` with all threads, `RAYON_NUM_THREADS=1 cargo bench --bench prefill` with one.
+//! `cargo bench -p lb-perf --bench prefill` with all threads, behind `RAYON_NUM_THREADS=1` with one.
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! Prefill and decoding alone and beside as many busy loops as the machine has cores, in turn, and what is left of the speed.
-//! A fair scheduler leaves half of it. `cargo bench --bench contended [-- PART-OF-A-NAME]`
+//! A fair scheduler leaves half of it. `cargo bench -p lb-perf --bench contended [-- PART-OF-A-NAME]`
 //!
 //! The loops are processes of their own that this program starts and ends. Files are made for the occasion; with
 //! `LATENT_BRIEFING_REAL_MODELS` naming a folder, the GGUF files there are measured too. A machine that others use at the same

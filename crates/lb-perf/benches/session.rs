@@ -1,5 +1,5 @@
 //! One worker call over a trajectory of the built-in worker: by text replay, over the full cache, over a briefing; the same
-//! with a new finding read first; and what making the briefing costs. `cargo bench --bench session`
+//! with a new finding read first; and what making the briefing costs. `cargo bench -p lb-perf --bench session`
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use latent_briefing::am::{Observed, ScoreAgg};
