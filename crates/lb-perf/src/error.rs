@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use lb_model::files::write_whole;
-use lb_model::shown::quoted;
+use lb_io::files::write_whole;
+use lb_io::shown::quoted;
 
 /// Errors of `lb-perf`.
 #[derive(Debug, thiserror::Error)]
