@@ -13,6 +13,8 @@ pub(crate) struct Head {
     pub(crate) values: Rows,
     pub(crate) bias: Vec<f64>,
     pub(crate) queries: Rows,
+    /// What q · k is multiplied with.
+    pub(crate) scale: f64,
 }
 
 /// Attention of all queries of a head.
@@ -45,19 +47,20 @@ pub(crate) fn heads(layer: &LayerKv, queries: &Tensor) -> Vec<Head> {
             values: values[h].clone(),
             bias: bias[h].clone(),
             queries: queries[h].clone(),
+            scale: f64::from(layer.scale),
         });
     }
     heads
 }
 
 impl Head {
-    /// s = q · k / √d + b.
+    /// s = scale · q · k + b.
     pub(crate) fn logit(&self, query: usize, slot: usize) -> f64 {
         let mut dot = 0.0;
         for (q, k) in self.queries[query].iter().zip(&self.keys[slot]) {
             dot += q * k;
         }
-        dot / (self.queries[query].len() as f64).sqrt() + self.bias[slot]
+        dot * self.scale + self.bias[slot]
     }
 
     pub(crate) fn attend(&self) -> Attention {
@@ -85,7 +88,7 @@ impl Head {
     /// The same head over some of its slots, with another bias and other values.
     pub(crate) fn briefed(&self, kept: &[u32], bias: &[f64], values: &Rows) -> Self {
         let keys = kept.iter().map(|slot| self.keys[*slot as usize].clone()).collect();
-        Self { keys, values: values.clone(), bias: bias.to_vec(), queries: self.queries.clone() }
+        Self { keys, values: values.clone(), bias: bias.to_vec(), ..self.clone() }
     }
 
     /// Values of some slots.
