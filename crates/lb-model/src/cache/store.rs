@@ -1,7 +1,7 @@
 //! Writing keys and values into a cache's buffer, in its dtype.
 
 use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Tensor};
-use lb_am::kernel::{to_bf16, to_f16};
+use lb_kernels::{f32_to_bf16, f32_to_f16};
 use rayon::prelude::*;
 
 use crate::Result;
@@ -50,8 +50,8 @@ impl InplaceOp2 for Store {
             CpuStorage::F32(buffer) => {
                 self.write(&mut buffer[start..], to, x, from, |x, to| to.copy_from_slice(x))
             }
-            CpuStorage::BF16(buffer) => self.write(&mut buffer[start..], to, x, from, to_bf16),
-            CpuStorage::F16(buffer) => self.write(&mut buffer[start..], to, x, from, to_f16),
+            CpuStorage::BF16(buffer) => self.write(&mut buffer[start..], to, x, from, f32_to_bf16),
+            CpuStorage::F16(buffer) => self.write(&mut buffer[start..], to, x, from, f32_to_f16),
             _ => candle_core::bail!("a cache is in f32, bf16 or f16"),
         }
     }

@@ -17,7 +17,8 @@ impl WorkerSession {
                 layer.keys.index_select(&index, 1)?,
                 layer.values.index_select(&index, 1)?,
                 bias,
-            )?)
+            )?
+            .with_scale(layer.scale))
         };
         let layers = self.held.cache.layers()?.into_iter().map(pick).collect::<Result<Vec<_>>>()?;
         let mut cache = self.worker.model().new_cache();

@@ -122,7 +122,8 @@ impl WorkerSession {
 fn owned(layers: Vec<LayerKv>) -> Result<Vec<LayerKv>> {
     let own = |layer: LayerKv| {
         let bias = layer.bias.map(|bias| bias.force_contiguous()).transpose()?;
-        Ok(LayerKv { keys: layer.keys.force_contiguous()?, values: layer.values.force_contiguous()?, bias })
+        let (keys, values) = (layer.keys.force_contiguous()?, layer.values.force_contiguous()?);
+        Ok(LayerKv { keys, values, bias, scale: layer.scale })
     };
     layers.into_iter().map(own).collect()
 }

@@ -14,16 +14,16 @@ const BLOCK: usize = 512;
 /// # Numerics
 ///
 /// Within 5e-7 of the value, relative; the same for each number wherever it lies.
-pub fn gate(gate: &mut [f32], up: &[f32]) {
-    Arch::new().dispatch(Gate { gate, up });
+pub fn silu_mul(gate: &mut [f32], up: &[f32]) {
+    Arch::new().dispatch(SiluMul { gate, up });
 }
 
-struct Gate<'a> {
+struct SiluMul<'a> {
     gate: &'a mut [f32],
     up: &'a [f32],
 }
 
-impl WithSimd for Gate<'_> {
+impl WithSimd for SiluMul<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -46,7 +46,7 @@ impl WithSimd for Gate<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::gate;
+    use super::silu_mul;
 
     /// Against f64; far ends, and lengths with and without a rest.
     #[test]
@@ -56,7 +56,7 @@ mod tests {
             let x: Vec<f32> = (0..len).map(|i| (i * 37 % 601) as f32 * 0.1 - 30.0).collect();
             let up: Vec<f32> = (0..len).map(|i| (i % 7) as f32 - 3.0).collect();
             let mut got = x.clone();
-            gate(&mut got, &up);
+            silu_mul(&mut got, &up);
             for ((x, up), got) in x.iter().zip(&up).zip(&got) {
                 let (x, up) = (f64::from(*x), f64::from(*up));
                 let want = x / (1.0 + (-x).exp()) * up;
@@ -64,7 +64,7 @@ mod tests {
             }
         }
         let mut ends = [f32::INFINITY, f32::NEG_INFINITY, 200.0, -200.0, f32::NAN];
-        gate(&mut ends, &[1.0; 5]);
+        silu_mul(&mut ends, &[1.0; 5]);
         assert!(ends[0] == f32::INFINITY && (ends[2] - 200.0).abs() < 1e-4);
         assert!(ends[3].abs() < 1e-30 && ends[4].is_nan());
     }

@@ -1,27 +1,27 @@
 //! Numbers in blocks, as GGUF files pack weights: a few bits each, with a scale for every 16 or 32 of them.
 //!
 //! A number is `n * scale + offset`, where `n` is a small integer and the others belong to its group. Products never
-//! round the activations: a few rows of them meet the integers themselves (`dot.rs`), for many rows the numbers are
-//! widened block by block (`product.rs`). The bytes are read where they lie, in the file's own pages if need be.
+//! round the activations: a few rows of them meet the integers themselves (`gemv.rs`), for many rows the numbers are
+//! widened block by block (`gemm.rs`). The bytes are read where they lie, in the file's own pages if need be.
 
 #![allow(clippy::inline_always, reason = "what is not inlined into a dispatch runs without its vectors")]
 
-mod dot;
-mod large;
-mod small;
+mod gemv;
+mod k_quants;
+mod legacy_quants;
 
 use std::marker::PhantomData;
 
 use pulp::{Arch, Simd, WithSimd};
 
-pub(crate) use dot::{Sums, few};
-use large::{Q2K, Q3K, Q4K, Q5K, Q6K};
-use small::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
+pub(crate) use gemv::{Sums, gemv};
+use k_quants::{Q2K, Q3K, Q4K, Q5K, Q6K};
+use legacy_quants::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 
 /// How numbers are packed; names are those of ggml.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "names of formats")]
-pub enum BlockKind {
+pub enum QuantFormat {
     Q4_0,
     Q4_1,
     Q5_0,
@@ -38,16 +38,16 @@ pub enum BlockKind {
 macro_rules! with_format {
     ($kind:expr, $call:ident ( $($arg:expr),* )) => {
         match $kind {
-            BlockKind::Q4_0 => $call::<Q4_0>($($arg),*),
-            BlockKind::Q4_1 => $call::<Q4_1>($($arg),*),
-            BlockKind::Q5_0 => $call::<Q5_0>($($arg),*),
-            BlockKind::Q5_1 => $call::<Q5_1>($($arg),*),
-            BlockKind::Q8_0 => $call::<Q8_0>($($arg),*),
-            BlockKind::Q2K => $call::<Q2K>($($arg),*),
-            BlockKind::Q3K => $call::<Q3K>($($arg),*),
-            BlockKind::Q4K => $call::<Q4K>($($arg),*),
-            BlockKind::Q5K => $call::<Q5K>($($arg),*),
-            BlockKind::Q6K => $call::<Q6K>($($arg),*),
+            QuantFormat::Q4_0 => $call::<Q4_0>($($arg),*),
+            QuantFormat::Q4_1 => $call::<Q4_1>($($arg),*),
+            QuantFormat::Q5_0 => $call::<Q5_0>($($arg),*),
+            QuantFormat::Q5_1 => $call::<Q5_1>($($arg),*),
+            QuantFormat::Q8_0 => $call::<Q8_0>($($arg),*),
+            QuantFormat::Q2K => $call::<Q2K>($($arg),*),
+            QuantFormat::Q3K => $call::<Q3K>($($arg),*),
+            QuantFormat::Q4K => $call::<Q4K>($($arg),*),
+            QuantFormat::Q5K => $call::<Q5K>($($arg),*),
+            QuantFormat::Q6K => $call::<Q6K>($($arg),*),
         }
     };
 }
@@ -134,12 +134,12 @@ impl Unit {
 
 /// Numbers in whole blocks.
 #[derive(Clone, Copy, Debug)]
-pub struct Blocks<'a> {
-    kind: BlockKind,
+pub struct QuantizedSlice<'a> {
+    kind: QuantFormat,
     bytes: &'a [u8],
 }
 
-impl BlockKind {
+impl QuantFormat {
     /// Numbers of a block.
     #[must_use]
     pub fn numbers(self) -> usize {
@@ -159,10 +159,10 @@ impl BlockKind {
     }
 }
 
-impl<'a> Blocks<'a> {
+impl<'a> QuantizedSlice<'a> {
     /// `None` where the bytes are no whole number of blocks.
     #[must_use]
-    pub fn new(kind: BlockKind, bytes: &'a [u8]) -> Option<Self> {
+    pub fn new(kind: QuantFormat, bytes: &'a [u8]) -> Option<Self> {
         bytes.len().is_multiple_of(kind.bytes()).then_some(Self { kind, bytes })
     }
 
@@ -176,7 +176,7 @@ impl<'a> Blocks<'a> {
         self.bytes.is_empty()
     }
 
-    pub(crate) fn kind(&self) -> BlockKind {
+    pub(crate) fn kind(&self) -> QuantFormat {
         self.kind
     }
 
@@ -193,7 +193,7 @@ impl<'a> Blocks<'a> {
     /// # Numerics
     ///
     /// A product and a sum in f32.
-    pub fn widen(&self, to: &mut [f32]) {
+    pub fn to_f32(&self, to: &mut [f32]) {
         with_format!(self.kind, widen(self.bytes, to));
     }
 }
@@ -235,5 +235,5 @@ impl<F: Format> WithSimd for Widen<'_, F> {
 /// An f16 of a file, lowest byte first; finite.
 #[inline(always)]
 fn half(bytes: &[u8]) -> f32 {
-    super::widen::finite_f16(u16::from_le_bytes([bytes[0], bytes[1]]))
+    super::convert::finite_f16(u16::from_le_bytes([bytes[0], bytes[1]]))
 }

@@ -5,42 +5,42 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::blocks::{self, Sums};
-use super::dots::{Dots, split};
-use super::numbers::Numbers;
+use super::float_slice::FloatSlice;
+use super::microkernel_bf16::{Bf16Microkernel, split_bf16};
+use super::quantized::{self, Sums};
 use super::weight::Weight;
 
 /// With more rows of activations than this, products by panels are faster.
-pub(crate) const FEW: usize = 6;
+pub(crate) const MAX_ROWS: usize = 6;
 /// Numbers of the weight that one thread takes at a time.
 const PIECE: usize = 1 << 17;
 /// Numbers widened at a time: small enough to stay in the first cache.
 const BLOCK: usize = 512;
 
-/// As [`product`](super::product), every row of `x` for itself.
+/// As [`gemm`](super::gemm), every row of `x` for itself.
 ///
 /// # Numerics
 ///
 /// f32: 16-bit weights are widened exactly, or meet `x` in three bf16 parts where the machine multiplies bf16; the integers
 /// of blocks are exact as well.
-pub(crate) fn few(x: &[f32], weight: Weight<'_>, columns: usize, out: &mut [f32]) {
+pub(crate) fn gemv(x: &[f32], weight: Weight<'_>, columns: usize, out: &mut [f32]) {
     let tokens = x.len() / columns;
     match weight {
-        Weight::Blocks(weight) => {
+        Weight::Quantized(weight) => {
             let sums = Sums::new(x, weight.kind());
             by_rows(weight.len(), columns, tokens, out, |first, out| {
                 let weight = weight.range(first * columns, out.len() / tokens * columns);
-                blocks::few(x, &sums, weight, columns, out);
+                quantized::gemv(x, &sums, weight, columns, out);
             });
         }
-        Weight::Numbers(weight) => {
-            let dots = Dots::detect().filter(|_| matches!(weight, Numbers::Bf16(_)));
+        Weight::Dense(weight) => {
+            let bf16 = Bf16Microkernel::detect().filter(|_| matches!(weight, FloatSlice::Bf16(_)));
             let parts: Vec<[Vec<u16>; 3]> =
-                if dots.is_some() { x.chunks_exact(columns).map(split).collect() } else { Vec::new() };
+                if bf16.is_some() { x.chunks_exact(columns).map(split_bf16).collect() } else { Vec::new() };
             by_rows(weight.len(), columns, tokens, out, |first, out| {
                 let weight = weight.range(first * columns, out.len() / tokens * columns);
-                match dots {
-                    Some(dots) => by_parts(dots, weight.bits(), &parts, columns, out),
+                match bf16 {
+                    Some(bf16) => by_parts(bf16, weight.bits(), &parts, columns, out),
                     None => Arch::new().dispatch(Each { weight, x, columns, tokens, out }),
                 }
             });
@@ -73,17 +73,17 @@ fn by_rows(
 }
 
 /// Rows of bf16 against activations in three parts.
-fn by_parts(dots: Dots, weight: &[u16], parts: &[[Vec<u16>; 3]], columns: usize, out: &mut [f32]) {
+fn by_parts(bf16: Bf16Microkernel, weight: &[u16], parts: &[[Vec<u16>; 3]], columns: usize, out: &mut [f32]) {
     for (row, sums) in weight.chunks_exact(columns).zip(out.chunks_exact_mut(parts.len())) {
         for (sum, [high, middle, low]) in sums.iter_mut().zip(parts) {
-            *sum = dots.dot(row, &[high, middle, low]);
+            *sum = bf16.dot(row, &[high, middle, low]);
         }
     }
 }
 
 /// `out[row * tokens + token]` is the dot product of a row and a token.
 struct Each<'a> {
-    weight: Numbers<'a>,
+    weight: FloatSlice<'a>,
     x: &'a [f32],
     columns: usize,
     tokens: usize,
@@ -96,7 +96,7 @@ impl WithSimd for Each<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { weight, x, columns, tokens, out } = self;
-        if let Numbers::F32(weight) = weight {
+        if let FloatSlice::F32(weight) = weight {
             for (sums, row) in out.chunks_exact_mut(tokens).zip(weight.chunks_exact(columns)) {
                 for (sum, x) in sums.iter_mut().zip(x.chunks_exact(columns)) {
                     *sum = dot(simd, row, x);
@@ -109,7 +109,7 @@ impl WithSimd for Each<'_> {
             sums.fill(0.0);
             for start in (0..columns).step_by(BLOCK) {
                 let len = BLOCK.min(columns - start);
-                weight.range(row * columns + start, len).widen(&mut wide[..len]);
+                weight.range(row * columns + start, len).to_f32(&mut wide[..len]);
                 for (token, sum) in sums.iter_mut().enumerate() {
                     *sum += dot(simd, &wide[..len], &x[token * columns + start..][..len]);
                 }
@@ -143,8 +143,8 @@ pub(crate) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
 mod tests {
     use half::bf16;
 
-    use super::{FEW, few};
-    use crate::kernel::{BlockKind, Blocks, Numbers, Weight};
+    use super::{MAX_ROWS, gemv};
+    use crate::{FloatSlice, QuantFormat, QuantizedSlice, Weight};
 
     /// A row of activations alone is the same, to the bit, as among others.
     #[test]
@@ -153,15 +153,15 @@ mod tests {
         let weight: Vec<f32> = (0..rows * odd).map(|i| (i as f32 * 0.3).cos()).collect();
         let narrow: Vec<bf16> = weight.iter().map(|w| bf16::from_f32(*w)).collect();
         let bytes: Vec<u8> = (0..rows * even / 32 * 24).map(|i| (i % 59) as u8).collect();
-        let blocks = Blocks::new(BlockKind::Q5_1, &bytes).unwrap();
-        let dense = [Numbers::F32(&weight), Numbers::Bf16(&narrow)].map(|weight| (weight.into(), odd));
-        for (weight, columns) in dense.into_iter().chain([(Weight::Blocks(blocks), even)]) {
-            let x: Vec<f32> = (0..FEW * columns).map(|i| (i as f32 * 0.7).sin()).collect();
-            let mut together = vec![0.0; FEW * rows];
-            few(&x, weight, columns, &mut together);
+        let blocks = QuantizedSlice::new(QuantFormat::Q5_1, &bytes).unwrap();
+        let dense = [FloatSlice::F32(&weight), FloatSlice::Bf16(&narrow)].map(|weight| (weight.into(), odd));
+        for (weight, columns) in dense.into_iter().chain([(Weight::Quantized(blocks), even)]) {
+            let x: Vec<f32> = (0..MAX_ROWS * columns).map(|i| (i as f32 * 0.7).sin()).collect();
+            let mut together = vec![0.0; MAX_ROWS * rows];
+            gemv(&x, weight, columns, &mut together);
             for (x, together) in x.chunks_exact(columns).zip(together.chunks_exact(rows)) {
                 let mut alone = vec![0.0; rows];
-                few(x, weight, columns, &mut alone);
+                gemv(x, weight, columns, &mut alone);
                 assert_eq!(alone, together);
             }
         }

@@ -5,31 +5,44 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::exp::exp;
-use super::tile::Line;
-use crate::config::ScoreAgg;
+use super::microkernel::PanelRow;
 
-/// Logits of some slots, turned into weights `exp(logit · scale − max)`.
-pub(crate) struct Soften<'a> {
-    /// A line for each slot.
-    pub(crate) weights: &'a mut [Line<f32>],
-    pub(crate) scale: f32,
-    /// Columns that count.
-    pub(crate) used: usize,
-    /// The largest scaled logit so far.
-    pub(crate) max: &'a mut Line<f32>,
-    /// Sum of the weights so far.
-    pub(crate) mass: &'a mut Line<f32>,
-    /// Sums that shrink when `max` grows.
-    pub(crate) output: &'a mut [Line<f32>],
+/// How the attention to a slot is aggregated over a block of queries. Other blocks, and a mean, are the caller's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryAgg {
+    /// The sum.
+    Sum,
+    /// The sum of the squares.
+    SumOfSquares,
+    /// The largest.
+    Max,
 }
 
-impl Soften<'_> {
-    pub(crate) fn run(self) {
+/// Logits of some slots, turned into weights `exp(logit · scale − max)`, while the sums so far follow the maximum.
+#[derive(Debug)]
+pub struct OnlineSoftmax<'a> {
+    /// Logits, then weights: a row for each slot.
+    pub weights: &'a mut [PanelRow<f32>],
+    /// What the logits are multiplied with, above 0.
+    pub scale: f32,
+    /// Columns that count.
+    pub used: usize,
+    /// The largest scaled logit so far; −∞ to begin with.
+    pub max: &'a mut PanelRow<f32>,
+    /// Sum of the weights so far.
+    pub mass: &'a mut PanelRow<f32>,
+    /// Sums that shrink when `max` grows.
+    pub output: &'a mut [PanelRow<f32>],
+}
+
+impl OnlineSoftmax<'_> {
+    /// Takes the slots in.
+    pub fn run(self) {
         Arch::new().dispatch(self);
     }
 }
 
-impl WithSimd for Soften<'_> {
+impl WithSimd for OnlineSoftmax<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -66,24 +79,24 @@ impl WithSimd for Soften<'_> {
 }
 
 /// Adds to the score of each slot what its weights come to.
-pub(crate) struct ScoreColumns<'a> {
-    /// A line for each slot.
-    pub(crate) weights: &'a [Line<f32>],
+pub(crate) struct AggregateColumns<'a> {
+    /// A row for each slot.
+    pub(crate) weights: &'a [PanelRow<f32>],
     /// From weight to probability, one for each column and 0 for those that do not count.
-    pub(crate) factors: &'a Line<f32>,
+    pub(crate) factors: &'a PanelRow<f32>,
     /// Columns that count.
     pub(crate) used: usize,
-    pub(crate) score: ScoreAgg,
+    pub(crate) score: QueryAgg,
     pub(crate) scores: &'a mut [f32],
 }
 
-impl ScoreColumns<'_> {
+impl AggregateColumns<'_> {
     pub(crate) fn run(self) {
         Arch::new().dispatch(self);
     }
 }
 
-impl WithSimd for ScoreColumns<'_> {
+impl WithSimd for AggregateColumns<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -95,14 +108,14 @@ impl WithSimd for ScoreColumns<'_> {
             for (weight, factor) in S::as_simd_f32s(line).0.iter().zip(factors) {
                 let p = simd.mul_f32s(*weight, *factor);
                 sum = match self.score {
-                    ScoreAgg::Mean => simd.add_f32s(sum, p),
-                    ScoreAgg::Rms => simd.mul_add_e_f32s(p, p, sum),
-                    ScoreAgg::Max => simd.max_f32s(sum, p),
+                    QueryAgg::Sum => simd.add_f32s(sum, p),
+                    QueryAgg::SumOfSquares => simd.mul_add_e_f32s(p, p, sum),
+                    QueryAgg::Max => simd.max_f32s(sum, p),
                 };
             }
             *score = match self.score {
-                ScoreAgg::Mean | ScoreAgg::Rms => simd.reduce_sum_f32s(sum),
-                ScoreAgg::Max => simd.reduce_max_f32s(sum),
+                QueryAgg::Sum | QueryAgg::SumOfSquares => simd.reduce_sum_f32s(sum),
+                QueryAgg::Max => simd.reduce_max_f32s(sum),
             };
         }
     }

@@ -2,15 +2,16 @@
 
 use std::ops::{Deref, Range};
 
+use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Storage, Tensor};
 
-use super::Numbers;
-use crate::error::{Error, Result};
+use super::FloatSlice;
+use super::error::{Error, Result};
 
 /// Tensors `[heads, rows, columns]`, held for reading: writers wait until this is dropped.
 ///
 /// The rows of a head must lie behind one another; heads may lie apart, as in a view of the first slots of a cache.
-pub struct Held<'a> {
+pub struct CpuTensors<'a> {
     storages: Vec<Box<dyn Deref<Target = Storage> + Sync + 'a>>,
     places: Vec<Place>,
 }
@@ -23,12 +24,12 @@ struct Place {
     head_len: usize,
 }
 
-impl<'a> Held<'a> {
+impl<'a> CpuTensors<'a> {
     /// Holds tensors. One that others share memory with is locked once, so that no writer can come in between.
     ///
     /// # Errors
     ///
-    /// [`Error::Tensor`] for another rank and for rows that do not lie behind one another.
+    /// [`Error::Tensor`] for another rank, [`Error::Strided`] for rows that do not lie behind one another.
     pub fn new(tensors: &[&'a Tensor]) -> Result<Self> {
         // One lock at a time while looking for what is shared.
         let address = |tensor: &Tensor| std::ptr::from_ref(&*tensor.storage_and_layout().0).addr();
@@ -44,7 +45,10 @@ impl<'a> Held<'a> {
             });
             let (_, rows, columns) = tensor.dims3()?;
             if !is_packed(tensor) {
-                return Err(Error::Tensor(candle_core::Error::Msg("rows of a head lie apart".into())));
+                return Err(Error::Strided {
+                    shape: tensor.dims().to_vec(),
+                    stride: tensor.stride().to_vec(),
+                });
             }
             let head_step = tensor.stride()[0];
             let (start, head_len) = (tensor.layout().start_offset(), rows * columns);
@@ -60,32 +64,30 @@ impl<'a> Held<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Tensor`] off the CPU, and for a dtype that no cache has.
-    pub fn head(&self, index: usize, head: usize) -> Result<Numbers<'_>> {
+    /// [`Error::Device`] off the CPU, [`Error::Dtype`] for a dtype that no cache has.
+    pub fn head(&self, index: usize, head: usize) -> Result<FloatSlice<'_>> {
         let place = &self.places[index];
         let start = place.start + head * place.head_step;
         numbers(&self.storages[place.storage], start..start + place.head_len)
     }
 }
 
-fn numbers(storage: &Storage, range: Range<usize>) -> Result<Numbers<'_>> {
-    let Storage::Cpu(storage) = storage else {
-        return Err(Error::Tensor(candle_core::Error::Msg("not on the CPU".into())));
-    };
+fn numbers(storage: &Storage, range: Range<usize>) -> Result<FloatSlice<'_>> {
+    let Storage::Cpu(storage) = storage else { return Err(Error::Device) };
     Ok(match storage {
-        CpuStorage::F32(x) => Numbers::F32(&x[range]),
-        CpuStorage::BF16(x) => Numbers::Bf16(&x[range]),
-        CpuStorage::F16(x) => Numbers::F16(&x[range]),
-        _ => return Err(Error::Tensor(candle_core::Error::Msg("not a dtype of caches".into()))),
+        CpuStorage::F32(x) => FloatSlice::F32(&x[range]),
+        CpuStorage::BF16(x) => FloatSlice::Bf16(&x[range]),
+        CpuStorage::F16(x) => FloatSlice::F16(&x[range]),
+        other => return Err(Error::Dtype(other.dtype())),
     })
 }
 
-/// The tensor itself where [`Held`] can hold it, else a copy.
+/// The tensor itself where [`CpuTensors`] can hold it, else a copy.
 ///
 /// # Errors
 ///
 /// [`Error::Tensor`] where it is not three-dimensional or cannot be copied.
-pub fn packed_heads(tensor: &Tensor) -> Result<Tensor> {
+pub fn contiguous_heads(tensor: &Tensor) -> Result<Tensor> {
     tensor.dims3()?;
     Ok(if is_packed(tensor) { tensor.clone() } else { tensor.contiguous()? })
 }

@@ -3,13 +3,13 @@
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use super::dots::Pair;
-use super::narrow::to_bf16;
-use super::tile::Line;
+use super::convert::{bf16_to_f32, f16_to_f32, f32_to_bf16};
+use super::microkernel::PanelRow;
+use super::microkernel_bf16::Bf16Pair;
 
 /// Numbers of one dtype.
 #[derive(Clone, Copy, Debug)]
-pub enum Numbers<'a> {
+pub enum FloatSlice<'a> {
     /// 32 bits.
     F32(&'a [f32]),
     /// The upper half of an f32.
@@ -18,7 +18,7 @@ pub enum Numbers<'a> {
     F16(&'a [f16]),
 }
 
-impl<'a> Numbers<'a> {
+impl<'a> FloatSlice<'a> {
     /// How many.
     pub fn len(&self) -> usize {
         match self {
@@ -68,7 +68,7 @@ impl<'a> Numbers<'a> {
     }
 
     /// The numbers in f32, in `buffer` where they are not.
-    pub(crate) fn wide<'b>(&self, buffer: &'b mut Vec<f32>) -> &'b [f32]
+    pub fn as_f32<'b>(&self, buffer: &'b mut Vec<f32>) -> &'b [f32]
     where
         'a: 'b,
     {
@@ -76,7 +76,7 @@ impl<'a> Numbers<'a> {
             return x;
         }
         buffer.resize(self.len(), 0.0);
-        self.widen(buffer);
+        self.to_f32(buffer);
         buffer
     }
 
@@ -85,19 +85,19 @@ impl<'a> Numbers<'a> {
     /// # Numerics
     ///
     /// Exact.
-    pub fn widen(&self, to: &mut [f32]) {
+    pub fn to_f32(&self, to: &mut [f32]) {
         match self {
             Self::F32(x) => to.copy_from_slice(x),
-            Self::Bf16(x) => super::widen::bf16(x.reinterpret_cast(), to),
-            Self::F16(x) => super::widen::f16(x.reinterpret_cast(), to),
+            Self::Bf16(x) => bf16_to_f32(x.reinterpret_cast(), to),
+            Self::F16(x) => f16_to_f32(x.reinterpret_cast(), to),
         }
     }
 }
 
 /// Writes a row to a column of a panel, two numbers to a line, each rounded to the nearest bf16.
-pub(crate) fn put_pairs(row: &[f32], panel: &mut [Line<Pair>], column: usize) {
+pub(crate) fn pack_pairs(row: &[f32], panel: &mut [PanelRow<Bf16Pair>], column: usize) {
     let mut narrow = vec![bf16::ZERO; row.len()];
-    to_bf16(row, &mut narrow);
+    f32_to_bf16(row, &mut narrow);
     let bits: &[u16] = narrow.reinterpret_cast();
     for (line, [first, second]) in panel.iter_mut().zip(bits.as_chunks::<2>().0) {
         line[column] = u32::from(*first) | u32::from(*second) << 16;

@@ -6,14 +6,14 @@ use pulp::{Arch, Simd, WithSimd};
 
 /// A norm's weights and the number that keeps its root from 0.
 #[derive(Clone, Copy, Debug)]
-pub struct Norm<'a> {
+pub struct RmsNorm<'a> {
     /// As many as a row has numbers, at least one.
     pub gain: &'a [f32],
     /// Added to the mean of the squares.
     pub eps: f32,
 }
 
-impl Norm<'_> {
+impl RmsNorm<'_> {
     /// `out = x / sqrt(mean(x²) + eps) · gain` of each row.
     ///
     /// # Numerics
@@ -42,7 +42,7 @@ impl Norm<'_> {
 }
 
 struct Rows<'a> {
-    norm: Norm<'a>,
+    norm: RmsNorm<'a>,
     x: &'a [f32],
     out: &'a mut [f32],
 }
@@ -60,7 +60,7 @@ impl WithSimd for Rows<'_> {
 }
 
 struct RowsOfSum<'a> {
-    norm: Norm<'a>,
+    norm: RmsNorm<'a>,
     x: &'a mut [f32],
     y: &'a mut [f32],
 }
@@ -105,7 +105,7 @@ fn squares<S: Simd>(simd: S, x: &[f32]) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Norm, add_to};
+    use super::{RmsNorm, add_to};
 
     const BOUND: f64 = 5e-7;
 
@@ -113,7 +113,7 @@ mod tests {
         (0..len).map(|i| (i * step % 101) as f32 * 0.03 - 1.4).collect()
     }
 
-    fn check(x: &[f32], norm: Norm<'_>, got: &[f32]) {
+    fn check(x: &[f32], norm: RmsNorm<'_>, got: &[f32]) {
         let width = norm.gain.len();
         for (x, got) in x.chunks(width).zip(got.chunks(width)) {
             let mean = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / width as f64;
@@ -130,7 +130,7 @@ mod tests {
     fn rows_have_their_norm() {
         for width in [1, 8, 31, 64, 128, 1000] {
             let (x, gain) = (numbers(3 * width, 37), numbers(width, 11));
-            let norm = Norm { gain: &gain, eps: 1e-5 };
+            let norm = RmsNorm { gain: &gain, eps: 1e-5 };
             let mut out = vec![0.0; 3 * width];
             norm.rows(&x, &mut out);
             check(&x, norm, &out);
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn a_sum_is_added_then_normed() {
         let (mut x, y, gain) = (numbers(2 * 133, 37), numbers(2 * 133, 29), numbers(133, 11));
-        let norm = Norm { gain: &gain, eps: 1e-6 };
+        let norm = RmsNorm { gain: &gain, eps: 1e-6 };
         let mut sum = x.clone();
         add_to(&mut sum, &y);
         assert_eq!(sum, x.iter().zip(&y).map(|(x, y)| x + y).collect::<Vec<_>>());

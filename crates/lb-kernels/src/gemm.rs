@@ -5,10 +5,10 @@
 
 use rayon::prelude::*;
 
-use super::dots::{Dots, Pair};
-use super::few::{FEW, few};
-use super::numbers::{Numbers, put_pairs};
-use super::tile::{Line, PANEL, Rows, multiply, put_column};
+use super::float_slice::{FloatSlice, pack_pairs};
+use super::gemv::{MAX_ROWS, gemv};
+use super::microkernel::{MatrixView, PANEL, PanelRow, matmul_panel, pack_column};
+use super::microkernel_bf16::{Bf16Microkernel, Bf16Pair};
 use super::weight::Weight;
 
 /// Lines of a panel at a time: with 192 bytes each they stay in the second cache while rows come and go.
@@ -20,7 +20,7 @@ const BLOCK_ROWS: usize = 64;
 /// Pieces of work for each thread, so that none waits long for the last.
 const PIECES: usize = 4;
 
-/// `x Wᵀ`. A few rows of activations, as in decoding, meet the weights one by one (`few.rs`): a row's result is
+/// `x Wᵀ`. A few rows of activations, as in decoding, meet the weights one by one (`gemv.rs`): a row's result is
 /// then the same, to the bit, in whatever company it comes.
 ///
 /// # Shapes
@@ -29,25 +29,25 @@ const PIECES: usize = 4;
 ///
 /// # Numerics
 ///
-/// f32, with 16-bit weights widened exactly and those in blocks as their format says. Where `round` allows it, there are more than 48 rows, weights are bf16 and the
-/// machine multiplies bf16, `x` is rounded to bf16 and sums are f32: long inputs are read faster, and what is decoded, in
-/// batches too, is exact.
-pub fn product(x: &[f32], weight: Weight<'_>, columns: usize, round: bool, out: &mut [f32]) {
+/// f32, with 16-bit weights widened exactly and those in blocks as their format says. Where `allow_bf16` says
+/// so, there are more than 48 rows, weights are bf16 and the machine multiplies bf16, `x` is rounded to bf16 and sums are
+/// f32: long inputs are read faster, and what is decoded, in batches too, is exact.
+pub fn gemm(x: &[f32], weight: Weight<'_>, columns: usize, allow_bf16: bool, out: &mut [f32]) {
     if x.is_empty() || weight.is_empty() {
         return out.fill(0.0);
     }
     let rows = weight.len() / columns;
-    if x.len() <= FEW * columns {
-        return few(x, weight, columns, out);
+    if x.len() <= MAX_ROWS * columns {
+        return gemv(x, weight, columns, out);
     }
-    let native = columns.is_multiple_of(2) && matches!(weight, Weight::Numbers(Numbers::Bf16(_)));
-    let dots = Dots::detect().filter(|_| round && native && x.len() > PANEL * columns);
-    if dots.is_some() {
-        let panels = packed(x, columns, columns / 2, put_pairs);
-        Work { panels, weight, rows, columns, dots }.run(out, &Work::pairs);
+    let native = columns.is_multiple_of(2) && matches!(weight, Weight::Dense(FloatSlice::Bf16(_)));
+    let bf16 = Bf16Microkernel::detect().filter(|_| allow_bf16 && native && x.len() > PANEL * columns);
+    if bf16.is_some() {
+        let panels = packed(x, columns, columns / 2, pack_pairs);
+        Work { panels, weight, rows, columns, bf16 }.run(out, &Work::pairs);
     } else {
-        let panels = packed(x, columns, columns, put_column);
-        Work { panels, weight, rows, columns, dots }.run(out, &Work::plain);
+        let panels = packed(x, columns, columns, pack_column);
+        Work { panels, weight, rows, columns, bf16 }.run(out, &Work::plain);
     }
 }
 
@@ -56,8 +56,8 @@ fn packed<T: Copy + Default + Send>(
     x: &[f32],
     columns: usize,
     depth: usize,
-    put: impl Fn(&[f32], &mut [Line<T>], usize) + Sync,
-) -> Vec<Line<T>> {
+    put: impl Fn(&[f32], &mut [PanelRow<T>], usize) + Sync,
+) -> Vec<PanelRow<T>> {
     let panels = x.len().div_ceil(PANEL * columns);
     let mut lines = vec![[T::default(); PANEL]; panels * depth];
     lines.par_chunks_mut(depth).zip(x.par_chunks(PANEL * columns)).for_each(|(lines, rows)| {
@@ -69,24 +69,24 @@ fn packed<T: Copy + Default + Send>(
 }
 
 struct Work<'a, T> {
-    panels: Vec<Line<T>>,
+    panels: Vec<PanelRow<T>>,
     weight: Weight<'a>,
     rows: usize,
     columns: usize,
-    dots: Option<Dots>,
+    bf16: Option<Bf16Microkernel>,
 }
 
-/// Rows `first..first + count` of the weight, numbers `from..` of each, against some lines of a panel.
+/// Rows `first..first + count` of the weight, numbers `from..` of each, against some rows of a panel.
 struct Step<'a, T> {
     block: Weight<'a>,
     count: usize,
     from: usize,
-    lines: &'a [Line<T>],
+    lines: &'a [PanelRow<T>],
     used: usize,
 }
 
 /// Adds a step's products to the sums.
-type Stepping<'a, W, T> = dyn Fn(&W, &Step<'_, T>, &mut [Line<f32>]) + Sync + 'a;
+type Stepping<'a, W, T> = dyn Fn(&W, &Step<'_, T>, &mut [PanelRow<f32>]) + Sync + 'a;
 
 impl<T: Sync> Work<'_, T> {
     fn run(&self, out: &mut [f32], step: &Stepping<'_, Self, T>) {
@@ -108,7 +108,7 @@ impl<T: Sync> Work<'_, T> {
     /// The weight rows from `first` on, as many as the slices of `out` are long.
     fn piece(&self, first: usize, out: &mut [&mut [f32]], step: &Stepping<'_, Self, T>) {
         let columns = self.columns;
-        let size = if self.dots.is_some() { 2 } else { 4 };
+        let size = if self.bf16.is_some() { 2 } else { 4 };
         let together = (BLOCK / (columns * size) / 8 * 8).clamp(8, BLOCK_ROWS);
         let depth = self.panels.len() / out.len().div_ceil(PANEL);
         let mut wide = Vec::new();
@@ -117,9 +117,9 @@ impl<T: Sync> Work<'_, T> {
         for start in (0..rows).step_by(together) {
             let count = together.min(rows - start);
             let block = self.weight.range((first + start) * columns, count * columns);
-            let block = match self.dots {
+            let block = match self.bf16 {
                 Some(_) => block,
-                None => Numbers::F32(block.wide(&mut wide)).into(),
+                None => FloatSlice::F32(block.as_f32(&mut wide)).into(),
             };
             for (panel, out) in self.panels.chunks_exact(depth).zip(out.chunks_mut(PANEL)) {
                 let sums = &mut sums[..count];
@@ -139,19 +139,20 @@ impl<T: Sync> Work<'_, T> {
 }
 
 impl Work<'_, f32> {
-    fn plain(&self, step: &Step<'_, f32>, sums: &mut [Line<f32>]) {
-        let Weight::Numbers(Numbers::F32(block)) = step.block else { return };
-        let rows = Rows { data: &block[step.from..], count: step.count, row_step: self.columns, k_step: 1 };
-        multiply(rows, step.lines, step.used, sums);
+    fn plain(&self, step: &Step<'_, f32>, sums: &mut [PanelRow<f32>]) {
+        let Weight::Dense(FloatSlice::F32(block)) = step.block else { return };
+        let rows =
+            MatrixView { data: &block[step.from..], count: step.count, row_step: self.columns, k_step: 1 };
+        matmul_panel(rows, step.lines, step.used, sums);
     }
 }
 
-impl Work<'_, Pair> {
-    fn pairs(&self, step: &Step<'_, Pair>, sums: &mut [Line<f32>]) {
-        let (Some(dots), Weight::Numbers(block)) = (self.dots, step.block) else { return };
+impl Work<'_, Bf16Pair> {
+    fn pairs(&self, step: &Step<'_, Bf16Pair>, sums: &mut [PanelRow<f32>]) {
+        let (Some(bf16), Weight::Dense(block)) = (self.bf16, step.block) else { return };
         let data = &block.bits()[step.from..];
-        let rows = Rows { data, count: step.count, row_step: self.columns, k_step: 2 };
-        dots.multiply(rows, step.lines, step.used, sums, &[]);
+        let rows = MatrixView { data, count: step.count, row_step: self.columns, k_step: 2 };
+        bf16.matmul_panel(rows, step.lines, step.used, sums, &[]);
     }
 }
 
@@ -159,7 +160,7 @@ impl Work<'_, Pair> {
 mod tests {
     use half::{bf16, f16};
 
-    use super::{Numbers, product};
+    use super::{FloatSlice, gemm};
 
     /// Relative to the sum of the products' sizes: f32 sums, and activations rounded to bf16.
     const F32: f64 = 1e-6;
@@ -184,16 +185,16 @@ mod tests {
             let bf: Vec<bf16> = weight.iter().map(|w| bf16::from_f32(*w)).collect();
             let half: Vec<f16> = weight.iter().map(|w| f16::from_f32(*w)).collect();
             let cases = [
-                (Numbers::F32(&weight), false, F32),
-                (Numbers::F16(&half), true, F32),
-                (Numbers::Bf16(&bf), false, F32),
-                (Numbers::Bf16(&bf), true, ROUNDED),
+                (FloatSlice::F32(&weight), false, F32),
+                (FloatSlice::F16(&half), true, F32),
+                (FloatSlice::Bf16(&bf), false, F32),
+                (FloatSlice::Bf16(&bf), true, ROUNDED),
             ];
             for (numbers, round, tolerance) in cases {
                 let mut wide = vec![0.0; weight.len()];
-                numbers.widen(&mut wide);
+                numbers.to_f32(&mut wide);
                 let mut out = vec![f32::NAN; tokens * rows];
-                product(&x, numbers.into(), columns, round, &mut out);
+                gemm(&x, numbers.into(), columns, round, &mut out);
                 for (got, (x, w)) in out.iter().zip(
                     x.chunks_exact(columns).flat_map(|x| wide.chunks_exact(columns).map(move |w| (x, w))),
                 ) {

@@ -7,16 +7,18 @@ use std::marker::PhantomData;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::{BlockKind, Blocks, Format, GROUP, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+use super::{
+    Format, GROUP, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, QuantFormat, QuantizedSlice,
+};
 use super::{UNIT, Unit, with_format};
-use crate::kernel::few::FEW;
+use crate::gemv::MAX_ROWS;
 
-/// `x`, `[tokens, columns]` with at most [`FEW`] tokens, against rows of blocks: `out` is `[rows, tokens]`.
+/// `x`, `[tokens, columns]` with at most [`MAX_ROWS`] tokens, against rows of blocks: `out` is `[rows, tokens]`.
 ///
 /// # Numerics
 ///
 /// f32. A row's result is the same, to the bit, in whatever company it comes.
-pub(crate) fn few(x: &[f32], sums: &Sums, weight: Blocks<'_>, columns: usize, out: &mut [f32]) {
+pub(crate) fn gemv(x: &[f32], sums: &Sums, weight: QuantizedSlice<'_>, columns: usize, out: &mut [f32]) {
     with_format!(weight.kind, each(x, sums, weight.bytes, columns, out));
 }
 
@@ -27,7 +29,7 @@ pub(crate) struct Sums {
 
 impl Sums {
     /// None where the format has no offsets.
-    pub(crate) fn new(x: &[f32], kind: BlockKind) -> Self {
+    pub(crate) fn new(x: &[f32], kind: QuantFormat) -> Self {
         fn of<F: Format>(x: &[f32]) -> Vec<f32> {
             if F::OFFSETS { x.chunks_exact(F::GROUP).map(|x| x.iter().sum()).collect() } else { Vec::new() }
         }
@@ -58,8 +60,8 @@ impl<F: Format> WithSimd for Each<'_, F> {
         let row_bytes = columns / F::NUMBERS * F::BYTES;
         let (mut unit, mut numbers) = (Unit::EMPTY, [0f32; UNIT]);
         for (row, out) in blocks.chunks_exact(row_bytes).zip(out.chunks_exact_mut(tokens)) {
-            let mut lanes = [[simd.splat_f32s(0.0); 2]; FEW];
-            let mut rest = [0f32; FEW];
+            let mut lanes = [[simd.splat_f32s(0.0); 2]; MAX_ROWS];
+            let mut rest = [0f32; MAX_ROWS];
             for (index, bytes) in row.chunks(F::UNIT_BYTES).enumerate() {
                 let len = unit.read::<F>(bytes);
                 unit.widen::<F>(&mut numbers);

@@ -4,12 +4,12 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::attention::{Question, Watched};
+use super::attention::{AttentionInput, Observation};
 use super::exp::exp;
-use super::few::dot;
+use super::gemv::dot;
 
-/// With more queries than this, panels are faster.
-pub(crate) const GLANCE: usize = 8;
+/// With more queries than this, panels ([`attention`](super::attention)) are faster.
+pub(crate) const MAX_QUERIES: usize = 8;
 
 /// Slots at a time.
 const TILE: usize = 64;
@@ -18,55 +18,60 @@ const VECTORS: usize = 8;
 
 /// Memory that one thread uses again and again.
 #[derive(Default)]
-pub(crate) struct Memory {
+pub(crate) struct DecodeScratch {
     wide: [Vec<f32>; 2],
     max: Vec<f32>,
     mass: Vec<f32>,
     output: Vec<f32>,
 }
 
-/// As [`attend`](super::attend) for at most [`GLANCE`] queries and no scores, all in f32.
-pub(crate) fn glance(question: &Question<'_>, memory: &mut Memory, out: &mut [f32]) -> Option<Watched> {
-    let d = question.head_dim;
-    let rows = question.queries.len() / d;
-    let Memory { wide, max, mass, output } = memory;
+/// As [`attend`](super::attend) for at most [`MAX_QUERIES`] queries and no scores, all in f32.
+pub(crate) fn decode_attention(
+    input: &AttentionInput<'_>,
+    scratch: &mut DecodeScratch,
+    out: &mut [f32],
+) -> Option<Observation> {
+    let d = input.head_dim;
+    let rows = input.queries.len() / d;
+    let DecodeScratch { wide, max, mass, output } = scratch;
     max.clear();
     max.resize(rows, f32::NEG_INFINITY);
     mass.clear();
     mass.resize(rows, 0.0);
     output.clear();
     output.resize(rows * d, 0.0);
-    let mut watched = None;
-    for (index, chunk) in question.chunks.iter().enumerate() {
+    let mut observed = None;
+    for (index, chunk) in input.chunks.iter().enumerate() {
         let slots = chunk.keys.len() / d;
-        let seen = question.seen.filter(|_| index + 1 == question.chunks.len());
+        let visible = input.visible.filter(|_| index + 1 == input.chunks.len());
         for first in (0..slots).step_by(TILE) {
             let count = TILE.min(slots - first);
             let [wide_keys, wide_values] = &mut *wide;
             Arch::new().dispatch(Tile {
-                queries: question.queries,
-                keys: chunk.keys.range(first * d, count * d).wide(wide_keys),
-                values: chunk.values.range(first * d, count * d).wide(wide_values),
+                queries: input.queries,
+                keys: chunk.keys.range(first * d, count * d).as_f32(wide_keys),
+                values: chunk.values.range(first * d, count * d).as_f32(wide_values),
                 bias: chunk.bias.map(|bias| &bias[first..first + count]),
-                seen,
+                visible,
                 first,
                 d,
+                scale: input.scale,
                 max,
                 mass,
                 output,
             });
         }
-        if question.watch.is_some_and(|watch| watch.chunks == index + 1) {
+        if input.observe.is_some_and(|observe| observe.chunks == index + 1) {
             let mut noted = vec![0.0; rows * d];
             finish(output, mass, d, &mut noted);
-            watched =
-                Some(Watched { max: max.clone(), mass: mass.clone(), output: noted, scores: Vec::new() });
+            observed =
+                Some(Observation { max: max.clone(), mass: mass.clone(), output: noted, scores: Vec::new() });
         }
     }
-    if question.output {
+    if input.output {
         finish(output, mass, d, out);
     }
-    watched
+    observed
 }
 
 fn finish(output: &[f32], mass: &[f32], d: usize, out: &mut [f32]) {
@@ -81,9 +86,10 @@ struct Tile<'a> {
     keys: &'a [f32],
     values: &'a [f32],
     bias: Option<&'a [f32]>,
-    seen: Option<&'a [usize]>,
+    visible: Option<&'a [usize]>,
     first: usize,
     d: usize,
+    scale: f32,
     max: &'a mut [f32],
     mass: &'a mut [f32],
     output: &'a mut [f32],
@@ -96,17 +102,16 @@ impl WithSimd for Tile<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let d = self.d;
         let count = self.keys.len() / d;
-        let scale = 1.0 / (d as f32).sqrt();
-        let mut logits = [[f32::NEG_INFINITY; TILE]; GLANCE];
+        let mut logits = [[f32::NEG_INFINITY; TILE]; MAX_QUERIES];
         for (slot, key) in self.keys.chunks_exact(d).enumerate() {
             let bias = self.bias.map_or(0.0, |bias| bias[slot]);
             for (logits, query) in logits.iter_mut().zip(self.queries.chunks_exact(d)) {
-                logits[slot] = dot(simd, key, query) * scale + bias;
+                logits[slot] = dot(simd, key, query) * self.scale + bias;
             }
         }
         for (row, logits) in logits.iter_mut().enumerate().take(self.max.len()) {
-            if let Some(seen) = self.seen {
-                let visible = seen[row].saturating_sub(self.first).min(TILE);
+            if let Some(visible) = self.visible {
+                let visible = visible[row].saturating_sub(self.first).min(TILE);
                 logits[visible..].fill(f32::NEG_INFINITY);
             }
             let before = self.max[row];

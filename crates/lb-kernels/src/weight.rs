@@ -1,22 +1,22 @@
 //! What activations are multiplied with.
 
-use super::blocks::Blocks;
-use super::numbers::Numbers;
+use super::float_slice::FloatSlice;
+use super::quantized::QuantizedSlice;
 
 /// The numbers of a weight, row by row.
 #[derive(Clone, Copy, Debug)]
 pub enum Weight<'a> {
     /// Of one dtype.
-    Numbers(Numbers<'a>),
+    Dense(FloatSlice<'a>),
     /// In whole blocks: every row begins with one.
-    Blocks(Blocks<'a>),
+    Quantized(QuantizedSlice<'a>),
 }
 
 impl<'a> Weight<'a> {
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Numbers(x) => x.len(),
-            Self::Blocks(x) => x.len(),
+            Self::Dense(x) => x.len(),
+            Self::Quantized(x) => x.len(),
         }
     }
 
@@ -27,29 +27,29 @@ impl<'a> Weight<'a> {
     /// `len` numbers from `start` on, whole blocks where there are blocks.
     pub(crate) fn range(&self, start: usize, len: usize) -> Self {
         match self {
-            Self::Numbers(x) => Self::Numbers(x.range(start, len)),
-            Self::Blocks(x) => Self::Blocks(x.range(start, len)),
+            Self::Dense(x) => Self::Dense(x.range(start, len)),
+            Self::Quantized(x) => Self::Quantized(x.range(start, len)),
         }
     }
 
     /// The numbers in f32, in `buffer` where they are not.
-    pub(crate) fn wide<'b>(&self, buffer: &'b mut Vec<f32>) -> &'b [f32]
+    pub(crate) fn as_f32<'b>(&self, buffer: &'b mut Vec<f32>) -> &'b [f32]
     where
         'a: 'b,
     {
         match self {
-            Self::Numbers(x) => x.wide(buffer),
-            Self::Blocks(x) => {
+            Self::Dense(x) => x.as_f32(buffer),
+            Self::Quantized(x) => {
                 buffer.resize(x.len(), 0.0);
-                x.widen(buffer);
+                x.to_f32(buffer);
                 buffer
             }
         }
     }
 }
 
-impl<'a> From<Numbers<'a>> for Weight<'a> {
-    fn from(numbers: Numbers<'a>) -> Self {
-        Self::Numbers(numbers)
+impl<'a> From<FloatSlice<'a>> for Weight<'a> {
+    fn from(numbers: FloatSlice<'a>) -> Self {
+        Self::Dense(numbers)
     }
 }

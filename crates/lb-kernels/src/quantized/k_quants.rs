@@ -1,4 +1,4 @@
-//! Blocks of 256 numbers, whose groups have scales of a few bits under one or two of the whole block.
+//! Blocks of 256 numbers (ggml's K quants), whose groups have scales of a few bits under one or two of the whole block.
 
 #![allow(clippy::inline_always, reason = "what is not inlined into a dispatch runs without its vectors")]
 
@@ -8,10 +8,10 @@ use super::{Eight, Format, each_byte, eights, half};
 const BLOCK: usize = 256;
 
 /// 32 bytes or integers, as wide as vectors are: loops over eight alone become scalar code.
-type Line = [Eight; 32 / 8];
+type PanelRow = [Eight; 32 / 8];
 
 #[inline(always)]
-fn lines(bytes: &[u8]) -> impl Iterator<Item = Line> {
+fn lines(bytes: &[u8]) -> impl Iterator<Item = PanelRow> {
     bytes.as_chunks::<32>().0.iter().map(|line| {
         let mut eights = eights(line);
         [(); 32 / 8].map(|()| eights.next().unwrap_or_default())
@@ -19,7 +19,7 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = Line> {
 }
 
 #[inline(always)]
-fn lines_mut(numbers: &mut [Eight]) -> &mut [Line] {
+fn lines_mut(numbers: &mut [Eight]) -> &mut [PanelRow] {
     numbers.as_chunks_mut().0
 }
 
@@ -54,7 +54,7 @@ fn add_bits(bytes: &[u8], to: u32, numbers: &mut [Eight]) {
 }
 
 #[inline(always)]
-fn or(a: Line, b: Line) -> Line {
+fn or(a: PanelRow, b: PanelRow) -> PanelRow {
     std::array::from_fn(|i| a[i] | b[i])
 }
 
@@ -185,7 +185,7 @@ impl Format for Q6K {
         let halves = block[..128].chunks_exact(64).zip(lines(&block[128..192]));
         for ((low, high), numbers) in halves.zip(lines_mut(numbers).as_chunks_mut::<4>().0) {
             // The low nibbles of 64 bytes, then their high ones.
-            let low: [Line; 2] = {
+            let low: [PanelRow; 2] = {
                 let mut both = lines(low);
                 [(); 2].map(|()| both.next().unwrap_or_default())
             };

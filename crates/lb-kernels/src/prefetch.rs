@@ -5,12 +5,12 @@
 const LINE: usize = 64;
 
 /// What is needed next, handed out piece by piece.
-pub(crate) struct Ahead<'a> {
+pub(crate) struct Prefetch<'a> {
     bytes: &'a [u8],
     step: usize,
 }
 
-impl<'a> Ahead<'a> {
+impl<'a> Prefetch<'a> {
     /// Asks for `numbers` in about `steps` pieces.
     pub(crate) fn new<T: bytemuck::NoUninit>(numbers: &'a [T], steps: usize) -> Self {
         let bytes: &[u8] = bytemuck::cast_slice(numbers);

@@ -5,31 +5,38 @@
 use bytemuck::NoUninit;
 use pulp::{Arch, Simd, WithSimd};
 
-use super::ahead::Ahead;
+use super::prefetch::Prefetch;
 
 /// Columns of a panel: three of the widest vectors. Eight rows of them fill the registers of AVX-512.
-pub(crate) const PANEL: usize = 48;
+pub const PANEL: usize = 48;
 
-/// What a panel has for one k.
-pub(crate) type Line<T> = [T; PANEL];
+/// What a packed panel has for one k, or for one slot: a number for each of its columns.
+pub type PanelRow<T> = [T; PANEL];
 
-/// The left side of a product, where it lies: number `k` of row `r` is `data[r * row_step + k * k_step]`.
-#[derive(Clone, Copy)]
-pub(crate) struct Rows<'a, T> {
-    pub(crate) data: &'a [T],
-    pub(crate) count: usize,
-    pub(crate) row_step: usize,
-    pub(crate) k_step: usize,
+/// The left side of a product, where it lies: number `k` of row `r` is `data[r * row_step + k * k_step]`. A view of a matrix
+/// or of its transpose.
+#[derive(Clone, Copy, Debug)]
+pub struct MatrixView<'a, T> {
+    /// The numbers, and what may lie between and behind them.
+    pub data: &'a [T],
+    /// How many rows.
+    pub count: usize,
+    /// From a row to the next.
+    pub row_step: usize,
+    /// From a number of a row to the next.
+    pub k_step: usize,
 }
 
-impl<'a, T> Rows<'a, T> {
-    /// Rows that lie behind one another.
-    pub(crate) fn packed(data: &'a [T], count: usize, depth: usize) -> Self {
+impl<'a, T> MatrixView<'a, T> {
+    /// Rows of `depth` numbers that lie behind one another.
+    #[inline]
+    pub fn packed(data: &'a [T], count: usize, depth: usize) -> Self {
         Self { data, count, row_step: depth, k_step: 1 }
     }
 
     /// The columns of a matrix of `columns` columns.
-    pub(crate) fn columns(data: &'a [T], columns: usize) -> Self {
+    #[inline]
+    pub fn columns(data: &'a [T], columns: usize) -> Self {
         Self { data, count: columns, row_step: 1, k_step: columns }
     }
 
@@ -43,18 +50,18 @@ impl<'a, T> Rows<'a, T> {
 }
 
 /// Writes a row to a column of a panel.
-pub(crate) fn put_column<T: Copy>(row: &[T], panel: &mut [Line<T>], column: usize) {
+pub(crate) fn pack_column<T: Copy>(row: &[T], panel: &mut [PanelRow<T>], column: usize) {
     for (line, number) in panel.iter_mut().zip(row) {
         line[column] = *number;
     }
 }
 
 /// Rows of `depth` numbers as panels: each row a column, the last panel filled up with zeros.
-pub(crate) fn panels_of(rows: &[f32], depth: usize) -> Vec<Vec<Line<f32>>> {
+pub fn pack_panels(rows: &[f32], depth: usize) -> Vec<Vec<PanelRow<f32>>> {
     let one_panel = |rows: &[f32]| {
         let mut lines = vec![[0.0; PANEL]; depth];
         for (column, row) in rows.chunks_exact(depth).enumerate() {
-            put_column(row, &mut lines, column);
+            pack_column(row, &mut lines, column);
         }
         lines
     };
@@ -65,32 +72,37 @@ pub(crate) fn panels_of(rows: &[f32], depth: usize) -> Vec<Vec<Line<f32>>> {
 ///
 /// # Numerics
 ///
-/// f32, fused where the machine can.
-pub(crate) fn multiply(rows: Rows<'_, f32>, panel: &[Line<f32>], used: usize, out: &mut [Line<f32>]) {
-    multiply_ahead::<f32>(rows, panel, used, out, &[]);
+/// f32, fused where the machine can. Panics where the last row ends behind the data.
+pub fn matmul_panel(
+    rows: MatrixView<'_, f32>,
+    panel: &[PanelRow<f32>],
+    used: usize,
+    out: &mut [PanelRow<f32>],
+) {
+    matmul_panel_prefetching::<f32>(rows, panel, used, out, &[]);
 }
 
-/// The same, while `next` is asked for.
-pub(crate) fn multiply_ahead<T: NoUninit>(
-    rows: Rows<'_, f32>,
-    panel: &[Line<f32>],
+/// The same, while `next` is prefetched.
+pub(crate) fn matmul_panel_prefetching<T: NoUninit>(
+    rows: MatrixView<'_, f32>,
+    panel: &[PanelRow<f32>],
     used: usize,
-    out: &mut [Line<f32>],
+    out: &mut [PanelRow<f32>],
     next: &[T],
 ) {
-    let ahead = Ahead::new(next, rows.count.div_ceil(8));
-    Arch::new().dispatch(Multiply { rows, panel, used, out, ahead });
+    let prefetch = Prefetch::new(next, rows.count.div_ceil(8));
+    Arch::new().dispatch(MatmulPanel { rows, panel, used, out, prefetch });
 }
 
-struct Multiply<'a> {
-    rows: Rows<'a, f32>,
-    panel: &'a [Line<f32>],
+struct MatmulPanel<'a> {
+    rows: MatrixView<'a, f32>,
+    panel: &'a [PanelRow<f32>],
     used: usize,
-    out: &'a mut [Line<f32>],
-    ahead: Ahead<'a>,
+    out: &'a mut [PanelRow<f32>],
+    prefetch: Prefetch<'a>,
 }
 
-impl WithSimd for Multiply<'_> {
+impl WithSimd for MatmulPanel<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -107,13 +119,13 @@ impl WithSimd for Multiply<'_> {
     }
 }
 
-impl Multiply<'_> {
+impl MatmulPanel<'_> {
     /// Blocks of `R` rows and `V` vectors of columns, whose sums stay in registers.
     #[inline(always)]
     fn run<S: Simd, const R: usize, const V: usize>(mut self, simd: S) {
         let mut row = 0;
         while row + R <= self.rows.count {
-            self.ahead.fetch();
+            self.prefetch.fetch();
             self.block::<S, R, V>(simd, row);
             row += R;
         }
@@ -127,7 +139,7 @@ impl Multiply<'_> {
         if self.panel.is_empty() {
             return;
         }
-        let Rows { row_step, k_step, .. } = self.rows;
+        let MatrixView { row_step, k_step, .. } = self.rows;
         let data = self.rows.block(row, R, self.panel.len());
         let out = &mut self.out[row..row + R];
         let width = V * S::F32_LANES;

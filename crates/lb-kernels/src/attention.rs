@@ -1,70 +1,72 @@
 //! Attention of one KV head, slots in tiles: softmax weights are never there for all slots at once, and what each slot
 //! got of them is summed up on the way.
 //!
-//! Logits, weights and outputs lie slot by slot with the queries side by side ([`tile`](super::tile)), so that keys and
-//! values are read where they are. The shift of the exponents is the largest logit so far, and sums are rescaled when it
-//! grows (Milakov and Gimelshein, arXiv 1805.02867; FlashAttention, arXiv 2205.14135).
+//! Logits, weights and outputs lie slot by slot with the queries side by side in packed panels
+//! ([`microkernel`](super::microkernel)), so that keys and values are read where they are. The shift of the exponents is the
+//! largest logit so far, and sums are rescaled when it grows (Milakov and Gimelshein, arXiv 1805.02867; FlashAttention,
+//! arXiv 2205.14135).
 
 use std::ops::Range;
 
-use super::dots::{Dots, Pair};
-use super::glance::{GLANCE, Memory, glance};
-use super::numbers::{Numbers, put_pairs};
-use super::soften::{ScoreColumns, Soften};
-use super::tile::{Line, PANEL, Rows, multiply_ahead, put_column};
-use crate::config::ScoreAgg;
+use super::decode_attention::{DecodeScratch, MAX_QUERIES, decode_attention};
+use super::float_slice::{FloatSlice, pack_pairs};
+use super::microkernel::{MatrixView, PANEL, PanelRow, matmul_panel_prefetching, pack_column};
+use super::microkernel_bf16::{Bf16Microkernel, Bf16Pair};
+use super::online_softmax::{AggregateColumns, OnlineSoftmax, QueryAgg};
 
 /// Slots at a time: their logits for a panel of queries stay in the first or second cache.
 const TILE: usize = 128;
 
-/// Slots of one head.
+/// A run of slots of one KV head.
 #[derive(Clone, Copy, Debug)]
-pub struct Slots<'a> {
+pub struct KvSlice<'a> {
     /// `[slots, head_dim]`.
-    pub keys: Numbers<'a>,
+    pub keys: FloatSlice<'a>,
     /// Like `keys`.
-    pub values: Numbers<'a>,
-    /// Added to the logits, one for each slot.
+    pub values: FloatSlice<'a>,
+    /// Added to the scaled logits, one for each slot; −∞ for padding.
     pub bias: Option<&'a [f32]>,
 }
 
-/// What queries of one head ask of its slots.
+/// A block of queries of one KV head, and the slots that they attend to.
 #[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
-    /// `[rows, head_dim]`, at most [`ROWS`] rows.
+pub struct AttentionInput<'a> {
+    /// `[rows, head_dim]`, at most [`QUERY_BLOCK`] rows.
     pub queries: &'a [f32],
     /// Numbers in a row of queries, keys and values.
     pub head_dim: usize,
+    /// What q · k is multiplied with, above 0; 1/√d as a rule.
+    pub scale: f32,
     /// Runs of slots, each of at least one slot.
-    pub chunks: &'a [Slots<'a>],
-    /// By row, how many slots of the last chunk it sees, at least one; all of them without.
-    pub seen: Option<&'a [usize]>,
+    pub chunks: &'a [KvSlice<'a>],
+    /// By row, how many slots of the last chunk it sees, at least one: a causal mask. All of them without.
+    pub visible: Option<&'a [usize]>,
     /// Whether queries and softmax weights may be rounded to bf16 for products with bf16 keys and values, where the
     /// machine multiplies bf16.
-    pub round: bool,
-    /// Whether the output is wanted at the end; [`watch`](Self::watch) has its own.
+    pub allow_bf16: bool,
+    /// Whether the output is wanted at the end; [`observe`](Self::observe) has its own.
     pub output: bool,
     /// What to note on the way.
-    pub watch: Option<Watch>,
+    pub observe: Option<Observe>,
 }
 
-/// Rows of queries that are answered at a time.
-pub const ROWS: usize = PANEL;
+/// Rows of queries that [`attend`] takes at a time.
+pub const QUERY_BLOCK: usize = PANEL;
 
 /// What to note of the first chunks, as if the others were not there.
 #[derive(Clone, Copy, Debug)]
-pub struct Watch {
+pub struct Observe {
     /// How many chunks.
     pub chunks: usize,
     /// How the attention to a slot is aggregated over queries, where scores are wanted.
-    pub score: Option<ScoreAgg>,
+    pub score: Option<QueryAgg>,
     /// Whether the output over those chunks is wanted.
     pub output: bool,
 }
 
-/// What was noted.
+/// What a block of queries saw of the first chunks.
 #[derive(Clone, Debug, Default)]
-pub struct Watched {
+pub struct Observation {
     /// Largest logit of each row.
     pub max: Vec<f32>,
     /// Σ exp(logit − max) of each row.
@@ -75,7 +77,7 @@ pub struct Watched {
     pub scores: Vec<f32>,
 }
 
-impl Watched {
+impl Observation {
     /// The attention over what several have seen together, row by row: outputs `[rows, head_dim]` to `out`.
     pub fn merge(parts: &[&Self], out: &mut [f32]) {
         let rows = parts.first().map_or(0, |part| part.max.len());
@@ -99,24 +101,24 @@ impl Watched {
 /// Memory that one thread uses again and again.
 #[derive(Default)]
 pub struct Scratch {
-    queries: Vec<Line<f32>>,
-    query_pairs: Vec<Line<Pair>>,
+    queries: Vec<PanelRow<f32>>,
+    query_pairs: Vec<PanelRow<Bf16Pair>>,
     state: State,
-    logits: Vec<Line<f32>>,
-    pairs: Vec<Line<Pair>>,
-    value_pairs: Vec<Pair>,
+    logits: Vec<PanelRow<f32>>,
+    pairs: Vec<PanelRow<Bf16Pair>>,
+    value_pairs: Vec<Bf16Pair>,
     wide: [Vec<f32>; 2],
-    glance: Memory,
-    /// Of each tile that is watched: its slots and its shift.
-    shifts: Vec<(Range<usize>, Line<f32>)>,
+    decode: DecodeScratch,
+    /// Of each tile that is observed: its slots and its shift.
+    shifts: Vec<(Range<usize>, PanelRow<f32>)>,
 }
 
 /// Running sums of a panel of queries.
 struct State {
-    max: Line<f32>,
-    mass: Line<f32>,
-    /// One line for each number of the output.
-    output: Vec<Line<f32>>,
+    max: PanelRow<f32>,
+    mass: PanelRow<f32>,
+    /// One row of the panel for each number of the output.
+    output: Vec<PanelRow<f32>>,
 }
 
 impl Default for State {
@@ -125,53 +127,53 @@ impl Default for State {
     }
 }
 
-/// Softmax attention of a few queries over the slots of their head: `softmax(q Kᵀ/√d + bias) V`.
+/// Softmax attention of a block of queries over the slots of their head: `softmax(scale · q Kᵀ + bias) V`.
 ///
 /// # Shapes
 ///
-/// Writes `[rows, head_dim]` to `out` where [`Question::output`] says so.
+/// Writes `[rows, head_dim]` to `out` where [`AttentionInput::output`] says so.
 ///
 /// # Numerics
 ///
-/// f32 throughout, but for what [`Question::round`] allows; even then logits, mass and sums are f32.
-pub fn attend(question: &Question<'_>, scratch: &mut Scratch, out: &mut [f32]) -> Option<Watched> {
-    let scored = question.watch.is_some_and(|watch| watch.score.is_some());
-    if !scored && question.queries.len() <= GLANCE * question.head_dim {
-        return glance(question, &mut scratch.glance, out);
+/// f32 throughout, but for what [`AttentionInput::allow_bf16`] allows; even then logits, mass and sums are f32.
+pub fn attend(input: &AttentionInput<'_>, scratch: &mut Scratch, out: &mut [f32]) -> Option<Observation> {
+    let scored = input.observe.is_some_and(|observe| observe.score.is_some());
+    if !scored && input.queries.len() <= MAX_QUERIES * input.head_dim {
+        return decode_attention(input, &mut scratch.decode, out);
     }
-    let work = Work::new(question);
-    scratch.prepare(question, work.dots.is_some());
-    let watched_chunks = question.watch.map_or(0, |watch| watch.chunks);
+    let work = Work::new(input);
+    scratch.prepare(input, work.bf16.is_some());
+    let observed_chunks = input.observe.map_or(0, |observe| observe.chunks);
     let mut slot = 0;
-    let mut watched = None;
-    for (index, chunk) in question.chunks.iter().enumerate() {
-        let seen = question.seen.filter(|_| index + 1 == question.chunks.len());
-        let watching = index < watched_chunks;
-        slot += work.chunk(chunk, seen, (watching && scored).then_some(slot), watching, scratch);
-        if index + 1 == watched_chunks {
-            watched = question.watch.map(|watch| work.watched(watch, slot, scratch));
+    let mut observed = None;
+    for (index, chunk) in input.chunks.iter().enumerate() {
+        let seen = input.visible.filter(|_| index + 1 == input.chunks.len());
+        let observing = index < observed_chunks;
+        slot += work.chunk(chunk, seen, (observing && scored).then_some(slot), observing, scratch);
+        if index + 1 == observed_chunks {
+            observed = input.observe.map(|observe| work.observed(observe, slot, scratch));
         }
     }
-    if question.output {
+    if input.output {
         work.finish(&scratch.state, out);
     }
-    watched
+    observed
 }
 
 impl Scratch {
-    fn prepare(&mut self, question: &Question<'_>, pairs: bool) {
-        let (d, rows) = (question.head_dim, question.queries.chunks_exact(question.head_dim));
+    fn prepare(&mut self, input: &AttentionInput<'_>, pairs: bool) {
+        let (d, rows) = (input.head_dim, input.queries.chunks_exact(input.head_dim));
         if pairs {
             self.query_pairs.clear();
             self.query_pairs.resize(d / 2, [0; PANEL]);
             for (column, row) in rows.enumerate() {
-                put_pairs(row, &mut self.query_pairs, column);
+                pack_pairs(row, &mut self.query_pairs, column);
             }
         } else {
             self.queries.clear();
             self.queries.resize(d, [0.0; PANEL]);
             for (column, row) in rows.enumerate() {
-                put_column(row, &mut self.queries, column);
+                pack_column(row, &mut self.queries, column);
             }
         }
         self.state.max = [f32::NEG_INFINITY; PANEL];
@@ -187,35 +189,35 @@ struct Work {
     rows: usize,
     head_dim: usize,
     scale: f32,
-    dots: Option<Dots>,
-    /// Whether values are multiplied at all, before and behind the watched chunks.
+    bf16: Option<Bf16Microkernel>,
+    /// Whether values are multiplied at all, before and behind the observed chunks.
     outputs: [bool; 2],
 }
 
 impl Work {
-    fn new(question: &Question<'_>) -> Self {
-        let d = question.head_dim;
-        let native = question
+    fn new(input: &AttentionInput<'_>) -> Self {
+        let d = input.head_dim;
+        let native = input
             .chunks
             .iter()
-            .all(|chunk| matches!((chunk.keys, chunk.values), (Numbers::Bf16(_), Numbers::Bf16(_))));
-        let watched = question.watch.is_some_and(|watch| watch.output);
+            .all(|chunk| matches!((chunk.keys, chunk.values), (FloatSlice::Bf16(_), FloatSlice::Bf16(_))));
+        let observed = input.observe.is_some_and(|observe| observe.output);
         Self {
-            rows: question.queries.len() / d,
+            rows: input.queries.len() / d,
             head_dim: d,
-            scale: 1.0 / (d as f32).sqrt(),
-            dots: Dots::detect().filter(|_| question.round && native && d.is_multiple_of(2)),
-            outputs: [watched || question.output, question.output],
+            scale: input.scale,
+            bf16: Bf16Microkernel::detect().filter(|_| input.allow_bf16 && native && d.is_multiple_of(2)),
+            outputs: [observed || input.output, input.output],
         }
     }
 
     /// One run of slots; returns how many. `scored` is the number of the first among those whose scores are wanted.
     fn chunk(
         &self,
-        chunk: &Slots<'_>,
+        chunk: &KvSlice<'_>,
         seen: Option<&[usize]>,
         scored: Option<usize>,
-        watching: bool,
+        observing: bool,
         scratch: &mut Scratch,
     ) -> usize {
         let slots = chunk.keys.len() / self.head_dim;
@@ -228,10 +230,10 @@ impl Work {
             }
             self.logits(chunk, first, &mut Tile { scratch, at: logits, count });
             if let Some(seen) = seen {
-                hide(&mut scratch.logits[logits..logits + count], first, seen);
+                mask_hidden(&mut scratch.logits[logits..logits + count], first, seen);
             }
-            self.soften(&mut Tile { scratch, at: logits, count }, scored.is_some());
-            if self.outputs[usize::from(!watching)] {
+            self.online_softmax(&mut Tile { scratch, at: logits, count }, scored.is_some());
+            if self.outputs[usize::from(!observing)] {
                 self.weigh(chunk, first, &mut Tile { scratch, at: logits, count });
             }
         }
@@ -239,7 +241,7 @@ impl Work {
     }
 
     /// Logits, before they are scaled.
-    fn logits(&self, chunk: &Slots<'_>, first: usize, tile: &mut Tile<'_>) {
+    fn logits(&self, chunk: &KvSlice<'_>, first: usize, tile: &mut Tile<'_>) {
         let (d, count) = (self.head_dim, tile.count);
         let Scratch { logits, queries, query_pairs, wide, .. } = &mut *tile.scratch;
         let out = &mut logits[tile.at..tile.at + count];
@@ -249,36 +251,36 @@ impl Work {
         }
         let keys = chunk.keys.range(first * d, count * d);
         let next = chunk.keys.range_within((first + count) * d, TILE * d);
-        if let (Some(dots), Numbers::Bf16(_)) = (self.dots, keys) {
-            let rows = Rows { data: keys.bits(), count, row_step: d, k_step: 2 };
-            dots.multiply(rows, query_pairs, self.rows, out, next.bits());
+        if let (Some(bf16), FloatSlice::Bf16(_)) = (self.bf16, keys) {
+            let rows = MatrixView { data: keys.bits(), count, row_step: d, k_step: 2 };
+            bf16.matmul_panel(rows, query_pairs, self.rows, out, next.bits());
         } else {
-            let keys = Rows::packed(keys.wide(&mut wide[0]), count, d);
-            multiply_ahead(keys, queries, self.rows, out, next.bytes());
+            let keys = MatrixView::packed(keys.as_f32(&mut wide[0]), count, d);
+            matmul_panel_prefetching(keys, queries, self.rows, out, next.bytes());
         }
     }
 
     /// From logits to weights.
-    fn soften(&self, tile: &mut Tile<'_>, watched: bool) {
+    fn online_softmax(&self, tile: &mut Tile<'_>, observed: bool) {
         let Scratch { logits, state, shifts, .. } = &mut *tile.scratch;
         let State { max, mass, output } = state;
         let weights = &mut logits[tile.at..tile.at + tile.count];
-        Soften { weights, scale: self.scale, used: self.rows, max, mass, output }.run();
-        if watched {
+        OnlineSoftmax { weights, scale: self.scale, used: self.rows, max, mass, output }.run();
+        if observed {
             shifts.push((tile.at..tile.at + tile.count, *max));
         }
     }
 
     /// Adds the values, weighted.
-    fn weigh(&self, chunk: &Slots<'_>, first: usize, tile: &mut Tile<'_>) {
+    fn weigh(&self, chunk: &KvSlice<'_>, first: usize, tile: &mut Tile<'_>) {
         let (d, count) = (self.head_dim, tile.count);
         let Scratch { logits, state, pairs, value_pairs, wide, .. } = &mut *tile.scratch;
         let values = chunk.values.range(first * d, count * d);
         let next = chunk.values.range_within((first + count) * d, TILE * d);
-        let (Some(dots), Numbers::Bf16(_)) = (self.dots, values) else {
-            let values = Rows::columns(values.wide(&mut wide[1]), d);
+        let (Some(bf16), FloatSlice::Bf16(_)) = (self.bf16, values) else {
+            let values = MatrixView::columns(values.as_f32(&mut wide[1]), d);
             let weights = &logits[tile.at..tile.at + count];
-            return multiply_ahead(values, weights, self.rows, &mut state.output, next.bytes());
+            return matmul_panel_prefetching(values, weights, self.rows, &mut state.output, next.bytes());
         };
         let lines = count.div_ceil(2);
         pairs.resize(lines, [0; PANEL]);
@@ -289,40 +291,40 @@ impl Work {
         for line in 0..lines {
             let slot = 2 * line;
             let odd = if slot + 1 < count { &logits[tile.at + slot + 1] } else { &none };
-            dots.pairs(&logits[tile.at + slot][..used], &odd[..used], &mut pairs[line][..used]);
+            bf16.pairs(&logits[tile.at + slot][..used], &odd[..used], &mut pairs[line][..used]);
             let bits = &values.bits()[slot * d..];
             let odd = if slot + 1 < count { &bits[d..2 * d] } else { &zeros };
-            dots.interleave(&bits[..d], odd, &mut value_pairs[line * d..(line + 1) * d]);
+            bf16.interleave(&bits[..d], odd, &mut value_pairs[line * d..(line + 1) * d]);
         }
         let value_pairs: &[u16] = bytemuck::cast_slice(value_pairs);
-        let rows = Rows { data: value_pairs, count: d, row_step: 2, k_step: 2 * d };
-        dots.multiply(rows, pairs, self.rows, &mut state.output, next.bits());
+        let rows = MatrixView { data: value_pairs, count: d, row_step: 2, k_step: 2 * d };
+        bf16.matmul_panel(rows, pairs, self.rows, &mut state.output, next.bits());
     }
 
     /// What the `slots` first slots have come to.
-    fn watched(&self, watch: Watch, slots: usize, scratch: &mut Scratch) -> Watched {
+    fn observed(&self, observe: Observe, slots: usize, scratch: &mut Scratch) -> Observation {
         let Scratch { logits, state, shifts, .. } = scratch;
-        let mut watched = Watched {
+        let mut observed = Observation {
             max: state.max[..self.rows].to_vec(),
             mass: state.mass[..self.rows].to_vec(),
             output: Vec::new(),
             scores: Vec::new(),
         };
-        if watch.output {
-            watched.output.resize(self.rows * self.head_dim, 0.0);
-            self.finish(state, &mut watched.output);
+        if observe.output {
+            observed.output.resize(self.rows * self.head_dim, 0.0);
+            self.finish(state, &mut observed.output);
         }
-        let Some(score) = watch.score else { return watched };
-        watched.scores.resize(slots, 0.0);
+        let Some(score) = observe.score else { return observed };
+        observed.scores.resize(slots, 0.0);
         for (tile, shift) in shifts {
             let mut factors = [0.0; PANEL];
             for (column, factor) in factors.iter_mut().enumerate().take(self.rows) {
                 *factor = (shift[column] - state.max[column]).exp() / state.mass[column];
             }
-            let (weights, scores) = (&logits[tile.clone()], &mut watched.scores[tile.clone()]);
-            ScoreColumns { weights, factors: &factors, used: self.rows, score, scores }.run();
+            let (weights, scores) = (&logits[tile.clone()], &mut observed.scores[tile.clone()]);
+            AggregateColumns { weights, factors: &factors, used: self.rows, score, scores }.run();
         }
-        watched
+        observed
     }
 
     /// Output divided by mass, row by row.
@@ -343,8 +345,8 @@ struct Tile<'a> {
     count: usize,
 }
 
-/// Takes the logits of slots that a row does not see.
-fn hide(logits: &mut [Line<f32>], first: usize, seen: &[usize]) {
+/// Sets the logits of slots that a row does not see to −∞.
+fn mask_hidden(logits: &mut [PanelRow<f32>], first: usize, seen: &[usize]) {
     if seen.iter().all(|seen| *seen >= first + logits.len()) {
         return;
     }

@@ -1,21 +1,21 @@
 //! The same loop in bf16: AVX-512's dot products of pairs, twice the speed of f32 on half the memory.
 //!
 //! The standard library has these instructions, and no crate we know has a product made of them. This is the library's
-//! only module of intrinsics; [`tile`](super::tile) is its portable twin, and tests hold the two together.
+//! only module of intrinsics; [`microkernel`](super::microkernel) is its portable twin, and tests hold the two together.
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) use none::Dots;
+pub(crate) use none::Bf16Microkernel;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::Dots;
+pub(crate) use x86::Bf16Microkernel;
 
 /// Two bf16 numbers, the first in the low half.
-pub(crate) type Pair = u32;
+pub(crate) type Bf16Pair = u32;
 
 /// f32 numbers as sums of three bf16 ones, the largest first.
 pub(crate) type Parts<'a> = [&'a [u16]; 3];
 
 /// Splits f32 numbers into three bf16 parts, which together have all their bits.
-pub(crate) fn split(x: &[f32]) -> [Vec<u16>; 3] {
+pub(crate) fn split_bf16(x: &[f32]) -> [Vec<u16>; 3] {
     let mut parts = [const { Vec::new() }; 3];
     let mut rest = x.to_vec();
     for part in &mut parts {
@@ -41,18 +41,18 @@ mod x86 {
         _mm512_storeu_si512,
     };
 
-    use super::{Pair, Parts};
-    use crate::kernel::ahead::Ahead;
-    use crate::kernel::tile::{Line, Rows};
+    use super::{Bf16Pair, Parts};
+    use crate::microkernel::{MatrixView, PanelRow};
+    use crate::prefetch::Prefetch;
 
     /// Numbers in a vector of f32.
     const LANES: usize = 16;
 
     /// Proof that the machine multiplies bf16.
     #[derive(Clone, Copy, Debug)]
-    pub(crate) struct Dots(());
+    pub(crate) struct Bf16Microkernel(());
 
-    impl Dots {
+    impl Bf16Microkernel {
         /// `None` on a machine without AVX-512 BF16.
         pub(crate) fn detect() -> Option<Self> {
             let detected = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16");
@@ -67,45 +67,45 @@ mod x86 {
         ///
         /// Products exact, sums in f32; subnormal numbers count as 0.
         ///
-        /// `next` is asked for meanwhile.
-        pub(crate) fn multiply(
+        /// `next` is prefetched meanwhile.
+        pub(crate) fn matmul_panel(
             self,
-            rows: Rows<'_, u16>,
-            panel: &[Line<Pair>],
+            rows: MatrixView<'_, u16>,
+            panel: &[PanelRow<Bf16Pair>],
             used: usize,
-            out: &mut [Line<f32>],
+            out: &mut [PanelRow<f32>],
             next: &[u16],
         ) {
-            let ahead = Ahead::new(next, rows.count.div_ceil(8));
+            let prefetch = Prefetch::new(next, rows.count.div_ceil(8));
             // SAFETY: `self` exists only where `detect` has found the features.
             unsafe {
                 match used.div_ceil(LANES) {
-                    3 => all::<3>(rows, panel, out, ahead),
-                    2 => all::<2>(rows, panel, out, ahead),
-                    _ => all::<1>(rows, panel, out, ahead),
+                    3 => all::<3>(rows, panel, out, prefetch),
+                    2 => all::<2>(rows, panel, out, prefetch),
+                    _ => all::<1>(rows, panel, out, prefetch),
                 }
             }
         }
 
-        /// Dot product of bf16 numbers with f32 ones that were [`split`](super::split).
+        /// Dot product of bf16 numbers with f32 ones that were [`split`](super::split_bf16).
         ///
         /// # Numerics
         ///
         /// Products exact but for subnormal numbers, sums in f32.
         pub(crate) fn dot(self, row: &[u16], parts: &Parts<'_>) -> f32 {
-            // SAFETY: as in `multiply`.
+            // SAFETY: as in `matmul_panel`.
             unsafe { dot(row, parts) }
         }
 
         /// `out[i]` is the pair of `even[i]` and `odd[i]`, rounded to the nearest bf16.
-        pub(crate) fn pairs(self, even: &[f32], odd: &[f32], out: &mut [Pair]) {
-            // SAFETY: as in `multiply`.
+        pub(crate) fn pairs(self, even: &[f32], odd: &[f32], out: &mut [Bf16Pair]) {
+            // SAFETY: as in `matmul_panel`.
             unsafe { round_pairs(even, odd, out) }
         }
 
         /// `out[i]` is the pair of `even[i]` and `odd[i]`.
-        pub(crate) fn interleave(self, even: &[u16], odd: &[u16], out: &mut [Pair]) {
-            // SAFETY: as in `multiply`.
+        pub(crate) fn interleave(self, even: &[u16], odd: &[u16], out: &mut [Bf16Pair]) {
+            // SAFETY: as in `matmul_panel`.
             unsafe { interleave(even, odd, out) }
         }
     }
@@ -126,7 +126,7 @@ mod x86 {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bf16")]
-    fn load_pairs(x: &[Pair; LANES]) -> __m512i {
+    fn load_pairs(x: &[Bf16Pair; LANES]) -> __m512i {
         // SAFETY: sixteen pairs are there.
         unsafe { _mm512_loadu_si512(x.as_ptr().cast()) }
     }
@@ -143,14 +143,14 @@ mod x86 {
 
     #[target_feature(enable = "avx512f,avx512bf16")]
     fn all<const V: usize>(
-        rows: Rows<'_, u16>,
-        panel: &[Line<Pair>],
-        out: &mut [Line<f32>],
-        mut ahead: Ahead<'_>,
+        rows: MatrixView<'_, u16>,
+        panel: &[PanelRow<Bf16Pair>],
+        out: &mut [PanelRow<f32>],
+        mut prefetch: Prefetch<'_>,
     ) {
         let mut row = 0;
         while row + 8 <= rows.count {
-            ahead.fetch();
+            prefetch.fetch();
             block::<8, V>(rows, row, panel, out);
             row += 8;
         }
@@ -162,15 +162,15 @@ mod x86 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bf16")]
     fn block<const R: usize, const V: usize>(
-        rows: Rows<'_, u16>,
+        rows: MatrixView<'_, u16>,
         row: usize,
-        panel: &[Line<Pair>],
-        out: &mut [Line<f32>],
+        panel: &[PanelRow<Bf16Pair>],
+        out: &mut [PanelRow<f32>],
     ) {
         if panel.is_empty() {
             return;
         }
-        let Rows { row_step, k_step, .. } = rows;
+        let MatrixView { row_step, k_step, .. } = rows;
         // The second number of the last pair is one place further on.
         let data = rows.block(row, R, panel.len());
         assert!((R - 1) * row_step + (panel.len() - 1) * k_step + 1 < data.len());
@@ -183,7 +183,7 @@ mod x86 {
         }
         let mut at = 0;
         for line in panel {
-            let line: &[[Pair; LANES]] = line.as_chunks().0;
+            let line: &[[Bf16Pair; LANES]] = line.as_chunks().0;
             let columns: [__m512i; V] = std::array::from_fn(|c| load_pairs(&line[c]));
             for (r, sums) in sums.iter_mut().enumerate() {
                 let from = r * row_step + at;
@@ -239,7 +239,7 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f,avx512bf16")]
-    fn round_pairs(even: &[f32], odd: &[f32], out: &mut [Pair]) {
+    fn round_pairs(even: &[f32], odd: &[f32], out: &mut [Bf16Pair]) {
         let ((even, even_rest), (odd, odd_rest)) = (even.as_chunks(), odd.as_chunks());
         let (out, out_rest) = out.as_chunks_mut::<LANES>();
         for ((even, odd), out) in even.iter().zip(odd).zip(out) {
@@ -267,13 +267,13 @@ mod x86 {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bf16")]
-    fn store_pairs(to: &mut [Pair; LANES], x: __m512i) {
+    fn store_pairs(to: &mut [Bf16Pair; LANES], x: __m512i) {
         // SAFETY: sixteen places are there.
         unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), x) }
     }
 
     #[target_feature(enable = "avx512f,avx512bf16")]
-    fn interleave(even: &[u16], odd: &[u16], out: &mut [Pair]) {
+    fn interleave(even: &[u16], odd: &[u16], out: &mut [Bf16Pair]) {
         for ((even, odd), out) in even.iter().zip(odd).zip(out) {
             *out = u32::from(*even) | u32::from(*odd) << 16;
         }
@@ -282,24 +282,24 @@ mod x86 {
 
 #[cfg(not(target_arch = "x86_64"))]
 mod none {
-    use super::{Pair, Parts};
-    use crate::kernel::tile::{Line, Rows};
+    use super::{Bf16Pair, Parts};
+    use crate::microkernel::{MatrixView, PanelRow};
 
-    /// No machine of this kind is known to multiply bf16.
+    /// No machine of this kind is known to matmul_panel bf16.
     #[derive(Clone, Copy, Debug)]
-    pub(crate) enum Dots {}
+    pub(crate) enum Bf16Microkernel {}
 
-    impl Dots {
+    impl Bf16Microkernel {
         pub(crate) fn detect() -> Option<Self> {
             None
         }
 
-        pub(crate) fn multiply(
+        pub(crate) fn matmul_panel(
             self,
-            _: Rows<'_, u16>,
-            _: &[Line<Pair>],
+            _: MatrixView<'_, u16>,
+            _: &[PanelRow<Bf16Pair>],
             _: usize,
-            _: &mut [Line<f32>],
+            _: &mut [PanelRow<f32>],
             _: &[u16],
         ) {
             match self {}
@@ -309,11 +309,11 @@ mod none {
             match self {}
         }
 
-        pub(crate) fn pairs(self, _: &[f32], _: &[f32], _: &mut [Pair]) {
+        pub(crate) fn pairs(self, _: &[f32], _: &[f32], _: &mut [Bf16Pair]) {
             match self {}
         }
 
-        pub(crate) fn interleave(self, _: &[u16], _: &[u16], _: &mut [Pair]) {
+        pub(crate) fn interleave(self, _: &[u16], _: &[u16], _: &mut [Bf16Pair]) {
             match self {}
         }
     }

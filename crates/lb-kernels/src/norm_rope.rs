@@ -4,11 +4,11 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::norm::Norm;
+use super::rms_norm::RmsNorm;
 
 /// The heads of some tokens as they lie, and what becomes of them.
 #[derive(Clone, Copy, Debug)]
-pub struct Heads<'a> {
+pub struct NormRope<'a> {
     /// Number `i` of `head` at `token` is `data[token * token_step + head * head_step + i]`.
     pub data: &'a [f32],
     /// See `data`.
@@ -18,27 +18,27 @@ pub struct Heads<'a> {
     /// How many tokens, at least one.
     pub tokens: usize,
     /// Of each head; its width is that of a head.
-    pub norm: Option<Norm<'a>>,
+    pub norm: Option<RmsNorm<'a>>,
     /// cos of each token's angles, `[tokens, head_dim / 2]`.
     pub cos: &'a [f32],
     /// sin of the same angles.
     pub sin: &'a [f32],
 }
 
-impl Heads<'_> {
+impl NormRope<'_> {
     /// Fills `out` with heads normed, then rotated with halves paired (`rotate_half`). The layout is
     /// `[heads, tokens, head_dim]`, and `out` begins with row `first` of it, a row being one head of one token.
     ///
     /// # Numerics
     ///
-    /// f32; a rotated number is two products and a sum, each rounded. See [`Norm::rows`].
+    /// f32; a rotated number is two products and a sum, each rounded. See [`RmsNorm::rows`].
     pub fn write(self, first: usize, out: &mut [f32]) {
         Arch::new().dispatch(Write { heads: self, first, out });
     }
 }
 
 struct Write<'a> {
-    heads: Heads<'a>,
+    heads: NormRope<'a>,
     first: usize,
     out: &'a mut [f32],
 }
@@ -48,7 +48,7 @@ impl WithSimd for Write<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Heads { data, token_step, head_step, tokens, norm, cos, sin } = self.heads;
+        let NormRope { data, token_step, head_step, tokens, norm, cos, sin } = self.heads;
         let half = cos.len() / tokens;
         let rows = self.out.chunks_exact_mut(2 * half);
         for (row, out) in (self.first..).zip(rows) {
@@ -69,7 +69,7 @@ impl WithSimd for Write<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Heads, Norm};
+    use super::{NormRope, RmsNorm};
 
     const HEADS: usize = 3;
     const TOKENS: usize = 5;
@@ -79,7 +79,7 @@ mod tests {
     }
 
     /// One row, plainly.
-    fn plain(x: &[f32], norm: Option<Norm<'_>>, cos: &[f32], sin: &[f32]) -> Vec<f32> {
+    fn plain(x: &[f32], norm: Option<RmsNorm<'_>>, cos: &[f32], sin: &[f32]) -> Vec<f32> {
         let (mut x, half) = (x.to_vec(), cos.len());
         if let Some(norm) = norm {
             let mut normed = x.clone();
@@ -100,9 +100,9 @@ mod tests {
             let dim = 2 * half;
             let (data, gain) = (numbers(HEADS * TOKENS * dim, 37), numbers(dim, 7));
             let (cos, sin) = (numbers(TOKENS * half, 13), numbers(TOKENS * half, 17));
-            for norm in [None, Some(Norm { gain: &gain, eps: 1e-6 })] {
+            for norm in [None, Some(RmsNorm { gain: &gain, eps: 1e-6 })] {
                 for (token_step, head_step) in [(HEADS * dim, dim), (dim, TOKENS * dim)] {
-                    let heads = Heads {
+                    let heads = NormRope {
                         data: &data,
                         token_step,
                         head_step,
