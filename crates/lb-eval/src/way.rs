@@ -3,7 +3,7 @@
 use lb_am::{Budget, baselines::Baseline};
 use lb_session::{BriefConfig, Handoff, SelectionSize, TaskState};
 
-use crate::bench::plan::each_once;
+use crate::conditions::each_once;
 use crate::{Error, Result};
 
 /// A handoff, or a published selection.
