@@ -100,7 +100,7 @@ pub use observing::Observing;
 pub use replacing::Replaced;
 pub use sample::{GenerateOptions, Sampler};
 pub use template::{
-    ChatTemplate, Content, Conversation, Ending, Message, PartKind, RenderOptions, RenderedPiece,
+    ChatTemplate, Content, Conversation, Message, PartKind, PromptEnd, RenderOptions, RenderedPiece,
     SpecialTokens, TemplateParts, TextPart,
 };
 pub use tokenizer::{TextStream, Tokenizer};

@@ -28,7 +28,7 @@ pub use orchestrator::{
 };
 pub use price::{ModelPrice, PriceTable, WorkerPrice};
 pub use rlm::{
-    AnsweredCalls, Budget, Ending, Event, FinalMark, Limit, Limits, Measure, OrchestratorTotals, Phase,
+    Allowance, AnsweredCalls, Ending, Event, FinalMark, Limit, Limits, Measure, OrchestratorTotals, Phase,
     PromptProfile, Protocol, Reply, Resumed, Rlm, RlmConfig, Run, RunLedger, SandboxTotals, SharedWork,
     Spent, Stopped, WorkerTotals,
 };

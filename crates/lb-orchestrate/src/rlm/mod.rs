@@ -36,7 +36,7 @@ pub use config::RlmConfig;
 pub use ending::{Ending, Run, Stopped};
 pub use event::Event;
 pub use ledger::{OrchestratorTotals, RunLedger, SandboxTotals, WorkerTotals};
-pub use limits::{Budget, Limit, Limits, Measure, Phase, Spent};
+pub use limits::{Allowance, Limit, Limits, Measure, Phase, Spent};
 pub use profile::PromptProfile;
 pub(crate) use prompts::OPENING;
 pub use protocol::{FinalMark, Protocol, Reply};
