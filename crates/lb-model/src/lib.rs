@@ -106,3 +106,8 @@ pub use template::{
 pub use tokenizer::{TextStream, Tokenizer};
 pub use warning::Warning;
 pub use worker::Worker;
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -32,3 +32,8 @@ pub use rlm::{
     PromptProfile, Protocol, Reply, Resumed, Rlm, RlmConfig, Run, RunLedger, SandboxTotals, SharedWork,
     Spent, Stopped, WorkerTotals,
 };
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
