@@ -82,7 +82,7 @@ impl<'a> Reader<'a> {
                     Handoff::None => Measured { handoff: name.clone(), ..row.none.clone() },
                     handoff => match briefings.next_if(|(of, _)| *of == name) {
                         Some((_, briefing)) => {
-                            of.prepared(name, session.prepare_over(&briefing, item.task.as_str())?)?
+                            of.prepared(name, session.ask(item.task.as_str()).over(&briefing).prepare()?)?
                         }
                         None => of.handed(&mut session, name, handoff)?,
                     },
@@ -160,7 +160,7 @@ impl Handed<'_> {
     }
 
     fn handed(&self, session: &mut WorkerSession, name: &str, handoff: &Handoff) -> Result<Measured> {
-        self.prepared(name, session.prepare(handoff, self.task)?)
+        self.prepared(name, session.ask(self.task).via(handoff).prepare()?)
     }
 
     fn prepared(&self, name: &str, prepared: Prepared) -> Result<Measured> {

@@ -130,7 +130,7 @@ impl Asking<'_> {
 
 fn by_handoff(probe: &mut Probe<'_>, handoff: &Handoff, number: usize, row: &mut BenchRow) -> Result<()> {
     let task = probe.question(number).text.clone();
-    let outcome = probe.session_mut().answer_via(handoff, task)?;
+    let outcome = probe.session_mut().ask(task).via(handoff).run()?;
     let times = outcome.record.times;
     row.worker = outcome.record.tokens;
     row.keep_ratio = Some(outcome.keep_ratio);

@@ -2,24 +2,23 @@
 
 use lb_am::{Spans, Units};
 
-use crate::session::WorkerSession;
+use super::Context;
 
-impl WorkerSession {
-    /// First positions of the units within `from..to`, counted from `from`, where the spans ask for units. The
-    /// template's head is a unit of its own.
-    pub(crate) fn units_of(&self, spans: Spans, from: usize, to: usize) -> Option<Vec<u32>> {
-        let Spans::Units(units) = spans else { return None };
-        let starts = match units {
-            Units::Sentences => {
-                let pieces = self.worker.tokenizer().pieces(&self.held.tokens);
-                sentence_starts(&pieces, self.prompt.head.len(), &self.held.starts)
-            }
-            // Segments, and what may be added to the units later.
-            _ => self.held.starts.clone(),
-        };
-        let inside = starts.iter().map(|start| *start as usize).filter(|start| *start > from && *start < to);
-        Some(std::iter::once(0).chain(inside.map(|start| (start - from) as u32)).collect())
-    }
+/// First positions of the units within `from..to`, counted from `from`, where the spans ask for units. The template's head
+/// is a unit of its own.
+pub(crate) fn unit_starts(context: &Context, spans: Spans, from: usize, to: usize) -> Option<Vec<u32>> {
+    let Spans::Units(units) = spans else { return None };
+    let segments = &context.full.starts;
+    let starts = match units {
+        Units::Sentences => {
+            let pieces = context.worker().tokenizer().pieces(&context.full.tokens);
+            sentence_starts(&pieces, context.head().len(), segments)
+        }
+        // Segments, and what may be added to the units later.
+        _ => segments.to_vec(),
+    };
+    let inside = starts.iter().map(|start| *start as usize).filter(|start| *start > from && *start < to);
+    Some(std::iter::once(0).chain(inside.map(|start| (start - from) as u32)).collect())
 }
 
 /// Sentences begin with a segment, behind a line end, and behind `.`, `!` or `?` where a space follows.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Briefing;
+use super::Briefing;
 
 /// What a briefing kept and how the task scored each position, a byte each: what a log has of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,11 +3,11 @@
 use lb_am::Compaction;
 use serde::{Deserialize, Serialize};
 
-use crate::chunked::{ChunkMode, Chunking};
+use super::TaskState;
 use crate::queries::QuerySource;
-use crate::{Error, Result, TaskState};
+use crate::{Error, Result};
 
-/// How a briefing is made; see [`WorkerSession::brief_as`](crate::WorkerSession::brief_as).
+/// How a briefing is made; see [`Snapshot::brief`](crate::Snapshot::brief).
 ///
 /// ```
 /// use lb_am::Compaction;
@@ -46,6 +46,12 @@ impl From<Compaction> for BriefConfig {
 impl From<&Compaction> for BriefConfig {
     fn from(compaction: &Compaction) -> Self {
         compaction.clone().into()
+    }
+}
+
+impl From<&BriefConfig> for BriefConfig {
+    fn from(config: &BriefConfig) -> Self {
+        config.clone()
     }
 }
 
@@ -98,6 +104,56 @@ impl BriefConfig {
                 let reason = "no pass of the task sees all chunks that are read on their own";
                 return Err(Error::config("task_state", "reuse", reason));
             }
+        }
+        Ok(())
+    }
+}
+
+/// How a trajectory is cut for its compaction. Everything that a [`Compaction`] says of a cache, budgets above all, is
+/// then said of each chunk: a ratio of 0.1 keeps a tenth of every chunk, and a kept length that many positions in each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chunking {
+    /// Positions of a chunk, at least 1; the last chunk may be shorter.
+    pub chunk_len: usize,
+    /// What a chunk is.
+    pub mode: ChunkMode,
+}
+
+/// What a chunk is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ChunkMode {
+    /// A range of the full cache. Each is compacted on its own by the same queries, so that the mass of the whole and
+    /// its output are the sums of the parts'; the compaction never needs more memory than one chunk.
+    #[default]
+    InPlace,
+    /// A piece of the text, read on its own right behind the template's head with the task behind it, compacted there,
+    /// and its keys then rotated to where the piece stands in the whole. Tokens of a chunk have not seen the chunks
+    /// before. The chunk, the head and the task together must fit the model; the first chunk has the head in addition.
+    /// Where room was made ([`RoomPolicy`](crate::RoomPolicy)), the tokens that are left are read as if they were the text.
+    Rerotated,
+}
+
+impl Chunking {
+    /// Ranges of the full cache.
+    pub fn in_place(chunk_len: usize) -> Self {
+        Self { chunk_len, mode: ChunkMode::InPlace }
+    }
+
+    /// Pieces of the text that are read on their own.
+    pub fn rerotated(chunk_len: usize) -> Self {
+        Self { chunk_len, mode: ChunkMode::Rerotated }
+    }
+
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the field.
+    pub fn validate(&self) -> Result<()> {
+        if self.chunk_len == 0 {
+            return Err(Error::config("chunking.chunk_len", 0, "want at least 1"));
         }
         Ok(())
     }

@@ -1,5 +1,16 @@
 //! A trajectory's cache, cut for one task.
 
+mod briefer;
+mod config;
+mod cut;
+mod map;
+mod merge;
+mod on_policy;
+mod passes;
+mod pieces;
+mod rerotated;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use candle_core::Tensor;
@@ -8,6 +19,11 @@ use lb_model::{KvCache, Worker};
 use serde::{Deserialize, Serialize};
 
 use crate::Task;
+
+pub(crate) use briefer::Briefer;
+pub use config::{BriefConfig, ChunkMode, Chunking};
+pub(crate) use cut::compactor;
+pub use map::{BriefingMap, heat};
 
 /// What becomes of the task's own keys and values, which the pass that scores the trajectory computes anyway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -66,7 +82,7 @@ pub struct Position {
     pub kept_by: f32,
 }
 
-/// A compacted cache with the report on how it came about. Independent of the session that made it.
+/// A compacted cache with the report on how it came about. Independent of the trajectory it was cut from.
 #[derive(Debug)]
 pub struct Briefing {
     pub(crate) cache: KvCache,
@@ -75,7 +91,7 @@ pub struct Briefing {
     /// Tokens that the model computed for it.
     pub(crate) prefilled: usize,
     pub(crate) kept_by: Vec<f32>,
-    pub(crate) tokens: Vec<u32>,
+    pub(crate) tokens: Arc<Vec<u32>>,
     pub(crate) reused: Option<ReusedTask>,
     pub(crate) report: Report,
     pub(crate) timing: BriefTiming,

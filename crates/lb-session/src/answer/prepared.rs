@@ -5,10 +5,11 @@ use std::time::Duration;
 use candle_core::Tensor;
 use lb_model::KvCache;
 
-use crate::answer::{Call, Prompted};
+use super::call::Call;
+use crate::generate::Input;
 use crate::ledger::CallTokens;
 
-/// A cache, and what is to be read behind it; see [`WorkerSession::prepare`](crate::WorkerSession::prepare).
+/// A cache, and what is to be read behind it; see [`Ask::prepare`](crate::Ask::prepare).
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Prepared {
@@ -32,21 +33,22 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn of(call: Call, keep_ratio: f64) -> Self {
-        let Call { cache, prompt, cost, from } = call;
-        let (prompt, logits) = match prompt {
-            Prompted::Tokens(tokens) => (tokens, None),
-            Prompted::Read(logits) => (Vec::new(), Some(logits)),
+    pub(super) fn of(call: Call) -> Self {
+        let Call { cache, input, cost: tokens, origin, .. } = call;
+        let (prompt, logits) = match input {
+            Input::Tokens(tokens) => (tokens, None),
+            Input::InCache(logits) => (Vec::new(), Some(logits)),
         };
+        let (seq_len, kept_len) = (origin.seq_len, origin.kept_len);
         Self {
             cache,
             prompt,
             logits,
-            seq_len: from.seq_len,
-            kept_len: from.kept_len,
-            keep_ratio,
-            brief: from.brief,
-            tokens: cost,
+            seq_len,
+            kept_len,
+            keep_ratio: origin.keep_ratio,
+            brief: origin.brief,
+            tokens,
         }
     }
 }

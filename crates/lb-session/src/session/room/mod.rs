@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
+pub(super) use enter::enter;
+
 /// What happens when new segments bring the trajectory near the model's position limit. Nothing is ever cut silently.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
