@@ -35,6 +35,7 @@ mod repl_process;
 mod rlm;
 mod room;
 mod run_page;
+mod selections;
 mod session;
 
 use latent_briefing::prelude::*;

@@ -6,7 +6,7 @@ use crate::answer::{of_call, share};
 use crate::brief::Asked;
 use crate::briefing::{Briefing, TaskState};
 use crate::chunked::ChunkMode;
-use crate::queries::QuerySource;
+use crate::queries::{Extra, QuerySource};
 use crate::session::WorkerSession;
 use crate::{Answer, Ask, BriefConfig, Error, Handoff, Outcome, Result, Task};
 
@@ -52,8 +52,10 @@ impl WorkerSession {
             return tasks.into_iter().enumerate().map(alone).collect();
         }
         let (size, mut briefings) = (self.config.max_batch, Vec::with_capacity(tasks.len()));
+        let mut extra = self.extra_queries(&config.compaction.selection)?;
         for (number, (tasks, tokens)) in tasks.chunks(size).zip(tokens.chunks(size)).enumerate() {
-            let briefed = self.brief_group(tasks, tokens, &config);
+            let briefed = self.brief_group(tasks, tokens, &extra, &config);
+            extra = extra.for_free();
             briefings.extend(briefed.map_err(|error| error.in_later_call(number * size))?);
         }
         Ok(briefings)
@@ -63,9 +65,15 @@ impl WorkerSession {
         &self,
         tasks: &[Task],
         tokens: &[Vec<u32>],
+        extra: &Extra,
         config: &BriefConfig,
     ) -> Result<Vec<Briefing>> {
         let asked = self.asked_together(tokens, config)?;
+        // The first one pays for what all have in common.
+        let with_extra = |(number, asked): (usize, Asked)| {
+            asked.with_extra(if number == 0 { extra.clone() } else { extra.for_free() })
+        };
+        let asked = asked.into_iter().enumerate().map(with_extra).collect();
         let start = Instant::now();
         let made = self.in_place_for(asked, config)?;
         let share = share(start.elapsed(), tasks.len());
@@ -90,7 +98,8 @@ impl WorkerSession {
                 TaskState::Recompute => None,
             };
             let (queries, prefilled) = (captured.queries, tokens.len());
-            asked.push(Asked { queries, observed: None, reused, prefilled, elapsed: Duration::ZERO });
+            let (extra, elapsed) = (Extra::default(), Duration::ZERO);
+            asked.push(Asked { queries, observed: None, extra, reused, prefilled, elapsed });
         }
         let elapsed = share(start.elapsed(), tokens.len());
         Ok(asked.into_iter().map(|asked| Asked { elapsed, ..asked }).collect())

@@ -8,7 +8,7 @@ use lb_model::{Captured, KvCache, Observing};
 
 use crate::briefing::{BriefTiming, Briefing, ReusedTask, TaskState};
 use crate::chunked::ChunkMode;
-use crate::queries::QuerySource;
+use crate::queries::{Extra, QuerySource};
 use crate::session::WorkerSession;
 use crate::{BriefConfig, Result, Task};
 
@@ -30,9 +30,19 @@ pub(crate) struct Asked {
     pub(crate) queries: Vec<Tensor>,
     /// What they saw of the whole trajectory, where that was noted.
     pub(crate) observed: Option<Vec<Observed>>,
+    /// What the selection reads besides.
+    pub(crate) extra: Extra,
     pub(crate) reused: Option<ReusedTask>,
     pub(crate) prefilled: usize,
     pub(crate) elapsed: Duration,
+}
+
+impl Asked {
+    /// With what the selection reads besides, and what that cost.
+    pub(crate) fn with_extra(self, extra: Extra) -> Self {
+        let (prefilled, elapsed) = (self.prefilled + extra.prefilled, self.elapsed + extra.elapsed);
+        Self { extra, prefilled, elapsed, ..self }
+    }
 }
 
 impl WorkerSession {
@@ -74,7 +84,10 @@ impl WorkerSession {
                 self.rerotated(&tokens, &config.compaction, chunking.chunk_len)?
             }
             None if config.on_policy => self.on_policy(&tokens, config)?,
-            _ => self.in_place(self.asked(&tokens, config)?, config)?,
+            _ => {
+                let extra = self.extra_queries(&config.compaction.selection)?;
+                self.in_place(self.asked(&tokens, config)?.with_extra(extra), config)?
+            }
         };
         let compaction = start.elapsed().saturating_sub(made.queries);
         Ok(self.briefing(task, made, compaction))
@@ -90,6 +103,7 @@ impl WorkerSession {
         let tokens = self.prompt.task(&self.worker, &task, &self.watch)?;
         self.check_trajectory()?;
         let mut passes: Vec<((ScoreAgg, TaskState), Asked)> = Vec::new();
+        let mut extras: Vec<((bool, bool), Extra)> = Vec::new();
         let mut briefings = Vec::with_capacity(configs.len());
         for config in configs {
             let alone = config.queries == QuerySource::Task && !config.on_policy && config.chunking.is_none();
@@ -107,8 +121,18 @@ impl WorkerSession {
                 passes.push((kind, asked.clone()));
                 asked
             };
+            let needs = config.compaction.selection.selector().needs();
+            let kind = (needs.context, needs.repeat);
+            let known = extras.iter().find(|(other, _)| *other == kind).map(|(_, extra)| extra.clone());
+            let extra = if let Some(extra) = known {
+                extra
+            } else {
+                let extra = self.extra_queries(&config.compaction.selection)?;
+                extras.push((kind, extra.clone()));
+                extra
+            };
             let start = Instant::now();
-            let made = self.in_place(asked, config)?;
+            let made = self.in_place(asked.with_extra(extra), config)?;
             briefings.push(self.briefing(task.clone(), made, start.elapsed()));
         }
         Ok(briefings)
@@ -136,7 +160,8 @@ impl WorkerSession {
             let (Observing { captured, observed }, fork) = self.observing_pass(task, config)?;
             let reused = if reuse { Some(self.reused(&fork, task.len(), captured.logits)?) } else { None };
             let (queries, prefilled) = (captured.queries, task.len());
-            return Ok(Asked { queries, observed, reused, prefilled, elapsed: start.elapsed() });
+            let (extra, elapsed) = (Extra::default(), start.elapsed());
+            return Ok(Asked { queries, observed, extra, reused, prefilled, elapsed });
         }
         let mut asked = self.gather(&config.queries, task)?;
         if reuse {

@@ -7,6 +7,7 @@ use lb_am::{Compacted, CompactedLayer, Compaction, Compactor, LayerKv, Observed}
 use serde::{Deserialize, Serialize};
 
 use crate::brief::{Asked, Made, kept_by};
+use crate::queries::Extra;
 use crate::session::WorkerSession;
 use crate::{BriefConfig, Error, Result, merge};
 
@@ -83,8 +84,7 @@ impl WorkerSession {
             let layers = self.held.cache.layer_views(from, to)?;
             for (asked, pieces) in asked.iter().zip(&mut pieces) {
                 let Ok(done) = pieces else { continue };
-                let seen = (&asked.queries[..], asked.observed.as_deref());
-                match self.compact_piece(&layers, seen, &config.compaction, from, to) {
+                match self.compact_asked(&layers, asked, &config.compaction, from, to) {
                     Ok(compacted) => done.push(Piece { from, to, compacted }),
                     Err(error) => *pieces = Err(error),
                 }
@@ -117,8 +117,8 @@ impl WorkerSession {
             reading += start.elapsed();
             let (from, own) = if first { (0, 0) } else { (from, head) };
             let layers = local.layers_range(own, local.logical_len())?;
-            let mut compacted =
-                self.compact_piece(&layers, (&captured.queries, None), compaction, from, to)?;
+            let seen = (&captured.queries[..], None, &Extra::default());
+            let mut compacted = self.compact_piece(&layers, seen, compaction, from, to)?;
             for layer in &mut compacted.layers {
                 layer.keys = self.moved(layer, own, from)?;
             }
@@ -127,17 +127,30 @@ impl WorkerSession {
         Ok(Made { prefilled, queries: reading, ..self.join(pieces)? })
     }
 
+    fn compact_asked(
+        &self,
+        layers: &[LayerKv],
+        asked: &Asked,
+        compaction: &Compaction,
+        from: usize,
+        to: usize,
+    ) -> Result<Compacted> {
+        let extra = self.extra_of(&asked.extra, from, to)?;
+        let seen = (&asked.queries[..], asked.observed.as_deref(), &extra);
+        self.compact_piece(layers, seen, compaction, from, to)
+    }
+
     fn compact_piece(
         &self,
         layers: &[LayerKv],
-        (queries, observed): (&[Tensor], Option<&[Observed]>),
+        (queries, observed, extra): (&[Tensor], Option<&[Observed]>, &Extra),
         compaction: &Compaction,
         from: usize,
         to: usize,
     ) -> Result<Compacted> {
         let compaction = self.protecting(compaction, from, to);
         let units = self.units_of(compaction.spans, from, to);
-        let compactor = Compactor::new(layers, queries, &compaction);
+        let compactor = extra.to(Compactor::new(layers, queries, &compaction));
         let compactor = match observed {
             Some(observed) => compactor.observed(observed),
             None => compactor,

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
-use lb_am::{Budget, Compaction, Compactor, ErrorTarget, LayerKv, Report, Selected, Selection, budgets};
+use lb_am::{Budget, Compaction, Compactor, ErrorTarget, LayerKv, Report, Selected, budgets};
 
 use crate::brief::{Made, kept_by};
 use crate::briefing::ReusedTask;
+use crate::queries::Extra;
 use crate::session::WorkerSession;
 use crate::{BriefConfig, Error, Result, TaskState, merge};
 
@@ -16,6 +17,8 @@ struct Plan {
     units: Option<Vec<u32>>,
     selected: Option<Selected>,
     counts: Option<Vec<Vec<usize>>>,
+    /// What the selection reads besides the task's queries.
+    extra: Extra,
     /// How an error target was met, by the queries of the full cache.
     target: Option<ErrorTarget>,
     /// Tokens that were read to know it, and the time that took.
@@ -35,8 +38,9 @@ impl WorkerSession {
         let mut replace = |index: usize, queries: &Tensor, layer: LayerKv| {
             let (layer, queries) = ([layer], [queries.clone()]);
             let own = plan.selected.as_ref().map(|selected| selected.layer(index));
+            let extra = plan.extra.layer(index);
             let mut compactor = Compactor::new(&layer, &queries, &plan.compaction);
-            compactor = self.knowing(compactor, plan.units.as_deref());
+            compactor = extra.to(self.knowing(compactor, plan.units.as_deref()));
             if let Some(own) = &own {
                 compactor = compactor.selected(own);
             }
@@ -63,7 +67,7 @@ impl WorkerSession {
             }
         };
         cache.truncate(seq_len)?;
-        let shared = plan.selected.is_some();
+        let shared = plan.selected.as_ref().is_some_and(|selected| selected.masks.len() == 1);
         Ok(Made {
             cache,
             kept_by: kept_by(&[(0, layers)], seq_len),
@@ -84,31 +88,35 @@ impl WorkerSession {
             units: self.units_of(compaction.spans, 0, self.held.tokens.len()),
             selected: None,
             counts: None,
+            extra: self.extra_queries(&compaction.selection)?,
             target: None,
             prefilled: 0,
             elapsed: Duration::ZERO,
         };
         let search = matches!(compaction.budget, Budget::ErrorBelow { .. });
-        let shared = compaction.selection == Selection::Shared;
-        if search || shared {
+        // What looks at all layers together selects by the full cache, before the first one is compacted.
+        let needs = compaction.selection.selector().needs();
+        if search || needs.all_layers {
             let (captured, _) = self.task_pass(task)?;
             let layers = self.held.cache.layers()?;
             let resolved = {
                 let compactor = Compactor::new(&layers, &captured.queries, &plan.compaction);
-                self.knowing(compactor, plan.units.as_deref()).resolve()?
+                plan.extra.to(self.knowing(compactor, plan.units.as_deref())).resolve()?
             };
             (plan.compaction, plan.target) = resolved;
-            if shared {
+            if needs.all_layers {
                 let compactor = Compactor::new(&layers, &captured.queries, &plan.compaction);
-                plan.selected = Some(self.knowing(compactor, plan.units.as_deref()).select()?);
+                let compactor = plan.extra.to(self.knowing(compactor, plan.units.as_deref()));
+                plan.selected = Some(compactor.select()?);
             }
-            plan.prefilled = task.len();
+            plan.prefilled += task.len();
         }
         if compaction.head_budgets.is_some() {
             plan.counts = Some(budgets::counts(&self.held.cache.layers()?, &plan.compaction)?);
             // The counts are what the budgets say, and a single layer has no shares of the whole.
             plan.compaction.head_budgets = None;
         }
+        plan.prefilled += plan.extra.prefilled;
         plan.elapsed = start.elapsed();
         Ok(plan)
     }

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use lb_am::{Protected, baselines};
+use lb_am::Protected;
+use lb_am::selectors::{random_positions, recent_positions};
 use lb_model::KvCache;
 
 use super::prepared::Prepared;
@@ -158,11 +159,11 @@ impl WorkerSession {
                 Handed::of_cache(self.held.cache.fork(), seq_len, Duration::ZERO).shared(count)
             }
             Handoff::Recent(size) => {
-                let kept = baselines::recent_positions(seq_len, size.resolve(seq_len)?, protect);
+                let kept = recent_positions(seq_len, size.resolve(seq_len)?, protect);
                 Handed::of_cache(self.only(&kept)?, seq_len, start.elapsed()).shared(count)
             }
             Handoff::Random { size, seed } => {
-                let kept = baselines::random_positions(seq_len, size.resolve(seq_len)?, protect, *seed);
+                let kept = random_positions(seq_len, size.resolve(seq_len)?, protect, *seed);
                 Handed::of_cache(self.only(&kept)?, seq_len, start.elapsed()).shared(count)
             }
         })

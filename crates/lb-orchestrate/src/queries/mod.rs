@@ -13,6 +13,7 @@ use crate::brief::Asked;
 use crate::session::WorkerSession;
 use crate::{Error, Result};
 
+pub(crate) use context::Extra;
 pub(crate) use repeat::REQUEST;
 
 /// Where the queries come from. All are the worker's own query vectors behind the full cache, but for random ones; a
@@ -134,6 +135,13 @@ impl WorkerSession {
             }
             QuerySource::Mixture { parts, cap, seed } => self.mixed_queries(parts, *cap, *seed, task)?,
         };
-        Ok(Asked { queries, observed: None, reused: None, prefilled, elapsed: Duration::ZERO })
+        Ok(Asked {
+            queries,
+            observed: None,
+            extra: Extra::default(),
+            reused: None,
+            prefilled,
+            elapsed: Duration::ZERO,
+        })
     }
 }
