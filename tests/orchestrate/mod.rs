@@ -28,7 +28,9 @@ mod repl_process;
 mod rlm;
 mod room;
 mod run_page;
+mod selections;
 mod session;
+mod snapshot;
 
 use latent_briefing::prelude::*;
 

@@ -115,7 +115,7 @@ pub(crate) fn answered(
     handoff: &Handoff,
     task: &str,
 ) -> lb_session::Result<Outcome> {
-    session.answer_via(handoff, task)
+    session.ask(task).via(handoff.clone()).run()
 }
 
 /// What was kept, where it was a briefing.

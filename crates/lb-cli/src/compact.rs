@@ -5,7 +5,7 @@
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
-use lb_am::{BetaMethod, Budget, Compaction, Omp, Protected, Selection, Spans, ValuesMethod};
+use lb_am::{BetaMethod, Budget, Compaction, Protected, Selection, Spans, ValuesMethod};
 use lb_eval::tensor_job::TensorJob;
 
 use crate::output::{Json, is_json};
@@ -20,9 +20,9 @@ pub(crate) struct Args {
     /// File for `keys`, `values`, `beta` and `indices`.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Which positions compete with which.
-    #[arg(long, default_value = "shared", value_parser = ["shared", "per-layer", "per-head", "omp"])]
-    selection: String,
+    /// Any selection that reads no more than the queries beside the cache: shared, per-layer, per-head, omp, snapkv:pool=5.
+    #[arg(long, default_value = "shared")]
+    selection: Selection,
     /// Keep this share of the positions, in (0, 1]; 0.1 where no budget is given.
     #[arg(long, group = "budget", allow_negative_numbers = true)]
     keep_ratio: Option<f64>,
@@ -75,12 +75,7 @@ impl Args {
             (_, _, Some(error)) => Compaction::error_below(error).budget,
             _ => Budget::KeepRatio(self.keep_ratio.unwrap_or(0.1)),
         };
-        let selection = match self.selection.as_str() {
-            "per-layer" => Selection::PerLayer,
-            "per-head" => Selection::PerHead,
-            "omp" => Selection::Omp(Omp::default()),
-            _ => Selection::Shared,
-        };
+        let selection = self.selection.clone();
         let (lambda, importance) = (self.lambda, self.importance);
         let values = match self.values.as_str() {
             "ridge-zero" => ValuesMethod::RidgeToZero { lambda },

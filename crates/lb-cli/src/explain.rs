@@ -69,7 +69,7 @@ fn of_briefing(args: &Args, task: &str) -> Result<Exit> {
     let worker = args.worker.open()?;
     let mut session = worker.session()?;
     args.files.enter(&mut session)?;
-    let briefing = session.brief_as(task, config)?;
+    let briefing = session.brief(task, (**config).clone())?;
     let positions = briefing.explain(&worker);
     if args.text.is_some() {
         show(&paint(&positions));

@@ -140,7 +140,7 @@ impl<'a> Trial<'a> {
             };
             for condition in &self.conditions {
                 let handoff = condition.handoff(kept_len, episode.seed.wrapping_mul(1009) + number as u64);
-                let outcome = session.answer_via(&handoff, question.text.as_str())?;
+                let outcome = session.ask(question.text.as_str()).via(&handoff).run()?;
                 if let Some(briefing) = &outcome.briefing {
                     shown(briefing, &outcome.answer.text);
                 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use lb_orchestrate::{Budget, Limits, Protocol};
+use lb_orchestrate::{Allowance, Limits, Protocol};
 use lb_session::{Handoff, RoomPolicy};
 
 use crate::Result;
@@ -144,7 +144,7 @@ impl Args {
     pub(crate) fn limits(&self, usual: &Limits) -> Result<Limits> {
         let time = self.max_time.map(Duration::try_from_secs_f64).transpose();
         let time = time.map_err(|e| Usage(format!("--max-time: {e}")))?;
-        let run = Budget { time, tokens: self.max_tokens, cost: self.max_cost, calls: self.max_calls };
+        let run = Allowance { time, tokens: self.max_tokens, cost: self.max_cost, calls: self.max_calls };
         let iterations = self.max_iterations.unwrap_or(usual.iterations);
         Ok(Limits { iterations, depth: self.depth, run, ..usual.clone() })
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lb_eval::bench::{BenchPlan, Existing, Scoring, at_each_size, split_conditions};
-use lb_orchestrate::{Budget, Limits};
+use lb_orchestrate::{Allowance, Limits};
 
 use super::source::Items;
 use crate::Result;
@@ -79,8 +79,9 @@ impl Args {
 
     pub(crate) fn plan(&self) -> Result<BenchPlan> {
         let time = self.max_time.map(Duration::try_from_secs_f64).transpose();
-        let run = Budget { time: time.map_err(|e| Usage(format!("--max-time: {e}")))?, ..Budget::default() };
-        let run = Budget { tokens: self.max_tokens, ..run };
+        let run =
+            Allowance { time: time.map_err(|e| Usage(format!("--max-time: {e}")))?, ..Allowance::default() };
+        let run = Allowance { tokens: self.max_tokens, ..run };
         let mut plan = BenchPlan {
             conditions: at_each_size(split_conditions(&self.handoff), &self.keep)?,
             tau: self.tau.clone(),
