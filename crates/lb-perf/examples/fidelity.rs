@@ -16,8 +16,8 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 #[derive(Parser)]
 struct Args {
     /// A checkpoint folder in the Hugging Face layout instead of the built-in worker.
-    #[arg(long)]
-    model: Option<PathBuf>,
+    #[arg(long, alias = "model")]
+    worker: Option<PathBuf>,
     /// What is compared.
     #[arg(long, value_enum, default_value_t = Set::Methods)]
     set: Set,
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let worker = lb_cli::worker(args.model.as_ref())?;
+    let worker = lb_cli::worker(args.worker.as_ref())?;
     let words = (args.words[0], args.words[1]);
     let study = Study { seed: args.seed, episodes: args.episodes, questions: args.questions, words };
     let bar = bar(args.episodes, "episodes");

@@ -23,8 +23,8 @@ type Rows = Vec<Vec<f32>>;
 #[derive(Parser)]
 struct Args {
     /// A checkpoint folder in the Hugging Face layout instead of the built-in worker.
-    #[arg(long)]
-    model: Option<PathBuf>,
+    #[arg(long, alias = "model")]
+    worker: Option<PathBuf>,
     /// Formats to measure; all by default.
     #[arg(long, num_args = 1..)]
     formats: Vec<String>,
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
-    let checkpoint = match &args.model {
+    let checkpoint = match &args.worker {
         Some(folder) => Checkpoint::dir(folder)?,
         None => Checkpoint::embedded(),
     };

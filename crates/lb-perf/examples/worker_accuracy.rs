@@ -19,8 +19,8 @@ use lb_eval::trial::{Condition, Trial};
 #[derive(Parser)]
 struct Args {
     /// A checkpoint folder in the Hugging Face layout instead of the built-in worker.
-    #[arg(long)]
-    model: Option<PathBuf>,
+    #[arg(long, alias = "model")]
+    worker: Option<PathBuf>,
     /// Episodes per length class.
     #[arg(long, default_value_t = 500)]
     episodes: u64,
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
-    let worker = lb_cli::worker(args.model.as_ref())?;
+    let worker = lb_cli::worker(args.worker.as_ref())?;
     let conditions = vec![Condition::Fixed(Handoff::None), Condition::Fixed(Handoff::FullKv)];
     let trial = Trial::new(&worker, Compaction::default(), conditions);
     for class in args.words.chunks_exact(2) {
