@@ -1,9 +1,11 @@
 //! A trajectory compacted piece by piece (AM, arXiv 2602.16284, chunked compaction).
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
 use lb_am::{Compacted, CompactedLayer, Compaction, Compactor, LayerKv, Observed};
+use lb_model::KvCache;
 use serde::{Deserialize, Serialize};
 
 use crate::brief::{Asked, Made, kept_by};
@@ -80,11 +82,12 @@ impl WorkerSession {
         let mut pieces: Vec<Result<Vec<Piece>>> = asked.iter().map(|_| Ok(Vec::new())).collect();
         for (from, to) in ranges(0, self.held.tokens.len(), chunk_len) {
             self.watch.check()?;
-            let layers = self.held.cache.layer_views(from, to)?;
+            let layers = self.worker.config().of_global_layers(self.held.cache.layer_views(from, to)?);
             for (asked, pieces) in asked.iter().zip(&mut pieces) {
                 let Ok(done) = pieces else { continue };
                 let seen = (&asked.queries[..], asked.observed.as_deref());
-                match self.compact_piece(&layers, seen, &config.compaction, from, to) {
+                let compacted = self.compact_piece(&layers, seen, &config.compaction, from, to);
+                match compacted.and_then(|c| self.with_windows(c, &self.held.cache, &(from..to), to)) {
                     Ok(compacted) => done.push(Piece { from, to, compacted }),
                     Err(error) => *pieces = Err(error),
                 }
@@ -116,17 +119,20 @@ impl WorkerSession {
             prefilled += task.len();
             reading += start.elapsed();
             let (from, own) = if first { (0, 0) } else { (from, head) };
-            let layers = local.layers_range(own, local.logical_len())?;
-            let mut compacted =
-                self.compact_piece(&layers, (&captured.queries, None), compaction, from, to)?;
-            for layer in &mut compacted.layers {
-                layer.keys = self.moved(layer, own, from)?;
+            let slots = own..local.logical_len();
+            let layers = local.layers_range(slots.start, slots.end)?;
+            let layers = self.worker.config().of_global_layers(layers);
+            let compacted = self.compact_piece(&layers, (&captured.queries, None), compaction, from, to)?;
+            let mut compacted = self.with_windows(compacted, &local, &slots, to)?;
+            for (index, layer) in compacted.layers.iter_mut().enumerate() {
+                layer.keys = self.moved(index, layer, own, from)?;
             }
             pieces.push(Piece { from, to, compacted });
         }
         Ok(Made { prefilled, queries: reading, ..self.join(pieces)? })
     }
 
+    /// Compacts the layers that attend to everything.
     fn compact_piece(
         &self,
         layers: &[LayerKv],
@@ -137,7 +143,8 @@ impl WorkerSession {
     ) -> Result<Compacted> {
         let compaction = self.protecting(compaction, from, to);
         let units = self.units_of(compaction.spans, from, to);
-        let compactor = Compactor::new(layers, queries, &compaction);
+        let queries = self.worker.config().of_global_layers(queries.to_vec());
+        let compactor = Compactor::new(layers, &queries, &compaction);
         let compactor = match observed {
             Some(observed) => compactor.observed(observed),
             None => compactor,
@@ -145,8 +152,22 @@ impl WorkerSession {
         Ok(self.knowing(compactor, units.as_deref()).run()?)
     }
 
+    /// Every layer of a piece whose slots in `cache` are `slots` and which ends at `to`: those with a window keep what tokens
+    /// behind the trajectory see.
+    fn with_windows(
+        &self,
+        mut compacted: Compacted,
+        cache: &KvCache,
+        slots: &Range<usize>,
+        to: usize,
+    ) -> Result<Compacted> {
+        let behind = self.held.tokens.len() - to;
+        compacted.layers = cache.with_windows(compacted.layers, slots, behind)?;
+        Ok(compacted)
+    }
+
     /// The keys of a layer whose first slot was read at position `own` and stands for `from`.
-    fn moved(&self, layer: &CompactedLayer, own: usize, from: usize) -> Result<Tensor> {
+    fn moved(&self, index: usize, layer: &CompactedLayer, own: usize, from: usize) -> Result<Tensor> {
         let (model, by, slots) = (self.worker.model(), (from - own).cast_signed(), layer.keys.dim(1)?);
         // What fills up a shorter head is zero wherever it is.
         let positions = |list: &[u32]| -> Vec<u32> {
@@ -154,11 +175,12 @@ impl WorkerSession {
             filled.map(|slot| own as u32 + slot).collect()
         };
         if layer.kept.is_shared() {
-            return Ok(model.rerotate(&layer.keys, &positions(layer.kept.head(0)), by)?);
+            return Ok(model.rerotate(index, &layer.keys, &positions(layer.kept.head(0)), by)?);
         }
         let heads = (0..layer.keys.dim(0)?)
             .map(|head| {
-                model.rerotate(&layer.keys.narrow(0, head, 1)?, &positions(layer.kept.head(head)), by)
+                let keys = layer.keys.narrow(0, head, 1)?;
+                model.rerotate(index, &keys, &positions(layer.kept.head(head)), by)
             })
             .collect::<lb_model::Result<Vec<_>>>()?;
         Ok(Tensor::cat(&heads, 0)?)
@@ -170,7 +192,7 @@ impl WorkerSession {
         for Piece { from, to, compacted } in pieces {
             cache.append_compacted(&compacted.layers, to - from)?;
             reports.push(compacted.report);
-            parts.push((from, compacted.layers));
+            parts.push((from, self.worker.config().of_global_layers(compacted.layers)));
         }
         Ok(Made {
             cache,

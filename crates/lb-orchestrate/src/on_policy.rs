@@ -32,7 +32,9 @@ impl WorkerSession {
         let seq_len = self.held.tokens.len();
         let plan = self.plan(task, &config.compaction)?;
         let (mut reports, mut layers) = (Vec::new(), Vec::new());
-        let mut replace = |index: usize, queries: &Tensor, layer: LayerKv| {
+        let mut replace = |layer_index: usize, queries: &Tensor, layer: LayerKv| {
+            // The plan is for the layers that attend to everything, and only those come here.
+            let index = reports.len();
             let (layer, queries) = ([layer], [queries.clone()]);
             let own = plan.selected.as_ref().map(|selected| selected.layer(index));
             let mut compactor = Compactor::new(&layer, &queries, &plan.compaction);
@@ -43,7 +45,7 @@ impl WorkerSession {
             if let Some(counts) = &plan.counts {
                 compactor = compactor.counts(&counts[index..=index]);
             }
-            let mut compacted = compactor.run().map_err(|error| at_layer(error, index))?;
+            let mut compacted = compactor.run().map_err(|error| at_layer(error, layer_index))?;
             reports.push(compacted.report);
             let compacted = compacted.layers.remove(0);
             layers.push(compacted.clone());
@@ -77,6 +79,11 @@ impl WorkerSession {
         })
     }
 
+    /// The layers that attend to everything.
+    fn global_layers(&self) -> Result<Vec<LayerKv>> {
+        Ok(self.worker.config().of_global_layers(self.held.cache.layers()?))
+    }
+
     fn plan(&self, task: &[u32], compaction: &Compaction) -> Result<Plan> {
         let start = Instant::now();
         let mut plan = Plan {
@@ -92,20 +99,21 @@ impl WorkerSession {
         let shared = compaction.selection == Selection::Shared;
         if search || shared {
             let (captured, _) = self.task_pass(task)?;
-            let layers = self.held.cache.layers()?;
+            let layers = self.global_layers()?;
+            let queries = self.worker.config().of_global_layers(captured.queries);
             let resolved = {
-                let compactor = Compactor::new(&layers, &captured.queries, &plan.compaction);
+                let compactor = Compactor::new(&layers, &queries, &plan.compaction);
                 self.knowing(compactor, plan.units.as_deref()).resolve()?
             };
             (plan.compaction, plan.target) = resolved;
             if shared {
-                let compactor = Compactor::new(&layers, &captured.queries, &plan.compaction);
+                let compactor = Compactor::new(&layers, &queries, &plan.compaction);
                 plan.selected = Some(self.knowing(compactor, plan.units.as_deref()).select()?);
             }
             plan.prefilled = task.len();
         }
         if compaction.head_budgets.is_some() {
-            plan.counts = Some(budgets::counts(&self.held.cache.layers()?, &plan.compaction)?);
+            plan.counts = Some(budgets::counts(&self.global_layers()?, &plan.compaction)?);
             // The counts are what the budgets say, and a single layer has no shares of the whole.
             plan.compaction.head_budgets = None;
         }

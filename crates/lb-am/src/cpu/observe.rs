@@ -111,6 +111,7 @@ impl Open<'_> {
             queries,
             head_dim: d,
             chunks: &[slots],
+            hidden: None,
             seen: None,
             round,
             output: false,

@@ -37,6 +37,8 @@ pub struct Question<'a> {
     pub head_dim: usize,
     /// Runs of slots, each of at least one slot.
     pub chunks: &'a [Slots<'a>],
+    /// By row, how many of the first slots of all chunks it does not see, fewer than it sees; none without.
+    pub hidden: Option<&'a [usize]>,
     /// By row, how many slots of the last chunk it sees, at least one; all of them without.
     pub seen: Option<&'a [usize]>,
     /// Whether queries and softmax weights may be rounded to bf16 for products with bf16 keys and values, where the
@@ -147,7 +149,8 @@ pub fn attend(question: &Question<'_>, scratch: &mut Scratch, out: &mut [f32]) -
     for (index, chunk) in question.chunks.iter().enumerate() {
         let seen = question.seen.filter(|_| index + 1 == question.chunks.len());
         let watching = index < watched_chunks;
-        slot += work.chunk(chunk, seen, (watching && scored).then_some(slot), watching, scratch);
+        let view = View { first: slot, hidden: question.hidden, seen, scored: watching && scored };
+        slot += work.chunk(chunk, &view, watching, scratch);
         if index + 1 == watched_chunks {
             watched = question.watch.map(|watch| work.watched(watch, slot, scratch));
         }
@@ -209,28 +212,24 @@ impl Work {
         }
     }
 
-    /// One run of slots; returns how many. `scored` is the number of the first among those whose scores are wanted.
-    fn chunk(
-        &self,
-        chunk: &Slots<'_>,
-        seen: Option<&[usize]>,
-        scored: Option<usize>,
-        watching: bool,
-        scratch: &mut Scratch,
-    ) -> usize {
+    /// One run of slots; returns how many.
+    fn chunk(&self, chunk: &Slots<'_>, view: &View<'_>, watching: bool, scratch: &mut Scratch) -> usize {
         let slots = chunk.keys.len() / self.head_dim;
-        let visible = seen.map_or(slots, |seen| seen.iter().copied().max().unwrap_or(slots).min(slots));
+        let visible = view.seen.map_or(slots, |seen| seen.iter().copied().max().unwrap_or(slots).min(slots));
         for first in (0..visible).step_by(TILE) {
             let count = TILE.min(visible - first);
-            let logits = scored.map_or(0, |start| start + first);
+            let logits = if view.scored { view.first + first } else { 0 };
             if scratch.logits.len() < logits + count {
                 scratch.logits.resize(logits + count.next_multiple_of(2), [0.0; PANEL]);
             }
             self.logits(chunk, first, &mut Tile { scratch, at: logits, count });
-            if let Some(seen) = seen {
+            if let Some(seen) = view.seen {
                 hide(&mut scratch.logits[logits..logits + count], first, seen);
             }
-            self.soften(&mut Tile { scratch, at: logits, count }, scored.is_some());
+            if let Some(hidden) = view.hidden {
+                hide_first(&mut scratch.logits[logits..logits + count], view.first + first, hidden);
+            }
+            self.soften(&mut Tile { scratch, at: logits, count }, view.scored);
             if self.outputs[usize::from(!watching)] {
                 self.weigh(chunk, first, &mut Tile { scratch, at: logits, count });
             }
@@ -336,11 +335,34 @@ impl Work {
     }
 }
 
+/// What rows see of a run of slots, and whether their scores are wanted.
+struct View<'a> {
+    /// Slots before the run.
+    first: usize,
+    hidden: Option<&'a [usize]>,
+    seen: Option<&'a [usize]>,
+    scored: bool,
+}
+
 /// A tile's place in the logits.
 struct Tile<'a> {
     scratch: &'a mut Scratch,
     at: usize,
     count: usize,
+}
+
+/// Takes the logits of the first slots of all that a row does not see.
+fn hide_first(logits: &mut [Line<f32>], first: usize, hidden: &[usize]) {
+    if hidden.iter().all(|hidden| *hidden <= first) {
+        return;
+    }
+    for (slot, line) in (first..).zip(logits) {
+        for (logit, hidden) in line.iter_mut().zip(hidden) {
+            if slot < *hidden {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+    }
 }
 
 /// Takes the logits of slots that a row does not see.

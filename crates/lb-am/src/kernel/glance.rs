@@ -36,7 +36,7 @@ pub(crate) fn glance(question: &Question<'_>, memory: &mut Memory, out: &mut [f3
     mass.resize(rows, 0.0);
     output.clear();
     output.resize(rows * d, 0.0);
-    let mut watched = None;
+    let (mut watched, mut before) = (None, 0);
     for (index, chunk) in question.chunks.iter().enumerate() {
         let slots = chunk.keys.len() / d;
         let seen = question.seen.filter(|_| index + 1 == question.chunks.len());
@@ -49,6 +49,8 @@ pub(crate) fn glance(question: &Question<'_>, memory: &mut Memory, out: &mut [f3
                 values: chunk.values.range(first * d, count * d).wide(wide_values),
                 bias: chunk.bias.map(|bias| &bias[first..first + count]),
                 seen,
+                hidden: question.hidden,
+                before,
                 first,
                 d,
                 max,
@@ -56,6 +58,7 @@ pub(crate) fn glance(question: &Question<'_>, memory: &mut Memory, out: &mut [f3
                 output,
             });
         }
+        before += slots;
         if question.watch.is_some_and(|watch| watch.chunks == index + 1) {
             let mut noted = vec![0.0; rows * d];
             finish(output, mass, d, &mut noted);
@@ -82,6 +85,9 @@ struct Tile<'a> {
     values: &'a [f32],
     bias: Option<&'a [f32]>,
     seen: Option<&'a [usize]>,
+    hidden: Option<&'a [usize]>,
+    /// Slots of the runs before.
+    before: usize,
     first: usize,
     d: usize,
     max: &'a mut [f32],
@@ -108,6 +114,10 @@ impl WithSimd for Tile<'_> {
             if let Some(seen) = self.seen {
                 let visible = seen[row].saturating_sub(self.first).min(TILE);
                 logits[visible..].fill(f32::NEG_INFINITY);
+            }
+            if let Some(hidden) = self.hidden {
+                let unseen = hidden[row].saturating_sub(self.before + self.first).min(TILE);
+                logits[..unseen].fill(f32::NEG_INFINITY);
             }
             let before = self.max[row];
             let largest = logits.iter().fold(before, |largest, logit| largest.max(*logit));

@@ -25,7 +25,7 @@ mod widen;
 
 pub use attention::{Question, ROWS, Scratch, Slots, Watch, Watched, attend};
 pub use blocks::{BlockKind, Blocks};
-pub use gated::gate;
+pub use gated::{gate, gate_gelu};
 pub use heads::Heads;
 pub use held::{Held, packed_heads};
 pub use narrow::{to_bf16, to_f16};
