@@ -306,6 +306,16 @@ mod tests {
         Worker::load(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/tiny_tied")).unwrap()
     }
 
+    /// Gemma's embeddings are multiplied by the root of their width in their own dtype.
+    #[test]
+    fn scales_are_rounded_to_the_dtype_of_embeddings() {
+        let root = 640f64.sqrt();
+        let rounded = |dtype| super::rounded(root, dtype).unwrap();
+        assert!((rounded(DType::BF16) - 25.25).abs() < 1e-12);
+        assert!((rounded(DType::F16) - 25.296_875).abs() < 1e-12);
+        assert!((rounded(DType::F32) - root).abs() < 1e-6);
+    }
+
     /// What attention shares between forks, whatever each has read since.
     #[test]
     fn forks_have_the_same_first_chunk() {

@@ -296,3 +296,14 @@ impl Family {
         FAMILIES.iter().find(|spec| spec.family == self).unwrap_or(&FAMILIES[0])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{FAMILIES, ScoreScale};
+
+    /// A scale of its own is in the query norm.
+    #[test]
+    fn scores_with_a_scale_have_query_norms() {
+        assert!(FAMILIES.iter().all(|spec| spec.qk_norm || spec.score_scale == ScoreScale::HeadDim));
+    }
+}

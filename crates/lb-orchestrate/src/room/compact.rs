@@ -45,7 +45,7 @@ impl WorkerSession {
         let compaction = policy.compaction(kept_len);
         let compacted = self.knowing(Compactor::new(&global, &queries, &compaction), None).run()?;
         let slots = compacted.layers.first().map(|layer| layer.kept.head(0).to_vec()).unwrap_or_default();
-        let mut compacted = self.with_windows(compacted.layers, &layers, &slots)?;
+        let mut compacted = self.with_picked(compacted.layers, &layers, &slots)?;
         let kept: Vec<u32> = slots.iter().map(|slot| from as u32 + slot).collect();
         let behind = (from + kept.len()) as u32;
         let places: Vec<u32> = (from as u32..behind).collect();
@@ -72,7 +72,7 @@ impl WorkerSession {
 
     /// Compacted layers for every layer: those with a window have the same slots as the others, unchanged, as if what is
     /// left had been the text.
-    fn with_windows(
+    fn with_picked(
         &self,
         compacted: Vec<CompactedLayer>,
         layers: &[LayerKv],
