@@ -15,7 +15,7 @@ const BLOCK: usize = 512;
 ///
 /// Within 5e-7 of the value, relative; the same for each number wherever it lies.
 pub fn gate(gate: &mut [f32], up: &[f32]) {
-    Arch::new().dispatch(Gate { gate, up, exponent: |x: f32| -x });
+    Arch::new().dispatch(Gated { gate, up, exponent: |x: f32| -x });
 }
 
 /// `gate[i] = gelu(gate[i]) · up[i]`, with gelu(x) = x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))), which is
@@ -26,16 +26,16 @@ pub fn gate(gate: &mut [f32], up: &[f32]) {
 /// Within 2e-6 of the value, relative, but for values below 1e-6, which come from differences of large numbers.
 pub fn gate_gelu(gate: &mut [f32], up: &[f32]) {
     let exponent = |x: f32| -2.0 * (2.0 * std::f32::consts::FRAC_1_PI).sqrt() * (x + 0.044_715 * x * x * x);
-    Arch::new().dispatch(Gate { gate, up, exponent });
+    Arch::new().dispatch(Gated { gate, up, exponent });
 }
 
-struct Gate<'a, F> {
+struct Gated<'a, F> {
     gate: &'a mut [f32],
     up: &'a [f32],
     exponent: F,
 }
 
-impl<F: Fn(f32) -> f32> WithSimd for Gate<'_, F> {
+impl<F: Fn(f32) -> f32> WithSimd for Gated<'_, F> {
     type Output = ();
 
     #[inline(always)]

@@ -127,6 +127,7 @@ pub(crate) const ROPE_THETA: f64 = 10_000.0;
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own about a family")]
 pub(crate) struct FamilySpec {
     pub(crate) family: Family,
     /// `model_type` in `config.json`.
