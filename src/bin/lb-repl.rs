@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use latent_briefing::orchestrate::{HostCall, MontyConfig, MontyRepl, Repl, ReplHost, sandbox_main};
+use latent_briefing::sandbox::{HostCall, MontyConfig, MontyRepl, Repl, ReplHost, sandbox_main};
 
 /// Answers each prompt with its own text.
 struct Echo;

@@ -14,16 +14,16 @@ use latent_briefing::eval::datasets::{
 use latent_briefing::eval::stats::bootstrap::Bootstrap;
 use latent_briefing::eval::{Error, handoffs};
 use latent_briefing::orchestrate::{
-    self, ChatRequest, Completion, Limits, MontyConfig, MontyRepl, Orchestrator, Reader, Repl, RlmConfig,
-    RunRecord,
+    self, ChatRequest, Completion, Limits, Orchestrator, Reader, RlmConfig, RunRecord,
 };
+use latent_briefing::sandbox::{MontyConfig, MontyRepl, Repl};
 
 use crate::support::embedded;
 
 fn bench() -> Bench {
     let mut config = RlmConfig { log_briefings: false, ..RlmConfig::default() };
     config.session.policy = handoffs::trained_policy();
-    let worker = Some(env!("CARGO_BIN_EXE_lb-repl").into());
+    let worker = Some(crate::support::sandbox_program());
     let sandbox = MontyConfig { worker, ..MontyConfig::default() };
     Bench {
         worker: embedded().clone(),

@@ -6,7 +6,8 @@ use latent_briefing::eval::Error;
 use latent_briefing::eval::bench::calibrate::{Rule, calibrate, family};
 use latent_briefing::eval::bench::{BenchRow, Options, Part, aggregate, read_rows, report};
 use latent_briefing::eval::stats::bootstrap::Bootstrap;
-use latent_briefing::orchestrate::{CallTokens, Chances, Usage};
+use latent_briefing::orchestrate::Usage;
+use latent_briefing::session::{CallTokens, Chances};
 
 use crate::support::assert_error;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use latent_briefing::eval::Error;
 use latent_briefing::eval::datasets::{Fault, FileFault, OnFault};
 use latent_briefing::eval::logs::{Continuation, LoadOptions, LoadedLogs, LogItem, load};
-use latent_briefing::orchestrate::{LogFormat, LogNote, Segment};
+use latent_briefing::session::{LogFormat, LogNote, Segment};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

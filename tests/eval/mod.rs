@@ -7,9 +7,7 @@ mod datasets;
 mod episodes;
 mod logs;
 mod metrics;
-mod overhead;
 mod prompts;
-#[cfg(feature = "monty")]
 mod questions;
 mod retained;
 mod ruler;

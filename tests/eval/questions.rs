@@ -9,13 +9,15 @@ use latent_briefing::eval::metrics::{ShortScore, same_in_another_form, short_ans
 use latent_briefing::eval::questions::{
     Outcome, QuestionItem, QuestionRow, done, read_questions, read_rows, replay_rows, replay_table, summary,
 };
-use latent_briefing::orchestrate::{BoundaryPolicy, MontyConfig, MontyRepl, Rlm, RlmConfig, Script, Source};
+use latent_briefing::orchestrate::{Rlm, RlmConfig, Script};
+use latent_briefing::sandbox::{MontyConfig, MontyRepl};
+use latent_briefing::session::{BoundaryPolicy, Source};
 
 use crate::support::embedded;
 
 fn open() -> OpenRepl {
     Arc::new(|| {
-        let worker = Some(env!("CARGO_BIN_EXE_lb-repl").into());
+        let worker = Some(crate::support::sandbox_program());
         Ok(Box::new(MontyRepl::start(&MontyConfig { worker, ..MontyConfig::default() })?))
     })
 }

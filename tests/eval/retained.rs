@@ -8,7 +8,7 @@ use latent_briefing::eval::retained::{
     Measured, RetainedPlan, RetainedRow, RetainedRun, Target, run, summarise, table,
 };
 use latent_briefing::eval::stats::bootstrap::Bootstrap;
-use latent_briefing::orchestrate::{CancelToken, Segment};
+use latent_briefing::session::{CancelToken, Segment};
 
 use crate::support::{assert_error, embedded};
 
@@ -175,7 +175,12 @@ fn plans_out_of_range_are_refused() {
     assert_error!(refused(&[], 96), Error::Config { .. }, "conditions", "at least one");
     assert_error!(refused(&["none", "none"], 96), Error::Config { .. }, "there twice");
     assert_error!(refused(&["snapkv"], 96), Error::Config { .. }, "want a size");
-    assert_error!(refused(&["latent-briefing:score=min"], 96), Error::Worker(_), "score", "mean, max or rms");
+    assert_error!(
+        refused(&["latent-briefing:score=min"], 96),
+        Error::Session(_),
+        "score",
+        "mean, max or rms"
+    );
     assert_error!("best".parse::<Target>().unwrap_err(), Error::Config { .. }, "reference or own");
 }
 

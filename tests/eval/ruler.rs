@@ -10,7 +10,7 @@ use latent_briefing::eval::episodes::{Episode, Kind, Source};
 use latent_briefing::eval::metrics::score;
 use latent_briefing::eval::trial::{Condition, Trial};
 use latent_briefing::eval::{Error, Result};
-use latent_briefing::orchestrate::Handoff;
+use latent_briefing::session::Handoff;
 
 use crate::support::{assert_error, embedded};
 

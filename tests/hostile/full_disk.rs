@@ -5,7 +5,8 @@ use latent_briefing::orchestrate::{Rlm, RunRecord};
 
 use super::findings_alone as config;
 use crate::support::embedded;
-use crate::support::orchestrators::{Scripted, monty};
+use crate::support::monty;
+use crate::support::orchestrators::Scripted;
 use crate::support::small_disk::SmallDisk;
 
 const TURNS: usize = 12;

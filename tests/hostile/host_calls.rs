@@ -9,7 +9,8 @@ use latent_briefing::orchestrate::{Rlm, RlmConfig, RunRecord};
 
 use crate::support::apart::{measured, part, tell_measured};
 use crate::support::embedded;
-use crate::support::orchestrators::{Scripted, monty};
+use crate::support::monty;
+use crate::support::orchestrators::Scripted;
 
 /// What a run may take.
 const TIME: Duration = Duration::from_secs(5);
@@ -90,7 +91,7 @@ fn played() {
         "page of 15 MB" => {
             let (_dir, path) = changed_log(|text| text.replace("HERE", &words(15_000_000)));
             let record = RunRecord::open(path).unwrap();
-            tell_measured(latent_briefing::orchestrate::explain::run_page(&record).unwrap().len());
+            tell_measured(latent_briefing::explain::run_page(&record).unwrap().len());
         }
         "reply of 15 MB" => run(words(15_000_000)),
         "block of 15 MB" => run(code(&format!("x = '{}'\nprint(len(x))", words(7_000_000)))),

@@ -1,8 +1,6 @@
 //! Inputs and neighbours that mean harm: nothing escapes a limit, nothing that was synced is lost.
 
-#[cfg(feature = "monty")]
 mod full_disk;
-#[cfg(feature = "monty")]
 mod host_calls;
 mod readers;
 mod shown;
@@ -11,10 +9,10 @@ mod two_processes;
 mod writers;
 
 /// Runs whose worker reads findings and nothing of what blocks print; `log` is where their logs go.
-#[cfg(feature = "monty")]
 fn findings_alone(log: Option<&std::path::Path>) -> latent_briefing::orchestrate::RlmConfig {
     use latent_briefing::am::Compaction;
-    use latent_briefing::orchestrate::{BoundaryPolicy, Handoff, RlmConfig, Source};
+    use latent_briefing::orchestrate::RlmConfig;
+    use latent_briefing::session::{BoundaryPolicy, Handoff, Source};
     let handoff = Handoff::briefing(Compaction::keep_ratio(0.5));
     let mut config =
         RlmConfig { handoff, log_dir: log.map(std::path::Path::to_owned), ..RlmConfig::default() };

@@ -9,7 +9,8 @@ use std::time::Duration;
 use latent_briefing::eval::datasets::{FileKind, LoadOptions, OnFault, load};
 use latent_briefing::eval::{logs, questions, tensor_job::TensorJob};
 use latent_briefing::model::{Checkpoint, ModelConfig, Tokenizer, Worker};
-use latent_briefing::orchestrate::{PriceTable, RunRecord, Trajectory, read_text};
+use latent_briefing::orchestrate::{PriceTable, RunRecord};
+use latent_briefing::session::{Trajectory, read_text};
 
 use crate::support::apart::{measured, part, tell_measured};
 use crate::support::checkpoints::{Copy, GROUPED, TIED};

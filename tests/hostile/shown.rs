@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use latent_briefing::eval::bench::{BenchRow, Options, report};
-use latent_briefing::orchestrate::{CallTokens, Usage};
+use latent_briefing::orchestrate::Usage;
+use latent_briefing::session::CallTokens;
 
 /// An example that was built with the tests.
 pub(super) fn example(name: &str) -> Option<PathBuf> {

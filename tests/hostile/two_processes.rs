@@ -19,11 +19,8 @@ fn played() {
     let arguments: Vec<&str> = words.collect();
     tell("begun");
     tell(match job {
-        #[cfg(feature = "monty")]
         "loop" => jobs::go_on(Path::new(arguments[0])),
-        #[cfg(feature = "monty")]
         "bench" => jobs::bench(Path::new(arguments[0])),
-        #[cfg(feature = "hub")]
         "hub" => jobs::download(arguments[0], Path::new(arguments[1])),
         "quantise" => jobs::quantise(Path::new(arguments[0])),
         "hold" => {
@@ -64,10 +61,8 @@ mod jobs {
 
     use latent_briefing::model::{Checkpoint, GgufFormat};
 
-    #[cfg(feature = "monty")]
     pub(super) use with_sandbox::*;
 
-    #[cfg(feature = "hub")]
     pub(super) fn download(url: &str, cache: &Path) -> String {
         use lb_model::hub::{Hub, Network};
         let hub = Hub::new(crate::support::hub_server::REPO).unwrap().endpoint(url).cache_dir(cache);
@@ -85,7 +80,6 @@ mod jobs {
         format!("{} bytes", std::fs::metadata(path).unwrap().len())
     }
 
-    #[cfg(feature = "monty")]
     mod with_sandbox {
         use super::*;
 
@@ -95,10 +89,12 @@ mod jobs {
         use latent_briefing::eval::bench::{self, Bench, BenchPlan, Existing};
         use latent_briefing::eval::datasets::{Loaded, synthetic};
         use latent_briefing::eval::handoffs;
-        use latent_briefing::orchestrate::{Error, Handoff, Reader, Rlm, RlmConfig};
+        use latent_briefing::orchestrate::{Error, Reader, Rlm, RlmConfig};
+        use latent_briefing::session::Handoff;
 
         use crate::support::embedded;
-        use crate::support::orchestrators::{Scripted, monty};
+        use crate::support::monty;
+        use crate::support::orchestrators::Scripted;
 
         const WAIT: Duration = Duration::from_millis(2);
 
@@ -206,7 +202,6 @@ fn kills(times: usize, random: &mut ChaCha8Rng, set_up: &dyn Fn(&Path) -> (Strin
 
 fn all_jobs(times: usize, seed: u64) {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    #[cfg(feature = "monty")]
     {
         let run = |dir: &Path| {
             let log = jobs::first_turn(dir);
@@ -216,7 +211,6 @@ fn all_jobs(times: usize, seed: u64) {
         let bench = |dir: &Path| (format!("bench {}", dir.display()), dir.join(eval::bench::ROWS));
         kills(times, &mut random, &bench, true);
     }
-    #[cfg(feature = "hub")]
     {
         use crate::support::hub_server::{COMMIT, HubServer};
         let repository = tempfile::tempdir().unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::process::{Command, Stdio};
 
-use latent_briefing::model::files::{Output, write_whole};
+use latent_briefing::io::files::{Output, write_whole};
 
 use super::shown::example;
 

@@ -85,7 +85,6 @@ fn capturing_is_free_of_side_effects_and_chunks_join() {
 
 /// Passes that are large enough to write into what earlier layers have left: as many small ones, and what was handed
 /// out before stays as it was.
-#[cfg(feature = "embedded")]
 #[test]
 fn memory_that_layers_leave_to_each_other_changes_nothing() {
     let worker = crate::support::embedded();

@@ -218,7 +218,6 @@ fn dtypes_of_loading() {
 fn a_file_of_the_folder_names_it_and_the_built_in_worker_loads() {
     let worker = Worker::load(golden(TIED).join("config.json")).unwrap();
     assert_eq!((worker.name(), worker.clone().config().head_dim), (TIED, 16));
-    #[cfg(feature = "embedded")]
     {
         let worker = Worker::embedded().unwrap();
         assert_eq!((worker.name(), worker.config().num_key_value_heads), ("embedded", 3));

@@ -1,4 +1,4 @@
-//! On an NVIDIA GPU: `cargo test --release --features cuda --test main -- --ignored model::cuda`, and with `flash-attn` for the
+//! On an NVIDIA GPU: `cargo test --release -p lb-tests --features cuda -- --ignored model::cuda`, and with `flash-attn` for the
 //! fused kernels.
 
 use candle_core::{DType, Device, Tensor};

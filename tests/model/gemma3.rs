@@ -4,12 +4,10 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use latent_briefing::orchestrate::{CompactOldest, RoomPolicy};
 use latent_briefing::prelude::*;
+use latent_briefing::session::{CompactOldest, RoomPolicy};
 use lb_am::{CompactedLayer, Compaction, Compactor, LayerKv, compact};
-use lb_model::{
-    Captured, Checkpoint, Error, GgufFormat, KvCache, LocalAttention, ModelConfig, PrefillOptions, Worker,
-};
+use lb_model::{Captured, Error, GgufFormat, KvCache, LocalAttention, ModelConfig, PrefillOptions};
 use serde_json::{Map, Value, json};
 
 use super::gguf::{Written, logits};
@@ -53,9 +51,9 @@ fn configurations_say_which_layers_have_a_window() {
     let local = config.local.as_ref().unwrap();
     assert_eq!((local.window, config.window(1), config.window(2)), (WINDOW, Some(WINDOW), None));
     assert_eq!(config.of_global_layers((0..8).collect()), [2, 5]);
-    let wanted = [5e3, 1e5, 1.0 / 7f64.sqrt()];
-    for (got, wanted) in [local.rope_theta, config.rope_theta, config.score_scale].into_iter().zip(wanted) {
-        assert!((got - wanted).abs() < 1e-9 * wanted);
+    let scale = f64::from(config.attention_scale);
+    for (got, wanted) in [(local.rope_theta, 5e3), (config.rope_theta, 1e5), (scale, 7f64.sqrt().recip())] {
+        assert!((got - wanted).abs() < 1e-6 * wanted);
     }
 }
 
@@ -351,7 +349,7 @@ fn sessions_brief_and_answer() {
     for name in GOLDENS {
         let worker = load(name);
         let mut session = notes(&worker, RoomPolicy::Refuse);
-        let full = session.answer_via(&Handoff::FullKv, TASK).unwrap().answer.text;
+        let full = session.ask(TASK).via(&Handoff::FullKv).run().unwrap().answer.text;
         let keep = |ratio: f64| BriefConfig::from(Compaction::keep_ratio(ratio));
         for ratio in [1.0, 0.3] {
             let ways = [
@@ -362,9 +360,9 @@ fn sessions_brief_and_answer() {
                 keep(ratio).with_queries(QuerySource::ContextPrefill),
             ];
             for way in ways {
-                let outcome = session.answer_via(&Handoff::briefing(way.clone()), TASK).unwrap();
+                let outcome = session.ask(TASK).via(&Handoff::briefing(way.clone())).run().unwrap();
                 assert!(ratio < 1.0 || outcome.answer.text == full, "{way:?}");
-                let briefing = session.brief_as(TASK, &way).unwrap();
+                let briefing = session.brief(TASK, &way).unwrap();
                 assert_eq!(briefing.cache().slot_count(0), WINDOW - 1, "{way:?}");
                 assert_eq!(briefing.cache().slot_count(worker.config().num_hidden_layers - 2), {
                     let global = worker.config().window(worker.config().num_hidden_layers - 2).is_none();
@@ -377,7 +375,7 @@ fn sessions_brief_and_answer() {
             Handoff::Recent(SelectionSize::KeepRatio(0.3)),
             Handoff::Random { size: SelectionSize::KeepRatio(0.3), seed: 1 },
         ] {
-            let tasks = session.answer_via_batch(&handoff, [TASK, TASK]).unwrap();
+            let tasks = session.ask_all([TASK, TASK]).via(&handoff).run().unwrap();
             assert_eq!(tasks[0].answer.text, tasks[1].answer.text, "{handoff:?}");
         }
     }
@@ -400,7 +398,7 @@ fn sessions_make_room() {
         }
     }
     assert!(made > 0);
-    let answer = session.answer_via(&Handoff::FullKv, "When?").unwrap();
+    let answer = session.ask("When?").via(&Handoff::FullKv).run().unwrap();
     assert!(answer.answer.tokens.generated > 0);
 }
 
@@ -416,7 +414,7 @@ fn gguf_files_compute_the_same() {
         let file = Written::of(&checkpoint, format);
         let read = file.load();
         assert_eq!(read.config().local, worker.config().local);
-        assert!((read.config().score_scale - worker.config().score_scale).abs() < 1e-12);
+        assert!((read.config().attention_scale - worker.config().attention_scale).abs() < 1e-7);
         assert!(read.config().tie_word_embeddings);
         let got = logits(&read, &prompt("gemma3"));
         let far = got.iter().zip(&reference).fold(0f32, |far, (a, b)| far.max((a - b).abs())) / range;
@@ -474,7 +472,7 @@ fn gguf_files_mean_what_llama_cpp_reads() {
     let folder = tempfile::TempDir::new().unwrap();
     let scaled = Checkpoint::dir(golden("gemma3_scaled")).unwrap();
     let error = scaled.write_gguf(folder.path().join("x.gguf"), GgufFormat::F32).unwrap_err();
-    assert_error!(error, Error::UnsupportedConfig { .. }, "score_scale", "GGUF files do not say it");
+    assert_error!(error, Error::UnsupportedConfig { .. }, "attention_scale", "GGUF files do not say it");
 }
 
 fn with(field: &str, value: Value) -> Result<ModelConfig, Error> {

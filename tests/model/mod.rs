@@ -19,17 +19,11 @@ mod gguf_parts;
 mod gguf_tokenizers;
 mod golden;
 mod heads;
-#[cfg(feature = "hub")]
 mod hub;
-#[cfg(feature = "hub")]
 mod hub_environment;
-#[cfg(feature = "hub")]
 mod hub_faults;
-#[cfg(feature = "hub")]
 mod hub_gguf;
-#[cfg(feature = "hub")]
 mod hub_names;
-#[cfg(feature = "hub")]
 mod hub_patience;
 mod io;
 mod misfiled;
@@ -38,6 +32,7 @@ mod public_templates;
 mod ragged;
 mod real_files;
 mod replacing;
+mod sample;
 mod system_role;
 mod template_bounds;
 mod templates;

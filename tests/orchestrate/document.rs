@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use latent_briefing::orchestrate::{DocumentFault, Error, read_text};
+use latent_briefing::session::Error;
+use latent_briefing::session::{DocumentFault, read_text};
 
 /// Reads bytes as a file of this name.
 fn read(name: &str, bytes: &[u8]) -> Result<String, Error> {

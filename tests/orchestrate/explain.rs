@@ -1,8 +1,9 @@
 //! Heat maps on a terminal and as a page.
 
 use latent_briefing::am::Selection;
-use latent_briefing::orchestrate::{Position, explain};
+use latent_briefing::explain;
 use latent_briefing::prelude::*;
+use latent_briefing::session::Position;
 
 use super::notes;
 use crate::support::embedded;
@@ -11,7 +12,10 @@ use crate::support::embedded;
 fn the_pieces_are_the_text() {
     let session = notes();
     let briefing = session
-        .brief("Who keeps the Velmar ledger?", &Compaction::keep_ratio(0.3).with_selection(Selection::Shared))
+        .brief(
+            "Who keeps the Velmar ledger?",
+            &Compaction::keep_ratio(0.3).with_selection(Selection::shared()),
+        )
         .unwrap();
     let positions = briefing.explain(embedded());
     assert_eq!(positions.len(), session.seq_len());

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use latent_briefing::model::{Message, RenderOptions};
 use latent_briefing::orchestrate::{
-    CancelToken, ChatMessage, ChatRequest, Completion, Error, Finish, LocalConfig, LocalOrchestrator,
-    LocalThinking, Orchestrator, Result, Role, Usage,
+    ChatMessage, ChatRequest, Completion, Error, Finish, LocalConfig, LocalOrchestrator, LocalThinking,
+    Orchestrator, Result, Role, Usage,
 };
 use latent_briefing::prelude::*;
+use latent_briefing::session::CancelToken;
 use rand::prelude::*;
 use rand_chacha::ChaCha8Rng;
 
@@ -194,7 +195,7 @@ fn writing_is_called_off() {
 }
 
 fn copy_worker(folder: &Path) {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/lb-model/assets/worker");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/lb-model/assets/worker");
     for entry in fs::read_dir(source).unwrap().flatten() {
         fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
     }

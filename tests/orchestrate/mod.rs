@@ -1,6 +1,5 @@
 //! Tests of `lb-orchestrate` on the built-in worker.
 
-#[cfg(feature = "api")]
 mod api;
 mod ask;
 mod base_model;
@@ -20,22 +19,18 @@ mod policy;
 mod price;
 mod program;
 mod recorded;
-#[cfg(feature = "monty")]
 mod repl;
-#[cfg(feature = "monty")]
 mod repl_answer;
-#[cfg(feature = "monty")]
 mod repl_confined;
-#[cfg(feature = "monty")]
 mod repl_dialect;
 mod repl_faults;
-#[cfg(feature = "monty")]
 mod repl_process;
-#[cfg(feature = "monty")]
 mod rlm;
 mod room;
 mod run_page;
+mod selections;
 mod session;
+mod snapshot;
 
 use latent_briefing::prelude::*;
 

@@ -1,7 +1,8 @@
 //! What enters the cache, and what is said of the rest.
 
-use latent_briefing::orchestrate::{Error, SegmentEntered};
 use latent_briefing::prelude::*;
+use latent_briefing::session::Error;
+use latent_briefing::session::SegmentEntered;
 
 use crate::support::embedded;
 

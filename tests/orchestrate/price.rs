@@ -1,9 +1,9 @@
 //! Price tables, what they make of tokens, and estimates.
 
 use latent_briefing::orchestrate::{
-    Assumptions, CallTokens, Error, Estimate, EstimateInputs, Handoff, ModelPrice, PriceTable, Usage,
-    WorkerSpeed,
+    Assumptions, Error, Estimate, EstimateInputs, ModelPrice, PriceTable, Usage, WorkerSpeed,
 };
+use latent_briefing::session::{CallTokens, Handoff};
 
 use crate::support::embedded;
 

@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use latent_briefing::orchestrate::{
-    CancelToken, ChatMessage, ChatRequest, Completion, Error, Orchestrator, Program, Result, Role, Script,
+    ChatMessage, ChatRequest, Completion, Error, Orchestrator, Program, Result, Role, Script,
 };
+use latent_briefing::session::CancelToken;
 
 use crate::support::assert_error;
 

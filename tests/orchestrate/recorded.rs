@@ -1,7 +1,8 @@
 //! Logs of other programs as trajectories: each format by small samples of its own schema.
 
-use latent_briefing::orchestrate::{Error, LogFault, LogFormat, LogNote, RecordedLog};
 use latent_briefing::prelude::*;
+use latent_briefing::session::Error;
+use latent_briefing::session::{LogFault, LogFormat, LogNote, RecordedLog};
 use serde_json::{Value, json};
 
 use crate::support::{assert_error, embedded};

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use latent_briefing::orchestrate::{
-    CPythonConfig, CPythonRepl, Error, Executed, Fault, HostCall, MontyConfig, MontyRepl, Query, Repl,
-    ReplHost, ReplLimits,
+use latent_briefing::sandbox::Error;
+use latent_briefing::sandbox::{
+    CPythonConfig, CPythonRepl, Executed, Fault, HostCall, MontyConfig, MontyRepl, Query, Repl, ReplHost,
+    ReplLimits,
 };
 
 /// The two kinds, or one.
@@ -32,7 +33,7 @@ pub(crate) fn brief(kind: Kind) -> ReplLimits {
 }
 
 pub(crate) fn worker() -> PathBuf {
-    env!("CARGO_BIN_EXE_lb-repl").into()
+    crate::support::sandbox_program()
 }
 
 /// A session with a context, `None` where its interpreter is missing.

@@ -1,6 +1,6 @@
 //! The dictionary `answer`: what is in it at the instant at which it becomes ready.
 
-use latent_briefing::orchestrate::{AnswerCell, Fault, Repl};
+use latent_briefing::sandbox::{AnswerCell, Fault, Repl};
 
 use super::repl::{Kind, assert_works, brief, on_each, run, small};
 

@@ -6,14 +6,14 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use latent_briefing::orchestrate::{CPythonConfig, CPythonRepl, MontyConfig, MontyRepl, Repl};
+use latent_briefing::sandbox::{CPythonConfig, CPythonRepl, MontyConfig, MontyRepl, Repl};
 
 use super::repl::{Kind, output, python, run, small, worker};
 
 /// Says what the helper test is to host, as `monty` or the path of a Python.
 const HOSTS: &str = "LATENT_BRIEFING_TEST_HOSTS";
 
-fn start(hosted: &str) -> Result<(Box<dyn Repl>, u32), latent_briefing::orchestrate::Error> {
+fn start(hosted: &str) -> Result<(Box<dyn Repl>, u32), latent_briefing::sandbox::Error> {
     if hosted == "monty" {
         let repl = MontyRepl::start(&MontyConfig { worker: Some(worker()), limits: small(Kind::Monty) })?;
         let id = repl.process_id().unwrap();

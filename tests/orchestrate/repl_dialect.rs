@@ -1,6 +1,6 @@
 //! What a session tells an orchestrator of its Python is so.
 
-use latent_briefing::orchestrate::Fault;
+use latent_briefing::sandbox::Fault;
 
 use super::repl::{Kind, on_each, output, run, small, start};
 

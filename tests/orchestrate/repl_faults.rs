@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use latent_briefing::orchestrate::{Fault, HostCall, Repl, ReplLimits};
+use latent_briefing::sandbox::{Fault, HostCall, Repl, ReplLimits};
 
 use super::repl::{Host, Kind, assert_works, brief, on_each, run, small};
 

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use latent_briefing::orchestrate::{
-    CPythonConfig, CPythonRepl, Error, Fault, HostCall, MontyConfig, MontyRepl, Repl, ReplLimits,
+use latent_briefing::sandbox::Error;
+use latent_briefing::sandbox::{
+    CPythonConfig, CPythonRepl, Fault, HostCall, MontyConfig, MontyRepl, Repl, ReplLimits,
 };
 
 use super::repl::{CONTEXT, Host, Kind, assert_works, output, python, run, small, worker};

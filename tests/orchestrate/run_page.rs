@@ -2,9 +2,10 @@
 
 use std::sync::OnceLock;
 
-use latent_briefing::orchestrate::{
-    BriefingMap, ChildRecord, Entered, Error, Fault, RunRecord, Source, WorkerCall, explain,
-};
+use latent_briefing::explain;
+use latent_briefing::orchestrate::{ChildRecord, Entered, Error, RunRecord, WorkerCall};
+use latent_briefing::sandbox::Fault;
+use latent_briefing::session::{BriefingMap, Source};
 use ring::digest;
 
 use crate::support::{embedded, recorded_run};

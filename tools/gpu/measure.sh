@@ -8,7 +8,7 @@ prompt=$(seq -s, 10 2057)
 
 for features in cuda flash-attn; do
     echo "== parity, $features"
-    cargo test --release --features "$features" --test main -- --ignored model::cuda
+    cargo test --release -p lb-tests --features "$features" -- --ignored model::cuda
     echo "== speed, $features: 2,048 tokens read, 128 generated; the first run warms up"
     cargo build --release --features "$features" --example generate
     for run in 1 2 3; do

@@ -7,10 +7,11 @@ use crate::compacted::{CompactedLayer, Report, Timing, timed};
 use crate::config::{BetaMethod, Compaction, ValuesMethod};
 use crate::cpu::{self, Cut, HeadFit, ValuesPart};
 use crate::error::{AtLayer, Error, Result};
+use crate::error_target::ErrorTarget;
 use crate::kept::Kept;
 use crate::layout::{LayerKv, all_finite, gather, to_f32};
-use crate::select::error_target::ErrorTarget;
-use crate::select::{Scene, Selected};
+use crate::scene::Scene;
+use crate::selected::Selected;
 use crate::softmax::{logits, probabilities, weights_at};
 use crate::values::{ValuesSums, fit_values};
 
@@ -59,6 +60,7 @@ impl Fitted {
                 keys: gather(&layer.keys, &kept)?,
                 values: gather(&layer.values, &kept)?,
                 bias: carried_bias(layer, &kept)?,
+                scale: layer.scale,
                 shorter: kept.total(layer.kv_heads()) < layer.kv_heads() * layer.seq_len(),
                 kept,
             })
@@ -73,8 +75,8 @@ impl Fitted {
                 if cut.shorter {
                     fitted.count(&fits, scene.config, scene.queries[0].dims()[1]);
                 }
-                let Cut { keys, values, bias, kept, .. } = cpu::assemble(cut, &fits)?;
-                fitted.layers.push(CompactedLayer { keys, values, bias, kept });
+                let Cut { keys, values, bias, kept, scale, .. } = cpu::assemble(cut, &fits)?;
+                fitted.layers.push(CompactedLayer { keys, values, bias, kept, scale });
             }
         }
         Ok(fitted)
@@ -115,14 +117,14 @@ impl Fitted {
         let (layer, observed, config) = (&scene.layers[index], &scene.observed[index], scene.config);
         let (keys, values) = (gather(&layer.keys, kept)?, gather(&layer.values, kept)?);
         let carried = carried_bias(layer, kept)?;
-        let kept = kept.clone();
+        let (kept, scale) = (kept.clone(), layer.scale);
         // Nothing is missing, so there is nothing to correct; a fit could only add rounding.
         if kept.total(layer.kv_heads()) == layer.kv_heads() * layer.seq_len() {
-            return Ok(CompactedLayer { keys, values, bias: carried, kept });
+            return Ok(CompactedLayer { keys, values, bias: carried, kept, scale });
         }
         let (wide, queries) = (to_f32(&keys)?, to_f32(&scene.queries[index])?);
         let bias = timed(&mut timing.beta, || {
-            let scores = logits(&queries, &wide, Some(&carried))?;
+            let scores = logits(&queries, &wide, Some(&carried), scale)?;
             let weights = weights_at(&scores, &observed.max)?;
             let beta = fit_beta(&weights, &observed.mass, config.beta, &mut self.beta)?;
             stored_bias(&carried, beta.as_ref(), layer.dtype())
@@ -130,12 +132,12 @@ impl Fitted {
         let fitted = match &observed.output {
             None => None,
             Some(target) => timed(&mut timing.values, || {
-                let attention = probabilities(&logits(&queries, &wide, Some(&bias))?)?;
+                let attention = probabilities(&logits(&queries, &wide, Some(&bias), scale)?)?;
                 let importance = importance(&kept, scores);
                 fit_values(&attention, target, &values, &importance, config.values, &mut self.values)
             })?,
         };
-        Ok(CompactedLayer { keys, values: fitted.unwrap_or(values), bias, kept })
+        Ok(CompactedLayer { keys, values: fitted.unwrap_or(values), bias, kept, scale })
     }
 
     pub(crate) fn report(

@@ -22,7 +22,7 @@ pub(crate) const TINY: f64 = 1e-30;
 /// as cheap as a plain one, and the error falls with the square of their number. No start but that of ones is worse
 /// than the shared weight. A shared weight leaves attention among the kept keys as it is; from there the steps follow the
 /// strong directions of A and touch the weak ones little, which matters with few queries: on ten scenes of
-/// `tests/support/caches.rs` (48 slots, 12 kept) the mass error on held-out queries is 0.41 after one step, 0.36 after 4,
+/// `crates/lb-testkit/src/caches.rs` (48 slots, 12 kept) the mass error on held-out queries is 0.41 after one step, 0.36 after 4,
 /// 0.33 after 12 to 32 and 0.37 after 1000, and the error of the output 0.247, 0.245, 0.251 to 0.260 and 0.294.
 ///
 /// # Shapes

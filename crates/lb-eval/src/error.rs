@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lb_model::shown::{explained, quoted};
+use lb_io::shown::{explained, quoted};
 
 /// Errors of `lb-eval`.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,11 @@ pub enum Error {
     },
     /// The worker or its session failed.
     #[error(transparent)]
-    Worker(#[from] lb_orchestrate::Error),
+    Session(#[from] lb_session::Error),
+    /// A run of the loop failed.
+    #[cfg(feature = "loop")]
+    #[error(transparent)]
+    Run(#[from] lb_orchestrate::Error),
     /// A line is no JSON of the form it should have.
     #[error("{}, line {line_number}: {}", path.display(), explained(source))]
     Json {
@@ -66,7 +70,12 @@ pub enum Error {
         /// The repeat.
         repeat: usize,
     },
+    /// The page of a run could not be made.
+    #[cfg(feature = "loop")]
+    #[error(transparent)]
+    Explain(#[from] lb_explain::Error),
     /// A page could not be made, which would be a bug of its template.
+    #[cfg(feature = "loop")]
     #[error("page: {0}")]
     Page(Box<minijinja::Error>),
     /// A data set's file cannot be read, or not to its end.

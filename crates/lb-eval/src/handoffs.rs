@@ -5,10 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lb_model::Worker;
-use lb_orchestrate::{
-    BoundaryPolicy, Handoff, PromptProfile, Repl, Replay, Rlm, RlmConfig, RunLedger, RunRecord, Script,
-    SharedWork, Source as Tag,
-};
+use lb_orchestrate::{PromptProfile, Replay, Rlm, RlmConfig, RunLedger, RunRecord, Script, SharedWork};
+use lb_sandbox::Repl;
+use lb_session::{BoundaryPolicy, Handoff, Source as Tag};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -17,7 +16,7 @@ use crate::report::new_table;
 use crate::stats::{paired_difference, wilson};
 
 /// Opens a sandbox.
-pub type OpenRepl = Arc<dyn Fn() -> lb_orchestrate::Result<Box<dyn Repl>>>;
+pub type OpenRepl = Arc<dyn Fn() -> lb_sandbox::Result<Box<dyn Repl>> + Send + Sync>;
 
 /// Lines of the log that the recorded program looks at in one turn.
 const LINES_A_TURN: usize = 40;
@@ -56,7 +55,7 @@ pub struct Replayed {
 /// episode's questions in one batch, one answer a line.
 ///
 /// # Errors
-/// [`crate::Error::Worker`] where the run does not come to its end.
+/// [`crate::Error::Run`] where the run does not come to its end.
 pub fn record(worker: &Worker, open: &OpenRepl, episode: &Episode, dir: &Path) -> Result<RunRecord> {
     let line = |line: &crate::episodes::Line| {
         let tag = match line.source {
@@ -111,7 +110,7 @@ fn opened(worker: &Worker, open: &OpenRepl, config: RlmConfig) -> Result<Rlm> {
 /// replays of the same run is read once.
 ///
 /// # Errors
-/// [`crate::Error::Worker`] where the documents are not there or a session cannot be opened. A run that is stopped is an
+/// [`crate::Error::Run`] where the documents are not there or a session cannot be opened. A run that is stopped is an
 /// answer like any other.
 pub fn replay(
     worker: &Worker,
@@ -135,7 +134,9 @@ pub fn replay(
         ..base
     };
     config.session.policy = policy;
-    config.session.shared = shared.cloned();
+    if let Some(shared) = shared {
+        config = config.sharing(shared);
+    }
     let mut rlm = opened(worker, open, config)?;
     for (_, text) in record.contexts()? {
         rlm.add_context(&text)?;

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Once;
 
+use lb_io::files::Output;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::FontStyle;
 
 use crate::{Error, Result};
-use lb_model::files::Output;
 
 /// The font is registered once for the process.
 static FONT: Once = Once::new();

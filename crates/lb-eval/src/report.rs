@@ -4,11 +4,11 @@ use std::path::Path;
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, LineStyle, Table};
+use lb_io::files::write_whole;
 
 use crate::episodes::Kind;
 use crate::summary::{Accuracy, HandoffSummary};
 use crate::{Error, Result};
-use lb_model::files::write_whole;
 
 /// An error and its causes on one line, none said twice.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
@@ -87,7 +87,7 @@ fn interval([low, high]: [f64; 2]) -> String {
     format!("{:.1}–{:.1}", 100.0 * low, 100.0 * high)
 }
 
-/// Writes a whole file or nothing, see [`Output`](lb_model::files::Output).
+/// Writes a whole file or nothing, see [`Output`](lb_io::files::Output).
 ///
 /// # Errors
 /// [`Error::Io`] names the file.

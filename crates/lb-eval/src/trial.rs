@@ -2,7 +2,7 @@
 
 use lb_am::Compaction;
 use lb_model::Worker;
-use lb_orchestrate::{
+use lb_session::{
     Briefing, Handoff, OpenSession, Outcome, Segment, SelectionSize, Source as Tag, WorkerSession,
 };
 use serde::{Deserialize, Serialize};
@@ -117,7 +117,7 @@ impl<'a> Trial<'a> {
     /// A session that has read the episode's log.
     ///
     /// # Errors
-    /// [`crate::Error::Worker`] where the log does not fit the model.
+    /// [`crate::Error::Session`] where the log does not fit the model.
     pub fn session(&self, episode: &Episode) -> Result<WorkerSession> {
         let mut session = self.worker.session()?;
         session.extend_all(episode.lines.iter().map(Segment::from), &mut |_, _| {})?;
@@ -127,7 +127,7 @@ impl<'a> Trial<'a> {
     /// Every question of `episode` under every condition. `shown` sees each briefing and its answer.
     ///
     /// # Errors
-    /// [`crate::Error::Worker`] where the log does not fit the model or a condition is out of range.
+    /// [`crate::Error::Session`] where the log does not fit the model or a condition is out of range.
     pub fn run(&self, episode: &Episode, shown: &mut dyn FnMut(&Briefing, &str)) -> Result<Vec<Row>> {
         let mut session = self.session(episode)?;
         let mut rows = Vec::with_capacity(episode.questions.len() * self.conditions.len());
@@ -140,7 +140,7 @@ impl<'a> Trial<'a> {
             };
             for condition in &self.conditions {
                 let handoff = condition.handoff(kept_len, episode.seed.wrapping_mul(1009) + number as u64);
-                let outcome = session.answer_via(&handoff, question.text.as_str())?;
+                let outcome = session.ask(question.text.as_str()).via(&handoff).run()?;
                 if let Some(briefing) = &outcome.briefing {
                     shown(briefing, &outcome.answer.text);
                 }

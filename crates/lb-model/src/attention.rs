@@ -41,6 +41,7 @@ pub(crate) struct Attention {
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
+    scale: f32,
     /// Positions that a token sees, its own included; all of them without.
     window: Option<usize>,
 }
@@ -64,11 +65,12 @@ impl Attention {
             k_proj: weights.linear(&format!("{prefix}.k_proj"), hidden, kv_heads * d, qkv)?,
             v_proj: weights.linear(&format!("{prefix}.v_proj"), hidden, kv_heads * d, qkv)?,
             o_proj: weights.linear(&format!("{prefix}.o_proj"), heads * d, hidden, out)?,
-            q_norm: norm(weights, "q_norm")?.map(|norm| scaled_for(config, norm)).transpose()?,
+            q_norm: norm(weights, "q_norm")?,
             k_norm: norm(weights, "k_norm")?,
             heads,
             kv_heads,
             head_dim: d,
+            scale: config.attention_scale,
             window: config.window(layer),
         })
     }
@@ -101,7 +103,8 @@ impl Attention {
             let even = chunks.iter().all(|chunk| chunk.counts.is_none());
             let watch = pass.watch.filter(|_| chunks.len() > 1 && even && self.window.is_none());
             let watch = watch.map(|score| Watching { chunks: chunks.len() - 1, score });
-            askers.push(Asker { q, chunks, mask: span.mask.clone(), hidden, watch });
+            let (scale, mask) = (self.scale, span.mask.clone());
+            askers.push(Asker { q, scale, chunks, mask, hidden, watch });
         }
         buffers::give(v)?;
         let (outs, heard): (Vec<Tensor>, Vec<Heard>) = attend(&askers)?
@@ -153,13 +156,6 @@ impl Attention {
     }
 }
 
-/// The query norm of a model whose scores have a scale of their own. Attention and compactions multiply scores by
-/// `1/√head_dim`; what is left of the scale is in the queries, here and nowhere else, so that those handed out are right too.
-fn scaled_for(config: &ModelConfig, norm: RmsNorm) -> Result<RmsNorm> {
-    let factor = config.score_scale * (config.head_dim as f64).sqrt();
-    if (factor - 1.0).abs() < f64::EPSILON { Ok(norm) } else { norm.scaled(factor) }
-}
-
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device, Tensor};
@@ -195,6 +191,7 @@ mod tests {
         let again = |q: &Tensor| -> crate::Result<Vec<Vec<f32>>> {
             let asker = Asker {
                 q: q.clone(),
+                scale: attention.scale,
                 chunks: cache.views(5, None)?.chunks,
                 mask: pass.spans[0].mask.clone(),
                 hidden: None,

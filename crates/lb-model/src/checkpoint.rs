@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{DType, Device};
+use lb_io::files::{SETTINGS, VOCABULARY, read_at_most};
 use serde_json::{Map, Value};
 
 use crate::config::{ConfigJson, eos_ids, read_json};
-use crate::files::{SETTINGS, VOCABULARY, read_at_most};
 use crate::gguf::{Gguf, is_gguf};
 use crate::safefile::SafeFile;
 use crate::weights::{Safetensors, Weights};

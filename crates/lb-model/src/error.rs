@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::shown::{explained, quoted};
+use lb_io::shown::{explained, quoted};
 
 /// Result of everything in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -291,6 +291,9 @@ pub enum Error {
     /// A failure in the compaction crate.
     #[error(transparent)]
     Am(#[from] lb_am::Error),
+    /// A tensor cannot be read as the kernels read it.
+    #[error(transparent)]
+    Kernel(#[from] lb_kernels::Error),
     /// A failure in a tensor operation.
     #[error("tensor operation: {0}")]
     Tensor(#[from] candle_core::Error),
@@ -321,5 +324,14 @@ impl Error {
 
     pub(crate) fn template(source: &impl std::fmt::Display) -> Self {
         Self::Template { reason: source.to_string() }
+    }
+}
+
+impl From<lb_io::Error> for Error {
+    fn from(error: lb_io::Error) -> Self {
+        match error {
+            lb_io::Error::Config { field, value, reason } => Self::Config { field, value, reason },
+            other => Self::Config { field: "environment", value: String::new(), reason: other.to_string() },
+        }
     }
 }

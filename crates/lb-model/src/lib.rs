@@ -57,7 +57,6 @@ pub mod device;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod error;
-pub mod files;
 #[cfg(any(test, feature = "flash-attn"))]
 mod flash;
 mod folder;
@@ -72,8 +71,6 @@ mod matrix;
 mod misfiled;
 mod mlp;
 mod model;
-#[cfg(feature = "net")]
-pub mod net;
 mod norm;
 mod observing;
 mod pass;
@@ -85,8 +82,6 @@ mod residual;
 mod rope;
 mod safefile;
 mod sample;
-pub mod secrets;
-pub mod shown;
 mod template;
 mod tokenizer;
 mod warning;
@@ -103,11 +98,16 @@ pub use gguf::GgufFormat;
 pub use model::{Captured, Decoder, PrefillOptions};
 pub use observing::Observing;
 pub use replacing::Replaced;
-pub use sample::GenerateOptions;
+pub use sample::{GenerateOptions, Sampler};
 pub use template::{
-    ChatTemplate, Content, Conversation, Ending, Message, PartKind, RenderOptions, RenderedPiece,
+    ChatTemplate, Content, Conversation, Message, PartKind, PromptEnd, RenderOptions, RenderedPiece,
     SpecialTokens, TemplateParts, TextPart,
 };
 pub use tokenizer::{TextStream, Tokenizer};
 pub use warning::Warning;
 pub use worker::Worker;
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -3,7 +3,8 @@
 use std::io::Read;
 use std::path::Path;
 
-use crate::files::open_regular;
+use lb_io::files::open_regular;
+
 use crate::{Error, Result};
 
 /// Enough to tell every kind, and to quote a server's message.

@@ -1,7 +1,7 @@
 //! The feed-forward half of a layer: one gated block, or a mixture of them.
 
 use candle_core::{D, DType, Tensor};
-use lb_am::kernel;
+use lb_kernels::{gelu_tanh_mul, silu_mul};
 
 use crate::buffers;
 use crate::config::{Activation, Experts};
@@ -72,8 +72,8 @@ fn gated(activation: Activation, gate: Tensor, up: Tensor) -> Result<Tensor> {
         return Ok((activated(activation, &gate)? * up)?);
     }
     let gate_by: fn(&mut [f32], &[f32]) = match activation {
-        Activation::Silu => kernel::gate,
-        Activation::GeluTanh => kernel::gate_gelu,
+        Activation::Silu => silu_mul,
+        Activation::GeluTanh => gelu_tanh_mul,
     };
     let (shape, mut numbers) = (gate.shape().clone(), numbers_of(gate)?);
     {

@@ -1,7 +1,6 @@
 //! Root mean square norm.
 
 use candle_core::Tensor;
-use lb_am::kernel::Norm;
 
 use crate::ModelConfig;
 use crate::Result;
@@ -27,11 +26,6 @@ impl RmsNorm {
         let offset = config.family.spec().norm_offset;
         let gain = weights.gain(&format!("{name}.weight"), width, offset)?;
         Ok(Self { gain, eps: config.rms_norm_eps as f32 })
-    }
-
-    /// The norm times `factor`.
-    pub(crate) fn scaled(self, factor: f64) -> Result<Self> {
-        Ok(Self { gain: (self.gain * factor)?, ..self })
     }
 
     #[cfg(test)]
@@ -84,8 +78,8 @@ impl RmsNorm {
         read(&self.gain)
     }
 
-    pub(crate) fn of<'a>(&self, gain: &'a [f32]) -> Norm<'a> {
-        Norm { gain, eps: self.eps }
+    pub(crate) fn of<'a>(&self, gain: &'a [f32]) -> lb_kernels::RmsNorm<'a> {
+        lb_kernels::RmsNorm { gain, eps: self.eps }
     }
 }
 

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+use lb_io::files::{HEADER, open_regular};
 use memmap2::Mmap;
 use rayon::prelude::*;
 use serde::Deserialize;
 
-use crate::files::{HEADER, open_regular};
 use crate::matrix::Bits;
 use crate::{Error, Result, misfiled};
 

@@ -1,7 +1,11 @@
 //! From logits to a token.
 
-use candle_core::Tensor;
-use candle_transformers::generation::{LogitsProcessor, Sampling};
+use candle_core::{D, Tensor};
+use candle_nn::ops::softmax_last_dim;
+use rand::SeedableRng;
+use rand::distr::Distribution;
+use rand::distr::weighted::WeightedIndex;
+use rand_chacha::ChaCha12Rng;
 
 use crate::config::check;
 use crate::{Error, Result};
@@ -62,32 +66,92 @@ impl GenerateOptions {
         }
         Ok(())
     }
-
-    fn sampling(&self) -> Sampling {
-        match (self.temperature.filter(|t| *t > 0.0), self.top_k, self.top_p) {
-            (None, ..) => Sampling::ArgMax,
-            (Some(temperature), None, None) => Sampling::All { temperature },
-            (Some(temperature), Some(k), None) => Sampling::TopK { k, temperature },
-            (Some(temperature), None, Some(p)) => Sampling::TopP { p, temperature },
-            (Some(temperature), Some(k), Some(p)) => Sampling::TopKThenTopP { k, p, temperature },
-        }
-    }
 }
 
-/// A seeded sampler.
-pub(crate) struct Sampler(LogitsProcessor);
+/// A seeded sampler: the rest of a decode loop of one's own, after [`Decoder::forward`](crate::Decoder::forward).
+///
+/// The draws are ChaCha12's, whatever `rand` takes for its standard generator: an update of `rand` changes no answer.
+#[derive(Debug, Clone)]
+pub struct Sampler {
+    rng: ChaCha12Rng,
+    /// Above 0.
+    temperature: Option<f64>,
+    top_k: Option<usize>,
+    top_p: Option<f64>,
+}
 
 impl Sampler {
-    pub(crate) fn new(options: &GenerateOptions) -> Result<Self> {
+    /// A sampler at the start of its draws.
+    ///
+    /// # Errors
+    /// Those of [`GenerateOptions::validate`].
+    pub fn new(options: &GenerateOptions) -> Result<Self> {
         options.validate()?;
-        Ok(Self(LogitsProcessor::from_sampling(options.seed, options.sampling())))
+        let &GenerateOptions { temperature, top_k, top_p, seed, .. } = options;
+        let temperature = temperature.filter(|t| *t > 0.0);
+        Ok(Self { rng: ChaCha12Rng::seed_from_u64(seed), temperature, top_k, top_p })
     }
 
-    /// `logits`: `[vocab]`, f32.
-    pub(crate) fn sample(&mut self, logits: &Tensor) -> Result<u32> {
+    /// The next token. `logits`: `[vocab]`, f32.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] for logits that are no numbers, [`Error::Tensor`] for another shape or dtype, and where a
+    /// temperature next to 0 leaves no probabilities.
+    pub fn sample(&mut self, logits: &Tensor) -> Result<u32> {
         if !logits.sum_all()?.to_scalar::<f32>()?.is_finite() {
             return Err(Error::NonFinite { tensor: "logits".to_string(), file: std::path::PathBuf::new() });
         }
-        Ok(self.0.sample(logits)?)
+        let Some(temperature) = self.temperature else {
+            return Ok(logits.argmax(D::Minus1)?.to_scalar()?);
+        };
+        let mut weights: Vec<f32> = softmax_last_dim(&(logits / temperature)?)?.to_vec1()?;
+        let kept = self.top_k.filter(|k| *k < weights.len()).map(|k| likeliest(&weights, k));
+        if let Some(tokens) = &kept {
+            weights = tokens.iter().map(|token| weights[*token]).collect();
+        }
+        if let Some(p) = self.nucleus(kept.as_ref().map(|_| &weights[..])) {
+            cut_tail(&mut weights, p);
+        }
+        let index = self.draw(&weights)?;
+        Ok(kept.map_or(index, |tokens| tokens[index]) as u32)
+    }
+
+    /// The probability to be reached, if not everything is to stay; `kept` is what `top_k` left, unless that is all.
+    fn nucleus(&self, kept: Option<&[f32]>) -> Option<f32> {
+        let p = self.top_p?;
+        let all = match (self.top_k, kept) {
+            (None, _) => p >= 1.0,
+            (Some(_), None) => false,
+            (Some(_), Some(kept)) => p as f32 >= kept.iter().sum(),
+        };
+        (!all).then_some(p as f32)
+    }
+
+    /// An index, as likely as its weight says.
+    fn draw(&mut self, weights: &[f32]) -> Result<usize> {
+        let distribution = WeightedIndex::new(weights).map_err(candle_core::Error::wrap)?;
+        Ok(distribution.sample(&mut self.rng))
+    }
+}
+
+/// The `k` likeliest tokens in no order; `k` is below their number.
+fn likeliest(weights: &[f32], k: usize) -> Vec<usize> {
+    let mut tokens: Vec<usize> = (0..weights.len()).collect();
+    tokens.select_nth_unstable_by(k, |a, b| weights[*b].total_cmp(&weights[*a]));
+    tokens.truncate(k);
+    tokens
+}
+
+/// Zeroes all but the likeliest that together reach `p`.
+fn cut_tail(weights: &mut [f32], p: f32) {
+    let mut order: Vec<usize> = (0..weights.len()).collect();
+    order.sort_by(|a, b| weights[*b].total_cmp(&weights[*a]));
+    let mut reached = 0.0;
+    for index in order {
+        if reached >= p {
+            weights[index] = 0.0;
+        } else {
+            reached += weights[index];
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::shown::{explained, quoted};
+use lb_io::shown::{explained, quoted};
 
 /// Something about a checkpoint that its user should know. [`Worker::warnings`](crate::Worker::warnings) lists them,
 /// [`Checkpoint::strict`](crate::Checkpoint::strict) refuses checkpoints with any.

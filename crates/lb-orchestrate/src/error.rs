@@ -1,6 +1,6 @@
-//! What can go wrong between a trajectory and an answer.
+//! What can go wrong in the loop around a worker.
 
-use lb_model::shown::{explained, quoted};
+use lb_io::shown::{explained, quoted};
 
 /// Errors of `lb-orchestrate`.
 #[derive(Debug, thiserror::Error)]
@@ -22,38 +22,6 @@ pub enum Error {
         /// What is wanted.
         reason: &'static str,
     },
-    /// A briefing that reuses its task's own keys and values was asked another task.
-    #[error(
-        "this briefing was made for the task {:?} and reuses its state; it cannot answer {:?}",
-        quoted(made_for),
-        quoted(asked)
-    )]
-    TaskMismatch {
-        /// The task that the briefing was made for.
-        made_for: String,
-        /// The task that was asked.
-        asked: String,
-    },
-    /// One of the calls of a batch is at fault; nothing was answered.
-    #[error("call {index}: {source}")]
-    Call {
-        /// Which one, from 0.
-        index: usize,
-        /// What is wrong with it.
-        source: Box<Error>,
-    },
-    /// The trajectory does not fit the model, and the policy makes no room for it. The session is unchanged.
-    #[error(
-        "{positions} positions are more than the {limit} that the trajectory may take (room policy: {policy})"
-    )]
-    NoRoom {
-        /// Positions after the call, had it been carried out.
-        positions: usize,
-        /// Positions that the trajectory may take.
-        limit: usize,
-        /// The policy, by its name.
-        policy: &'static str,
-    },
     /// Another process writes to it.
     #[error("{}: in use by {holder}; wait for it, or take another", path.display())]
     Locked {
@@ -62,7 +30,7 @@ pub enum Error {
         /// Who has it, as far as is known.
         holder: String,
     },
-    /// A run or a call was called off through its [`CancelToken`](crate::CancelToken).
+    /// A run or a call was called off through its [`CancelToken`](lb_session::CancelToken).
     #[error("called off")]
     Cancelled,
     /// Something took longer than it may.
@@ -72,14 +40,6 @@ pub enum Error {
         what: &'static str,
         /// How long it may take.
         limit: std::time::Duration,
-    },
-    /// The sandbox cannot go on.
-    #[error("the {kind} sandbox {}", explained(reason))]
-    Repl {
-        /// The kind of sandbox.
-        kind: &'static str,
-        /// What happened to it.
-        reason: String,
     },
     /// A program that orchestrates failed.
     #[error("the orchestrator failed: {}", explained(.0))]
@@ -106,15 +66,6 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
-    /// A text file cannot be read as text.
-    #[error("{}: {}", .path.display(), explained(fault))]
-    Document {
-        /// The file.
-        path: std::path::PathBuf,
-        /// What is wrong with it, and what to do about it.
-        #[source]
-        fault: Box<crate::DocumentFault>,
-    },
     /// A price table cannot be read or says what it cannot say.
     #[error("{}: {}", .path.display(), explained(reason))]
     Prices {
@@ -123,9 +74,6 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
-    /// A page's own template failed.
-    #[error("the page cannot be made: {0}")]
-    Page(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A list of replies has come to its end.
     #[error("all {replies} replies of the script were given")]
     ScriptEnded {
@@ -145,32 +93,46 @@ pub enum Error {
         /// Why the last one failed.
         failure: Box<crate::api::Failure>,
     },
-    /// The worker model failed, or the input does not fit it.
+    /// The worker's session failed.
+    #[error(transparent)]
+    Session(lb_session::Error),
+    /// The sandbox cannot go on.
+    #[error(transparent)]
+    Sandbox(lb_sandbox::Error),
+    /// The orchestrator's model failed, or the input does not fit it.
     #[error(transparent)]
     Model(#[from] lb_model::Error),
-    /// Compaction failed.
-    #[error(transparent)]
-    Compaction(#[from] lb_am::Error),
-    /// A tensor operation failed.
-    #[error(transparent)]
-    Tensor(#[from] candle_core::Error),
 }
 
 impl Error {
-    pub(crate) fn in_call(self, index: usize) -> Self {
-        Self::Call { index, source: Box::new(self) }
-    }
-
-    /// The same fault in a batch that began `by` calls before the one that was counted from.
-    pub(crate) fn in_later_call(self, by: usize) -> Self {
-        match self {
-            Self::Call { index, source } => Self::Call { index: index + by, source },
-            other => other,
-        }
-    }
-
     pub(crate) fn config(field: &'static str, value: impl std::fmt::Display, reason: &'static str) -> Self {
         Self::Config { field, value: value.to_string(), reason }
+    }
+}
+
+/// What both mean is the same error here as there.
+impl From<lb_session::Error> for Error {
+    fn from(error: lb_session::Error) -> Self {
+        use lb_session::Error as Session;
+        match error {
+            Session::Empty { arg } => Self::Empty { arg },
+            Session::Config { field, value, reason } => Self::Config { field, value, reason },
+            Session::Cancelled => Self::Cancelled,
+            Session::Timeout { what, limit } => Self::Timeout { what, limit },
+            Session::Log { path, line, reason } => Self::Log { path, line, reason },
+            Session::Model(source) => Self::Model(source),
+            other => Self::Session(other),
+        }
+    }
+}
+
+impl From<lb_sandbox::Error> for Error {
+    fn from(error: lb_sandbox::Error) -> Self {
+        use lb_sandbox::Error as Sandbox;
+        match error {
+            Sandbox::Config { field, value, reason } => Self::Config { field, value, reason },
+            other => Self::Sandbox(other),
+        }
     }
 }
 

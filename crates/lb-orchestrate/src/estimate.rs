@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use lb_model::{GenerateOptions, PrefillOptions, Worker};
+use lb_session::{CallTokens, Handoff, SummaryScope};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::CallTokens;
 use crate::log::RunRecord;
-use crate::{Error, Handoff, ModelPrice, Result, SummaryScope, Usage, WorkerPrice};
+use crate::{Error, ModelPrice, Result, Usage, WorkerPrice};
 
 /// What an average turn is taken to be. The defaults are guesses; [`from_record`](Self::from_record) takes the averages of a
 /// run of yours.
@@ -190,7 +190,8 @@ impl Estimate {
     /// Estimates.
     ///
     /// ```
-    /// use lb_orchestrate::{Assumptions, Estimate, EstimateInputs, Handoff, ModelPrice};
+    /// use lb_orchestrate::{Assumptions, Estimate, EstimateInputs, ModelPrice};
+    /// use lb_session::Handoff;
     ///
     /// let inputs = EstimateInputs {
     ///     assumptions: Assumptions::default(),
@@ -238,7 +239,6 @@ fn of_turns(inputs: &EstimateInputs, turns: usize) -> EstimatedRun {
         let (sees, reads) = match &inputs.handoff {
             Handoff::None => (0.0, a.prompt),
             Handoff::TextReplay => (trajectory, trajectory + a.prompt),
-            Handoff::FullKv => (trajectory, a.prompt),
             Handoff::Summary(config) => {
                 let (long, each) = (config.max_tokens as f64, config.scope == SummaryScope::Task);
                 drafted += if each { a.calls * long } else { long };
@@ -250,6 +250,8 @@ fn of_turns(inputs: &EstimateInputs, turns: usize) -> EstimatedRun {
                 (a.keep_ratio * trajectory, a.keep_ratio * trajectory + a.prompt)
             }
             Handoff::Recent(_) | Handoff::Random { .. } => (a.keep_ratio * trajectory, a.prompt),
+            // The full cache, and what is not known here.
+            _ => (trajectory, a.prompt),
         };
         attended += a.calls * (sees + a.prompt);
         prefilled += a.calls * reads + learns;

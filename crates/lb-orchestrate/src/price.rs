@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use lb_session::CallTokens;
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::CallTokens;
 use crate::{Error, Result, Usage};
 
 /// Prices by model. An entry's name may end in `*` and then stands for every model that begins so; the longest match
@@ -114,10 +114,10 @@ impl PriceTable {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let failed = |error| match error {
-            Error::Document { path, fault } => Error::Prices { path, reason: fault.to_string() },
-            other => other,
+            lb_session::Error::Document { path, fault } => Error::Prices { path, reason: fault.to_string() },
+            other => other.into(),
         };
-        Self::parse(&crate::read_text(path).map_err(failed)?, path)
+        Self::parse(&lb_session::read_text(path).map_err(failed)?, path)
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self> {

@@ -2,7 +2,6 @@
 
 mod bundled;
 mod faults;
-#[cfg(feature = "hub")]
 mod hub;
 mod other_sets;
 mod parquet;

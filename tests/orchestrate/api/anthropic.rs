@@ -4,8 +4,9 @@ use latent_briefing::orchestrate::api::{
     Anthropic, AnthropicConfig, AnthropicThinking, ApiKey, Effort, Failure, PromptCache, Streaming,
 };
 use latent_briefing::orchestrate::{
-    CancelToken, ChatMessage, ChatRequest, Completion, Error, Finish, Orchestrator, Role, Usage,
+    ChatMessage, ChatRequest, Completion, Error, Finish, Orchestrator, Role, Usage,
 };
+use latent_briefing::session::CancelToken;
 use serde_json::{Value, json};
 
 use super::{Api, MODEL, SECRET, TEXT, ask, failed, quick, turn};

@@ -5,7 +5,8 @@ use std::time::Duration;
 use latent_briefing::orchestrate::api::{
     Anthropic, AnthropicConfig, AnthropicThinking, Connection, OpenAi, OpenAiConfig, Timeouts,
 };
-use latent_briefing::orchestrate::{CancelToken, ChatRequest, Error};
+use latent_briefing::orchestrate::{ChatRequest, Error};
+use latent_briefing::session::CancelToken;
 use serde_json::json;
 
 use super::{Api, CASES, MODEL, quick};

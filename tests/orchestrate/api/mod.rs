@@ -16,9 +16,8 @@ use latent_briefing::orchestrate::api::{
     Anthropic, AnthropicConfig, ApiKey, Connection, Failure, OpenAi, OpenAiConfig, Retries, Streaming,
     Timeouts,
 };
-use latent_briefing::orchestrate::{
-    CancelToken, ChatMessage, ChatRequest, Completion, Error, Orchestrator, Role,
-};
+use latent_briefing::orchestrate::{ChatMessage, ChatRequest, Completion, Error, Orchestrator, Role};
+use latent_briefing::session::CancelToken;
 
 use crate::support::api_server::{ApiServer, Reply};
 

@@ -15,9 +15,9 @@ use latent_briefing::orchestrate::api::{
     Anthropic, AnthropicConfig, Connection, Failure, OpenAi, OpenAiConfig, Retries, Streaming,
 };
 use latent_briefing::orchestrate::{
-    CancelToken, ChatMessage, ChatRequest, Completion, Error, Finish, LocalConfig, LocalOrchestrator,
-    Orchestrator, Role,
+    ChatMessage, ChatRequest, Completion, Error, Finish, LocalConfig, LocalOrchestrator, Orchestrator, Role,
 };
+use latent_briefing::session::CancelToken;
 
 use crate::support::embedded;
 
@@ -132,7 +132,7 @@ fn assert_same_turns(
 #[test]
 fn transformers_serve_says_what_the_local_orchestrator_says() {
     let Some(python) = program(PYTHON) else { return };
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/lb-model/assets/worker");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/lb-model/assets/worker");
     let model = folder.to_str().unwrap();
     let mut command = Command::new(python);
     command.args(["-c", "from transformers.cli.transformers import main; main()", "serve", model]);
@@ -144,7 +144,6 @@ fn transformers_serve_says_what_the_local_orchestrator_says() {
     // The server counts the token that ends the turn.
     let messages = assert_same_turns(&mut local, &mut [&mut whole, &mut streamed], 1);
 
-    #[cfg(feature = "monty")]
     super::super::rlm::a_short_run_over(&mut streamed);
 
     let short = turn(&mut streamed, &messages, 1);

@@ -3,8 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use latent_briefing::orchestrate::Error;
 use latent_briefing::orchestrate::api::{Connection, Retries};
-use latent_briefing::orchestrate::{CancelToken, Error};
+use latent_briefing::session::CancelToken;
 
 use super::{CASES, TEXT, ask, ask_with, quick};
 use crate::support::api_server::{ApiServer, How, Reply};

@@ -152,8 +152,8 @@ fn the_key_is_in_no_log_page_error_or_debug_output() {
         format!("{rlm:?} {:?} {:?}", rlm.config(), rlm.ledger()),
         format!("{orchestrator:?} {}", orchestrator.model()),
         std::fs::read_to_string(&record.path).unwrap(),
-        latent_briefing::orchestrate::explain::run_page(&record).unwrap(),
-        latent_briefing::orchestrate::explain::trace(&record, 100),
+        latent_briefing::explain::run_page(&record).unwrap(),
+        latent_briefing::explain::trace(&record, 100),
     ];
     for text in shown {
         assert!(!text.contains(SECRET) && !text.contains(&SECRET[8..]), "{text}");

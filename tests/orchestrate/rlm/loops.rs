@@ -1,6 +1,7 @@
 //! Turns: what the orchestrator is shown, what its code can do.
 
-use latent_briefing::orchestrate::{Ending, Event, SessionConfig, Source};
+use latent_briefing::orchestrate::{Ending, Event};
+use latent_briefing::session::{SessionConfig, Source};
 
 use super::*;
 

@@ -1,6 +1,5 @@
 //! The loop, with the built-in worker and the sandbox itself; only the orchestrator is written out.
 
-#[cfg(feature = "api")]
 mod api;
 mod children;
 mod ending;
@@ -16,10 +15,12 @@ mod spans;
 use std::path::Path;
 
 use latent_briefing::am::Compaction;
-use latent_briefing::orchestrate::{BoundaryPolicy, Error, Handoff, Protocol, Rlm, RlmConfig, Source};
+use latent_briefing::orchestrate::{Error, Protocol, Rlm, RlmConfig};
+use latent_briefing::session::{BoundaryPolicy, Handoff, Source};
 
 use crate::support::embedded;
-use crate::support::orchestrators::{Scripted, monty};
+use crate::support::monty;
+use crate::support::orchestrators::Scripted;
 
 const NOTES: &str = "finding: The Velmar ledger is kept by Anara.\n\
     tool: Open part 2: done.\n\

@@ -1,6 +1,7 @@
 //! Loops for small orchestrators: what they are told, and what of their replies is taken.
 
-use latent_briefing::orchestrate::{Ending, Event, PromptProfile, Role, RunRecord, Source};
+use latent_briefing::orchestrate::{Ending, Event, PromptProfile, Role, RunRecord};
+use latent_briefing::session::Source;
 
 use super::*;
 

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lb_model::GenerateOptions;
-use lb_orchestrate::{
-    Event, Handoff, HandoffKind, Orchestrator, Replay, Rlm, RlmConfig, RunLedger, RunRecord, SharedWork,
-};
+use lb_orchestrate::{Event, Orchestrator, Replay, Rlm, RlmConfig, RunLedger, RunRecord, SharedWork};
+use lb_session::{Handoff, HandoffKind};
 
 use super::BenchRow;
 use super::direct::direct;
+use super::folder::LOGS;
 use super::letters::letters;
-use super::plan::{Condition, fingerprint};
+use super::plan::Condition;
 use super::run::Job;
-use super::store::LOGS;
 use super::turns::Turns;
 use crate::datasets::ruler::TOKENS;
 use crate::datasets::{Dataset, Item, ItemKind};
 use crate::episodes::{DOMAIN, Difficulty};
+use crate::fingerprint::fingerprint;
 use crate::report::with_causes;
 use crate::{Error, Result};
 
@@ -104,7 +104,7 @@ fn run_live(
     let turns = match (&log, &answered) {
         (Some(log), _) => Turns::Of(Box::new(RunRecord::open(log)?)),
         (None, Err(failure)) => Turns::Failed(failure.clone()),
-        (None, Ok(_)) => return Err(Error::Worker(lb_orchestrate::Error::Empty { arg: "log" })),
+        (None, Ok(_)) => return Err(Error::Run(lb_orchestrate::Error::Empty { arg: "log" })),
     };
     (job.push)(scored(job, item, row, answered)?)?;
     Ok(Some(turns))
@@ -140,8 +140,8 @@ fn play(
         choices: letters(item, job.plan.scoring),
         ..job.bench.config.clone()
     };
-    let generate = config.session.generate;
-    config.session.shared = Some(common.clone());
+    let generate = config.session.generate.clone();
+    config = config.sharing(common);
     config.session.generate = GenerateOptions { max_new_tokens: job.plan.answer_tokens, ..generate };
     let open = Arc::clone(&job.bench.open);
     let mut rlm = Rlm::new(&job.bench.worker, move || open(), config)?;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use lb_orchestrate::CancelToken;
+use lb_session::CancelToken;
 
 use crate::Result;
 

@@ -4,7 +4,7 @@
 //! forced on the worker: the next token's chances over the letters, taken together to 1. A letter counts in every form
 //! that is one token there, alone or behind a space.
 
-use lb_orchestrate::{Chances, Choices};
+use lb_session::{Chances, Choices};
 
 use super::Scoring;
 use crate::datasets::{Item, ItemKind, letter};

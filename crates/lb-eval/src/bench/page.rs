@@ -108,7 +108,7 @@ pub(super) fn render(view: &View<'_>) -> Result<String> {
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.set_formatter(|out, state, value| match value.as_str() {
         Some(text) if !value.is_safe() => {
-            escape_formatter(out, state, &Value::from(lb_model::shown::visible(text)))
+            escape_formatter(out, state, &Value::from(lb_io::shown::visible(text)))
         }
         _ => escape_formatter(out, state, value),
     });

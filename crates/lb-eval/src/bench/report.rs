@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use lb_orchestrate::{RunRecord, explain};
+use lb_io::files::{TEXT, read_at_most};
+use lb_orchestrate::RunRecord;
 use serde::Serialize;
 
 use super::aggregate::{Summary, aggregate};
@@ -12,7 +13,6 @@ use super::{BenchRow, page, plot, read_rows, text};
 use crate::report::{with_causes, write_file};
 use crate::stats::bootstrap::Bootstrap;
 use crate::{Error, Result};
-use lb_model::files::{TEXT, read_at_most};
 
 /// How to report.
 #[derive(Clone, Debug, PartialEq)]
@@ -150,8 +150,7 @@ fn pages(
         let name = file_name(log);
         let path = folder.join(&name);
         if make {
-            let page = RunRecord::open(dir.join(log)).and_then(|record| explain::run_page(&record));
-            match page {
+            match page_of(&dir.join(log)) {
                 Ok(page) => {
                     write_file(&path, page.as_bytes())?;
                     made += 1;
@@ -167,6 +166,11 @@ fn pages(
         }
     }
     Ok((links, made, faults))
+}
+
+/// The page of a run.
+fn page_of(log: &Path) -> Result<String> {
+    Ok(lb_explain::run_page(&RunRecord::open(log)?)?)
 }
 
 /// A name of its own for each log: what is no letter or digit in it becomes its code, and a long one is cut to its end.

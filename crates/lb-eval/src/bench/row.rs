@@ -1,6 +1,7 @@
 //! One item, answered under one condition.
 
-use lb_orchestrate::{CallTokens, Chances, Usage};
+use lb_orchestrate::Usage;
+use lb_session::{CallTokens, Chances};
 use serde::{Deserialize, Serialize};
 
 /// Which part of a set an item belongs to, where settings are chosen on one part and reported on the other.

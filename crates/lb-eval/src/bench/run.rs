@@ -5,17 +5,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lb_model::Worker;
-use lb_orchestrate::{Orchestrator, Repl, RlmConfig};
+use lb_orchestrate::{Orchestrator, RlmConfig};
+use lb_sandbox::Repl;
 
+use super::folder::write_faults;
 use super::jobs::in_parallel;
-use super::plan::{Condition, fingerprint, mixed};
-use super::store::{PlanRecord, Store, write_faults};
+use super::plan::Condition;
 use super::{BenchPlan, BenchRow, Existing, LOGS, RecordedTurns, item, read_rows};
 use crate::datasets::{Item, Loaded};
+use crate::fingerprint::{fingerprint, mixed};
+use crate::store::{PlanRecord, Store};
 use crate::{Error, Result};
 
 /// Opens a sandbox; every run has its own.
-pub type OpenSandbox = Arc<dyn Fn() -> lb_orchestrate::Result<Box<dyn Repl>> + Send + Sync>;
+pub type OpenSandbox = Arc<dyn Fn() -> lb_sandbox::Result<Box<dyn Repl>> + Send + Sync>;
 /// Makes the orchestrator of an item and repeat.
 pub type NewOrchestrator =
     Arc<dyn Fn(&Item, usize) -> lb_orchestrate::Result<Box<dyn Orchestrator>> + Send + Sync>;

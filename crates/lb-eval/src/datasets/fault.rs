@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use lb_model::shown::{explained, quoted};
+use lb_io::shown::{explained, quoted};
 use serde::{Deserialize, Serialize};
 
 /// What becomes of a file with malformed items.

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
+use lb_io::files::open_regular;
+
 use super::fault::FileFault;
 use super::json::Layout;
 use crate::{Error, Result};
-use lb_model::files::open_regular;
 
 /// Bytes read at a time.
 pub(crate) const BUFFER: usize = 1 << 18;

@@ -45,6 +45,8 @@ pub mod synthetic;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use lb_io::files::{SETTINGS, read_text_at_most};
+
 pub use fault::{Fault, FileFault, ItemFault, OnFault};
 pub use item::{Dataset, Item, ItemKind, LengthClass, Meta, letter};
 pub use long_bench::V1Set;
@@ -52,7 +54,6 @@ pub use reader::{Entry, Reader};
 pub use subset::Subset;
 
 use crate::{Error, Result};
-use lb_model::files::{SETTINGS, read_text_at_most};
 
 /// The largest item that is read unless asked otherwise: several times the longest context of LongBench v2.
 pub const MAX_ITEM_BYTES: usize = 256 << 20;

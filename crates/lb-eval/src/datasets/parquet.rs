@@ -7,6 +7,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use lb_io::files::open_regular;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, DataType};
 use parquet::errors::ParquetError;
@@ -15,7 +16,6 @@ use serde_json::{Map, Value};
 
 use super::fault::{Fault, FileFault};
 use crate::{Error, Result};
-use lb_model::files::open_regular;
 
 /// A file in progress.
 pub(super) struct Rows {

@@ -3,8 +3,8 @@
 use std::io::{BufRead, Cursor, Read};
 use std::path::Path;
 
-use lb_model::files::TEXT;
-use lb_orchestrate::RecordedLog;
+use lb_io::files::TEXT;
+use lb_session::RecordedLog;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 

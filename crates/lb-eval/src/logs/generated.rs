@@ -1,6 +1,6 @@
 //! Logs in the built-in worker's own words.
 
-use lb_orchestrate::Segment;
+use lb_session::Segment;
 
 use super::LogItem;
 use crate::Result;

@@ -1,6 +1,6 @@
 //! One step of a recorded log.
 
-use lb_orchestrate::Segment;
+use lb_session::Segment;
 use serde::{Deserialize, Serialize};
 
 /// A trajectory as far as it went, a task about it, and what is known of the right continuation.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use lb_orchestrate::{LogFault, LogNote, RecordedLog};
+use lb_session::{LogFault, LogNote, RecordedLog};
 use serde_json::Value;
 
 use super::{Continuation, LoadOptions, LoadedLogs, LogItem};

@@ -1,6 +1,6 @@
 //! Recorded work of real orchestrators: a trajectory, what is asked about it, and what was written next.
 //!
-//! Any format that [`RecordedLog`](lb_orchestrate::RecordedLog) knows, told by content: chats of OpenAI and Anthropic,
+//! Any format that [`RecordedLog`](lb_session::RecordedLog) knows, told by content: chats of OpenAI and Anthropic,
 //! Magentic-One and AutoGen (the files of Who&When), SWE-agent's `.traj`, logs of ours, ShareGPT, and the plain
 //! `{"id", "trajectory": [{"role", "content"}], "task", "target", "answers"}`. One JSON document, an array of them, JSON
 //! Lines of logs or of one log's messages, or a folder of such files.
@@ -30,9 +30,10 @@ mod items;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use lb_session::{LogFormat, LogNote};
+
 pub use generated::{GENERATED_WORDS, generated};
 pub use item::LogItem;
-use lb_orchestrate::{LogFormat, LogNote};
 
 use crate::Result;
 use crate::datasets::{ItemFault, MAX_ITEM_BYTES, OnFault};

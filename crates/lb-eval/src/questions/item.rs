@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lb_orchestrate::read_text;
+use lb_session::read_text;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -56,7 +56,7 @@ impl Message {
 /// number.
 ///
 /// # Errors
-/// [`Error::Worker`] where the file is no text, [`Error::Json`] with file and line.
+/// [`Error::Run`] where the file is no text, [`Error::Json`] with file and line.
 pub fn read_questions(path: &Path, limit: Option<usize>) -> Result<Vec<QuestionItem>> {
     let text = read_text(path)?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());

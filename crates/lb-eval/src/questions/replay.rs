@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use lb_model::Worker;
-use lb_orchestrate::{BoundaryPolicy, Handoff, PromptProfile, RlmConfig, RunRecord, SharedWork};
+use lb_orchestrate::{PromptProfile, RlmConfig, RunRecord, SharedWork};
+use lb_session::{BoundaryPolicy, Handoff};
 use serde::{Deserialize, Serialize};
 
 use super::QuestionRow;
@@ -46,7 +47,7 @@ pub struct ReplayedRow {
 /// as it is done.
 ///
 /// # Errors
-/// [`crate::Error::Worker`] where a log or its documents cannot be read, or a session cannot be opened.
+/// [`crate::Error::Run`] where a log or its documents cannot be read, or a session cannot be opened.
 pub fn replay_rows(
     worker: &Worker,
     open: &OpenRepl,

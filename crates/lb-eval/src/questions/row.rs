@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use lb_orchestrate::{Run, RunLedger, RunRecord, Stopped, Usage, WorkerCall, read_text};
+use lb_io::files::Lock;
+use lb_orchestrate::{Run, RunLedger, RunRecord, Stopped, Usage, WorkerCall};
+use lb_session::read_text;
 use serde::{Deserialize, Serialize};
 
 use super::QuestionItem;
-use crate::bench::store::lock;
 use crate::metrics::{ShortScore, same_in_another_form, short_answer};
+use crate::store::lock;
 use crate::{Error, Result};
-use lb_model::files::Lock;
 
 /// How a run ended, seen from its question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -102,7 +103,7 @@ impl QuestionRow {
     /// The row of a run that is over.
     ///
     /// # Errors
-    /// [`Error::Worker`] where its log cannot be read.
+    /// [`Error::Run`] where its log cannot be read.
     pub fn of(item: &QuestionItem, ended: &std::result::Result<Run, Box<Stopped>>) -> Result<Self> {
         let (answer, stopped, ledger, turns, log) = match ended {
             Ok(run) => (Some(run.answer.clone()), None, &run.ledger, run.turns, &run.log),
@@ -165,7 +166,7 @@ fn replies(record: &RunRecord) -> Vec<String> {
 /// The rows of a file; none where there is no file yet. A torn last line, of a process that was ended, is left out.
 ///
 /// # Errors
-/// [`Error::Worker`] where it is no text, [`Error::Json`] for a line that is no row.
+/// [`Error::Run`] where it is no text, [`Error::Json`] for a line that is no row.
 pub fn read_rows(path: &Path) -> Result<Vec<QuestionRow>> {
     if !path.exists() {
         return Ok(Vec::new());

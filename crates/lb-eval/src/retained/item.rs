@@ -3,17 +3,15 @@
 use std::time::Instant;
 
 use candle_core::Tensor;
-use lb_am::baselines::Needs;
 use lb_model::{KvCache, PrefillOptions, Worker};
-use lb_orchestrate::{
-    BriefConfig, Briefing, Error as SessionError, Handoff, OpenSession, Prepared, TaskState, WorkerSession,
-};
+use lb_session::Error as SessionError;
+use lb_session::{BriefConfig, Briefing, Handoff, OpenSession, Prepared, TaskState, WorkerSession};
 
 use super::plan::{RetainedPlan, Target};
 use super::row::{Measured, RetainedRow};
 use super::target::{Compared, Logits, behind, own, read};
 use crate::logs::LogItem;
-use crate::study::views::{Views, capture};
+use crate::views::{Views, capture};
 use crate::way::{Selected, Way};
 use crate::{Error, Result};
 
@@ -83,7 +81,7 @@ impl<'a> Reader<'a> {
                     Handoff::None => Measured { handoff: name.clone(), ..row.none.clone() },
                     handoff => match briefings.next_if(|(of, _)| *of == name) {
                         Some((_, briefing)) => {
-                            of.prepared(name, session.prepare_over(&briefing, item.task.as_str())?)?
+                            of.prepared(name, session.ask(item.task.as_str()).over(&briefing).prepare()?)?
                         }
                         None => of.handed(&mut session, name, handoff)?,
                     },
@@ -93,7 +91,7 @@ impl<'a> Reader<'a> {
                         Some(views) => views,
                         none => none.insert(Views::of(&session)?),
                     };
-                    of.selected(&session, views, name, *selected)?
+                    of.selected(&session, views, name, selected)?
                 }
             };
             row.conditions.push(measured);
@@ -135,7 +133,7 @@ impl<'a> Reader<'a> {
         }
         let mut tokens = tokenizer.encode_text(&item.target).map_err(SessionError::from)?;
         if tokens.is_empty() {
-            return Err(lb_orchestrate::Error::Empty { arg: "target" }.into());
+            return Err(lb_session::Error::Empty { arg: "target" }.into());
         }
         // The end of an answer is a part of it.
         let end = tokenizer.special_tokens().get("eos_token").and_then(|token| tokenizer.token_id(token));
@@ -161,7 +159,7 @@ impl Handed<'_> {
     }
 
     fn handed(&self, session: &mut WorkerSession, name: &str, handoff: &Handoff) -> Result<Measured> {
-        self.prepared(name, session.prepare(handoff, self.task)?)
+        self.prepared(name, session.ask(self.task).via(handoff).prepare()?)
     }
 
     fn prepared(&self, name: &str, prepared: Prepared) -> Result<Measured> {
@@ -171,24 +169,24 @@ impl Handed<'_> {
         Ok(self.measured(name, &logits, kept, attended, ms))
     }
 
-    /// A published selection, kept as it is.
+    /// A selection, kept as it is.
     fn selected(
         &self,
         session: &WorkerSession,
         views: &mut Views,
         name: &str,
-        selected: Selected,
+        selected: &Selected,
     ) -> Result<Measured> {
-        let Selected { baseline, size, state } = selected;
-        if state == TaskState::Reuse {
+        let Selected { selection, size, state } = selected;
+        if *state == TaskState::Reuse {
             let reason = "the task is read anew over every selection";
             return Err(Error::config("state", "reuse", reason));
         }
         let (start, seq_len) = (Instant::now(), session.seq_len());
-        let small = views.cut(session, &self.full.queries, baseline, size.resolve(seq_len)?)?;
+        let small = views.cut(session, &self.full.queries, selection, size.resolve(seq_len)?)?;
         let cache = KvCache::from_compacted(&small, seq_len, self.worker.config());
         let mut cache = cache.map_err(SessionError::from)?;
-        let pass = if baseline.needs() == Needs::Task { self.full.ms } else { 0.0 };
+        let pass = if selection.selector().needs().queries { self.full.ms } else { 0.0 };
         let ms = start.elapsed().as_secs_f64() * 1e3 + pass;
         let (slots, task) = (cache.mean_slots(), session.task_tokens(self.task)?);
         let first =

@@ -34,7 +34,7 @@ impl FromStr for Target {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetainedPlan {
-    /// Handoffs as text, and published selections with a size, `snapkv:keep=0.1`. The full cache and no trajectory are
+    /// Handoffs as text, and [selections](lb_am::selectors) with a size, `snapkv:keep=0.1`. The full cache and no trajectory are
     /// measured in any case.
     pub conditions: Vec<String>,
     /// What is read behind them.
@@ -55,7 +55,7 @@ impl RetainedPlan {
     /// Checks every range.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the field; [`Error::Worker`] for a condition that is neither handoff nor selection.
+    /// [`Error::Config`] naming the field; [`Error::Session`] for a condition that is neither handoff nor selection.
     pub fn validate(&self) -> Result<()> {
         if !(1..=4096).contains(&self.target_tokens) {
             return Err(Error::config("target_tokens", self.target_tokens, "want 1 to 4096"));

@@ -2,7 +2,8 @@
 
 use candle_core::Tensor;
 use lb_model::{KvCache, PrefillOptions, Worker};
-use lb_orchestrate::{Error as SessionError, Prepared};
+use lb_session::Error as SessionError;
+use lb_session::Prepared;
 use rayon::prelude::*;
 
 use crate::Result;

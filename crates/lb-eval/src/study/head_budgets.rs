@@ -1,9 +1,11 @@
 //! How much each head's size matters to the answers, measured on a worker.
 
 use candle_core::{DType, Tensor};
-use lb_am::budgets::{HeadCurve, exchange};
-use lb_am::{Compacted, Compaction, HeadBudgets, LayerKv, Selection};
-use lb_orchestrate::Error as SessionError;
+use lb_am::{
+    Compacted, Compaction, HeadBudgets, LayerKv, Selection,
+    budgets::{HeadCurve, exchange},
+};
+use lb_session::Error as SessionError;
 
 use super::{Asked, Probe};
 use crate::{Error, Result};
@@ -27,10 +29,10 @@ impl HeadSensitivity {
     /// Adds a question: a compaction per head at each size, and an answer for each head and size.
     ///
     /// # Errors
-    /// [`Error::Worker`] where a compaction fails.
+    /// [`Error::Session`] where a compaction fails.
     pub fn add(&mut self, probe: &Probe<'_>, asked: &Asked) -> Result<()> {
         let at = |ratio: f64| {
-            probe.compacted(asked, &Compaction::keep_ratio(ratio).with_selection(Selection::PerHead))
+            probe.compacted(asked, &Compaction::keep_ratio(ratio).with_selection(Selection::per_head()))
         };
         let base = at(BASE)?;
         for (index, ratio) in RATIOS.into_iter().enumerate() {
@@ -89,11 +91,12 @@ fn mixed(base: &Compacted, variant: &Compacted, layer: usize, head: usize) -> Re
             Ok(Tensor::cat(&heads, 0)?)
         };
         let bias = |layer: &LayerKv| layer.bias.clone().expect("a compacted layer carries biases");
-        LayerKv::new(
+        Ok(LayerKv::new(
             rows(|l| l.keys.clone(), 0.0)?,
             rows(|l| l.values.clone(), 0.0)?,
             Some(rows(bias, f64::NEG_INFINITY)?),
-        )
+        )?
+        .with_scale(own.scale))
     };
     let layers = (0..base.layers.len()).map(join).collect::<lb_am::Result<Vec<_>>>();
     Ok(layers.map_err(SessionError::from)?)

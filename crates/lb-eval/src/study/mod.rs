@@ -2,7 +2,7 @@
 //! seen, and the answers that come of it.
 //!
 //! [`Probe`] reads an episode once; each [`Method`] then makes a selection or a compaction of every size from the same
-//! tensors, and the worker answers over it with the task read anew ([`TaskState::Recompute`](lb_orchestrate::TaskState)).
+//! tensors, and the worker answers over it with the task read anew ([`TaskState::Recompute`](lb_session::TaskState)).
 //! [`figures`] sums the [`Cell`]s up, [`plot`] draws them.
 
 pub mod figures;
@@ -11,7 +11,6 @@ mod method;
 pub mod plot;
 mod probe;
 mod run;
-pub(crate) mod views;
 
 pub use head_budgets::HeadSensitivity;
 pub use method::Method;

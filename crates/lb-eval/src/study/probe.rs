@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use candle_core::Tensor;
-use lb_am::baselines::{Baseline, Needs};
-use lb_am::{Budget, Compacted, Compaction, Compactor, Fidelity, LayerKv};
+use candle_core::{D, Tensor};
+use lb_am::{Budget, Compacted, Compaction, Compactor, Fidelity, LayerKv, Selection};
 use lb_model::{Captured, KvCache, Worker};
-use lb_orchestrate::{BriefConfig, Briefing, Error as SessionError, WorkerSession};
+use lb_session::Error as SessionError;
+use lb_session::{BriefConfig, Briefing, WorkerSession};
 
-use super::views::{Views, capture, log_softmax};
 use super::{Cell, Method};
 use crate::Result;
 use crate::episodes::{Episode, Question};
+use crate::views::{Views, capture};
 
 /// An episode in a worker's cache, with everything that a method may look at.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Asked {
     }
 
     /// The task's own keys and values behind the full cache, and the logits of its last token (`[vocab]`, f32), as
-    /// [`TaskState::Reuse`](lb_orchestrate::TaskState) keeps them.
+    /// [`TaskState::Reuse`](lb_session::TaskState) keeps them.
     pub fn state(&self) -> (&[LayerKv], &Tensor) {
         (&self.state.0, &self.state.1)
     }
@@ -61,7 +61,7 @@ impl<'a> Probe<'a> {
     /// `session` has read the log of `episode`.
     ///
     /// # Errors
-    /// [`crate::Error::Worker`] where the cache cannot be read.
+    /// [`crate::Error::Session`] where the cache cannot be read.
     pub fn new(worker: &'a Worker, episode: &'a Episode, session: WorkerSession) -> Result<Self> {
         let views = Views::of(&session)?;
         Ok(Self { worker, episode, session, views })
@@ -70,7 +70,7 @@ impl<'a> Probe<'a> {
     /// Reads a question and its right answer behind the full cache.
     ///
     /// # Errors
-    /// [`crate::Error::Worker`] where they do not fit behind the log.
+    /// [`crate::Error::Session`] where they do not fit behind the log.
     pub fn ask(&self, number: usize) -> Result<Asked> {
         let question = self.question(number);
         let mut tokens = self.session.task_tokens(question.text.as_str())?;
@@ -98,21 +98,21 @@ impl<'a> Probe<'a> {
         &mut self.session
     }
 
-    /// What `baseline` keeps, `kept_len` slots a head, as it is; and how long it took, the pass of the task counted where
+    /// What `selection` keeps, `kept_len` slots a head, as it is; and how long it took, the pass of the task counted where
     /// its queries are looked at. Selections that look at no task are made once.
     ///
     /// # Errors
-    /// [`crate::Error::Worker`] for a size of 0 or tensors that cannot be selected from.
+    /// [`crate::Error::Session`] for a size of 0 or tensors that cannot be selected from.
     pub fn selected(
         &mut self,
         asked: &Asked,
-        baseline: Baseline,
+        selection: &Selection,
         kept_len: usize,
     ) -> Result<(KvCache, Duration)> {
         let start = Instant::now();
-        let small = self.views.cut(&self.session, &asked.task, baseline, kept_len)?;
+        let small = self.views.cut(&self.session, &asked.task, selection, kept_len)?;
         let cache = KvCache::from_compacted(&small, self.session.seq_len(), self.worker.config());
-        let task = if baseline.needs() == Needs::Task { asked.time } else { Duration::ZERO };
+        let task = if selection.selector().needs().queries { asked.time } else { Duration::ZERO };
         Ok((cache.map_err(SessionError::from)?, start.elapsed() + task))
     }
 
@@ -127,7 +127,7 @@ impl<'a> Probe<'a> {
     /// Compacts by `method` to `ratio` and answers.
     ///
     /// # Errors
-    /// [`crate::Error::Worker`] for a configuration out of range or tensors that cannot be compacted.
+    /// [`crate::Error::Session`] for a configuration out of range or tensors that cannot be compacted.
     pub fn run(&mut self, asked: &Asked, method: &Method, ratio: f64) -> Result<Cell> {
         let (made, ms) = self.compact(asked, method, ratio)?;
         let seq_len = self.session.seq_len();
@@ -145,7 +145,7 @@ impl<'a> Probe<'a> {
         let question = self.question(asked.number);
         let (nll, right) = self.answer(cache.fork(), asked)?;
         Ok(Cell {
-            method: method.name().to_owned(),
+            method: method.name(),
             asked: if method.sizes_itself() { 0.0 } else { ratio },
             episode: self.episode.seed,
             question: asked.number,
@@ -173,7 +173,7 @@ impl<'a> Probe<'a> {
                     config.compaction.budget = Budget::KeepRatio(ratio);
                 }
                 let question = self.question(asked.number).text.as_str();
-                Made::Briefing(Box::new(self.session.brief_as(question, &config)?))
+                Made::Briefing(Box::new(self.session.brief(question, &config)?))
             }
             Method::Compaction { compaction, context_queries, .. } => {
                 let mut config = (**compaction).clone();
@@ -189,9 +189,9 @@ impl<'a> Probe<'a> {
                 }
                 Made::Layers(Box::new(compactor.run().map_err(SessionError::from)?))
             }
-            Method::Baseline(baseline) => {
+            Method::Selection(selection) => {
                 let kept_len = (ratio * self.session.seq_len() as f64).ceil() as usize;
-                Made::Layers(Box::new(self.views.cut(&self.session, &asked.task, *baseline, kept_len)?))
+                Made::Layers(Box::new(self.views.cut(&self.session, &asked.task, selection, kept_len)?))
             }
         };
         Ok((made, started.elapsed().as_secs_f64() * 1e3))
@@ -218,7 +218,7 @@ impl<'a> Probe<'a> {
     /// A compaction by the task's queries.
     ///
     /// # Errors
-    /// [`crate::Error::Worker`] for a configuration out of range.
+    /// [`crate::Error::Session`] for a configuration out of range.
     pub fn compacted(&self, asked: &Asked, config: &Compaction) -> Result<Compacted> {
         let compactor = Compactor::new(&self.views.layers, &asked.task, config).group_size(self.group_size());
         Ok(compactor.run().map_err(SessionError::from)?)
@@ -227,10 +227,16 @@ impl<'a> Probe<'a> {
     /// −ln p of the right answer over a compaction made elsewhere.
     ///
     /// # Errors
-    /// [`crate::Error::Worker`] where it does not fit the worker.
+    /// [`crate::Error::Session`] where it does not fit the worker.
     pub fn nll(&self, asked: &Asked, layers: &[LayerKv]) -> Result<f64> {
         let mut cache = self.worker.model().new_cache();
         cache.append_layers(layers, self.session.seq_len()).map_err(SessionError::from)?;
         Ok(self.answer(cache, asked)?.0)
     }
+}
+
+/// ln of the softmax of each row, in the dtype of `rows`.
+fn log_softmax(rows: &Tensor) -> candle_core::Result<Tensor> {
+    let shifted = rows.broadcast_sub(&rows.max_keepdim(D::Minus1)?)?;
+    shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)
 }

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use lb_am::HeadBudgets;
+use lb_io::files::{TEXT, read_text_at_most};
 use lb_model::Worker;
-use lb_orchestrate::{OpenSession, Segment};
+use lb_session::{OpenSession, Segment};
 
 use super::{Asked, Cell, HeadSensitivity, Method, Probe};
 use crate::episodes::{Episode, EpisodeConfig};
 use crate::report::write_file;
 use crate::{Error, Result};
-use lb_model::files::{TEXT, read_text_at_most};
 
 /// Which held-out episodes are asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +30,7 @@ impl Study {
     /// hears the episodes done.
     ///
     /// # Errors
-    /// [`Error::Config`] without a ratio or for one outside (0, 1]; [`Error::Worker`] where a log does not fit the
+    /// [`Error::Config`] without a ratio or for one outside (0, 1]; [`Error::Session`] where a log does not fit the
     /// worker or a method is out of range.
     pub fn run(
         &self,

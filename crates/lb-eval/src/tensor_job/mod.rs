@@ -147,7 +147,7 @@ impl TensorJob {
     /// [`NonFinite`](crate::Error::NonFinite), each with the name of the file.
     pub fn read(path: &Path) -> Result<Self> {
         let io = |source| crate::Error::Io { path: path.to_owned(), source };
-        let mut file = lb_model::files::open_regular(path).map_err(io)?;
+        let mut file = lb_io::files::open_regular(path).map_err(io)?;
         let mut bytes = Vec::new();
         // The rest of a file is not read that does not begin as such files do.
         (&mut file).take(8).read_to_end(&mut bytes).map_err(io)?;

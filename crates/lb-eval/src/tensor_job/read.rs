@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use lb_am::LayerKv;
-use lb_model::files::HEADER;
+use lb_io::files::HEADER;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use super::TensorJob;

@@ -21,6 +21,9 @@ fn random(dims: &[usize]) -> Tensor {
     Tensor::from_vec(numbers, dims, &Device::Cpu).unwrap()
 }
 
+/// No power of two, and not 1/√d of any width here.
+const SCALE: f32 = 0.3;
+
 fn chunk(slots: usize) -> Chunk {
     let (keys, values) = (random(&[1, 2, slots, 8]), random(&[1, 2, slots, 8]));
     let bias = Some(random(&[2, slots]));
@@ -29,7 +32,8 @@ fn chunk(slots: usize) -> Chunk {
 
 fn alone(q: &Tensor, chunks: &[Chunk]) -> Result<Tensor> {
     let (q, chunks) = (q.clone(), chunks.to_vec());
-    Ok(attend(&[Asker { q, chunks, mask: None, hidden: None, watch: None }])?.remove(0).out)
+    let asker = Asker { q, scale: SCALE, chunks, mask: None, hidden: None, watch: None };
+    Ok(attend(&[asker])?.remove(0).out)
 }
 
 fn difference(a: &Tensor, b: &Tensor) -> Result<f32> {
@@ -66,7 +70,7 @@ fn together_is_as_alone() -> Result<()> {
         .zip([2, 4, 6, 2, 2, 8])
         .map(|(chunks, rows)| {
             let q = random(&[2, rows, 8]);
-            Asker { q, chunks, mask: None, hidden: None, watch: None }
+            Asker { q, scale: SCALE, chunks, mask: None, hidden: None, watch: None }
         })
         .collect();
     assert_eq!(in_common(&[&askers[0], &askers[2], &askers[4]]), 2);
@@ -114,7 +118,7 @@ fn kernels_attend_like_tensor_operations() -> Result<()> {
                 }
                 let mask = causal_mask(tokens, &Device::Cpu)?;
                 let q = random(&[2, 3 * tokens, dim]);
-                let asker = Asker { q, chunks, mask, hidden: None, watch: None };
+                let asker = Asker { q, scale: SCALE, chunks, mask, hidden: None, watch: None };
                 let want = plain::attend(std::slice::from_ref(&asker))?.remove(0);
                 let far = difference(&attend(&[asker])?.remove(0).out, &want)?;
                 let bound = if dtype == DType::BF16 && tokens > 48 { ROUNDED } else { EXACT };
@@ -142,7 +146,8 @@ fn hidden_slots_take_no_part() -> Result<()> {
         };
         let chunks = vec![of(cached.slots()), of(own.slots())];
         let mask = causal_mask(tokens, &Device::Cpu)?;
-        let asker = Asker { q: q.clone(), chunks, mask, hidden: Some(hidden.clone()), watch: None };
+        let hidden_from = Some(hidden.clone());
+        let asker = Asker { q: q.clone(), scale: SCALE, chunks, mask, hidden: hidden_from, watch: None };
         let got = attend(std::slice::from_ref(&asker))?.remove(0).out;
         assert!(difference(&got, &plain::attend(std::slice::from_ref(&asker))?[0])? < EXACT);
         // Each token alone over the slots that it sees.
@@ -173,10 +178,11 @@ fn what_is_noted_is_what_a_compaction_sees() -> Result<()> {
         let q = random(&[2, 3 * tokens, 8]);
         let (chunks, mask) = (vec![trajectory.clone(), own], causal_mask(tokens, &Device::Cpu)?);
         let watch = Some(Watching { chunks: 1, score: ScoreAgg::Mean });
-        let noted = attend(&[Asker { q: q.clone(), chunks, mask, hidden: None, watch }])?.remove(0).observed;
-        let noted = noted.expect("watched");
+        let asker = Asker { q: q.clone(), scale: SCALE, chunks, mask, hidden: None, watch };
+        let noted = attend(&[asker])?.remove(0).observed.expect("watched");
         let layer =
-            LayerKv::new(trajectory.keys.squeeze(0)?, trajectory.values.squeeze(0)?, trajectory.bias)?;
+            LayerKv::new(trajectory.keys.squeeze(0)?, trajectory.values.squeeze(0)?, trajectory.bias)?
+                .with_scale(SCALE);
         let config = Compaction::keep_ratio(0.2);
         let (layers, queries, noted) = ([layer], [q], [noted]);
         let compactor = Compactor::new(&layers, &queries, &config);

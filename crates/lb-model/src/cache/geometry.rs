@@ -11,6 +11,8 @@ pub(super) struct Geometry {
     pub(super) rope_theta: f64,
     pub(super) rope_scaling: RopeScaling,
     pub(super) limit: usize,
+    /// Of q · k; biases and values of a compacted part hold for this one alone.
+    pub(super) scale: f32,
     pub(super) local: Option<LocalAttention>,
 }
 
@@ -23,6 +25,7 @@ impl Geometry {
             rope_theta: config.rope_theta,
             rope_scaling: config.rope_scaling.clone(),
             limit: config.position_limit(),
+            scale: config.attention_scale,
             local: config.local.clone(),
         }
     }

@@ -14,12 +14,12 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use lb_io::files::Output;
 use serde::{Deserialize, Serialize};
 
 use super::chunk::{Chunk, Tail};
 use super::{Geometry, KvCache};
-use crate::config::read_json;
-use crate::files::Output;
+use crate::config::{read_json, usual_scale};
 use crate::safefile::SafeFile;
 use crate::{Error, LocalAttention, ModelConfig, Result, RopeScaling};
 
@@ -38,6 +38,9 @@ struct Header {
     #[serde(default)]
     rope_scaling: RopeScaling,
     limit: usize,
+    /// Of attention; 1/√head_dim where it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scale: Option<f32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     local: Option<LocalAttention>,
     /// By layer.
@@ -111,8 +114,9 @@ impl KvCache {
             }
             chunks.push(headers);
         }
-        let Geometry { layers, kv_heads, head_dim, rope_theta, rope_scaling, limit, local } =
+        let Geometry { layers, kv_heads, head_dim, rope_theta, rope_scaling, limit, scale, local } =
             self.geometry.clone();
+        let scale = (scale.to_bits() != usual_scale(head_dim).to_bits()).then_some(scale);
         let ragged = chunks.iter().flatten().any(|chunk| chunk.counts.is_some());
         let (format, logical_len) = (if ragged { RAGGED } else { FORMAT }.to_string(), self.logical_len);
         let header = Header {
@@ -124,6 +128,7 @@ impl KvCache {
             rope_theta,
             rope_scaling,
             limit,
+            scale,
             local,
             chunks,
         };
@@ -146,7 +151,8 @@ impl KvCache {
         }
         let Header { layers, kv_heads, head_dim, rope_theta, limit, .. } = header;
         let (rope_scaling, local) = (header.rope_scaling.clone(), header.local.clone());
-        let geometry = Geometry { layers, kv_heads, head_dim, rope_theta, rope_scaling, limit, local };
+        let scale = header.scale.unwrap_or_else(|| usual_scale(head_dim));
+        let geometry = Geometry { layers, kv_heads, head_dim, rope_theta, rope_scaling, limit, scale, local };
         let dtype = file.dtype(&names(0, 0)[0]).unwrap_or(DType::F32);
         let mut cache = Self::new(config, dtype, device);
         if geometry != cache.geometry {

@@ -8,7 +8,7 @@ use std::ops::Range;
 use candle_core::{DType, Tensor};
 use lb_am::{CompactedLayer, Kept, LayerKv};
 
-use super::{Chunk, KvCache, LayerCache};
+use super::{Chunk, Geometry, KvCache, LayerCache};
 use crate::{Error, Result};
 
 impl KvCache {
@@ -94,15 +94,15 @@ impl KvCache {
         let count = (window - 1).saturating_sub(behind).min(slots.len());
         let from = slots.end - count;
         let kept = Kept::shared(((from - slots.start) as u32..slots.len() as u32).collect());
-        let (heads, dim) = (self.geometry.kv_heads, self.geometry.head_dim);
+        let Geometry { kv_heads: heads, head_dim: dim, scale, .. } = self.geometry;
         if count == 0 {
             let nothing = Tensor::zeros((heads, 0, dim), self.dtype, &self.device)?;
             let bias = Tensor::zeros((heads, 0), DType::F32, &self.device)?;
-            return Ok(CompactedLayer { keys: nothing.clone(), values: nothing, bias, kept });
+            return Ok(CompactedLayer { keys: nothing.clone(), values: nothing, bias, scale, kept });
         }
         let LayerKv { keys, values, .. } = self.layer_range(layer, from, slots.end)?;
         let bias = Tensor::zeros((heads, count), DType::F32, &self.device)?;
-        Ok(CompactedLayer { keys, values, bias, kept })
+        Ok(CompactedLayer { keys, values, bias, scale, kept })
     }
 
     /// Positions that a token sees in a layer, all of them without.

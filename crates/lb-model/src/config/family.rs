@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::usual_scale;
+
 /// Decoders that differ in a few places of one architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -63,9 +65,9 @@ impl Activation {
     }
 }
 
-/// What scores are multiplied by.
+/// What q · k is multiplied with.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum ScoreScale {
+pub(crate) enum AttentionScale {
     /// `1/√head_dim`.
     HeadDim,
     /// One over the root of a number in `config.json`.
@@ -80,14 +82,13 @@ pub(crate) enum ScoreScale {
     },
 }
 
-impl ScoreScale {
+impl AttentionScale {
     /// That of a model in a GGUF file.
-    pub(crate) fn of_gguf(self, layers: usize, hidden_size: usize, heads: usize, head_dim: usize) -> f64 {
-        let number = match self {
+    pub(crate) fn of_gguf(self, layers: usize, hidden_size: usize, heads: usize, head_dim: usize) -> f32 {
+        usual_scale(match self {
             Self::Root { gguf_by_width, .. } if gguf_by_width == layers => hidden_size / heads.max(1),
             _ => head_dim,
-        };
-        1.0 / (number as f64).sqrt()
+        })
     }
 }
 
@@ -141,7 +142,7 @@ pub(crate) struct FamilySpec {
     pub(crate) norm_offset: f64,
     /// Whether embeddings are multiplied by the root of their width, in their own dtype.
     pub(crate) scaled_embeddings: bool,
-    pub(crate) score_scale: ScoreScale,
+    pub(crate) attention_scale: AttentionScale,
     pub(crate) activation: Activation,
     /// The field that names it.
     pub(crate) activation_field: &'static str,
@@ -177,7 +178,7 @@ const LLAMA: FamilySpec = FamilySpec {
     },
     norm_offset: 0.0,
     scaled_embeddings: false,
-    score_scale: ScoreScale::HeadDim,
+    attention_scale: AttentionScale::HeadDim,
     activation: Activation::Silu,
     activation_field: "hidden_act",
     qkv_bias: ATTENTION_BIAS,
@@ -267,7 +268,11 @@ pub(crate) const FAMILIES: [FamilySpec; 6] = [
         },
         norm_offset: 1.0,
         scaled_embeddings: true,
-        score_scale: ScoreScale::Root { field: "query_pre_attn_scalar", usual: 256.0, gguf_by_width: 62 },
+        attention_scale: AttentionScale::Root {
+            field: "query_pre_attn_scalar",
+            usual: 256.0,
+            gguf_by_width: 62,
+        },
         activation: Activation::GeluTanh,
         activation_field: "hidden_activation",
         mlp_bias: Bias::Never,
@@ -295,16 +300,5 @@ impl Family {
 
     pub(crate) fn spec(self) -> &'static FamilySpec {
         FAMILIES.iter().find(|spec| spec.family == self).unwrap_or(&FAMILIES[0])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{FAMILIES, ScoreScale};
-
-    /// A scale of its own is in the query norm.
-    #[test]
-    fn scores_with_a_scale_have_query_norms() {
-        assert!(FAMILIES.iter().all(|spec| spec.qk_norm || spec.score_scale == ScoreScale::HeadDim));
     }
 }

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 pub use experts::Experts;
 pub use family::Family;
-pub(crate) use family::{Activation, Bias, FAMILIES, FamilySpec, ScoreScale, Window};
+pub(crate) use family::{Activation, AttentionScale, Bias, FAMILIES, FamilySpec, Window};
 pub(crate) use fields::unsupported;
 use fields::{Fields, typed};
 pub(crate) use foreign::foreign_has;
@@ -69,8 +69,8 @@ pub struct ModelConfig {
     pub tie_word_embeddings: bool,
     /// Whether every query and key head goes through a norm.
     pub qk_norm: bool,
-    /// What the product of a query and a key is multiplied by: `1/√head_dim`, but for Gemma 3.
-    pub score_scale: f64,
+    /// What q · k is multiplied with in every attention logit: `1/√head_dim`, but for Gemma 3.
+    pub attention_scale: f32,
     /// Which layers attend to a window of positions, if any.
     pub local: Option<LocalAttention>,
     /// Which projections have a bias.
@@ -144,8 +144,8 @@ impl ModelConfig {
         let theta = self.rope_theta;
         check(theta > 0.0 && theta.is_finite(), "rope_theta", theta, "above 0")?;
         self.rope_scaling.validate()?;
-        let scale = self.score_scale;
-        check(scale > 0.0 && scale.is_finite(), "score_scale", scale, "above 0 and finite")?;
+        let scale = self.attention_scale;
+        check(scale > 0.0 && scale.is_finite(), "attention_scale", scale, "above 0 and finite")?;
         self.local.as_ref().map_or(Ok(()), |local| local.validate(self.num_hidden_layers))?;
         self.experts.as_ref().map_or(Ok(()), Experts::validate)?;
         for &id in &self.eos_token_ids {
@@ -153,6 +153,16 @@ impl ModelConfig {
         }
         Ok(self)
     }
+}
+
+/// 1/√d.
+pub(crate) fn usual_scale(head_dim: usize) -> f32 {
+    scale_of(head_dim as f64)
+}
+
+/// One over the root of a number.
+pub(crate) fn scale_of(number: f64) -> f32 {
+    1.0 / (number as f32).sqrt()
 }
 
 /// What config.json says.
@@ -205,7 +215,7 @@ fn build(fields: &mut Fields<'_>) -> Result<ModelConfig> {
         max_position_embeddings,
         tie_word_embeddings: fields.take_or("tie_word_embeddings", spec.defaults.tied)?,
         qk_norm: spec.qk_norm,
-        score_scale: score_scale(fields, spec, head_dim)?,
+        attention_scale: attention_scale(fields, spec, head_dim)?,
         local,
         biases: biases(fields, spec)?,
         experts: spec.experts.then(|| Experts::parse(fields)).transpose()?,
@@ -243,16 +253,13 @@ fn positions(
     Ok((theta, scaling, LocalAttention::new(window, local_theta, local)))
 }
 
-fn score_scale(fields: &mut Fields<'_>, spec: &FamilySpec, head_dim: usize) -> Result<f64> {
-    let number = match spec.score_scale {
-        ScoreScale::HeadDim => head_dim as f64,
-        ScoreScale::Root { field, usual, .. } => {
-            let number = fields.take_or(field, usual)?;
-            check(number > 0.0 && number.is_finite(), field, number, "above 0 and finite")?;
-            number
-        }
+fn attention_scale(fields: &mut Fields<'_>, spec: &FamilySpec, head_dim: usize) -> Result<f32> {
+    let AttentionScale::Root { field, usual, .. } = spec.attention_scale else {
+        return Ok(usual_scale(head_dim));
     };
-    Ok(1.0 / number.sqrt())
+    let number: f64 = fields.take_or(field, usual)?;
+    check(number > 0.0 && number.is_finite(), field, number, "above 0 and finite")?;
+    Ok(scale_of(number))
 }
 
 fn biases(fields: &mut Fields<'_>, spec: &FamilySpec) -> Result<Biases> {

@@ -61,7 +61,7 @@ impl Gguf {
             max_position_embeddings,
             tie_word_embeddings: !has("output.weight"),
             qk_norm: spec.qk_norm,
-            score_scale: spec.score_scale.of_gguf(
+            attention_scale: spec.attention_scale.of_gguf(
                 num_hidden_layers,
                 hidden_size,
                 num_attention_heads,

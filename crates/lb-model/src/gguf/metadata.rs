@@ -130,10 +130,10 @@ fn shape(out: &mut Metadata, config: &ModelConfig) -> Result<()> {
 fn windows(out: &mut Metadata, config: &ModelConfig, key: impl Fn(&str) -> String) -> Result<()> {
     let spec = config.family.spec();
     let (layers, heads) = (config.num_hidden_layers, config.num_attention_heads);
-    let scale = spec.score_scale.of_gguf(layers, config.hidden_size, heads, config.head_dim);
-    if (config.score_scale - scale).abs() > 1e-9 * scale {
+    let scale = spec.attention_scale.of_gguf(layers, config.hidden_size, heads, config.head_dim);
+    if (config.attention_scale - scale).abs() > 1e-6 * scale {
         let reason = format!("GGUF files do not say it, and their readers take {scale}");
-        return Err(unsupported("score_scale", &Json::from(config.score_scale), &reason));
+        return Err(unsupported("attention_scale", &Json::from(config.attention_scale), &reason));
     }
     let (Some(local), Window::Layers { every: usual }) = (&config.local, spec.window) else { return Ok(()) };
     let every = (1..=layers + 1).find(|every| LocalAttention::pattern(*every, layers) == local.layers);

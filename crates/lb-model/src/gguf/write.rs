@@ -6,13 +6,13 @@ use std::path::Path;
 
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
+use lb_io::files::Output;
 
 use super::config::ROPE_FACTORS;
 use super::format::{GgufFormat, Matrix};
 use super::metadata::{Metadata, metadata, push_text};
 use super::{read, types};
 use crate::checkpoint::Source;
-use crate::files::Output;
 use crate::weights::{Safetensors, Stored, is_judge, place, says_nothing};
 use crate::{Checkpoint, Error, ModelConfig, Result, RopeScaling};
 

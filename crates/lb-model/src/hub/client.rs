@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lb_io::http::{certificate_advice, configure, rate_limit_reset, retry_after};
 use serde::Deserialize;
 use ureq::http::{HeaderMap, Response, Uri, header};
 use ureq::typestate::WithoutBody;
@@ -11,7 +12,6 @@ use super::env::Token;
 use super::failure::{Failure, Place, TokenUse};
 use super::names::{escaped, is_key};
 use super::patience::{Patience, Retries};
-use crate::net::{certificate_advice, configure, rate_limit_reset, retry_after};
 use crate::{Error, Result};
 
 const MAX_REDIRECTS: usize = 5;
@@ -134,6 +134,11 @@ impl Client {
                 outcome => return outcome.map_err(|error| self.transport(error, place)),
             }
         }
+    }
+
+    /// Asks for the front page; any answer will do.
+    pub(super) fn ping(&self, place: &Place) -> Result<()> {
+        self.agent.head(&self.endpoint).call().map(drop).map_err(|error| self.transport(error, place))
     }
 
     pub(super) fn timeout(&self) -> Duration {

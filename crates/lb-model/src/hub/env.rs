@@ -3,9 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use lb_io::files::{WORD, read_text_at_most};
+
 use super::Network;
 use super::expand::{Process, STYLE, expand};
-use crate::files::{WORD, read_text_at_most};
 use crate::{Error, Result};
 
 const ENDPOINT: &str = "https://huggingface.co";
@@ -22,7 +23,7 @@ impl fmt::Debug for Token {
 
 impl Token {
     pub(super) fn new(text: &str) -> Self {
-        crate::secrets::remember(text.trim());
+        lb_io::secrets::remember(text.trim());
         Self(text.trim().to_string())
     }
 

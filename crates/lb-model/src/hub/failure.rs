@@ -4,9 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lb_io::shown::quoted;
+
 use super::names::Repository;
 use crate::Error;
-use crate::shown::quoted;
 
 /// Why a file of the hub could not be had. [`Error::Hub`] names the repository, the revision and the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

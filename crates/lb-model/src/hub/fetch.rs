@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lb_io::files::{SETTINGS, read_at_most};
 use serde::Deserialize;
 
 use super::client::{Client, Head};
@@ -14,7 +15,6 @@ use super::names::{check_file, check_revision, is_commit, is_shard};
 use super::patience::Retries;
 use super::{Hub, Network, env, transfer};
 use crate::config::read_json;
-use crate::files::{SETTINGS, read_at_most};
 use crate::{Error, Result};
 
 pub(super) const CONFIG: &str = "config.json";

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hf_hub::{Cache, Repo};
+use lb_io::files::{WORD, read_text_at_most};
 
 use super::failure::{Failure, Place};
 use super::names::{Repository, is_commit, is_key};
-use crate::files::{WORD, read_text_at_most};
 use crate::{Error, Result};
 
 const LOCK_POLL: Duration = Duration::from_millis(100);

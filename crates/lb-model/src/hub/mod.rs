@@ -18,7 +18,7 @@
 //! As in Python: `HF_ENDPOINT`, `HF_TOKEN` (or the file of `HF_TOKEN_PATH`, or `token` in `HF_HOME`;
 //! `HF_HUB_DISABLE_IMPLICIT_TOKEN` ignores them), `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`, `HF_HUB_OFFLINE` (or
 //! `TRANSFORMERS_OFFLINE`). In paths `~` and variables are expanded; one that cannot be is an error. Certificates and proxies are
-//! those of [`net::configure`](crate::net::configure). A setter beats its variable.
+//! those of [`net::configure`](lb_io::http::configure). A setter beats its variable.
 //!
 //! # Guarantees
 //! All files of a checkpoint come from one commit. A file appears under its name only when it has the announced size
@@ -41,6 +41,7 @@ mod gguf;
 mod layout;
 mod names;
 mod patience;
+mod reach;
 mod transfer;
 
 use std::fmt;
@@ -50,6 +51,7 @@ use std::time::Duration;
 
 pub use failure::{Failure, TokenUse};
 pub use patience::{Retries, Retry};
+pub use reach::Reach;
 
 use self::env::Token;
 use self::fetch::{Fetch, Found};

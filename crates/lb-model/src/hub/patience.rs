@@ -5,7 +5,8 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::net::backoff;
+use lb_io::http::backoff;
+
 use crate::{Error, Result};
 
 /// How long a pause lasts before it is asked again whether anyone still waits.

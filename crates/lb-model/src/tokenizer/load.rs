@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use lb_io::files::{SETTINGS, VOCABULARY, read_at_most};
 use serde_json::{Map, Value};
 
 use super::kind::{Kind, Prefix};
 use super::{Added, Tokenizer, check, variants};
 use crate::config::read_json;
-use crate::files::{SETTINGS, VOCABULARY, read_at_most};
 use crate::template::SpecialTokens;
 use crate::{Error, Result};
 

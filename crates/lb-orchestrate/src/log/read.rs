@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use lb_io::files::{TEXT, read_at_most, read_text_at_most};
 use serde::de::DeserializeOwned;
 
 use super::record::{Iteration, Metadata};
 use crate::{Error, Result};
-use lb_model::files::{TEXT, read_at_most, read_text_at_most};
 
 /// A log as it was found on disk.
 #[derive(Clone, Debug)]

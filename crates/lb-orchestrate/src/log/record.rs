@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use lb_sandbox::{AnswerCell, Fault, Query};
+use lb_session::{BriefingMap, CallTokens, Chances, Handoff, RoomReport, Source};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::ledger::CallTokens;
-use crate::repl::{AnswerCell, Fault, Query};
 use crate::rlm::{Limits, PromptProfile, Protocol};
-use crate::trajectory::Source;
-use crate::{Chances, ChatMessage, Finish, Handoff, RoomReport, Usage};
+use crate::{ChatMessage, Finish, Usage};
 
 /// The first line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -312,19 +311,4 @@ pub struct ChildRecord {
     pub run_metadata: Box<Metadata>,
     /// As its other lines.
     pub iterations: Vec<Iteration>,
-}
-
-/// What a briefing kept, position by position of the trajectory at that moment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BriefingMap {
-    /// Positions of the trajectory, template head counted in.
-    pub seq_len: usize,
-    /// Positions kept, on average over layers and heads.
-    pub kept_len: usize,
-    /// Kept / original.
-    pub keep_ratio: f64,
-    /// For each position, which share of the (layer, KV head) pairs have it, in percent.
-    pub kept_by: Vec<u8>,
-    /// For each position, its score from 0 (the lowest that was kept) to 100 (the highest), by logarithm.
-    pub heat: Vec<u8>,
 }

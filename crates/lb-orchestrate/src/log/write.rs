@@ -4,11 +4,11 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use lb_io::files::{Lock, write_whole};
 use serde::Serialize;
 
 use super::record::{ContextFile, Iteration, Metadata};
 use crate::{Error, Result};
-use lb_model::files::{Lock, write_whole};
 
 /// A log on disk, of this process alone. Each line reaches the disk before the next turn begins.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ fn line(entry: &impl Serialize, path: &Path) -> Result<Vec<u8>> {
     })?;
     // JSON is text. What a completion repeats of a key does not stay.
     if let Ok(text) = std::str::from_utf8(&bytes)
-        && let std::borrow::Cow::Owned(masked) = lb_model::secrets::masked(text)
+        && let std::borrow::Cow::Owned(masked) = lb_io::secrets::masked(text)
     {
         bytes = masked.into_bytes();
     }

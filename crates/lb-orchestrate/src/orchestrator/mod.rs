@@ -4,18 +4,19 @@
 pub mod api;
 mod fences;
 mod form;
+mod guard;
 mod local;
 mod program;
 mod reader;
 mod replay;
 mod thoughts;
-mod watch;
 
 use std::time::Instant;
 
+use lb_session::CancelToken;
 use serde::{Deserialize, Serialize};
 
-use crate::{CancelToken, Result};
+use crate::Result;
 
 pub use local::{LocalConfig, LocalOrchestrator, LocalThinking};
 pub use program::{Program, ProgramResult, Script};

@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use lb_sandbox::Query;
+use lb_session::{Briefing, Handoff, Outcome, Task};
+
 use super::loop_state::Shared;
-use crate::explain::map;
 use crate::log::{CallKind, WorkerCall};
-use crate::repl::Query;
-use crate::{Ask, Error, Handoff, Outcome, Result, Task};
 
 /// Answers `queries`, each a call of its own in the log; those that want a briefing together, and the others together.
 pub(super) fn answer(shared: &mut Shared, queries: &[Query]) -> Vec<WorkerCall> {
     let with_trajectory = !shared.session.is_empty();
     let (mut calls, mut groups) = (BTreeMap::new(), [Vec::new(), Vec::new()]);
-    let common = shared.session.shared_work().cloned();
+    let common = shared.config.answered.clone();
     for (index, query) in queries.iter().enumerate() {
-        if let Some(call) = common.as_ref().filter(|_| !query.brief).and_then(|work| work.call(query)) {
+        if let Some(call) = common.as_ref().filter(|_| !query.brief).and_then(|work| work.get(query)) {
             calls.insert(index, call);
             continue;
         }
@@ -30,14 +30,20 @@ pub(super) fn answer(shared: &mut Shared, queries: &[Query]) -> Vec<WorkerCall> 
         let start = Instant::now();
         let cancel = shared.config.cancel.clone();
         let choices = shared.config.choices.clone().filter(|_| briefed == 1);
-        let mut ask = Ask::new().cancelled_by(&cancel);
-        (ask.deadline, ask.choices) = (shared.deadline(), choices.as_ref());
-        let outcomes = shared.session.answer_each_via(&handoff, tasks, &mut ask);
+        let deadline = shared.deadline();
+        let mut ask = shared.session.ask_all(tasks).via(&handoff).cancelled_by(&cancel);
+        if let Some(deadline) = deadline {
+            ask = ask.deadline(deadline);
+        }
+        if let Some(choices) = &choices {
+            ask = ask.weighing(choices);
+        }
+        let outcomes = ask.run_each();
         let share = start.elapsed().as_secs_f64() / group.len() as f64;
         for (index, outcome) in group.into_iter().zip(outcomes) {
             let call = record(shared, &handoff, &queries[index], outcome, share);
             if let Some(work) = common.as_ref().filter(|_| !call.query.brief) {
-                work.keep_call(&call);
+                work.keep(&call);
             }
             calls.insert(index, call);
         }
@@ -53,7 +59,7 @@ fn record(
     shared: &Shared,
     handoff: &Handoff,
     query: &Query,
-    outcome: Result<Outcome>,
+    outcome: lb_session::Result<Outcome>,
     seconds: f64,
 ) -> WorkerCall {
     let model = shared.session.worker().name();
@@ -61,7 +67,7 @@ fn record(
     call.execution_time = seconds;
     let outcome = match outcome {
         Ok(outcome) => outcome,
-        Err(Error::Call { source, .. }) => {
+        Err(lb_session::Error::Call { source, .. }) => {
             call.answered(Err(source.to_string()));
             return call;
         }
@@ -79,7 +85,7 @@ fn record(
     call.chances.clone_from(&outcome.answer.chances);
     call.used(1, tokens.attended, tokens.generated);
     if shared.config.log_briefings {
-        call.briefing = outcome.briefing.as_ref().map(map);
+        call.briefing = outcome.briefing.as_ref().map(Briefing::map);
     }
     call.answered(Ok(outcome.answer.text));
     call

@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::rlm::{Limits, PromptProfile, Protocol};
-use crate::{
-    BoundaryPolicy, CancelToken, Choices, Error, Handoff, PriceTable, PromptFormat, Result, SessionConfig,
-    Source,
-};
+use lb_session::{BoundaryPolicy, CancelToken, Choices, Handoff, PromptFormat, SessionConfig, Source};
+
+use crate::rlm::{AnsweredCalls, Limits, PromptProfile, Protocol, SharedWork};
+use crate::{Error, PriceTable, Result};
 
 /// What a worker is told before each question that a small orchestrator asks; before the document it would be forgotten.
 const READER: &str = "Answer in a few words, copied from the document.\nQuestion: ";
@@ -47,6 +46,8 @@ pub struct RlmConfig {
     pub choices: Option<Choices>,
     /// Stands behind the system prompt: what the orchestrator should know of the task, in the user's words.
     pub instructions: Option<String>,
+    /// Calls in common with other runs of the same worker and configuration. Default: none.
+    pub answered: Option<AnsweredCalls>,
 }
 
 impl Default for RlmConfig {
@@ -71,6 +72,7 @@ impl Default for RlmConfig {
             reply_prompt_chars: 200,
             choices: None,
             instructions: None,
+            answered: None,
         }
     }
 }
@@ -96,6 +98,14 @@ impl RlmConfig {
         config.session.policy =
             BoundaryPolicy::nothing().admitting(worth_reading).with_cap(Source::Reply, 256);
         config
+    }
+
+    /// Takes over what other runs of the same worker and configuration have done, and gives what this one does.
+    #[must_use]
+    pub fn sharing(mut self, work: &SharedWork) -> Self {
+        self.session.shared = Some(work.caches.clone());
+        self.answered = Some(work.calls.clone());
+        self
     }
 
     /// Checks every range; see also [`SessionConfig`].

@@ -1,8 +1,10 @@
 //! The documents of a run, and which of them the worker reads whole.
 
+use lb_session::{Segment, Source};
+
 use super::turn::Draft;
 use super::{Event, Rlm};
-use crate::{Error, Result, Segment, Source};
+use crate::{Error, Result};
 
 /// A document of a run.
 #[derive(Clone, Debug)]

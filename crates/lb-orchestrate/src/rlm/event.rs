@@ -1,7 +1,8 @@
 //! What a run tells while it goes on.
 
+use lb_sandbox::{Executed, Query};
+
 use crate::log::{CallKind, Entered, WorkerCall};
-use crate::repl::{Executed, Query};
 use crate::{Completion, Limit};
 
 /// A step of a run, told as it happens.

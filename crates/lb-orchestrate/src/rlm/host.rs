@@ -3,13 +3,15 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use lb_sandbox::{HostCall, Query, ReplHost};
+use lb_session::{Segment, Source};
+
 use super::loop_state::Shared;
 use super::{calls, recurse, spans};
 use crate::log::{CallKind, Entered, WorkerCall};
-use crate::repl::{HostCall, Query, ReplHost};
 use crate::rlm::Event;
 use crate::rlm::limits::Phase;
-use crate::{Error, Limit, Orchestrator, Result, Segment, Source};
+use crate::{Error, Limit, Orchestrator, Result};
 
 /// Bytes of one call's or note's text. What is longer is refused unseen and not recorded: no worker has that many
 /// positions.
@@ -177,7 +179,7 @@ impl Host<'_> {
         match self.try_enter(Segment::finding(noted(key, text))) {
             Ok(()) => {}
             // The code can do with less, and nothing was noted.
-            Err(Error::NoRoom { .. }) => return NO_ROOM.to_owned(),
+            Err(Error::Session(lb_session::Error::NoRoom { .. })) => return NO_ROOM.to_owned(),
             Err(error) => self.ends_with(error),
         }
         match self.shared.session.note(key, text) {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use lb_session::CallTokens;
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::CallTokens;
 use crate::log::{CallKind, ChildRecord, Iteration, RunRecord, WorkerCall};
 use crate::rlm::limits::Spent;
 use crate::{ModelPrice, PriceTable, Usage, WorkerPrice};

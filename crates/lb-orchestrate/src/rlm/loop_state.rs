@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use lb_sandbox::Repl;
+use lb_session::{Segment, WorkerSession};
+
 use crate::log::Entered;
-use crate::repl::Repl;
 use crate::rlm::RlmConfig;
 use crate::rlm::ledger::Books;
 use crate::rlm::limits::Phase;
-use crate::{Error, Limit, Result, Segment, WorkerSession};
+use crate::{Error, Limit, Result};
 
 /// Opens a REPL.
-pub(super) type OpenRepl = Arc<dyn Fn() -> Result<Box<dyn Repl>>>;
+pub(super) type OpenRepl = Arc<dyn Fn() -> lb_sandbox::Result<Box<dyn Repl>> + Send + Sync>;
 
 /// The worker with the trajectory, the books, and how the run is set up.
 pub(super) struct Shared {
@@ -68,10 +70,10 @@ impl Shared {
         let extended = self.session.extend_while([segment], &mut |_, _| goes_on());
         let extended = extended.map_err(|error| match self.broken(&[Phase::Run]) {
             // What broke it off may be the run's limit.
-            Some(limit) if matches!(error, Error::Cancelled) && !cancel.is_cancelled() => {
+            Some(limit) if matches!(error, lb_session::Error::Cancelled) && !cancel.is_cancelled() => {
                 Error::Limit { limit }
             }
-            _ => error,
+            _ => error.into(),
         })?;
         let seconds = start.elapsed().as_secs_f64();
         let (tokens, left_out) = (extended.entered(), extended.left_out());

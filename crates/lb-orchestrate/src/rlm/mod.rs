@@ -2,9 +2,10 @@
 //! asks a worker that is briefed for each prompt.
 //!
 //! One turn: [`Orchestrator::complete`](crate::Orchestrator::complete) → [`protocol`] takes the reply apart → the code
-//! runs in a [`Repl`](crate::Repl), whose functions lead to [`host`] and from there to [`calls`] → what was said, run,
+//! runs in a [`Repl`](lb_sandbox::Repl), whose functions lead to [`host`] and from there to [`calls`] → what was said, run,
 //! printed and replied enters the trajectory → a line in the log.
 
+mod answered;
 mod calls;
 mod config;
 mod contexts;
@@ -30,21 +31,23 @@ mod verdict;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use answered::{AnsweredCalls, SharedWork};
 pub use config::RlmConfig;
 pub use ending::{Ending, Run, Stopped};
 pub use event::Event;
 pub use ledger::{OrchestratorTotals, RunLedger, SandboxTotals, WorkerTotals};
-pub use limits::{Budget, Limit, Limits, Measure, Phase, Spent};
+pub use limits::{Allowance, Limit, Limits, Measure, Phase, Spent};
 pub use profile::PromptProfile;
 pub(crate) use prompts::OPENING;
 pub use protocol::{FinalMark, Protocol, Reply};
 pub use resume::Resumed;
 
 use lb_model::Worker;
+use lb_sandbox::Repl;
+use lb_session::WorkerSession;
 
 use crate::log::{ChildRecord, ContextFile};
-use crate::repl::Repl;
-use crate::{ChatMessage, Error, Result, WorkerSession};
+use crate::{ChatMessage, Error, Result};
 use contexts::Contexts;
 use ledger::Books;
 use loop_state::{OpenRepl, Shared};
@@ -56,21 +59,22 @@ use sink::Sink;
 /// ```
 /// # #[cfg(feature = "embedded")] {
 /// use lb_model::Worker;
-/// use lb_orchestrate::{Executed, Program, Repl, ReplHost, Rlm, RlmConfig};
+/// use lb_orchestrate::{Program, Rlm, RlmConfig};
+/// use lb_sandbox::{Executed, Repl, ReplHost};
 /// # struct Fixed;
 /// # impl Repl for Fixed {
 /// #     fn kind(&self) -> &'static str { "fixed" }
 /// #     fn dialect(&self) -> &str { "" }
-/// #     fn set_text(&mut self, _: &str, _: &str) -> lb_orchestrate::Result<()> { Ok(()) }
-/// #     fn execute(&mut self, _: &str, _: &mut dyn ReplHost) -> lb_orchestrate::Result<Executed> {
+/// #     fn set_text(&mut self, _: &str, _: &str) -> lb_sandbox::Result<()> { Ok(()) }
+/// #     fn execute(&mut self, _: &str, _: &mut dyn ReplHost) -> lb_sandbox::Result<Executed> {
 /// #         let mut done = Executed::default();
 /// #         done.answer.content = "42 lines".into();
 /// #         done.answer.ready = true;
 /// #         Ok(done)
 /// #     }
-/// #     fn variable(&mut self, _: &str) -> lb_orchestrate::Result<Option<String>> { Ok(None) }
+/// #     fn variable(&mut self, _: &str) -> lb_sandbox::Result<Option<String>> { Ok(None) }
 /// # }
-/// # fn open() -> lb_orchestrate::Result<Box<dyn Repl>> { Ok(Box::new(Fixed)) }
+/// # fn open() -> lb_sandbox::Result<Box<dyn Repl>> { Ok(Box::new(Fixed)) }
 ///
 /// // `open` is `MontyRepl::open` or `CPythonRepl::open` outside of examples.
 /// let mut rlm = Rlm::new(&Worker::embedded()?, open, RlmConfig::default())?;
@@ -133,7 +137,7 @@ impl Rlm {
     /// [`Error::Config`] for a configuration out of range, those of [`WorkerSession::with`] and of `open_repl`.
     pub fn new(
         worker: &Worker,
-        open_repl: impl Fn() -> Result<Box<dyn Repl>> + 'static,
+        open_repl: impl Fn() -> lb_sandbox::Result<Box<dyn Repl>> + Send + Sync + 'static,
         config: RlmConfig,
     ) -> Result<Self> {
         Self::at_depth(worker, Arc::new(open_repl), config, 0)
@@ -228,5 +232,15 @@ impl Rlm {
 
     fn limit(limit: Limit) -> Error {
         Error::Limit { limit }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// A loop may be made in one thread and run in another.
+    #[test]
+    fn a_loop_can_be_sent() {
+        fn sendable<T: Send>() {}
+        sendable::<super::Rlm>();
     }
 }

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
+use lb_sandbox::{Executed, Fault};
+
 use super::contexts::{Context, Contexts};
 use super::protocol::Protocol;
-use crate::repl::{Executed, Fault};
 
 /// What the system prompt depends on.
 pub(super) struct Setting<'a> {

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use lb_sandbox::Query;
+
 use super::loop_state::Shared;
 use crate::log::{CallKind, ChildRecord, WorkerCall};
-use crate::repl::Query;
 use crate::rlm::{Event, Limits, Rlm, RlmConfig, RunLedger};
 use crate::{Orchestrator, Result};
 

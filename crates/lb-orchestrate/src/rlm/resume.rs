@@ -3,14 +3,16 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use lb_model::Worker;
+use lb_sandbox::{Executed, Repl};
+use lb_session::Segment;
+
 use super::host::{Recorded, Texts};
 use super::sink::Sink;
 use super::verdict::{Done, Taken};
 use super::{Question, Rlm, RlmConfig};
 use crate::log::{BlockResult, CodeBlock, Iteration, RunLog, RunRecord, RunSettings};
-use crate::repl::{Executed, Repl};
-use crate::{Error, Result, Segment};
-use lb_model::Worker;
+use crate::{Error, Result};
 
 /// A run as it was when its log ended.
 #[derive(Debug)]
@@ -57,7 +59,7 @@ impl Rlm {
     pub fn resume(
         log: impl AsRef<Path>,
         worker: &Worker,
-        open_repl: impl Fn() -> Result<Box<dyn Repl>> + 'static,
+        open_repl: impl Fn() -> lb_sandbox::Result<Box<dyn Repl>> + Send + Sync + 'static,
         config: RlmConfig,
     ) -> Result<Resumed> {
         let lock = RunLog::lock(log.as_ref())?;
@@ -121,8 +123,8 @@ impl Rlm {
             let cancel = self.shared.config.cancel.clone();
             let mut goes_on = |_, _| !cancel.is_cancelled() && until.check().is_ok();
             let entered = self.shared.session.extend_while([segment], &mut goes_on);
-            entered
-                .map_err(|error| until.check().err().filter(|_| !cancel.is_cancelled()).unwrap_or(error))?;
+            let ended = || until.check().err().filter(|_| !cancel.is_cancelled());
+            entered.map_err(|error| ended().unwrap_or_else(|| error.into()))?;
         }
         let (mut differing, mut ran) = (0, Vec::new());
         for block in &iteration.code_blocks {

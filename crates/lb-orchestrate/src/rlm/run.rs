@@ -1,12 +1,12 @@
 //! From a question to its answer, turn by turn.
 
+use lb_sandbox::AnswerCell;
 use serde_json::Map;
 
 use super::prompts::{self, Setting};
 use super::sink::Sink;
 use super::{PromptProfile, Question, Rlm, small, spans};
 use crate::log::{Metadata, RunLog, RunSettings};
-use crate::repl::AnswerCell;
 use crate::rlm::limits::{Measure, Phase};
 use crate::rlm::{Ending, Event, Run, Stopped};
 use crate::{ChatMessage, Error, Limit, Orchestrator, Result, Role};
@@ -136,7 +136,7 @@ impl Rlm {
 
     /// Makes `answer` what it was at first.
     pub(super) fn clear_answer(&mut self) -> Result<()> {
-        self.repl.execute(CLEAR_ANSWER, &mut NoHost).map(drop)
+        Ok(self.repl.execute(CLEAR_ANSWER, &mut NoHost).map(drop)?)
     }
 
     /// Looks up what the orchestrator costs, and begins the log where there is none.
@@ -219,8 +219,8 @@ const CLEAR_ANSWER: &str = "answer = {\"content\": \"\", \"ready\": False}";
 /// For code that calls nothing.
 struct NoHost;
 
-impl crate::repl::ReplHost for NoHost {
-    fn call(&mut self, _: crate::repl::HostCall) -> Vec<String> {
+impl lb_sandbox::ReplHost for NoHost {
+    fn call(&mut self, _: lb_sandbox::HostCall) -> Vec<String> {
         vec!["Error: no calls here".to_owned()]
     }
 

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use lb_sandbox::{Executed, Fault};
+
 use super::Contexts;
-use crate::repl::{Executed, Fault};
 use crate::{ChatMessage, Role};
 
 /// Characters of a question that a notice repeats.

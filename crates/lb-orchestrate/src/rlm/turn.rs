@@ -2,17 +2,17 @@
 
 use std::time::Instant;
 
+use lb_sandbox::{Executed, Fault};
+use lb_session::{Segment, Source};
+
 use super::host::{Host, Texts};
 use super::protocol::{FinalMark, Protocol, Reply};
 use super::verdict::{Done, Taken};
 use super::{PromptProfile, Rlm, prompts, small, spans};
 use crate::log::{BlockResult, CodeBlock, Entered, Iteration, WorkerCall};
-use crate::repl::{Executed, Fault};
 use crate::rlm::Event;
 use crate::rlm::limits::Phase;
-use crate::{
-    ChatMessage, ChatRequest, Completion, Error, Finish, Orchestrator, Result, Role, Segment, Source,
-};
+use crate::{ChatMessage, ChatRequest, Completion, Error, Finish, Orchestrator, Result, Role};
 
 /// A turn as far as it has come.
 #[derive(Default)]

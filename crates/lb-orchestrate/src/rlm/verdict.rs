@@ -1,9 +1,10 @@
 //! Whether a turn gave an answer, and whether it is taken.
 
+use lb_sandbox::Executed;
+
 use super::protocol::{FinalMark, Protocol, Reply};
 use super::small::{self, Notice};
 use super::{PromptProfile, Rlm, lenient, prompts};
-use crate::repl::Executed;
 use crate::{Completion, Finish, Result};
 
 /// A completion, taken apart.
@@ -55,7 +56,7 @@ impl Rlm {
             let protocol = self.shared.config.protocol == Protocol::Final;
             return match done.reply.final_mark.as_ref().filter(|_| protocol) {
                 Some(FinalMark::Text(text)) => Ok(Some(text.clone())),
-                Some(FinalMark::Variable(name)) => self.repl.variable(name),
+                Some(FinalMark::Variable(name)) => Ok(self.repl.variable(name)?),
                 None => Ok(None),
             };
         }
@@ -85,7 +86,7 @@ impl Rlm {
     /// `FINAL(x)` outside of code: a variable's value where there is such a variable.
     fn marked(&mut self, mark: &FinalMark) -> Result<Option<String>> {
         match mark {
-            FinalMark::Variable(name) => self.repl.variable(name),
+            FinalMark::Variable(name) => Ok(self.repl.variable(name)?),
             FinalMark::Text(text) => Ok(Some(self.repl.variable(text)?.unwrap_or_else(|| text.clone()))),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use lb_model::{GenerateOptions, Worker};
-use lb_orchestrate::{CallTokens, Handoff, Segment, TaskState};
+use lb_session::{CallTokens, Handoff, Segment, TaskState};
 
 use super::logs::{Log, session};
 use super::{EpisodePlan, Logs};
@@ -47,7 +47,7 @@ impl Asking<'_> {
                 match (way, &asked) {
                     (Way::Handoff(handoff), _) => by_handoff(&mut probe, handoff, number, &mut row)?,
                     (Way::Selection(selected), Some(asked)) => {
-                        self.by_selection(&mut probe, asked, *selected, &mut row)?;
+                        self.by_selection(&mut probe, asked, selected, &mut row)?;
                     }
                     (Way::Selection(..), None) => {}
                 }
@@ -89,28 +89,28 @@ impl Asking<'_> {
         }
     }
 
-    /// Answers over what a published selection keeps. Its time counts the pass of the task where it looks at the task's
+    /// Answers over what a selection keeps. Its time counts the pass of the task where it looks at the task's
     /// queries.
     fn by_selection(
         &self,
         probe: &mut Probe<'_>,
         asked: &Asked,
-        selected: Selected,
+        selected: &Selected,
         row: &mut BenchRow,
     ) -> Result<()> {
         let kept = selected.size.resolve(row.seq_len)?;
-        let (mut cache, time) = probe.selected(asked, selected.baseline, kept)?;
+        let (mut cache, time) = probe.selected(asked, &selected.selection, kept)?;
         let (reused, task) = (cache.mean_slots(), asked.task_tokens());
         let options = GenerateOptions::greedy(self.plan.answer_tokens);
         let made = match selected.state {
             TaskState::Recompute => self.worker.generate(&mut cache, task, &options, &mut |_, _| true),
             TaskState::Reuse => {
                 let (layers, logits) = asked.state();
-                cache.append_layers(layers, task.len()).map_err(lb_orchestrate::Error::from)?;
+                cache.append_layers(layers, task.len()).map_err(lb_session::Error::from)?;
                 self.worker.generate_from_logits(&mut cache, logits, &options, &mut |_, _| true)
             }
         };
-        let made = made.map_err(lb_orchestrate::Error::from)?;
+        let made = made.map_err(lb_session::Error::from)?;
         let passes = 1 + usize::from(selected.state == TaskState::Recompute);
         row.worker = CallTokens {
             attended: reused + task.len(),
@@ -130,7 +130,7 @@ impl Asking<'_> {
 
 fn by_handoff(probe: &mut Probe<'_>, handoff: &Handoff, number: usize, row: &mut BenchRow) -> Result<()> {
     let task = probe.question(number).text.clone();
-    let outcome = probe.session_mut().answer_via(handoff, task)?;
+    let outcome = probe.session_mut().ask(task).via(handoff).run()?;
     let times = outcome.record.times;
     row.worker = outcome.record.tokens;
     row.keep_ratio = Some(outcome.keep_ratio);

@@ -1,12 +1,12 @@
 //! The logs of a plan.
 
 use lb_model::{GenerateOptions, Worker};
-use lb_orchestrate::{SessionConfig, WorkerSession};
+use lb_session::{SessionConfig, WorkerSession};
 
 use super::{EpisodePlan, Logs};
-use crate::bench::plan::{fingerprint, mixed};
 use crate::datasets::ruler::{NativeConfig, cost, native};
 use crate::episodes::{Episode, EpisodeConfig};
+use crate::fingerprint::{fingerprint, mixed};
 use crate::{Error, Result};
 
 /// Seeds that may be passed over in a row because their logs are too short or too long.
@@ -25,8 +25,7 @@ pub(super) struct Log {
 }
 
 fn log(worker: &Worker, logs: &Logs, head: usize, seed: u64) -> Result<Option<Log>> {
-    let count =
-        |text: &str| Ok(worker.tokenizer().encode_text(text).map_err(lb_orchestrate::Error::from)?.len());
+    let count = |text: &str| Ok(worker.tokenizer().encode_text(text).map_err(lb_session::Error::from)?.len());
     let (episode, name, number) = match logs {
         Logs::HeldOut { tokens: (low, high), questions } => {
             let words = |share: f64, tokens: usize| ((share * tokens as f64) as usize).clamp(10, 20_000);

@@ -8,21 +8,21 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use lb_model::Worker;
-use lb_orchestrate::CancelToken;
+use lb_session::CancelToken;
 
 pub use plan::{EpisodePlan, Logs};
 
 use super::jobs::in_parallel;
-use super::store::{PlanRecord, Store};
 use super::{BenchRow, Existing, Finished, read_rows};
 use crate::Result;
+use crate::store::{PlanRecord, Store};
 
 /// Answers every question of every log of `plan` under each of its conditions, in the folder `dir`, which
 /// [`report`](super::report) reads. `on_row` hears every new row; `cancel` ends it between two logs.
 ///
 /// # Errors
 /// Those of [`EpisodePlan::validate`]; for folder and files those of [`run`](super::run);
-/// [`Error::Worker`](crate::Error::Worker) where a log does not fit the worker. Rows until then stay.
+/// [`Error::Session`](crate::Error::Session) where a log does not fit the worker. Rows until then stay.
 pub fn run_episodes(
     worker: &Worker,
     plan: &EpisodePlan,

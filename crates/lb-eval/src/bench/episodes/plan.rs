@@ -31,8 +31,8 @@ pub enum Logs {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EpisodePlan {
-    /// Handoffs as text, and published selections with a size, `snapkv:keep=0.1` ([`Baseline`](lb_am::baselines::Baseline)), which keep what they
-    /// select as it is.
+    /// Handoffs as text, and [selections](lb_am::selectors) with a size, `snapkv:keep=0.1`, which keep what they select as it
+    /// is.
     pub conditions: Vec<String>,
     /// The logs.
     pub logs: Vec<Logs>,
@@ -66,7 +66,7 @@ impl EpisodePlan {
     /// Checks every range.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the field; [`Error::Worker`] for a condition that is neither handoff nor selection.
+    /// [`Error::Config`] naming the field; [`Error::Session`] for a condition that is neither handoff nor selection.
     pub fn validate(&self) -> Result<()> {
         at_least_one(&[("answer_tokens", self.answer_tokens), ("episodes", self.episodes)])?;
         check(self.jobs, self.validation_share)?;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use lb_model::shown::csv as csv_field;
+use lb_io::shown::csv as csv_field;
 
 use crate::bench::aggregate::{Figures, Summary};
 use crate::stats::bootstrap::Interval;

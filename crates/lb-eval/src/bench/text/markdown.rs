@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use lb_model::shown::markdown as markdown_text;
+use lb_io::shown::markdown as markdown_text;
 
 use super::sections::BEFORE_PICTURES;
 use super::{Cells, opening, sections};

@@ -65,7 +65,7 @@ impl ApiKey {
         if text.len() > LONGEST {
             return Err(refused(name, "it is longer than any key, 4,096 characters"));
         }
-        lb_model::secrets::remember(&text);
+        lb_io::secrets::remember(&text);
         Ok(Self(text))
     }
 

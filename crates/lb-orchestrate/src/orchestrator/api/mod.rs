@@ -17,7 +17,7 @@
 //! streaming, `stream_options`, a sampling setting, with the other field for the limit, or with the system text in the first
 //! message of the user. The log says so (level `warn`), and [`OpenAi::adjustments`].
 //!
-//! Certificates and proxies are those of [`lb_model::net::configure`].
+//! Certificates and proxies are those of [`lb_io::http::configure`].
 //!
 //! No error, log or `Debug` output has a key. The HTTP library would dump requests at the log level `trace` (target
 //! `ureq_proto`); where that is on, a request with a key is refused with [`Error::Config`](crate::Error::Config).

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufReader, Read};
 
-use lb_model::net::{certificate_advice, retry_after};
+use lb_io::http::{certificate_advice, retry_after};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use ureq::{Agent, Body, Timeout};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lb_model::net::backoff;
+use lb_io::http::backoff;
 
 use super::config::Retries;
 use super::failure::Failure;

@@ -1,0 +1,164 @@
+//! Load time, peak memory, prefill and decode speed of a Qwen3 checkpoint, ours beside candle-transformers' `qwen3` on the
+//! same weights. Each side runs in a process of its own, one after the other, so that the peaks are its own.
+//!
+//! `cargo run --release -p lb-perf --example throughput -- --model DIR --dtype bf16`
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models::qwen3::{Config, ModelForCausalLM};
+use clap::{Parser, ValueEnum};
+use latent_briefing::model::{Checkpoint, PrefillOptions};
+use lb_cli::{complain, say};
+use serde_json::{Value, json};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Reads tokens from a position on (0 starts anew) and gives the logits of the last one.
+type Step = Box<dyn FnMut(&[u32], usize) -> Result<Tensor>>;
+
+/// Compare the speed of this library with candle-transformers on one dense Qwen3 checkpoint.
+#[derive(Parser)]
+struct Args {
+    /// The checkpoint's folder.
+    #[arg(long)]
+    model: PathBuf,
+    /// Dtypes of the weights; all sides run once in each.
+    #[arg(long, value_delimiter = ',', default_values = ["f32", "bf16"])]
+    dtype: Vec<DType>,
+    /// Tokens of the prompt.
+    #[arg(long, default_value_t = 512)]
+    prompt: usize,
+    /// Tokens decoded behind it.
+    #[arg(long, default_value_t = 32)]
+    decode: usize,
+    /// Repetitions; medians are shown.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Run this side alone and print its figures as JSON.
+    #[arg(long)]
+    side: Option<Side>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Side {
+    Ours,
+    Candle,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain!("throughput: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    if let Some(side) = args.side {
+        say!("{}", measure(args, side)?);
+        return Ok(());
+    }
+    let size: u64 = std::fs::read_dir(&args.model)?
+        .filter_map(|entry| {
+            Some(entry.ok()?).filter(|e| e.path().extension().is_some_and(|x| x == "safetensors"))
+        })
+        .map(|entry| entry.metadata().map_or(0, |m| m.len()))
+        .sum();
+    say!("{} MiB of weights, {} + {} tokens, medians of {}", size >> 20, args.prompt, args.decode, args.runs);
+    say!("{:<22}{:>10}{:>12}{:>14}{:>13}", "", "load s", "peak MiB", "prefill tok/s", "decode tok/s");
+    for dtype in &args.dtype {
+        for side in ["ours", "candle"] {
+            let out = Command::new(std::env::current_exe()?)
+                .args(["--side", side, "--dtype", dtype.as_str(), "--model"])
+                .arg(&args.model)
+                .args(["--prompt", &args.prompt.to_string(), "--decode", &args.decode.to_string()])
+                .args(["--runs", &args.runs.to_string()])
+                .output()?;
+            if !out.status.success() {
+                return Err(String::from_utf8_lossy(&out.stderr).into_owned().into());
+            }
+            let v: Value = serde_json::from_slice(&out.stdout)?;
+            let number = |field: &str| v[field].as_f64().unwrap_or(f64::NAN);
+            let name = format!("{side} {}", dtype.as_str());
+            let [load, peak, prefill, decode] = ["load_s", "peak_mib", "prefill", "decode"].map(number);
+            say!("{name:<22}{load:>10.2}{peak:>12.0}{prefill:>14.1}{decode:>13.2}");
+        }
+    }
+    Ok(())
+}
+
+/// One side's figures.
+fn measure(args: &Args, side: Side) -> Result<Value> {
+    let dtype = *args.dtype.first().ok_or("no dtype")?;
+    let begin = Instant::now();
+    let mut step: Step = match side {
+        Side::Ours => ours(&args.model, dtype)?,
+        Side::Candle => candle(&args.model, dtype)?,
+    };
+    let load_s = begin.elapsed().as_secs_f64();
+    let prompt: Vec<u32> = (0..args.prompt as u32).map(|i| 10 + i * 7 % 250).collect();
+    let (mut prefill, mut decode) = (Vec::new(), Vec::new());
+    for _ in 0..args.runs {
+        let begin = Instant::now();
+        let mut logits = step(&prompt, 0)?;
+        prefill.push(args.prompt as f64 / begin.elapsed().as_secs_f64());
+        let begin = Instant::now();
+        for index in 0..args.decode {
+            let token = logits.flatten_all()?.argmax(0)?.to_scalar::<u32>()?;
+            logits = step(&[token], args.prompt + index)?;
+        }
+        decode.push(args.decode as f64 / begin.elapsed().as_secs_f64());
+    }
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    Ok(
+        json!({ "load_s": load_s, "peak_mib": peak_mib(), "prefill": median(prefill), "decode": median(decode) }),
+    )
+}
+
+fn ours(folder: &Path, dtype: DType) -> Result<Step> {
+    let worker = Checkpoint::dir(folder)?.load(&Device::Cpu, Some(dtype))?;
+    lb_cli::tell(worker.warnings());
+    let mut cache = worker.model().new_cache();
+    Ok(Box::new(move |tokens, position| {
+        if position == 0 {
+            cache = worker.model().new_cache();
+        }
+        Ok(worker.model().prefill(tokens, &mut cache, &PrefillOptions::default(), &mut |_, _| {})?)
+    }))
+}
+
+fn candle(folder: &Path, dtype: DType) -> Result<Step> {
+    let mut config: Value = serde_json::from_slice(&std::fs::read(folder.join("config.json"))?)?;
+    if let Some(theta) = config["rope_parameters"].get("rope_theta").cloned() {
+        config["rope_theta"] = theta;
+    }
+    let config: Config = serde_json::from_value(config)?;
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.retain(|file| file.extension().is_some_and(|x| x == "safetensors"));
+    #[allow(unsafe_code, reason = "candle maps files through an unsafe function")]
+    let weights = unsafe { VarBuilder::from_mmaped_safetensors(&files, dtype, &Device::Cpu)? };
+    let mut model = ModelForCausalLM::new(&config, weights)?;
+    Ok(Box::new(move |tokens, position| {
+        if position == 0 {
+            model.clear_kv_cache();
+        }
+        Ok(model.forward(&Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)?, position)?)
+    }))
+}
+
+/// The most memory this process ever held, on Linux.
+fn peak_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? / 1024.0)
+}

@@ -1,0 +1,183 @@
+//! The ways a trajectory can reach a worker, behind one call.
+
+mod bm25;
+mod hand_over;
+mod kind;
+mod last;
+mod only;
+mod parse;
+mod size;
+mod stand_in;
+mod summary;
+mod words;
+
+use std::sync::Arc;
+
+use lb_am::Compaction;
+use serde::{Deserialize, Serialize};
+
+use crate::{BriefConfig, Error, Result};
+
+use bm25::Passages;
+pub(crate) use hand_over::hand_over;
+pub use kind::HandoffKind;
+use last::Last;
+pub use size::SelectionSize;
+pub(crate) use stand_in::StandIn;
+pub use summary::{SummaryConfig, SummaryScope};
+
+/// How the worker gets to know the trajectory.
+///
+/// As JSON or TOML a handoff is its [`name`](Self::name), or a table of that name with what there is to say:
+/// `"full-kv"`, `{"recent": {"keep_ratio": 0.1}}`, `{"latent-briefing": {"task_state": "reuse"}}`. From a short text, for
+/// instance of a command line, it is parsed as `NAME` or `NAME:ARGUMENT,ARGUMENT`:
+///
+/// | text | arguments |
+/// |---|---|
+/// | `none`, `full-kv`, `text-replay`, `notes` | none |
+/// | `summary`, `summary:200`, `summary:200,scope=task` | tokens of the summary (256), `scope=trajectory` or `task` (`trajectory`) |
+/// | `bm25:0.1`, `bm25:64t,passage=40` | size (0.1), `passage=` tokens of a passage (128) |
+/// | `recent:0.1`, `recent:64t` | size (0.1) |
+/// | `random:0.1,seed=3` | size (0.1), seed (0) |
+/// | `latent-briefing`, `latent-briefing:tau=4`, `latent-briefing:keep=0.1,state=reuse` | one of `tau=`, `keep=` size, `error=` target (τ = 4); `state=recompute` or `reuse` (`recompute`); `select=` any [selection](lb_am::selectors) by its name, its own arguments in parentheses, `select=snapkv(window=16;pool=5)` (`per-layer`); `score=mean`, `max` or `rms` over the task's tokens (`mean`); `spans=` positions, 1 for none, `sentences` or `segments` (9); `fit=all`, `none`, `values` or `biases` (`all`) |
+///
+/// A size is a ratio above 0 and at most 1, or a number of positions with a `t` behind it.
+///
+/// ```
+/// use lb_session::{Handoff, SelectionSize};
+///
+/// let handoff: Handoff = "bm25:64t".parse()?;
+/// assert_eq!(handoff, Handoff::bm25(SelectionSize::KeptLen(64)));
+/// assert!("bm25:2.5".parse::<Handoff>().is_err());
+/// # Ok::<(), lb_session::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Handoff {
+    /// Not at all: the task alone.
+    None,
+    /// The whole cache, as it is.
+    FullKv,
+    /// The whole text that entered the cache, read anew. All of it, also where the oldest part of the cache was compacted:
+    /// what does not fit the model is refused, never cut.
+    TextReplay,
+    /// The orchestrator's notes ([`WorkerSession::note`](crate::WorkerSession::note)) as text in the trajectory's place,
+    /// read anew.
+    Notes,
+    /// A summary that the worker writes over the full cache, as text in the trajectory's place, read anew.
+    Summary(SummaryConfig),
+    /// The passages of the trajectory's text that match the task's question best (Okapi BM25), in their own order, read
+    /// anew. Segments are passages; longer ones are cut between sentences.
+    ///
+    /// The best that fit are taken until the size is used up; what matches no word of the question is left out. Where
+    /// nothing matches, the most recent passages are taken instead. A word is what Unicode calls one, in lower case, and
+    /// of identifiers each part as well; nothing is stemmed and no word is left out as too common, so that any language,
+    /// number or name is found as it is written.
+    #[serde(rename = "bm25")]
+    Bm25 {
+        /// How much, of the text's tokens. The template's head counts towards it.
+        size: SelectionSize,
+        /// Longest passage, in tokens, at least 1.
+        #[serde(default = "default_passage")]
+        passage: usize,
+    },
+    /// The cache of the most recent positions, unchanged.
+    Recent(SelectionSize),
+    /// The cache of positions drawn by lot, unchanged.
+    Random {
+        /// How many.
+        size: SelectionSize,
+        /// Same seed, same positions.
+        #[serde(default)]
+        seed: u64,
+    },
+    /// A briefing: the cache, compacted for the task.
+    LatentBriefing(Box<BriefConfig>),
+}
+
+const PASSAGE: usize = 128;
+
+fn default_passage() -> usize {
+    PASSAGE
+}
+
+impl Handoff {
+    /// A briefing; from a [`Compaction`](lb_am::Compaction) alone, one whose task is read again over it.
+    pub fn briefing(config: impl Into<BriefConfig>) -> Self {
+        Self::LatentBriefing(Box::new(config.into()))
+    }
+
+    /// Retrieval of passages of up to 128 tokens.
+    pub fn bm25(size: SelectionSize) -> Self {
+        Self::Bm25 { size, passage: PASSAGE }
+    }
+
+    /// Which it is.
+    pub fn kind(&self) -> HandoffKind {
+        match self {
+            Self::None => HandoffKind::None,
+            Self::FullKv => HandoffKind::FullKv,
+            Self::TextReplay => HandoffKind::TextReplay,
+            Self::Notes => HandoffKind::Notes,
+            Self::Summary(_) => HandoffKind::Summary,
+            Self::Bm25 { .. } => HandoffKind::Bm25,
+            Self::Recent(_) => HandoffKind::Recent,
+            Self::Random { .. } => HandoffKind::Random,
+            Self::LatentBriefing(_) => HandoffKind::LatentBriefing,
+        }
+    }
+
+    /// The name used in reports and JSON.
+    pub fn name(&self) -> &'static str {
+        self.kind().name()
+    }
+
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// [`Error::Config`] and [`Error::Compaction`] naming the first field that does not hold.
+    pub fn validate(&self) -> Result<()> {
+        match self {
+            Self::None | Self::FullKv | Self::TextReplay | Self::Notes => Ok(()),
+            Self::Summary(config) => config.validate(),
+            Self::Bm25 { passage: 0, .. } => Err(Error::config("passage", 0, "want at least 1")),
+            Self::Bm25 { size, .. } | Self::Recent(size) | Self::Random { size, .. } => size.validate(),
+            Self::LatentBriefing(config) => config.validate(),
+        }
+    }
+}
+
+impl Default for Handoff {
+    /// A briefing by the default [`BriefConfig`], as the text `latent-briefing` says it.
+    fn default() -> Self {
+        Self::briefing(BriefConfig::default())
+    }
+}
+
+impl From<&Handoff> for Handoff {
+    fn from(handoff: &Handoff) -> Self {
+        handoff.clone()
+    }
+}
+
+impl From<BriefConfig> for Handoff {
+    fn from(config: BriefConfig) -> Self {
+        Self::briefing(config)
+    }
+}
+
+impl From<Compaction> for Handoff {
+    fn from(compaction: Compaction) -> Self {
+        Self::briefing(compaction)
+    }
+}
+
+/// What is made of one text for more than one call.
+#[derive(Debug, Default)]
+pub(crate) struct Memo {
+    /// A summary for any task, template head first.
+    summary: Last<SummaryConfig, Vec<u32>>,
+    /// The passages of the text, by how long they may be.
+    passages: Last<usize, Arc<Passages>>,
+}
