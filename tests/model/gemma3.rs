@@ -495,7 +495,7 @@ fn what_is_not_computed_is_refused_by_name() {
         ("sliding_window", json!(null), "need its width"),
         ("sliding_window", json!(0), "at least 1"),
         ("layer_types", json!(sliding), "6 kinds for 7 layers"),
-        ("layer_types", json!(["chunked_attention"; 7]), "chunked_attention are not computed"),
+        ("layer_types", json!(vec!["chunked_attention"; 7]), "chunked_attention are not computed"),
         ("rope_parameters", json!({"rope_type": "default", "rope_theta": 1e6}), "full_attention"),
         (
             "rope_parameters",
@@ -523,6 +523,6 @@ fn what_is_not_computed_is_refused_by_name() {
         let parsed = ModelConfig::parse(&serde_json::to_vec(&json).unwrap(), Path::new("M/config.json"));
         assert_error!(parsed.unwrap_err(), Error::Config { .. }, field);
     }
-    let all = with("layer_types", json!(["full_attention"; 7])).unwrap();
+    let all = with("layer_types", json!(vec!["full_attention"; 7])).unwrap();
     assert_eq!(all.local, None);
 }
