@@ -27,7 +27,7 @@ fn a_benchmark_that_is_called_off_keeps_its_rows() {
         .unwrap();
     let begun = Instant::now();
     while std::fs::read(dir.join("rows.jsonl")).unwrap_or_default().is_empty() {
-        assert!(begun.elapsed() < Duration::from_secs(120), "no row came");
+        assert!(begun.elapsed() < Duration::from_mins(2), "no row came");
         assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -109,8 +109,9 @@ pub fn main() -> ExitCode {
 pub fn program(words: &[&str]) -> ExitCode {
     let mut arguments = std::env::args_os();
     let name = arguments.next();
+    let of = words.last().map(OsString::from);
     let words = words.iter().map(OsString::from);
-    called(name.into_iter().chain(words.clone()).chain(arguments).collect(), words.last())
+    called(name.into_iter().chain(words).chain(arguments).collect(), of)
 }
 
 /// `of` is what complaints begin with, the command where there is none.
