@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use latent_briefing::am::{BetaMethod, Budget, Compaction, Omp, Protected, Selection, Spans, ValuesMethod};
+use latent_briefing::am::{BetaMethod, Budget, Compaction, Protected, Selection, Spans, ValuesMethod};
 use latent_briefing::complain;
 use latent_briefing::eval::report::{with_causes, write_file};
 use latent_briefing::eval::tensor_job::TensorJob;
@@ -24,9 +24,9 @@ struct Args {
     /// File for `keys`, `values`, `beta` and `indices`.
     #[arg(long)]
     output: PathBuf,
-    /// Which positions compete with which.
-    #[arg(long, default_value = "shared", value_parser = ["shared", "per-layer", "per-head", "omp"])]
-    selection: String,
+    /// Any selection that reads no more than the queries beside the cache: shared, per-layer, per-head, omp, snapkv:pool=5.
+    #[arg(long, default_value = "shared")]
+    selection: Selection,
     /// Keep this share of the positions, in (0, 1]; 0.1 where no budget is given.
     #[arg(long, group = "budget", allow_negative_numbers = true)]
     keep_ratio: Option<f64>,
@@ -77,12 +77,7 @@ impl Args {
             (_, _, Some(error)) => Compaction::error_below(error).budget,
             _ => Budget::KeepRatio(self.keep_ratio.unwrap_or(0.1)),
         };
-        let selection = match self.selection.as_str() {
-            "per-layer" => Selection::PerLayer,
-            "per-head" => Selection::PerHead,
-            "omp" => Selection::Omp(Omp::default()),
-            _ => Selection::Shared,
-        };
+        let selection = self.selection.clone();
         let (lambda, importance) = (self.lambda, self.importance);
         let values = match self.values.as_str() {
             "ridge-zero" => ValuesMethod::RidgeToZero { lambda },

@@ -8,7 +8,7 @@ use crate::support::checkpoints::{GROUPED, TIED, prompt, worker};
 use crate::support::compare::{assert_close, assert_same, distance, flat};
 
 fn per_layer() -> Compaction {
-    Compaction::keep_ratio(0.3).with_selection(Selection::PerHead)
+    Compaction::keep_ratio(0.3).with_selection(Selection::per_head())
 }
 
 /// The reference's way: the queries of layer l are those of a rerun over compacted layers before l and full ones after.

@@ -1,21 +1,22 @@
 //! How a question is answered, from a short text.
 
-use lb_am::{Budget, baselines::Baseline};
-use lb_session::{BriefConfig, Handoff, SelectionSize, TaskState};
+use lb_am::registry::{self, Spec};
+use lb_am::{Budget, Selection};
+use lb_session::{Error as SessionError, Handoff, HandoffKind, SelectionSize, TaskState};
 
 use crate::bench::plan::each_once;
 use crate::{Error, Result};
 
-/// A handoff, or a published selection.
+/// A handoff, or a selection that is kept as it is.
 pub(crate) enum Way {
     Handoff(Box<Handoff>),
     Selection(Selected),
 }
 
-/// What a published selection keeps, and what becomes of the task's own state.
-#[derive(Clone, Copy)]
+/// What a selection keeps, and what becomes of the task's own state.
+#[derive(Clone)]
 pub(crate) struct Selected {
-    pub(crate) baseline: Baseline,
+    pub(crate) selection: Selection,
     pub(crate) size: SelectionSize,
     pub(crate) state: TaskState,
 }
@@ -30,19 +31,37 @@ impl Way {
         })
     }
 
-    /// `snapkv:keep=0.1`, `snapkv:keep=0.1,state=reuse`, else a handoff. `random` is a handoff.
+    /// A handoff, or else any selection of the [`registry`] with a size: `snapkv:keep=0.1`, or
+    /// `snapkv:keep=0.1,state=reuse,window=16`, where size and state are written as those of a briefing and the rest is the
+    /// selection's. A name that is both, as `random` is, is a handoff.
     pub(crate) fn read(text: &str) -> Result<Self> {
-        let (name, arguments) = text.split_once(':').unwrap_or((text, ""));
-        let baseline = match name.trim().parse::<Baseline>() {
-            Ok(Baseline::Random { .. }) | Err(_) => return Ok(Self::Handoff(Box::new(text.parse()?))),
-            Ok(baseline) => baseline,
-        };
+        let name = text.split_once(':').map_or(text, |(name, _)| name).trim();
+        if name.parse::<HandoffKind>().is_ok() {
+            return Ok(Self::Handoff(Box::new(text.parse()?)));
+        }
+        if !registry::knows(name) {
+            let handoffs = HandoffKind::ALL.into_iter().map(|kind| kind.name().to_owned());
+            let names = handoffs.chain(registry::names()).collect();
+            let unknown = lb_am::Error::UnknownSelector {
+                name: name.to_owned(),
+                known: registry::nearest_first(name, names),
+            };
+            return Err(SessionError::from(unknown).into());
+        }
+        let spec: Spec = text.parse().map_err(SessionError::from)?;
+        let (mut ours, mut own) = (Vec::new(), Spec::new(spec.name()));
+        for (key, value) in spec.arguments() {
+            if ["keep", "state"].contains(&key.as_str()) {
+                ours.push(format!("{key}={value}"));
+            } else {
+                own = own.with(key, value);
+            }
+        }
         let wrong = || Error::config("conditions", text, "want a size, as in snapkv:keep=0.1");
-        if arguments.trim().is_empty() {
+        if !ours.iter().any(|argument| argument.starts_with("keep")) {
             return Err(wrong());
         }
-        // Size and state are written as those of a briefing, and there is nothing else to say.
-        let Handoff::LatentBriefing(config) = format!("latent-briefing:{arguments}").parse()? else {
+        let Handoff::LatentBriefing(config) = format!("latent-briefing:{}", ours.join(",")).parse()? else {
             return Err(wrong());
         };
         let size = match config.compaction.budget {
@@ -50,12 +69,7 @@ impl Way {
             Budget::KeptLen(len) => SelectionSize::KeptLen(len),
             _ => return Err(wrong()),
         };
-        let state = config.task_state;
-        let mut plain = BriefConfig::default().with_task_state(state);
-        plain.compaction.budget = config.compaction.budget;
-        if *config != plain {
-            return Err(wrong());
-        }
-        Ok(Self::Selection(Selected { baseline, size, state }))
+        let selection = registry::build(&own).map_err(SessionError::from)?;
+        Ok(Self::Selection(Selected { selection, size, state: config.task_state }))
     }
 }

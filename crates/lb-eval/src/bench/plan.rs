@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lb_am::baselines::Baseline;
+use lb_am::registry;
 use lb_orchestrate::Limits;
 use lb_session::{Handoff, HandoffKind};
 use serde::{Deserialize, Serialize};
@@ -64,7 +64,7 @@ impl Default for BenchPlan {
 pub fn split_conditions(text: &str) -> Vec<String> {
     let named = |piece: &str| {
         let name = piece.split_once(':').map_or(piece, |(name, _)| name).trim();
-        name == DIRECT || name.parse::<HandoffKind>().is_ok() || name.parse::<Baseline>().is_ok()
+        name == DIRECT || name.parse::<HandoffKind>().is_ok() || registry::knows(name)
     };
     let mut conditions: Vec<String> = Vec::new();
     for part in text.split(';') {

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use candle_core::Tensor;
-use lb_am::baselines::Needs;
 use lb_model::{KvCache, PrefillOptions, Worker};
 use lb_session::Error as SessionError;
 use lb_session::{BriefConfig, Briefing, Handoff, OpenSession, Prepared, TaskState, WorkerSession};
@@ -92,7 +91,7 @@ impl<'a> Reader<'a> {
                         Some(views) => views,
                         none => none.insert(Views::of(&session)?),
                     };
-                    of.selected(&session, views, name, *selected)?
+                    of.selected(&session, views, name, selected)?
                 }
             };
             row.conditions.push(measured);
@@ -170,24 +169,24 @@ impl Handed<'_> {
         Ok(self.measured(name, &logits, kept, attended, ms))
     }
 
-    /// A published selection, kept as it is.
+    /// A selection, kept as it is.
     fn selected(
         &self,
         session: &WorkerSession,
         views: &mut Views,
         name: &str,
-        selected: Selected,
+        selected: &Selected,
     ) -> Result<Measured> {
-        let Selected { baseline, size, state } = selected;
-        if state == TaskState::Reuse {
+        let Selected { selection, size, state } = selected;
+        if *state == TaskState::Reuse {
             let reason = "the task is read anew over every selection";
             return Err(Error::config("state", "reuse", reason));
         }
         let (start, seq_len) = (Instant::now(), session.seq_len());
-        let small = views.cut(session, &self.full.queries, baseline, size.resolve(seq_len)?)?;
+        let small = views.cut(session, &self.full.queries, selection, size.resolve(seq_len)?)?;
         let cache = KvCache::from_compacted(&small, seq_len, self.worker.config());
         let mut cache = cache.map_err(SessionError::from)?;
-        let pass = if baseline.needs() == Needs::Task { self.full.ms } else { 0.0 };
+        let pass = if selection.selector().needs().queries { self.full.ms } else { 0.0 };
         let ms = start.elapsed().as_secs_f64() * 1e3 + pass;
         let (slots, task) = (cache.mean_slots(), session.task_tokens(self.task)?);
         let first =

@@ -34,7 +34,7 @@ impl FromStr for Target {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetainedPlan {
-    /// Handoffs as text, and published selections with a size, `snapkv:keep=0.1`. The full cache and no trajectory are
+    /// Handoffs as text, and [selections](lb_am::selectors) with a size, `snapkv:keep=0.1`. The full cache and no trajectory are
     /// measured in any case.
     pub conditions: Vec<String>,
     /// What is read behind them.

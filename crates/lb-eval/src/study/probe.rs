@@ -3,10 +3,7 @@
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
-use lb_am::{
-    Budget, Compacted, Compaction, Compactor, Fidelity, LayerKv,
-    baselines::{Baseline, Needs},
-};
+use lb_am::{Budget, Compacted, Compaction, Compactor, Fidelity, LayerKv, Selection};
 use lb_model::{Captured, KvCache, Worker};
 use lb_session::Error as SessionError;
 use lb_session::{BriefConfig, Briefing, WorkerSession};
@@ -101,7 +98,7 @@ impl<'a> Probe<'a> {
         &mut self.session
     }
 
-    /// What `baseline` keeps, `kept_len` slots a head, as it is; and how long it took, the pass of the task counted where
+    /// What `selection` keeps, `kept_len` slots a head, as it is; and how long it took, the pass of the task counted where
     /// its queries are looked at. Selections that look at no task are made once.
     ///
     /// # Errors
@@ -109,13 +106,13 @@ impl<'a> Probe<'a> {
     pub fn selected(
         &mut self,
         asked: &Asked,
-        baseline: Baseline,
+        selection: &Selection,
         kept_len: usize,
     ) -> Result<(KvCache, Duration)> {
         let start = Instant::now();
-        let small = self.views.cut(&self.session, &asked.task, baseline, kept_len)?;
+        let small = self.views.cut(&self.session, &asked.task, selection, kept_len)?;
         let cache = KvCache::from_compacted(&small, self.session.seq_len(), self.worker.config());
-        let task = if baseline.needs() == Needs::Task { asked.time } else { Duration::ZERO };
+        let task = if selection.selector().needs().queries { asked.time } else { Duration::ZERO };
         Ok((cache.map_err(SessionError::from)?, start.elapsed() + task))
     }
 
@@ -148,7 +145,7 @@ impl<'a> Probe<'a> {
         let question = self.question(asked.number);
         let (nll, right) = self.answer(cache.fork(), asked)?;
         Ok(Cell {
-            method: method.name().to_owned(),
+            method: method.name(),
             asked: if method.sizes_itself() { 0.0 } else { ratio },
             episode: self.episode.seed,
             question: asked.number,
@@ -192,9 +189,9 @@ impl<'a> Probe<'a> {
                 }
                 Made::Layers(Box::new(compactor.run().map_err(SessionError::from)?))
             }
-            Method::Baseline(baseline) => {
+            Method::Selection(selection) => {
                 let kept_len = (ratio * self.session.seq_len() as f64).ceil() as usize;
-                Made::Layers(Box::new(self.views.cut(&self.session, &asked.task, *baseline, kept_len)?))
+                Made::Layers(Box::new(self.views.cut(&self.session, &asked.task, selection, kept_len)?))
             }
         };
         Ok((made, started.elapsed().as_secs_f64() * 1e3))

@@ -9,7 +9,7 @@ use super::cut::QueryPass;
 use super::{BriefConfig, ReusedTask, TaskState};
 use crate::context::Reader;
 use crate::ledger::share;
-use crate::queries::{QuerySource, gather};
+use crate::queries::{Extra, QuerySource, gather};
 use crate::{Error, Result};
 
 /// The queries that a configuration asks for, and the task's state where it is wanted.
@@ -21,7 +21,8 @@ pub(super) fn pass(reader: Reader<'_>, task: &[u32], config: &BriefConfig) -> Re
         let reused =
             if reuse { Some(state_behind_all(reader, &fork, task.len(), captured.logits)?) } else { None };
         let (queries, prefilled) = (captured.queries, task.len());
-        return Ok(QueryPass { queries, observed, reused, prefilled, elapsed: start.elapsed() });
+        let (extra, elapsed) = (Extra::default(), start.elapsed());
+        return Ok(QueryPass { queries, observed, extra, reused, prefilled, elapsed });
     }
     let (queries, mut prefilled) = gather(reader, &config.queries, task)?;
     let mut reused = None;
@@ -30,7 +31,8 @@ pub(super) fn pass(reader: Reader<'_>, task: &[u32], config: &BriefConfig) -> Re
         reused = Some(state_behind_all(reader, &fork, task.len(), captured.logits)?);
         prefilled += task.len();
     }
-    Ok(QueryPass { queries, observed: None, reused, prefilled, elapsed: start.elapsed() })
+    let (extra, elapsed) = (Extra::default(), start.elapsed());
+    Ok(QueryPass { queries, observed: None, extra, reused, prefilled, elapsed })
 }
 
 /// The tasks' own queries, of one pass over all of them; each has an equal share of its time.
@@ -47,7 +49,8 @@ pub(super) fn passes(reader: Reader<'_>, tasks: &[Vec<u32>], config: &BriefConfi
             TaskState::Recompute => None,
         };
         let (queries, prefilled) = (captured.queries, tokens.len());
-        passes.push(QueryPass { queries, observed: None, reused, prefilled, elapsed: Duration::ZERO });
+        let (extra, elapsed) = (Extra::default(), Duration::ZERO);
+        passes.push(QueryPass { queries, observed: None, extra, reused, prefilled, elapsed });
     }
     let elapsed = share(start.elapsed(), tasks.len());
     Ok(passes.into_iter().map(|pass| QueryPass { elapsed, ..pass }).collect())

@@ -7,6 +7,7 @@ use super::BriefConfig;
 use super::cut::{CutCache, QueryPass, compactor, kept_by, protected_within};
 use super::merge;
 use crate::context::{Context, Reader, unit_starts};
+use crate::queries::Extra;
 use crate::{Error, Result};
 
 /// Compacted slots that stand for the positions `from..to`.
@@ -30,8 +31,7 @@ pub(super) fn in_place(
         let layers = context.full.cache.layer_views(from, to)?;
         for (pass, pieces) in passes.iter().zip(&mut pieces) {
             let Ok(done) = pieces else { continue };
-            let seen = (&pass.queries[..], pass.observed.as_deref());
-            match compact_piece(context, &layers, seen, &config.compaction, (from, to)) {
+            match compact_for(context, &layers, pass, &config.compaction, (from, to)) {
                 Ok(compacted) => done.push(Piece { from, to, compacted }),
                 Err(error) => *pieces = Err(error),
             }
@@ -49,17 +49,29 @@ pub(super) fn ranges(start: usize, end: usize, len: usize) -> impl Iterator<Item
     (start..end).step_by(len).map(move |from| (from, from.saturating_add(len).min(end)))
 }
 
+fn compact_for(
+    context: &Context,
+    layers: &[LayerKv],
+    pass: &QueryPass,
+    compaction: &Compaction,
+    (from, to): (usize, usize),
+) -> Result<Compacted> {
+    let extra = pass.extra.range(context, from, to)?;
+    let seen = (&pass.queries[..], pass.observed.as_deref(), &extra);
+    compact_piece(context, layers, seen, compaction, (from, to))
+}
+
 /// Compacts the positions `from..to` alone by queries, and what they saw of these positions where that is known.
 pub(super) fn compact_piece(
     context: &Context,
     layers: &[LayerKv],
-    (queries, observed): (&[Tensor], Option<&[Observed]>),
+    (queries, observed, extra): (&[Tensor], Option<&[Observed]>, &Extra),
     compaction: &Compaction,
     (from, to): (usize, usize),
 ) -> Result<Compacted> {
     let compaction = protected_within(compaction, context.seq_len(), from, to);
     let units = unit_starts(context, compaction.spans, from, to);
-    let compactor = compactor(context, layers, queries, &compaction, units.as_deref());
+    let compactor = extra.to(compactor(context, layers, queries, &compaction, units.as_deref()));
     let compactor = match observed {
         Some(observed) => compactor.observed(observed),
         None => compactor,

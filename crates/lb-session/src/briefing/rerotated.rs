@@ -9,6 +9,7 @@ use super::cut::CutCache;
 use super::pieces::{Piece, compact_piece, join, ranges};
 use crate::Result;
 use crate::context::{Context, Reader};
+use crate::queries::Extra;
 
 /// Reads pieces of `chunk_len` tokens right behind the template's head with the task behind them.
 pub(super) fn rerotated(
@@ -34,8 +35,8 @@ pub(super) fn rerotated(
         reading += start.elapsed();
         let (from, own) = if first { (0, 0) } else { (from, head) };
         let layers = local.layers_range(own, local.logical_len())?;
-        let seen = (&captured.queries[..], None);
-        let mut compacted = compact_piece(context, &layers, seen, compaction, (from, to))?;
+        let (seen, extra) = (&captured.queries[..], Extra::default());
+        let mut compacted = compact_piece(context, &layers, (seen, None, &extra), compaction, (from, to))?;
         for layer in &mut compacted.layers {
             layer.keys = moved(context, layer, own, from)?;
         }

@@ -47,7 +47,7 @@ impl Asking<'_> {
                 match (way, &asked) {
                     (Way::Handoff(handoff), _) => by_handoff(&mut probe, handoff, number, &mut row)?,
                     (Way::Selection(selected), Some(asked)) => {
-                        self.by_selection(&mut probe, asked, *selected, &mut row)?;
+                        self.by_selection(&mut probe, asked, selected, &mut row)?;
                     }
                     (Way::Selection(..), None) => {}
                 }
@@ -89,17 +89,17 @@ impl Asking<'_> {
         }
     }
 
-    /// Answers over what a published selection keeps. Its time counts the pass of the task where it looks at the task's
+    /// Answers over what a selection keeps. Its time counts the pass of the task where it looks at the task's
     /// queries.
     fn by_selection(
         &self,
         probe: &mut Probe<'_>,
         asked: &Asked,
-        selected: Selected,
+        selected: &Selected,
         row: &mut BenchRow,
     ) -> Result<()> {
         let kept = selected.size.resolve(row.seq_len)?;
-        let (mut cache, time) = probe.selected(asked, selected.baseline, kept)?;
+        let (mut cache, time) = probe.selected(asked, &selected.selection, kept)?;
         let (reused, task) = (cache.mean_slots(), asked.task_tokens());
         let options = GenerateOptions::greedy(self.plan.answer_tokens);
         let made = match selected.state {

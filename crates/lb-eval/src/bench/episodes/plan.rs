@@ -31,8 +31,8 @@ pub enum Logs {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EpisodePlan {
-    /// Handoffs as text, and published selections with a size, `snapkv:keep=0.1` ([`Baseline`](lb_am::baselines::Baseline)), which keep what they
-    /// select as it is.
+    /// Handoffs as text, and [selections](lb_am::selectors) with a size, `snapkv:keep=0.1`, which keep what they select as it
+    /// is.
     pub conditions: Vec<String>,
     /// The logs.
     pub logs: Vec<Logs>,

@@ -18,7 +18,7 @@ impl CompactOldest {
     fn compaction(&self, kept_len: usize) -> Compaction {
         let protect = Protected { first: 0, last: 0 };
         let compaction =
-            Compaction::kept_len(kept_len).with_selection(Selection::Shared).with_protect(protect);
+            Compaction::kept_len(kept_len).with_selection(Selection::shared()).with_protect(protect);
         match self.fit {
             RoomFit::Nothing => compaction.selection_only(),
             RoomFit::Values => compaction.with_beta(BetaMethod::Zero),

@@ -2,10 +2,14 @@
 
 use candle_core::{D, Tensor};
 
-use super::Scene;
+use super::{Budgets, Needs, Picked, Selector};
 use crate::error::{AtLayer, Result};
-use crate::kept::Kept;
 use crate::layout::{LayerKv, to_f32, transposed};
+use crate::mask::Ranking;
+use crate::registry::{Factory, Spec};
+use crate::scene::Scene;
+
+const NAME: &str = "expected-attention";
 
 /// The keys that queries distributed like the context's own would attend to, times the norm of their values (Devoto et
 /// al., arXiv 2510.00636; NVIDIA kvpress, `ExpectedAttentionPress`).
@@ -16,14 +20,37 @@ use crate::layout::{LayerKv, to_f32, transposed};
 /// Simplified: the queries are taken as they are, rotated to their own positions, where the paper averages the rotation
 /// over positions to come; no sinks are left out of the statistics, and the additive ε of kvpress is 0. A bias of the
 /// cache is added to the exponent.
-pub(super) fn select(scene: &Scene<'_>) -> Result<Vec<Kept>> {
-    let contexts = scene.observation.context.unwrap_or(&[]);
-    let group = scene.observation.group_size;
-    let one = |(index, (layer, queries)): (usize, (&LayerKv, &Tensor))| {
-        scores(layer, queries, group).at_layer(index)
-    };
-    let all = scene.layers().iter().zip(contexts).enumerate().map(one).collect::<Result<Vec<_>>>()?;
-    scene.pick_all(&all, |layer| scene.budget(layer))
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExpectedAttention;
+
+pub(super) fn factory() -> Factory {
+    let about = "what queries like the context's own are expected to look at";
+    Factory::new(NAME, about, |_| Ok(ExpectedAttention))
+}
+
+impl Selector for ExpectedAttention {
+    fn spec(&self) -> Spec {
+        Spec::new(NAME)
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::CONTEXT
+    }
+
+    fn budgets(&self) -> Budgets {
+        Budgets::Any
+    }
+
+    fn select(&self, scene: &Scene<'_>) -> Result<Picked> {
+        let one = |(index, (layer, queries)): (usize, (&LayerKv, &Tensor))| {
+            scores(layer, queries, scene.group_size()).at_layer(index)
+        };
+        let layers = scene.layers().iter().zip(scene.context()?).enumerate();
+        let scores = layers.map(one).collect::<Result<Vec<_>>>()?;
+        scene.each_head(|layer, head| {
+            scene.pick(layer, head, Ranking::by(&scene.pool(&scores[layer][head])).padding_last())
+        })
+    }
 }
 
 /// Scores `[head][slot]` of one layer.

@@ -68,7 +68,7 @@ const GROWING: [(&str, usize); 35] = [
 
 /// The account of one rendering.
 #[derive(Clone)]
-pub(in crate::template) struct Budget {
+pub(in crate::template) struct Fuel {
     account: Arc<Mutex<Account>>,
     /// Bytes of the template's own text, which each pass of a loop may write.
     text: usize,
@@ -102,7 +102,7 @@ pub(in crate::template) fn new_prefix() -> String {
     format!("g{:016x}_", RandomState::new().hash_one(0))
 }
 
-impl Budget {
+impl Fuel {
     /// For `items` messages and tools with `bytes` of text, rendered by a template with `text` bytes of its own and guards
     /// that are called `guards`. Text that grows message by message is copied as often as there are messages.
     pub(in crate::template) fn new(items: usize, bytes: usize, text: usize, guards: &str) -> Self {
@@ -137,44 +137,44 @@ impl Budget {
     /// Installs the guards and the filters that keep account.
     pub(in crate::template) fn install(&self, env: &mut Environment<'_>) {
         let guard = |name: &str| format!("{}{name}", self.guards);
-        let budget = self.clone();
-        env.add_filter(guard("sum"), move |value: Value| budget.sum(value));
-        let budget = self.clone();
-        env.add_filter(guard("joined"), move |value: Value| budget.spend_on(&value, 1).map(|()| value));
-        let budget = self.clone();
-        env.add_filter(guard("seen"), move |value: Value| budget.seen(value));
-        let budget = self.clone();
-        env.add_filter(guard("item"), move |value: Value| budget.look(&value).map(|()| value));
-        let budget = self.clone();
-        env.add_filter(guard("loop"), move |value: Value| budget.looped(value));
-        let budget = self.clone();
+        let fuel = self.clone();
+        env.add_filter(guard("sum"), move |value: Value| fuel.sum(value));
+        let fuel = self.clone();
+        env.add_filter(guard("joined"), move |value: Value| fuel.spend_on(&value, 1).map(|()| value));
+        let fuel = self.clone();
+        env.add_filter(guard("seen"), move |value: Value| fuel.seen(value));
+        let fuel = self.clone();
+        env.add_filter(guard("item"), move |value: Value| fuel.look(&value).map(|()| value));
+        let fuel = self.clone();
+        env.add_filter(guard("loop"), move |value: Value| fuel.looped(value));
+        let fuel = self.clone();
         env.add_filter(guard("factor"), move |value: Value, how: &str, last: bool| {
-            budget.factor(value, how, last)
+            fuel.factor(value, how, last)
         });
         for (name, times) in GROWING {
-            let budget = self.clone();
+            let fuel = self.clone();
             env.add_filter(name, move |_: &mut State, args: Rest<ValueOrKwargs>| {
                 let args = args.into_values();
-                budget.asked(name, &args, times)?;
-                budget.flat(plain().empty_state().apply_filter(name, &args)?)
+                fuel.asked(name, &args, times)?;
+                fuel.flat(plain().empty_state().apply_filter(name, &args)?)
             });
         }
         self.install_applying(env);
-        let budget = self.clone();
+        let fuel = self.clone();
         env.add_filter("zip", move |_: &mut State, args: Rest<ValueOrKwargs>| {
             let args = args.into_values();
-            args.iter().try_for_each(|value| budget.spend_on(value, SMALL))?;
-            budget.flat(plain().empty_state().apply_filter("zip", &args)?)
+            args.iter().try_for_each(|value| fuel.spend_on(value, SMALL))?;
+            fuel.flat(plain().empty_state().apply_filter("zip", &args)?)
         });
         env.remove_global("debug");
-        let budget = self.clone();
+        let fuel = self.clone();
         env.add_function("dict", move |value: Option<Value>, more: Kwargs| {
-            budget.spend_on(&value.clone().unwrap_or_default(), 4)?;
+            fuel.spend_on(&value.clone().unwrap_or_default(), 4)?;
             functions::dict(value, more)
         });
-        let budget = self.clone();
+        let fuel = self.clone();
         env.add_function("raise_exception", move |message: Value| -> Result<Value, Error> {
-            budget.spend_on(&message, 1)?;
+            fuel.spend_on(&message, 1)?;
             let message: String = message.to_string().chars().take(MESSAGE).collect();
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
@@ -187,27 +187,27 @@ impl Budget {
         type Chosen<'a> = Option<Cow<'a, str>>;
         type Choose = for<'a> fn(&mut State, Value, Chosen<'a>, Args) -> Applied;
         type ChooseBy = for<'a> fn(&mut State, Value, Cow<'a, str>, Chosen<'a>, Args) -> Applied;
-        let charged = |value: Value, budget: &Self| {
-            budget.spend_on(&value, if value.as_str().is_some() { SMALL } else { 1 }).map(|()| value)
+        let charged = |value: Value, fuel: &Self| {
+            fuel.spend_on(&value, if value.as_str().is_some() { SMALL } else { 1 }).map(|()| value)
         };
-        let budget = self.clone();
+        let fuel = self.clone();
         env.add_filter("map", move |state: &mut State, value: Value, args: Args| -> Applied {
-            filters::map(state, charged(value, &budget)?, args)
+            filters::map(state, charged(value, &fuel)?, args)
         });
         for (name, choose) in [("select", filters::select as Choose), ("reject", filters::reject)] {
-            let budget = self.clone();
+            let fuel = self.clone();
             let apply = move |state: &mut State, value: Value, test: Option<String>, args: Args| {
-                choose(state, charged(value, &budget)?, test.map(Into::into), args)
+                choose(state, charged(value, &fuel)?, test.map(Into::into), args)
             };
             env.add_filter(name, apply);
         }
         for (name, choose) in
             [("selectattr", filters::selectattr as ChooseBy), ("rejectattr", filters::rejectattr)]
         {
-            let budget = self.clone();
+            let fuel = self.clone();
             let apply =
                 move |state: &mut State, value: Value, attr: String, test: Option<String>, args: Args| {
-                    choose(state, charged(value, &budget)?, attr.into(), test.map(Into::into), args)
+                    choose(state, charged(value, &fuel)?, attr.into(), test.map(Into::into), args)
                 };
             env.add_filter(name, apply);
         }

@@ -1,11 +1,12 @@
-//! Orthogonal matching pursuit: each key explains mass that the keys before it leave over.
+//! The pursuit of one head.
 
 use candle_core::Tensor;
 
-use crate::config::{BetaMethod, Omp};
+use super::omp::Omp;
+use crate::config::BetaMethod;
 use crate::error::Result;
 use crate::layout::to_f32;
-use crate::select::Scene;
+use crate::scene::Scene;
 use crate::softmax::{logits, weights_at};
 
 /// Steps of each refit: it begins where the last one ended, and one key changes little.
@@ -17,7 +18,7 @@ const DROP_ROUNDS: usize = 8;
 ///
 /// Minimises ‖Φ_kept w − Z‖ greedily (AM, arXiv 2602.16284, section 3, Algorithm "OMP"): of the keys that are left, the one
 /// whose weights correlate most with the mass not yet explained. What stands in its span comes along while there is room.
-pub(crate) fn pursue(
+pub(super) fn pursue(
     scene: &Scene<'_>,
     omp: &Omp,
     (layer, head): (usize, usize),
@@ -39,7 +40,7 @@ pub(crate) fn pursue(
         BetaMethod::Nnls { lower, upper, .. } => (lower, upper),
         BetaMethod::Zero => (0.0, 0.0),
     };
-    let dead = |slot: usize| scene.padding[layer].is_dead_in(head, slot);
+    let dead = |slot: usize| scene.is_padding(layer, head, slot);
     let mut pursuit = Pursuit {
         columns: &columns,
         mass: &mass,
@@ -49,13 +50,13 @@ pub(crate) fn pursue(
         weights: Vec::new(),
         residual: mass.clone(),
     };
-    for slot in (0..seq_len).filter(|slot| scene.config.protect.covers(*slot, seq_len)) {
+    for slot in (0..seq_len).filter(|slot| scene.is_protected(layer, *slot)) {
         pursuit.take(slot);
     }
     let protected = pursuit.found.len();
     pursuit.refit(REFIT_STEPS);
     for _ in 0..DROP_ROUNDS {
-        pursuit.fill(omp, ranked.len(), |slot| scene.spans.around(slot, seq_len));
+        pursuit.fill(omp, ranked.len(), |slot| scene.span_of(layer, slot));
         let Some(cutoff) = omp.drop_below else { break };
         pursuit.refit(REFIT_STEPS);
         if !pursuit.drop_below(cutoff.exp() as f32, protected) {

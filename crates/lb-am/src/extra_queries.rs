@@ -1,46 +1,51 @@
-//! Checks on what a baseline gets.
+//! Queries that a selector reads besides those of the compaction, and the checks on them.
 
 use candle_core::{DType, Tensor};
 
-use super::{Needs, Observation};
 use crate::error::{AtLayer, Error, Result};
-use crate::layout::{LayerKv, Padding, all_finite};
+use crate::layout::{LayerKv, all_finite};
+use crate::selectors::Needs;
 
-/// Checks the cache and the queries that are needed; returns the padding of each layer.
-pub(super) fn check(needs: Needs, observation: &Observation<'_>) -> Result<Vec<Padding>> {
-    let Observation { layers, task, context, repeat, group_size } = *observation;
-    if layers.is_empty() {
-        return Err(Error::Empty { arg: "layers" });
+/// Queries of the context's own prefill and of its repetition, where they were given.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Extra<'a> {
+    pub(crate) context: Option<&'a [Tensor]>,
+    pub(crate) repeat: Option<&'a [Tensor]>,
+}
+
+impl Extra<'_> {
+    /// Checks what is needed; the rest may be missing.
+    pub(crate) fn check(&self, needs: Needs, layers: &[LayerKv], group_size: usize) -> Result<()> {
+        if needs.context {
+            check("context", self.context, layers, |layer, queries| {
+                rows_of("context", layer, queries, group_size, Some(layer.seq_len()))
+            })?;
+        }
+        if needs.repeat {
+            check("repeat", self.repeat, layers, |layer, queries| {
+                rows_of("repeat", layer, queries, group_size, None)
+            })?;
+        }
+        Ok(())
     }
-    if group_size == 0 {
-        return Err(Error::Config { field: "group_size", value: "0".into(), reason: "must be at least 1" });
-    }
-    let padding = layers.iter().enumerate().map(|(index, layer)| cache(layer, index).at_layer(index));
-    let padding = padding.collect::<Result<Vec<_>>>()?;
-    let (arg, queries) = match needs {
-        Needs::Nothing => return Ok(padding),
-        Needs::Task => ("task", Some(task)),
-        Needs::Context => ("context", context),
-        Needs::Repeat => ("repeat", repeat),
-    };
+}
+
+fn check(
+    arg: &'static str,
+    queries: Option<&[Tensor]>,
+    layers: &[LayerKv],
+    rows: impl Fn(&LayerKv, &Tensor) -> Result<()>,
+) -> Result<()> {
     let queries = queries.filter(|queries| !queries.is_empty()).ok_or(Error::Empty { arg })?;
     if queries.len() != layers.len() {
         let expected = format!("one tensor for each of {} layers", layers.len());
         return Err(Error::Shape { arg, expected, got: vec![queries.len()] });
     }
     for (index, (layer, queries)) in layers.iter().zip(queries).enumerate() {
-        let rows = (needs == Needs::Context).then(|| layer.seq_len());
-        rows_of(arg, layer, queries, group_size, rows).at_layer(index)?;
+        rows(layer, queries).at_layer(index)?;
         all_finite(arg, queries, index)?;
     }
-    Ok(padding)
-}
-
-fn cache(layer: &LayerKv, index: usize) -> Result<Padding> {
-    layer.check()?;
-    all_finite("keys", &layer.keys, index)?;
-    all_finite("values", &layer.values, index)?;
-    Padding::of(layer, index)
+    Ok(())
 }
 
 /// `tokens` is how many there must be, where that is known.

@@ -1,17 +1,21 @@
 //! The smallest budget whose estimated error is below a target.
 
+use std::sync::OnceLock;
+
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::compacted::Timing;
 use crate::config::{Budget, Compaction, ValuesMethod};
 use crate::error::{AtLayer, Result};
+use crate::extra_queries::Extra;
 use crate::fidelity::{Sums, layer_sums};
 use crate::fitted::fit_all;
 use crate::layout::{LayerKv, Padding};
 use crate::observed::Observed;
+use crate::scene::Scene;
 use crate::scores::observe_all;
-use crate::select::Scene;
+use crate::selected::Selected;
 use crate::spans::SpanMap;
 
 /// The search stops where the count is known this closely.
@@ -42,6 +46,7 @@ struct Fold {
 pub(crate) struct Search<'a> {
     pub(crate) layers: &'a [LayerKv],
     pub(crate) queries: &'a [Tensor],
+    pub(crate) extra: Extra<'a>,
     pub(crate) padding: &'a [Padding],
     pub(crate) spans: &'a SpanMap,
     pub(crate) config: &'a Compaction,
@@ -125,8 +130,11 @@ impl Search<'_> {
                 spans: self.spans,
                 config: &config,
                 counts: None,
+                extra: self.extra,
+                group_size: self.group_size,
+                shared: OnceLock::new(),
             };
-            let selected = scene.select(None)?;
+            let selected = Selected::by_selector(&scene)?;
             let fitted = fit_all(&scene, &selected, &mut Timing::default())?;
             for (index, ((layer, small), queries)) in
                 self.layers.iter().zip(&fitted.layers).zip(&fold.held_out).enumerate()

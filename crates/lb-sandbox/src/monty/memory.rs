@@ -13,12 +13,12 @@ const ROOM: usize = 128 << 20;
 /// Tells the interpreter how much memory the process holds. It compares that with the session's limit at its own
 /// checkpoints; an allocator that counts would be exact, but only a program can install one, not a library.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct MemoryMeter {
     running: Arc<AtomicBool>,
     thread: Option<Thread>,
 }
 
-impl Watch {
+impl MemoryMeter {
     /// Starts to watch, and takes from the process for good what it will not need: files, processes, a core dump, memory
     /// beyond `memory` by far.
     pub(super) fn start(memory: usize) -> Self {
@@ -49,19 +49,19 @@ impl Watch {
         if let Some(thread) = &self.thread {
             thread.unpark();
         }
-        Running { watch: self }
+        Running { meter: self }
     }
 }
 
 /// Code runs.
 #[derive(Debug)]
 pub(super) struct Running<'a> {
-    watch: &'a Watch,
+    meter: &'a MemoryMeter,
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.watch.running.store(false, Ordering::Release);
+        self.meter.running.store(false, Ordering::Release);
     }
 }
 

@@ -12,13 +12,13 @@ use crate::{Error, Result};
 pub(super) const POLL: Duration = Duration::from_millis(20);
 
 /// The deadline and the cancellation of one request.
-pub(super) struct Watch<'a> {
+pub(super) struct TurnGuard<'a> {
     cancel: &'a CancelToken,
     deadline: Option<Instant>,
     limit: Duration,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> TurnGuard<'a> {
     pub(super) fn of(request: &ChatRequest<'a>) -> Self {
         let limit =
             request.deadline.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
