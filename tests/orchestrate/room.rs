@@ -91,7 +91,7 @@ fn by_hand(whole: &WorkerSession, policy: CompactOldest, report: RoomReport) -> 
         for (place, row) in rows.iter().enumerate() {
             let key = old.keys.narrow(1, *row, 1).unwrap();
             let by = place.cast_signed() - row.cast_signed();
-            keys.push(model.rerotate(&key, &[*row as u32], by).unwrap());
+            keys.push(model.rerotate(number, &key, &[*row as u32], by).unwrap());
             values.push(match slots.iter().position(|slot| slot == row) {
                 Some(slot) => new.values.narrow(1, slot, 1).unwrap(),
                 None => old.values.narrow(1, *row, 1).unwrap(),

@@ -4,7 +4,7 @@ use lb_am::registry::{self, Spec};
 use lb_am::{Budget, Selection};
 use lb_session::{Error as SessionError, Handoff, HandoffKind, SelectionSize, TaskState};
 
-use crate::bench::plan::each_once;
+use crate::conditions::each_once;
 use crate::{Error, Result};
 
 /// A handoff, or a selection that is kept as it is.

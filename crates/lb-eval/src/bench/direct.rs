@@ -6,10 +6,10 @@ use lb_model::{GenerateOptions, Message, PrefillOptions, RenderOptions};
 use lb_session::{CallTokens, Handoff, Task, WorkerSession};
 
 use super::letters::letters;
-use super::plan::mixed;
 use super::run::Bench;
 use super::{BenchPlan, BenchRow, Scoring};
 use crate::datasets::Item;
+use crate::fingerprint::mixed;
 use crate::prompts::{self, Variant, truncate};
 use crate::{Error, Result};
 

@@ -10,14 +10,15 @@ use lb_session::{Handoff, HandoffKind};
 
 use super::BenchRow;
 use super::direct::direct;
+use super::folder::LOGS;
 use super::letters::letters;
-use super::plan::{Condition, fingerprint};
+use super::plan::Condition;
 use super::run::Job;
-use super::store::LOGS;
 use super::turns::Turns;
 use crate::datasets::ruler::TOKENS;
 use crate::datasets::{Dataset, Item, ItemKind};
 use crate::episodes::{DOMAIN, Difficulty};
+use crate::fingerprint::fingerprint;
 use crate::report::with_causes;
 use crate::{Error, Result};
 

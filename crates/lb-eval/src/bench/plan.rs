@@ -1,17 +1,13 @@
 //! What is to be run.
 
-use std::collections::BTreeSet;
-
-use lb_am::registry;
 use lb_orchestrate::Limits;
-use lb_session::{Handoff, HandoffKind};
+use lb_session::Handoff;
 use serde::{Deserialize, Serialize};
 
 use super::{Part, Scoring};
+use crate::conditions::{DIRECT, each_once};
+use crate::fingerprint::mixed;
 use crate::{Error, Result, prompts};
-
-/// The condition without a loop: the worker alone reads the prompt of the published protocol, cut in its middle.
-pub const DIRECT: &str = "direct";
 
 /// The conditions under which every item is answered, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,41 +54,6 @@ impl Default for BenchPlan {
             limits: Limits::default(),
         }
     }
-}
-
-/// Conditions of one text: `;` between them, or `,` before a name, `full-kv,bm25:0.1,passage=40,snapkv:keep=0.1`.
-pub fn split_conditions(text: &str) -> Vec<String> {
-    let named = |piece: &str| {
-        let name = piece.split_once(':').map_or(piece, |(name, _)| name).trim();
-        name == DIRECT || name.parse::<HandoffKind>().is_ok() || registry::knows(name)
-    };
-    let mut conditions: Vec<String> = Vec::new();
-    for part in text.split(';') {
-        for (at, piece) in part.split(',').enumerate() {
-            match conditions.last_mut().filter(|_| at > 0 && !named(piece)) {
-                Some(last) => *last = format!("{last},{piece}"),
-                None => conditions.push(piece.trim().to_owned()),
-            }
-        }
-    }
-    conditions
-}
-
-/// Each name with `keep=*` at every one of `sizes`, in their order.
-///
-/// # Errors
-/// [`Error::Config`] where there is such a name and no size.
-pub fn at_each_size(names: Vec<String>, sizes: &[f64]) -> Result<Vec<String>> {
-    const ANY: &str = "keep=*";
-    let mut all = Vec::new();
-    for name in names {
-        match sizes {
-            _ if !name.contains(ANY) => all.push(name),
-            [] => return Err(Error::config("keep", "none", "want sizes for keep=*, as in 0.1,0.05")),
-            sizes => all.extend(sizes.iter().map(|size| name.replace(ANY, &format!("keep={size}")))),
-        }
-    }
-    Ok(all)
 }
 
 /// A condition with the name that rows have.
@@ -171,42 +132,9 @@ pub(super) fn check(jobs: usize, validation_share: f64) -> Result<()> {
     Ok(())
 }
 
-/// Each of `names` with what `read` makes of it.
-///
-/// # Errors
-/// [`Error::Config`] for none and for one that is there twice; what `read` returns.
-pub(crate) fn each_once<T>(
-    names: impl IntoIterator<Item = String>,
-    read: impl Fn(String) -> Result<T>,
-) -> Result<Vec<T>> {
-    let mut seen = BTreeSet::new();
-    let one = |name: String| {
-        if seen.insert(name.clone()) {
-            return read(name);
-        }
-        Err(Error::config("conditions", name, "is there twice"))
-    };
-    let all: Vec<T> = names.into_iter().map(one).collect::<Result<_>>()?;
-    if all.is_empty() { Err(Error::config("conditions", "none", "want at least one")) } else { Ok(all) }
-}
-
 /// The part of a document, by lot.
 pub(super) fn part(seed: u64, validation_share: f64, cluster: u64) -> Part {
     // The upper 53 bits are a number in [0, 1).
     let lot = (mixed(cluster ^ mixed(seed)) >> 11) as f64 / (1_u64 << 53) as f64;
     if lot < validation_share { Part::Validation } else { Part::Test }
-}
-
-/// The number of a text, the same on every machine (FNV-1a, 64 bits).
-pub(crate) fn fingerprint(text: &str) -> u64 {
-    text.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-/// The finaliser of splitmix64: neighbouring numbers come far apart.
-pub(crate) fn mixed(number: u64) -> u64 {
-    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

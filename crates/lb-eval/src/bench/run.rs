@@ -8,11 +8,13 @@ use lb_model::Worker;
 use lb_orchestrate::{Orchestrator, RlmConfig};
 use lb_sandbox::Repl;
 
+use super::folder::write_faults;
 use super::jobs::in_parallel;
-use super::plan::{Condition, fingerprint, mixed};
-use super::store::{PlanRecord, Store, write_faults};
+use super::plan::Condition;
 use super::{BenchPlan, BenchRow, Existing, LOGS, RecordedTurns, item, read_rows};
 use crate::datasets::{Item, Loaded};
+use crate::fingerprint::{fingerprint, mixed};
+use crate::store::{PlanRecord, Store};
 use crate::{Error, Result};
 
 /// Opens a sandbox; every run has its own.

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use lb_io::files::{SETTINGS, read_at_most};
 use lb_orchestrate::RunRecord;
 
-use super::store::PLAN;
-use super::{BenchPlan, read_rows};
+use super::{BenchPlan, PLAN, read_rows};
 use crate::{Error, Result};
 
 /// The orchestrator's turns of a benchmark that was run before, by item and repeat: the same ones for other conditions or

@@ -9,8 +9,8 @@ use lb_session::read_text;
 use serde::{Deserialize, Serialize};
 
 use super::QuestionItem;
-use crate::bench::store::lock;
 use crate::metrics::{ShortScore, same_in_another_form, short_answer};
+use crate::store::lock;
 use crate::{Error, Result};
 
 /// How a run ended, seen from its question.

@@ -11,7 +11,7 @@ use super::plan::{RetainedPlan, Target};
 use super::row::{Measured, RetainedRow};
 use super::target::{Compared, Logits, behind, own, read};
 use crate::logs::LogItem;
-use crate::study::views::{Views, capture};
+use crate::views::{Views, capture};
 use crate::way::{Selected, Way};
 use crate::{Error, Result};
 

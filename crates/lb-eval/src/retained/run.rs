@@ -11,11 +11,10 @@ use super::item::Reader;
 use super::plan::RetainedPlan;
 use super::row::RetainedRow;
 use crate::Result;
-use crate::bench::Existing;
-use crate::bench::plan::{fingerprint, mixed};
-use crate::bench::read::{ROWS, read_lines};
-use crate::bench::store::{PlanRecord, Store};
+use crate::fingerprint::{fingerprint, mixed};
+use crate::lines::read_lines;
 use crate::logs::LogItem;
+use crate::store::{Existing, PlanRecord, ROWS, Store};
 
 /// How a measurement ended.
 #[derive(Clone, Debug, Default)]

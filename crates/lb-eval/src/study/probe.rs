@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use candle_core::Tensor;
+use candle_core::{D, Tensor};
 use lb_am::{Budget, Compacted, Compaction, Compactor, Fidelity, LayerKv, Selection};
 use lb_model::{Captured, KvCache, Worker};
 use lb_session::Error as SessionError;
 use lb_session::{BriefConfig, Briefing, WorkerSession};
 
-use super::views::{Views, capture, log_softmax};
 use super::{Cell, Method};
 use crate::Result;
 use crate::episodes::{Episode, Question};
+use crate::views::{Views, capture};
 
 /// An episode in a worker's cache, with everything that a method may look at.
 #[derive(Debug)]
@@ -233,4 +233,10 @@ impl<'a> Probe<'a> {
         cache.append_layers(layers, self.session.seq_len()).map_err(SessionError::from)?;
         Ok(self.answer(cache, asked)?.0)
     }
+}
+
+/// ln of the softmax of each row, in the dtype of `rows`.
+fn log_softmax(rows: &Tensor) -> candle_core::Result<Tensor> {
+    let shifted = rows.broadcast_sub(&rows.max_keepdim(D::Minus1)?)?;
+    shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)
 }

@@ -13,7 +13,7 @@ use crate::queries::Extra;
 /// The queries that a trajectory is compacted for, and what else their pass left.
 #[derive(Clone)]
 pub(super) struct QueryPass {
-    /// By layer.
+    /// By layer that attends to everything.
     pub(super) queries: Vec<Tensor>,
     /// What they saw of the whole trajectory, where that was noted.
     pub(super) observed: Option<Vec<Observed>>,

@@ -35,7 +35,9 @@ pub(super) fn on_policy(reader: Reader<'_>, task: &[u32], config: &BriefConfig) 
     let (context, seq_len) = (reader.context, reader.context.seq_len());
     let plan = Plan::make(reader, task, &config.compaction)?;
     let (mut reports, mut layers) = (Vec::new(), Vec::new());
-    let mut replace = |index: usize, queries: &Tensor, layer: LayerKv| {
+    let mut replace = |model_layer: usize, queries: &Tensor, layer: LayerKv| {
+        // The plan is for the layers that attend to everything, and only those come here.
+        let index = reports.len();
         let (layer, queries) = ([layer], [queries.clone()]);
         let own = plan.selected.as_ref().map(|selected| selected.layer(index));
         let extra = plan.extra.layer(index);
@@ -47,7 +49,7 @@ pub(super) fn on_policy(reader: Reader<'_>, task: &[u32], config: &BriefConfig) 
         if let Some(counts) = &plan.counts {
             compactor = compactor.counts(&counts[index..=index]);
         }
-        let mut compacted = compactor.run().map_err(|error| at_layer(error, index))?;
+        let mut compacted = compactor.run().map_err(|error| at_layer(error, model_layer))?;
         reports.push(compacted.report);
         let compacted = compacted.layers.remove(0);
         layers.push(compacted.clone());
@@ -97,8 +99,9 @@ impl Plan {
         // What looks at all layers together selects by the full cache, before the first one is compacted.
         let needs = compaction.selection.selector().needs();
         if search || needs.all_layers {
-            let queries = reader.capture_behind_all(task)?.0.queries;
-            let layers = context.full.cache.layers()?;
+            let model = context.worker().config();
+            let queries = model.of_global_layers(reader.capture_behind_all(task)?.0.queries);
+            let layers = model.of_global_layers(context.full.cache.layers()?);
             let units = plan.units.as_deref();
             let searching = compactor(context, &layers, &queries, &plan.compaction, units);
             let resolved = plan.extra.to(searching).resolve()?;
@@ -110,7 +113,8 @@ impl Plan {
             plan.prefilled += task.len();
         }
         if compaction.head_budgets.is_some() {
-            plan.counts = Some(budgets::counts(&context.full.cache.layers()?, &plan.compaction)?);
+            let layers = context.worker().config().of_global_layers(context.full.cache.layers()?);
+            plan.counts = Some(budgets::counts(&layers, &plan.compaction)?);
             // The counts are what the budgets say, and a single layer has no shares of the whole.
             plan.compaction.head_budgets = None;
         }

@@ -14,17 +14,18 @@ use crate::{Error, Result};
 
 /// The queries that a configuration asks for, and the task's state where it is wanted.
 pub(super) fn pass(reader: Reader<'_>, task: &[u32], config: &BriefConfig) -> Result<QueryPass> {
-    let start = Instant::now();
+    let (start, model) = (Instant::now(), reader.context.worker().config());
     let reuse = config.task_state == TaskState::Reuse;
     if config.queries == QuerySource::Task {
         let (Observing { captured, observed }, fork) = observing(reader, task, config)?;
         let reused =
             if reuse { Some(state_behind_all(reader, &fork, task.len(), captured.logits)?) } else { None };
-        let (queries, prefilled) = (captured.queries, task.len());
+        let (queries, prefilled) = (model.of_global_layers(captured.queries), task.len());
         let (extra, elapsed) = (Extra::default(), start.elapsed());
         return Ok(QueryPass { queries, observed, extra, reused, prefilled, elapsed });
     }
     let (queries, mut prefilled) = gather(reader, &config.queries, task)?;
+    let queries = model.of_global_layers(queries);
     let mut reused = None;
     if reuse {
         let (captured, fork) = reader.capture_behind_all(task)?;
@@ -48,7 +49,8 @@ pub(super) fn passes(reader: Reader<'_>, tasks: &[Vec<u32>], config: &BriefConfi
             TaskState::Reuse => Some(state_behind_all(reader, fork, tokens.len(), captured.logits)?),
             TaskState::Recompute => None,
         };
-        let (queries, prefilled) = (captured.queries, tokens.len());
+        let queries = context.worker().config().of_global_layers(captured.queries);
+        let prefilled = tokens.len();
         let (extra, elapsed) = (Extra::default(), Duration::ZERO);
         passes.push(QueryPass { queries, observed: None, extra, reused, prefilled, elapsed });
     }

@@ -1,7 +1,10 @@
 //! The full cache compacted range by range; as a whole, as one range (AM, arXiv 2602.16284, chunked compaction).
 
+use std::ops::Range;
+
 use candle_core::Tensor;
 use lb_am::{Compacted, Compaction, LayerKv, Observed};
+use lb_model::KvCache;
 
 use super::BriefConfig;
 use super::cut::{CutCache, QueryPass, compactor, kept_by, protected_within};
@@ -28,10 +31,12 @@ pub(super) fn in_place(
     let mut pieces: Vec<Result<Vec<Piece>>> = passes.iter().map(|_| Ok(Vec::new())).collect();
     for (from, to) in ranges(0, seq_len, chunk_len) {
         reader.guard.check()?;
-        let layers = context.full.cache.layer_views(from, to)?;
+        let cache = &context.full.cache;
+        let layers = context.worker().config().of_global_layers(cache.layer_views(from, to)?);
         for (pass, pieces) in passes.iter().zip(&mut pieces) {
             let Ok(done) = pieces else { continue };
-            match compact_for(context, &layers, pass, &config.compaction, (from, to)) {
+            let compacted = compact_for(context, &layers, pass, &config.compaction, (from, to));
+            match compacted.and_then(|c| with_windows(context, c, cache, &(from..to), to)) {
                 Ok(compacted) => done.push(Piece { from, to, compacted }),
                 Err(error) => *pieces = Err(error),
             }
@@ -61,7 +66,20 @@ fn compact_for(
     compact_piece(context, layers, seen, compaction, (from, to))
 }
 
-/// Compacts the positions `from..to` alone by queries, and what they saw of these positions where that is known.
+/// Every layer of a piece whose slots in `cache` are `slots` and which ends at `to`: those with a window keep what tokens
+/// behind the trajectory see.
+pub(super) fn with_windows(
+    context: &Context,
+    mut compacted: Compacted,
+    cache: &KvCache,
+    slots: &Range<usize>,
+    to: usize,
+) -> Result<Compacted> {
+    compacted.layers = cache.with_windows(compacted.layers, slots, context.seq_len() - to)?;
+    Ok(compacted)
+}
+
+/// Compacts the layers that attend to everything, the positions `from..to` alone, by queries, and what they saw of these positions where that is known.
 pub(super) fn compact_piece(
     context: &Context,
     layers: &[LayerKv],
@@ -86,7 +104,7 @@ pub(super) fn join(context: &Context, pieces: Vec<Piece>) -> Result<CutCache> {
     for Piece { from, to, compacted } in pieces {
         cache.append_compacted(&compacted.layers, to - from)?;
         reports.push(compacted.report);
-        parts.push((from, compacted.layers));
+        parts.push((from, context.worker().config().of_global_layers(compacted.layers)));
     }
     let report = merge::of_chunks(reports).ok_or(Error::Empty { arg: "trajectory" })?;
     Ok(CutCache::new(cache, kept_by(&parts, context.seq_len()), report))

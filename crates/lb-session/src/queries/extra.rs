@@ -9,7 +9,7 @@ use super::{QuerySource, gather};
 use crate::Result;
 use crate::context::{Context, Reader};
 
-/// By layer as those of the compaction are.
+/// By layer that attends to everything, as those of the compaction are.
 #[derive(Clone, Default)]
 pub(crate) struct Extra {
     /// With which the trajectory was read, one for each slot.
@@ -27,14 +27,16 @@ impl Extra {
     /// repetition.
     pub(crate) fn of(reader: Reader<'_>, selection: &Selection) -> Result<Self> {
         let (start, needs, mut extra) = (Instant::now(), selection.selector().needs(), Self::default());
+        let config = reader.context.worker().config();
         if needs.context {
             let tokens = &reader.context.full.tokens;
-            extra.context = Some(reader.capture(tokens, &mut reader.context.model().new_cache())?.queries);
+            let queries = reader.capture(tokens, &mut reader.context.model().new_cache())?.queries;
+            extra.context = Some(config.of_global_layers(queries));
             extra.prefilled += tokens.len();
         }
         if needs.repeat {
             let (queries, read) = gather(reader, &QuerySource::RepeatPrefill, &[])?;
-            extra.repeat = Some(queries);
+            extra.repeat = Some(config.of_global_layers(queries));
             extra.prefilled += read;
         }
         Ok(Self { elapsed: start.elapsed(), ..extra })

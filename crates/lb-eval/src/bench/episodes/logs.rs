@@ -4,9 +4,9 @@ use lb_model::{GenerateOptions, Worker};
 use lb_session::{SessionConfig, WorkerSession};
 
 use super::{EpisodePlan, Logs};
-use crate::bench::plan::{fingerprint, mixed};
 use crate::datasets::ruler::{NativeConfig, cost, native};
 use crate::episodes::{Episode, EpisodeConfig};
+use crate::fingerprint::{fingerprint, mixed};
 use crate::{Error, Result};
 
 /// Seeds that may be passed over in a row because their logs are too short or too long.

@@ -13,9 +13,9 @@ use lb_session::CancelToken;
 pub use plan::{EpisodePlan, Logs};
 
 use super::jobs::in_parallel;
-use super::store::{PlanRecord, Store};
 use super::{BenchRow, Existing, Finished, read_rows};
 use crate::Result;
+use crate::store::{PlanRecord, Store};
 
 /// Answers every question of every log of `plan` under each of its conditions, in the folder `dir`, which
 /// [`report`](super::report) reads. `on_row` hears every new row; `cancel` ends it between two logs.
