@@ -1,40 +1,79 @@
-//! How a question is answered, from a short text.
+//! How a question is answered, from a short text that is its name in rows and reports as well.
+//!
+//! A condition is a handoff (`full-kv`, `latent-briefing:keep=0.1`, everything that [`Handoff`] reads), a published selection
+//! with a size (`snapkv:keep=0.1`, `snapkv:keep=64,state=reuse`), which keeps what it selects as it is, or [`DIRECT`].
+//!
+//! ```
+//! use lb_eval::condition::{Condition, at_each_size, split_conditions};
+//!
+//! let names = at_each_size(split_conditions("full-kv,bm25:0.1,passage=40,snapkv:keep=*"), &[0.1, 0.05])?;
+//! assert_eq!(names, ["full-kv", "bm25:0.1,passage=40", "snapkv:keep=0.1", "snapkv:keep=0.05"]);
+//! let conditions = Condition::read_all(&names)?;
+//! assert_eq!(conditions[1].to_string(), "bm25:0.1,passage=40");
+//! # Ok::<(), lb_eval::Error>(())
+//! ```
 
-use lb_am::{Budget, baselines::Baseline};
-use lb_session::{BriefConfig, Handoff, SelectionSize, TaskState};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
 
-use crate::bench::plan::each_once;
+use lb_am::{Budget, Compaction, baselines::Baseline, baselines::Needs};
+use lb_session::{BriefConfig, Handoff, HandoffKind, SelectionSize, TaskState};
+
 use crate::{Error, Result};
 
-/// A handoff, or a published selection.
-pub(crate) enum Way {
+/// The condition without a loop: the worker alone reads the prompt of the published protocol, cut in its middle.
+pub const DIRECT: &str = "direct";
+
+/// How questions are answered, with the name that rows have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    /// As text.
+    pub name: String,
+    /// What it does.
+    pub way: Way,
+}
+
+/// What the worker has to answer with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Way {
+    /// [`DIRECT`].
+    Direct,
+    /// What a handoff gives.
     Handoff(Box<Handoff>),
+    /// What a published selection keeps.
     Selection(Selected),
+    /// As many positions as a briefing keeps for the same question, chosen without a look at it. Not from text.
+    SameSize {
+        /// The briefing.
+        briefing: Box<Compaction>,
+        /// By lot, from this number and the question's; without it the most recent.
+        seed: Option<u64>,
+    },
 }
 
 /// What a published selection keeps, and what becomes of the task's own state.
-#[derive(Clone, Copy)]
-pub(crate) struct Selected {
-    pub(crate) baseline: Baseline,
-    pub(crate) size: SelectionSize,
-    pub(crate) state: TaskState,
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Selected {
+    /// The selection.
+    pub baseline: Baseline,
+    /// How much of the trajectory.
+    pub size: SelectionSize,
+    /// Whether the task is read anew over what is kept, or its state over the full cache is kept.
+    pub state: TaskState,
 }
 
-impl Way {
-    /// Each of `conditions` with its name, none twice.
-    pub(crate) fn read_all(conditions: &[String]) -> Result<Vec<(String, Self)>> {
-        let names = conditions.iter().map(|text| text.trim().to_owned());
-        each_once(names, |name| {
-            let way = Self::read(&name)?;
-            Ok((name, way))
-        })
+impl Selected {
+    /// Whether it looks at the task's queries.
+    pub(crate) fn reads_task(self) -> bool {
+        self.baseline.needs() == Needs::Task
     }
 
-    /// `snapkv:keep=0.1`, `snapkv:keep=0.1,state=reuse`, else a handoff. `random` is a handoff.
-    pub(crate) fn read(text: &str) -> Result<Self> {
+    /// `NAME:keep=0.1`, `NAME:keep=0.1,state=reuse`; `None` for the name of a handoff, which `random` is.
+    fn read(text: &str) -> Result<Option<Self>> {
         let (name, arguments) = text.split_once(':').unwrap_or((text, ""));
         let baseline = match name.trim().parse::<Baseline>() {
-            Ok(Baseline::Random { .. }) | Err(_) => return Ok(Self::Handoff(Box::new(text.parse()?))),
+            Ok(Baseline::Random { .. }) | Err(_) => return Ok(None),
             Ok(baseline) => baseline,
         };
         let wrong = || Error::config("conditions", text, "want a size, as in snapkv:keep=0.1");
@@ -53,9 +92,118 @@ impl Way {
         let state = config.task_state;
         let mut plain = BriefConfig::default().with_task_state(state);
         plain.compaction.budget = config.compaction.budget;
-        if *config != plain {
-            return Err(wrong());
-        }
-        Ok(Self::Selection(Selected { baseline, size, state }))
+        if *config == plain { Ok(Some(Self { baseline, size, state })) } else { Err(wrong()) }
     }
+}
+
+impl Condition {
+    /// A handoff under its plain name, without its settings.
+    pub fn handoff(handoff: Handoff) -> Self {
+        Self { name: handoff.name().to_owned(), way: Way::Handoff(Box::new(handoff)) }
+    }
+
+    /// The six conditions of the main table, the briefing last. `seed` is that of the random positions.
+    pub fn main_table(compaction: &Compaction, seed: u64) -> Vec<Self> {
+        let same_size = |name: &str, seed| {
+            let briefing = Box::new(compaction.clone());
+            Self { name: name.to_owned(), way: Way::SameSize { briefing, seed } }
+        };
+        vec![
+            Self::handoff(Handoff::None),
+            Self::handoff(Handoff::FullKv),
+            Self::handoff(Handoff::TextReplay),
+            same_size("recent", None),
+            same_size("random", Some(seed)),
+            Self::handoff(Handoff::briefing(compaction.clone())),
+        ]
+    }
+
+    /// One condition of each text, none twice.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for none and for one that is there twice; those of [`from_str`](Self::from_str).
+    pub fn read_all(texts: &[impl AsRef<str>]) -> Result<Vec<Self>> {
+        let mut seen = BTreeSet::new();
+        let read = |text: &str| {
+            if seen.insert(text.to_owned()) {
+                return text.parse();
+            }
+            Err(Error::config("conditions", text, "is there twice"))
+        };
+        let all: Vec<Self> =
+            texts.iter().map(|text| text.as_ref().trim()).map(read).collect::<Result<_>>()?;
+        if all.is_empty() { Err(Error::config("conditions", "none", "want at least one")) } else { Ok(all) }
+    }
+
+    /// The handoff, where it is one.
+    pub fn as_handoff(&self) -> Option<&Handoff> {
+        match &self.way {
+            Way::Handoff(handoff) => Some(handoff),
+            _ => None,
+        }
+    }
+
+    /// What is said where it means nothing.
+    pub(crate) fn refused(&self, reason: &'static str) -> Error {
+        Error::config("conditions", &self.name, reason)
+    }
+}
+
+impl FromStr for Condition {
+    type Err = Error;
+
+    /// # Errors
+    /// [`Error::Config`] for a selection without a size, [`Error::Session`] for a text that is no handoff.
+    fn from_str(text: &str) -> Result<Self> {
+        let name = text.trim();
+        let way = if name == DIRECT {
+            Way::Direct
+        } else if let Some(selected) = Selected::read(name)? {
+            Way::Selection(selected)
+        } else {
+            Way::Handoff(Box::new(name.parse()?))
+        };
+        Ok(Self { name: name.to_owned(), way })
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// Conditions of one text: `;` between them, or `,` before a name, `full-kv,bm25:0.1,passage=40,snapkv:keep=0.1`.
+pub fn split_conditions(text: &str) -> Vec<String> {
+    let named = |piece: &str| {
+        let name = piece.split_once(':').map_or(piece, |(name, _)| name).trim();
+        name == DIRECT || name.parse::<HandoffKind>().is_ok() || name.parse::<Baseline>().is_ok()
+    };
+    let mut conditions: Vec<String> = Vec::new();
+    for part in text.split(';') {
+        for (at, piece) in part.split(',').enumerate() {
+            match conditions.last_mut().filter(|_| at > 0 && !named(piece)) {
+                Some(last) => *last = format!("{last},{piece}"),
+                None => conditions.push(piece.trim().to_owned()),
+            }
+        }
+    }
+    conditions
+}
+
+/// Each name with `keep=*` at every one of `sizes`, in their order.
+///
+/// # Errors
+/// [`Error::Config`] where there is such a name and no size.
+pub fn at_each_size(names: Vec<String>, sizes: &[f64]) -> Result<Vec<String>> {
+    const ANY: &str = "keep=*";
+    let mut all = Vec::new();
+    for name in names {
+        match sizes {
+            _ if !name.contains(ANY) => all.push(name),
+            [] => return Err(Error::config("keep", "none", "want sizes for keep=*, as in 0.1,0.05")),
+            sizes => all.extend(sizes.iter().map(|size| name.replace(ANY, &format!("keep={size}")))),
+        }
+    }
+    Ok(all)
 }

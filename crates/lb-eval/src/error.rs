@@ -194,5 +194,14 @@ impl Error {
     }
 }
 
+/// An error and its causes on one line, none said twice.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| match cause.to_string() {
+        said if text.ends_with(&said) => text,
+        new => format!("{text}: {new}"),
+    })
+}
+
 /// Results of `lb-eval`.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -1,41 +1,21 @@
-//! From rows to the figures of a table.
+//! The short form: one line for each handoff, and its kinds of question apart.
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::AnswerRow;
 use crate::episodes::Kind;
-use crate::stats::{median, paired_difference, wilson};
-use crate::trial::Row;
-
-/// Accuracy with its interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Accuracy {
-    /// Share of exact matches.
-    pub accuracy: f64,
-    /// Wilson's 95 % interval.
-    pub ci95: [f64; 2],
-    /// Questions.
-    pub n: usize,
-}
-
-impl Accuracy {
-    fn of<'a>(rows: impl Iterator<Item = &'a Row>) -> Self {
-        let (mut right, mut n) = (0, 0);
-        for row in rows {
-            right += usize::from(row.right);
-            n += 1;
-        }
-        Self { accuracy: right as f64 / (n.max(1) as f64), ci95: wilson(right, n), n }
-    }
-}
+use crate::stats::{Accuracy, grouped, mean, median, paired_difference};
+use crate::table::cells::{ends, percent};
+use crate::table::{Column, Table};
 
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HandoffSummary {
     /// Name of the handoff.
     pub name: String,
-    /// Share of exact matches over all kinds.
+    /// Share of right answers over all kinds.
     pub accuracy: f64,
     /// Wilson's 95 % interval of it.
     pub ci95: [f64; 2],
@@ -56,45 +36,68 @@ pub struct HandoffSummary {
 }
 
 /// One summary per handoff, in the order of first appearance.
-pub fn summarise(rows: &[Row]) -> Vec<HandoffSummary> {
-    let mut names: Vec<&str> = Vec::new();
-    for row in rows {
-        if !names.contains(&row.handoff.as_str()) {
-            names.push(&row.handoff);
+pub fn summarise(rows: &[AnswerRow]) -> Vec<HandoffSummary> {
+    let handoffs = grouped(rows, |row| row.condition.as_str());
+    let of = |name: &str| handoffs.iter().find(|(other, _)| *other == name).map(|(_, rows)| rows.as_slice());
+    let tokens = |rows: &[&AnswerRow]| mean(rows.iter().map(|r| r.worker_tokens() as f64));
+    let (full, replayed) = (of("full-kv").unwrap_or_default(), of("text-replay").map(tokens));
+    let one = |(name, rows): &(&str, Vec<&AnswerRow>)| {
+        let all = Accuracy::of(rows.iter().map(|r| r.right()));
+        let of_kind = |kind: Kind| rows.iter().filter(move |r| r.kind == kind.name()).map(|r| r.right());
+        let kinds = Kind::ALL.into_iter().map(|kind| (kind, Accuracy::of(of_kind(kind))));
+        HandoffSummary {
+            name: (*name).to_owned(),
+            accuracy: all.accuracy,
+            ci95: all.ci95,
+            worker_tokens: tokens(rows),
+            keep_ratio: median(rows.iter().filter_map(|r| r.keep_ratio)),
+            brief_ms: median(rows.iter().map(|r| 1e3 * r.brief_s)),
+            answer_ms: median(rows.iter().map(|r| 1e3 * (r.prefill_s + r.decode_s))),
+            saved: replayed.map(|all| 1.0 - tokens(rows) / all),
+            against_full: paired(rows, full),
+            kinds: kinds.filter(|(_, a)| a.n > 0).collect(),
         }
-    }
-    let of = |name: &str| rows.iter().filter(|r| r.handoff == name).collect::<Vec<&Row>>();
-    let (full, replay) = (of("full-kv"), of("text-replay"));
-    let replayed = (!replay.is_empty()).then(|| mean(&replay, |r| r.worker_tokens as f64));
-    names.iter().map(|name| one(name, &of(name), &full, replayed)).collect()
+    };
+    handoffs.iter().map(one).collect()
 }
 
-fn one(name: &str, rows: &[&Row], full: &[&Row], replayed: Option<f64>) -> HandoffSummary {
-    let all = Accuracy::of(rows.iter().copied());
-    let worker_tokens = mean(rows, |r| r.worker_tokens as f64);
-    let kinds = Kind::ALL.iter().map(|&k| (k, Accuracy::of(rows.iter().copied().filter(|r| r.kind == k))));
-    HandoffSummary {
-        name: name.to_owned(),
-        accuracy: all.accuracy,
-        ci95: all.ci95,
-        worker_tokens,
-        keep_ratio: median(rows.iter().map(|r| r.keep_ratio)),
-        brief_ms: median(rows.iter().map(|r| r.brief_ms)),
-        answer_ms: median(rows.iter().map(|r| r.answer_ms)),
-        saved: replayed.map(|all| 1.0 - worker_tokens / all),
-        against_full: paired(rows, full),
-        kinds: kinds.filter(|(_, a)| a.n > 0).collect(),
-    }
-}
-
-fn mean(rows: &[&Row], figure: impl Fn(&Row) -> f64) -> f64 {
-    rows.iter().map(|r| figure(r)).sum::<f64>() / rows.len().max(1) as f64
-}
-
-fn paired(rows: &[&Row], full: &[&Row]) -> Option<[f64; 3]> {
-    let key = |r: &Row| (r.episode, r.question);
-    let right_over_full: HashMap<_, bool> = full.iter().map(|r| (key(r), r.right)).collect();
+fn paired(rows: &[&AnswerRow], full: &[&AnswerRow]) -> Option<[f64; 3]> {
+    let right_over_full: HashMap<_, bool> = full.iter().map(|r| (r.key(), r.right())).collect();
     let pairs: Vec<(bool, bool)> =
-        rows.iter().filter_map(|r| right_over_full.get(&key(r)).map(|&f| (r.right, f))).collect();
+        rows.iter().filter_map(|r| right_over_full.get(&r.key()).map(|&f| (r.right(), f))).collect();
     (!pairs.is_empty()).then(|| paired_difference(&pairs))
+}
+
+/// The main table, one line per handoff.
+pub fn table(summaries: &[HandoffSummary]) -> String {
+    let columns: &[Column<'_, HandoffSummary>] = &[
+        ("handoff", &|s| s.name.clone()),
+        ("accuracy", &|s| percent(s.accuracy)),
+        ("95 % interval", &|s| ends(s.ci95)),
+        ("worker tokens", &|s| format!("{:.0}", s.worker_tokens)),
+        ("saved", &|s| s.saved.map_or_else(String::new, percent)),
+        ("keep ratio", &|s| format!("{:.3}", s.keep_ratio)),
+        ("brief ms", &|s| format!("{:.1}", s.brief_ms)),
+        ("answer ms", &|s| format!("{:.1}", s.answer_ms)),
+    ];
+    Table::of(summaries, columns).to_string()
+}
+
+/// Accuracy of each handoff by kind of question.
+pub fn kinds_table(summaries: &[HandoffSummary]) -> String {
+    let present = |kind: &Kind| summaries.iter().any(|s| find(s, *kind).is_some());
+    let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(present).collect();
+    let count = |kind: Kind| summaries.first().and_then(|s| find(s, kind)).map_or(0, |a| a.n);
+    let heads = kinds.iter().map(|&k| format!("{} (n = {})", k.name(), count(k)));
+    let mut table = Table::new(std::iter::once("by kind".to_owned()).chain(heads));
+    for s in summaries {
+        let cell = |a: Accuracy| format!("{} [{}]", percent(a.accuracy), ends(a.ci95));
+        let cells = kinds.iter().map(|&k| find(s, k).map_or_else(String::new, cell));
+        table.push(std::iter::once(s.name.clone()).chain(cells).collect());
+    }
+    table.to_string()
+}
+
+fn find(summary: &HandoffSummary, kind: Kind) -> Option<Accuracy> {
+    summary.kinds.iter().find(|(k, _)| *k == kind).map(|(_, a)| *a)
 }

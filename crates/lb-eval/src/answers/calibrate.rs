@@ -11,10 +11,13 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::aggregate::{clusters, conditions, place, reference};
+use super::AnswerRow;
+use super::aggregate::{clusters, reference};
+use super::classes::place;
+pub use super::families::family;
 use super::families::weight;
-use super::figures::{ByKey, Setting, accuracy, of};
-use super::{BenchRow, Part};
+use super::figures::{ByKey, Setting, accuracy, conditions, of};
+use crate::pipeline::Part;
 use crate::stats::bootstrap::{Bootstrap, Interval};
 use crate::{Error, Result};
 
@@ -112,17 +115,6 @@ pub struct Calibration {
     pub findings: Vec<String>,
 }
 
-/// The family of a condition with its number taken out, and the number: `tau=*` and 4 of `tau=4`.
-pub fn family(condition: &str) -> Option<(String, f64)> {
-    let digits = |text: &str| text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
-    let (at, n, value) = condition.match_indices('=').find_map(|(at, _)| {
-        let rest = &condition[at + 1..];
-        let n = digits(rest);
-        rest[..n].parse::<f64>().ok().filter(|v| v.is_finite()).map(|v| (at + 1, n, v))
-    })?;
-    Some((format!("{}*{}", &condition[..at], &condition[at + n..]), value))
-}
-
 /// A setting of the family, with its rows.
 struct Member<'a> {
     value: f64,
@@ -137,7 +129,7 @@ struct Member<'a> {
 /// [`Error::Config`] for a family or reference without rows, a tolerance that is no share, or bootstrap settings out of
 /// range.
 pub fn calibrate(
-    rows: &[BenchRow],
+    rows: &[AnswerRow],
     asked: Option<&str>,
     rule: &Rule,
     bootstrap: &Bootstrap,
@@ -165,7 +157,7 @@ pub fn calibrate(
     work.done().map(Some)
 }
 
-fn chosen_family(rows: &[BenchRow], asked: Option<&str>) -> Result<Option<String>> {
+fn chosen_family(rows: &[AnswerRow], asked: Option<&str>) -> Result<Option<String>> {
     let mut count: BTreeMap<String, usize> = BTreeMap::new();
     for (name, _) in conditions(rows).into_iter().filter_map(family) {
         *count.entry(name).or_default() += 1;
@@ -180,7 +172,7 @@ fn chosen_family(rows: &[BenchRow], asked: Option<&str>) -> Result<Option<String
     }
 }
 
-fn members<'a>(validation: &[&'a BenchRow], rows: &'a [BenchRow], name: &str) -> Vec<Member<'a>> {
+fn members<'a>(validation: &[&'a AnswerRow], rows: &'a [AnswerRow], name: &str) -> Vec<Member<'a>> {
     let of_family = conditions(rows).into_iter().filter_map(|c| family(c).map(|f| (c, f)));
     of_family
         .filter(|(_, (family, _))| family == name)
@@ -196,16 +188,16 @@ fn members<'a>(validation: &[&'a BenchRow], rows: &'a [BenchRow], name: &str) ->
 struct Work<'a> {
     /// From light to aggressive.
     members: Vec<Member<'a>>,
-    validation: Vec<&'a BenchRow>,
-    test: Vec<&'a BenchRow>,
+    validation: Vec<&'a AnswerRow>,
+    test: Vec<&'a AnswerRow>,
     setting: Setting<'a>,
     tolerance: f64,
     name: String,
 }
 
-type Wanted<'b> = &'b dyn Fn(&BenchRow) -> bool;
+type Wanted<'b> = &'b dyn Fn(&AnswerRow) -> bool;
 
-fn class_of(row: &BenchRow) -> (&str, &str) {
+fn class_of(row: &AnswerRow) -> (&str, &str) {
     (row.length.as_deref().unwrap_or("any"), row.difficulty.as_deref().unwrap_or("any"))
 }
 
@@ -249,7 +241,7 @@ impl<'a> Work<'a> {
         let own =
             |c: &str| family(c).is_some_and(|(name, v)| name == self.name && v.total_cmp(&value).is_eq());
         let rows = self.test.iter().filter(|r| own(&r.condition));
-        rows.map(|r| ((r.item.as_str(), r.repeat), *r)).collect()
+        rows.map(|r| (r.key(), *r)).collect()
     }
 
     /// Per item of the validation part: rows, and right answers of the reference and of each member.
@@ -294,7 +286,7 @@ impl<'a> Work<'a> {
         let (chosen, held) = self.choose(&items);
         let too_few = seen.len() < ENOUGH;
         let chosen = if too_few { all } else { chosen };
-        let reference = |rows: &[&'a BenchRow]| within(&of(rows, self.setting.reference), wanted);
+        let reference = |rows: &[&'a AnswerRow]| within(&of(rows, self.setting.reference), wanted);
         let test = within(&self.on_test(chosen), wanted);
         let test_reference = reference(&self.test);
         Ok(Class {

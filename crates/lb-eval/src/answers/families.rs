@@ -1,10 +1,20 @@
 //! Conditions that differ in one number.
 
-use super::aggregate::{Figures, Summary};
-use super::calibrate::family;
+use super::{Figures, Summary};
+
+/// The family of a condition with its number taken out, and the number: `tau=*` and 4 of `tau=4`.
+pub fn family(condition: &str) -> Option<(String, f64)> {
+    let digits = |text: &str| text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (at, n, value) = condition.match_indices('=').find_map(|(at, _)| {
+        let rest = &condition[at + 1..];
+        let n = digits(rest);
+        rest[..n].parse::<f64>().ok().filter(|v| v.is_finite()).map(|v| (at + 1, n, v))
+    })?;
+    Some((format!("{}*{}", &condition[..at], &condition[at + n..]), value))
+}
 
 /// Conditions that differ in one number, by family; the fewest worker tokens first.
-pub(super) fn families(summary: &Summary) -> Vec<(String, Vec<(f64, String)>)> {
+pub(crate) fn families(summary: &Summary) -> Vec<(String, Vec<(f64, String)>)> {
     let mut families: Vec<(String, Vec<(f64, &Figures)>)> = Vec::new();
     for f in &summary.conditions {
         let Some((name, value)) = family(&f.condition) else { continue };
@@ -22,12 +32,12 @@ pub(super) fn families(summary: &Summary) -> Vec<(String, Vec<(f64, String)>)> {
 }
 
 /// Which family a report is about: the one with the most members, ours where several have as many.
-pub(super) fn weight(name: &str, members: usize) -> (usize, bool) {
+pub(crate) fn weight(name: &str, members: usize) -> (usize, bool) {
     (members, name.starts_with("latent-briefing"))
 }
 
 /// For each condition what stands for it in a picture, and its number: a family, or itself where it has none.
-pub(super) fn lines(summary: &Summary) -> Vec<(usize, String)> {
+pub(crate) fn lines(summary: &Summary) -> Vec<(usize, String)> {
     let families = families(summary);
     let mut labels: Vec<String> = Vec::new();
     let line = |f: &Figures| {

@@ -2,98 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
-
-use super::BenchRow;
-use super::letters::against;
+use super::{AnswerRow, Figures, Letters};
 use crate::stats::bootstrap::{Bootstrap, Interval, Pair, interval, paired};
-use crate::stats::mcnemar::{McNemar, mcnemar};
+use crate::stats::mcnemar::mcnemar;
 use crate::stats::{median, paired_difference, wilson_share};
 use crate::{Error, Result};
 
 /// The condition that token savings are measured against.
 pub(super) const REPLAY: &str = "text-replay";
 
-/// What one condition did on some items. Shares are from 0 to 1; intervals are of 95 %, unless asked otherwise.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Figures {
-    /// The condition.
-    pub condition: String,
-    /// Rows, failures counted in.
-    pub n: usize,
-    /// Items.
-    pub items: usize,
-    /// Right answers.
-    pub right: usize,
-    /// Rows without an answer; wrong, and in every denominator.
-    pub failures: usize,
-    /// Share of right answers.
-    pub accuracy: f64,
-    /// Wilson's 95 % interval, of the number of items: repeats of an item do not narrow it.
-    pub accuracy_ci: [f64; 2],
-    /// Accuracy minus that of the reference, on the rows that both have.
-    pub difference: Option<Interval>,
-    /// McNemar's test of the same rows: `only_first` are those that this condition alone has right.
-    pub mcnemar: Option<McNemar>,
-    /// Rows that the reference has as well.
-    pub pairs: usize,
-    /// Accuracy over that of the reference.
-    pub retention: Option<Interval>,
-    /// The worker's tokens of an item, median.
-    pub worker_median: f64,
-    /// The worker's tokens of an item, mean.
-    pub worker_mean: Interval,
-    /// Worker tokens that text replay spends and this condition does not, as a share of those of text replay.
-    pub reduction: Option<Interval>,
-    /// Tokens of the orchestrator of an item, mean.
-    pub orchestrator_mean: f64,
-    /// Tokens of worker and orchestrator of an item, mean.
-    pub total_mean: f64,
-    /// Tokens of both that are saved against text replay, as a share: median over documents of medium length.
-    pub medium_savings: Option<Interval>,
-    /// Documents of medium length that have a row of text replay.
-    pub medium: usize,
-    /// Seconds of briefings over seconds that text replay reads prompts.
-    pub overhead: Option<Interval>,
-    /// Seconds of briefings of an item, median.
-    pub brief_s: f64,
-    /// Share of the trajectory that a call could attend to, median.
-    pub keep_ratio: Option<Interval>,
-    /// What the worker thought of the letters, against the reference, on the rows that both have them of.
-    pub letters: Option<Letters>,
-}
+type Key<'a> = (&'a str, usize);
+pub(super) type ByKey<'a> = BTreeMap<Key<'a>, &'a AnswerRow>;
 
-/// The chances of the letters under a condition beside those under the reference.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Letters {
-    /// Rows that both have them of.
-    pub pairs: usize,
-    /// Share of them with the same likeliest letter.
-    pub agreement: f64,
-    /// Wilson's 95 % interval, of the number of items.
-    pub agreement_ci: [f64; 2],
-    /// `KL(reference || condition)` over the letters in nats, mean.
-    pub kl: Interval,
-    /// What the letters had among all tokens under this condition, mean.
-    pub mass: f64,
+/// Conditions in the order in which they first come.
+pub(crate) fn conditions(rows: &[AnswerRow]) -> Vec<&str> {
+    let mut seen = BTreeSet::new();
+    rows.iter().map(|r| r.condition.as_str()).filter(|c| seen.insert(*c)).collect()
 }
-
-/// How clusters are told apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Clusters {
-    /// By the rows' `cluster`.
-    Document,
-    /// By item, where all rows have one cluster.
-    Item,
-}
-
-pub(super) type Key<'a> = (&'a str, usize);
-pub(super) type ByKey<'a> = BTreeMap<Key<'a>, &'a BenchRow>;
 
 /// The rows of one condition.
-pub(super) fn of<'a>(rows: &[&'a BenchRow], condition: &str) -> ByKey<'a> {
-    rows.iter().filter(|r| r.condition == condition).map(|r| ((r.item.as_str(), r.repeat), *r)).collect()
+pub(super) fn of<'a>(rows: &[&'a AnswerRow], condition: &str) -> ByKey<'a> {
+    rows.iter().filter(|r| r.condition == condition).map(|r| (r.key(), *r)).collect()
 }
 
 /// What all figures of a report share.
@@ -105,7 +34,7 @@ pub(super) struct Setting<'a> {
 }
 
 impl Setting<'_> {
-    pub(super) fn cluster(&self, row: &BenchRow) -> u64 {
+    pub(super) fn cluster(&self, row: &AnswerRow) -> u64 {
         self.clusters.get(row.item.as_str()).copied().unwrap_or(row.cluster)
     }
 
@@ -158,7 +87,7 @@ impl Setting<'_> {
 }
 
 /// Rows that both have.
-pub(super) fn pairs<'a>(rows: &ByKey<'a>, others: &ByKey<'a>) -> Vec<(&'a BenchRow, &'a BenchRow)> {
+pub(super) fn pairs<'a>(rows: &ByKey<'a>, others: &ByKey<'a>) -> Vec<(&'a AnswerRow, &'a AnswerRow)> {
     rows.iter().filter_map(|(key, row)| others.get(key).map(|other| (*row, *other))).collect()
 }
 
@@ -172,7 +101,7 @@ fn mean(values: &mut dyn Iterator<Item = f64>) -> f64 {
     sum / n
 }
 
-fn total(row: &BenchRow) -> f64 {
+fn total(row: &AnswerRow) -> f64 {
     row.worker_tokens().saturating_add(row.orchestrator.total()) as f64
 }
 
@@ -185,16 +114,16 @@ pub(super) fn accuracy(rows: &ByKey<'_>) -> (usize, usize, f64, [f64; 2]) {
 }
 
 /// The figures of `condition` on `rows`.
-pub(super) fn figures(rows: &[&BenchRow], condition: &str, setting: &Setting<'_>) -> Result<Figures> {
+pub(super) fn figures(rows: &[&AnswerRow], condition: &str, setting: &Setting<'_>) -> Result<Figures> {
     let own = of(rows, condition);
     let (reference, replay) = (of(rows, setting.reference), of(rows, REPLAY));
     let (right, items, share, accuracy_ci) = accuracy(&own);
     let with_reference = pairs(&own, &reference);
     let compared = condition != setting.reference && !with_reference.is_empty();
-    let values = |of: fn(&BenchRow) -> f64| -> Vec<(u64, f64)> {
+    let values = |of: fn(&AnswerRow) -> f64| -> Vec<(u64, f64)> {
         own.values().map(|r| (setting.cluster(r), of(r))).collect()
     };
-    let against = |of: fn(&BenchRow, &BenchRow) -> (f64, f64)| -> Vec<(u64, (f64, f64))> {
+    let against = |of: fn(&AnswerRow, &AnswerRow) -> (f64, f64)| -> Vec<(u64, (f64, f64))> {
         pairs(&own, &replay).iter().map(|(a, b)| (setting.cluster(a), of(a, b))).collect()
     };
     let saved: Vec<(u64, f64)> = pairs(&own, &replay)
@@ -235,14 +164,13 @@ pub(super) fn figures(rows: &[&BenchRow], condition: &str, setting: &Setting<'_>
     })
 }
 
-fn letters(pairs: &[(&BenchRow, &BenchRow)], setting: &Setting<'_>) -> Result<Option<Letters>> {
+fn letters(pairs: &[(&AnswerRow, &AnswerRow)], setting: &Setting<'_>) -> Result<Option<Letters>> {
     let (mut agree, mut kls, mut mass, mut items) = (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
     for (row, reference) in pairs {
-        let (Some(own), Some(its)) = (&row.letters, &reference.letters) else { continue };
-        if let Some((same, kl)) = against(own, its) {
+        if let Some((same, kl)) = row.letters_against(reference) {
             agree.push(same);
             kls.push((setting.cluster(row), kl));
-            mass.push(own.mass);
+            mass.extend(row.letters.as_ref().map(|own| own.mass));
             items.insert(row.item.as_str());
         }
     }

@@ -1,24 +1,39 @@
 //! One item, answered under one condition.
 
-use lb_orchestrate::Usage;
 use lb_session::{CallTokens, Chances};
 use serde::{Deserialize, Serialize};
 
-/// Which part of a set an item belongs to, where settings are chosen on one part and reported on the other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Part {
-    /// Settings are chosen here.
-    Validation,
-    /// Results are reported here.
-    #[default]
-    Test,
+use crate::pipeline::{Impossible, Part, Row};
+
+/// Tokens of an orchestrator, summed over its turns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OrchestratorTokens {
+    /// All tokens of its prompts, those read from or written to a cache counted in.
+    pub input: usize,
+    /// The part of `input` that was read from a prompt cache.
+    pub cached: usize,
+    /// The part of `input` that was written to a prompt cache.
+    pub cache_written: usize,
+    /// All tokens that were generated, thoughts counted in.
+    pub output: usize,
+    /// The part of `output` that was thoughts, where the API tells.
+    pub reasoning: usize,
+    /// Replies without counts; what they cost is missing from the others.
+    pub unreported: usize,
+}
+
+impl OrchestratorTokens {
+    /// Everything that was read and generated.
+    pub fn total(&self) -> usize {
+        self.input.saturating_add(self.output)
+    }
 }
 
 /// One item under one condition: a line of `rows.jsonl`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct BenchRow {
+pub struct AnswerRow {
     /// The item's id.
     pub item: String,
     /// The set it is from.
@@ -61,7 +76,7 @@ pub struct BenchRow {
     /// Tokens of the trajectory, read once.
     pub trajectory: usize,
     /// The orchestrator's tokens.
-    pub orchestrator: Usage,
+    pub orchestrator: OrchestratorTokens,
     /// Share of the trajectory that a call could attend to, on average.
     pub keep_ratio: Option<f64>,
     /// Seconds of making briefings or selections.
@@ -76,7 +91,7 @@ pub struct BenchRow {
     pub log: Option<String>,
 }
 
-impl BenchRow {
+impl AnswerRow {
     /// Whether the answer is right.
     pub fn right(&self) -> bool {
         self.failure.is_none() && self.score >= 1.0
@@ -85,5 +100,49 @@ impl BenchRow {
     /// Positions that the worker attended to and tokens that it wrote, all calls.
     pub fn worker_tokens(&self) -> usize {
         self.worker.worker_tokens()
+    }
+
+    /// Rows of several conditions that belong together have the same.
+    pub(super) fn key(&self) -> (&str, usize) {
+        (&self.item, self.repeat)
+    }
+
+    /// Whether the likeliest letters of this row and of the reference agree (1 or 0), and `KL(reference || this)` over the
+    /// letters, in nats; `None` where one of them has none.
+    pub(super) fn letters_against(&self, reference: &Self) -> Option<(f64, f64)> {
+        let (own, reference) = (self.letters.as_ref()?, reference.letters.as_ref()?);
+        let kl = reference.kl(own)?;
+        let agree = own.likeliest()? == reference.likeliest()?;
+        Some((f64::from(agree), kl))
+    }
+}
+
+impl Row for AnswerRow {
+    fn item(&self) -> &str {
+        &self.item
+    }
+
+    fn place(&self) -> Option<(&str, usize)> {
+        Some((&self.condition, self.repeat))
+    }
+
+    fn impossible(&self) -> Option<Impossible> {
+        let names = [("item", &self.item), ("condition", &self.condition)];
+        let names = names.into_iter().filter(|(_, name)| name.is_empty());
+        let names = names.map(|(field, _)| (field, "\"\"".to_owned(), "want a name"));
+        let shares = [("score", Some(self.score)), ("keep_ratio", self.keep_ratio)];
+        let shares = shares.into_iter().filter_map(|(field, share)| Some((field, share?)));
+        let shares = shares.filter(|(_, share)| !(0.0..=1.0).contains(share));
+        let shares = shares.map(|(field, share)| (field, share.to_string(), "want 0 to 1"));
+        let seconds = [
+            ("brief_s", self.brief_s),
+            ("prefill_s", self.prefill_s),
+            ("decode_s", self.decode_s),
+            ("elapsed_s", self.elapsed_s),
+        ];
+        let seconds = seconds.into_iter().filter(|(_, s)| !(0.0..=1e12).contains(s));
+        let seconds = seconds.map(|(field, s)| (field, s.to_string(), "want seconds, 0 or more"));
+        let (field, value, reason) = names.chain(shares).chain(seconds).next()?;
+        Some(Impossible { field, value, reason })
     }
 }

@@ -1,33 +1,38 @@
 //! One log: every question under every condition.
 
-use std::collections::HashSet;
-
+use lb_am::Compaction;
 use lb_model::{GenerateOptions, Worker};
-use lb_session::{CallTokens, Handoff, Segment, TaskState};
+use lb_session::{CallTokens, Handoff, Segment, SelectionSize, TaskState, WorkerSession};
 
 use super::logs::{Log, session};
 use super::{EpisodePlan, Logs};
 use crate::Result;
-use crate::bench::BenchRow;
-use crate::bench::plan::part;
-use crate::episodes::Difficulty;
-use crate::study::{Asked, Probe};
-use crate::way::{Selected, Way};
+use crate::answers::AnswerRow;
+use crate::condition::{Condition, Selected, Way};
+use crate::pipeline::{Context, PlanRecord, Protocol, part};
+use crate::views::{TaskPass, Views};
 
-/// What all threads share.
-pub(super) struct Asking<'a> {
+/// One call of the worker for a question and a condition.
+pub(super) struct Calls<'a> {
     pub(super) worker: &'a Worker,
     pub(super) plan: &'a EpisodePlan,
-    pub(super) ways: &'a [(String, Way)],
-    pub(super) done: &'a HashSet<(String, String)>,
-    pub(super) push: &'a (dyn Fn(BenchRow) -> Result<()> + Sync),
+    pub(super) conditions: &'a [Condition],
 }
 
-impl Asking<'_> {
-    pub(super) fn log(&self, log: &Log) -> Result<()> {
-        let missing = |item: &str| -> Vec<&(String, Way)> {
-            let known = |name: &String| self.done.contains(&(item.to_owned(), name.clone()));
-            self.ways.iter().filter(|(name, _)| !known(name)).collect()
+impl Protocol for Calls<'_> {
+    type Item = Log;
+    type Row = AnswerRow;
+
+    fn record(&self, logs: &[Log]) -> Result<Option<PlanRecord>> {
+        let questions = logs.iter().map(|log| log.episode.questions.len()).sum();
+        let numbers = logs.iter().map(|log| log.cluster);
+        PlanRecord::new(self.plan, self.worker.name(), "none", questions, numbers).map(Some)
+    }
+
+    fn rows(&self, log: &Log, context: &Context<'_, AnswerRow>) -> Result<()> {
+        let missing = |item: &str| -> Vec<&Condition> {
+            let done = context.done(item);
+            self.conditions.iter().filter(|c| !done.iter().any(|row| row.condition == c.name)).collect()
         };
         let items: Vec<String> =
             (0..log.episode.questions.len()).map(|number| format!("{}-{number}", log.id)).collect();
@@ -36,56 +41,64 @@ impl Asking<'_> {
         }
         let mut session = session(self.worker, self.plan)?;
         session.extend_all(log.episode.lines.iter().map(Segment::from), &mut |_, _| {})?;
-        let mut probe = Probe::new(self.worker, &log.episode, session)?;
+        let mut views = None;
         for (number, item) in items.into_iter().enumerate() {
             let missing = missing(&item);
-            let blank = self.blank(log, number, item, probe.session().seq_len());
-            let selects = missing.iter().any(|(_, way)| matches!(way, Way::Selection(..)));
-            let asked = if selects { Some(probe.ask(number)?) } else { None };
-            for (name, way) in missing {
-                let mut row = BenchRow { condition: name.clone(), ..blank.clone() };
-                match (way, &asked) {
-                    (Way::Handoff(handoff), _) => by_handoff(&mut probe, handoff, number, &mut row)?,
-                    (Way::Selection(selected), Some(asked)) => {
-                        self.by_selection(&mut probe, asked, *selected, &mut row)?;
+            let blank = self.blank(log, number, item, session.seq_len());
+            let lot = log.episode.seed.wrapping_mul(1009).wrapping_add(number as u64);
+            let text = log.episode.questions[number].text.as_str();
+            let mut question = Question { text, lot, task: None, kept: None };
+            for condition in missing {
+                let mut row = AnswerRow { condition: condition.name.clone(), ..blank.clone() };
+                match &condition.way {
+                    Way::Handoff(handoff) => by_handoff(&mut session, handoff, text, &mut row)?,
+                    Way::SameSize { briefing, seed } => {
+                        let handoff = question.same_size(&session, briefing, *seed)?;
+                        by_handoff(&mut session, &handoff, text, &mut row)?;
                     }
-                    (Way::Selection(..), None) => {}
+                    Way::Selection(selected) => {
+                        let views = match &mut views {
+                            Some(views) => views,
+                            none => none.insert(Views::of(&session)?),
+                        };
+                        self.by_selection(&session, views, question.task(&session)?, *selected, &mut row)?;
+                    }
+                    Way::Direct => continue,
                 }
                 row.score = f64::from(row.answer == row.expected);
-                (self.push)(row)?;
+                context.push(row)?;
             }
         }
         Ok(())
     }
+}
 
-    fn blank(&self, log: &Log, number: usize, item: String, seq_len: usize) -> BenchRow {
+impl Calls<'_> {
+    fn blank(&self, log: &Log, number: usize, item: String, seq_len: usize) -> AnswerRow {
         let question = &log.episode.questions[number];
+        let (kind, difficulty) = (question.kind.name(), Some(question.difficulty.name().to_owned()));
         let (kind, length, difficulty) = match &log.logs {
-            Logs::HeldOut { tokens: (low, high), .. } => {
+            Some(Logs::HeldOut { tokens: (low, high), .. }) => {
                 let third = (3 * (seq_len.saturating_sub(*low)) / (high - low + 1)).min(2);
-                let length = ["short", "medium", "long"][third];
-                let difficulty = match question.difficulty {
-                    Difficulty::Easy => "easy",
-                    Difficulty::Hard => "hard",
-                };
-                (question.kind.name(), length.to_owned(), Some(difficulty.to_owned()))
+                (kind, Some(["short", "medium", "long"][third].to_owned()), difficulty)
             }
-            Logs::Native { task, tokens } => (task.name(), tokens.to_string(), None),
+            Some(Logs::Native { task, tokens }) => (task.name(), Some(tokens.to_string()), None),
+            None => (kind, None, difficulty),
         };
-        BenchRow {
+        AnswerRow {
             item,
             dataset: log.dataset.clone(),
             cluster: log.cluster,
             part: part(self.plan.seed, self.plan.validation_share, log.cluster),
             kind: kind.to_owned(),
             difficulty,
-            length: Some(length),
+            length,
             context_tokens: seq_len,
             seq_len,
             expected: question.answer.clone(),
             calls: 1,
             trajectory: seq_len,
-            ..BenchRow::default()
+            ..AnswerRow::default()
         }
     }
 
@@ -93,21 +106,21 @@ impl Asking<'_> {
     /// queries.
     fn by_selection(
         &self,
-        probe: &mut Probe<'_>,
-        asked: &Asked,
+        session: &WorkerSession,
+        views: &mut Views,
+        pass: &TaskPass,
         selected: Selected,
-        row: &mut BenchRow,
+        row: &mut AnswerRow,
     ) -> Result<()> {
-        let kept = selected.size.resolve(row.seq_len)?;
-        let (mut cache, time) = probe.selected(asked, selected.baseline, kept)?;
-        let (reused, task) = (cache.mean_slots(), asked.task_tokens());
+        let (mut cache, time) = views.selected(session, pass, selected)?;
+        let (reused, task) = (cache.mean_slots(), &pass.tokens);
         let options = GenerateOptions::greedy(self.plan.answer_tokens);
         let made = match selected.state {
             TaskState::Recompute => self.worker.generate(&mut cache, task, &options, &mut |_, _| true),
             TaskState::Reuse => {
-                let (layers, logits) = asked.state();
-                cache.append_layers(layers, task.len()).map_err(lb_session::Error::from)?;
-                self.worker.generate_from_logits(&mut cache, logits, &options, &mut |_, _| true)
+                let layers = pass.state(session)?;
+                cache.append_layers(&layers, task.len()).map_err(lb_session::Error::from)?;
+                self.worker.generate_from_logits(&mut cache, &pass.logits, &options, &mut |_, _| true)
             }
         };
         let made = made.map_err(lb_session::Error::from)?;
@@ -128,9 +141,44 @@ impl Asking<'_> {
     }
 }
 
-fn by_handoff(probe: &mut Probe<'_>, handoff: &Handoff, number: usize, row: &mut BenchRow) -> Result<()> {
-    let task = probe.question(number).text.clone();
-    let outcome = probe.session_mut().answer_via(handoff, task)?;
+/// A question, and what several conditions have of it in common.
+struct Question<'a> {
+    text: &'a str,
+    lot: u64,
+    task: Option<TaskPass>,
+    kept: Option<(&'a Compaction, usize)>,
+}
+
+impl<'a> Question<'a> {
+    fn task(&mut self, session: &WorkerSession) -> Result<&TaskPass> {
+        Ok(match &mut self.task {
+            Some(task) => task,
+            none => none.insert(TaskPass::read(session, self.text)?),
+        })
+    }
+
+    /// The most recent positions, or with a seed some by lot, as many as `briefing` keeps.
+    fn same_size(
+        &mut self,
+        session: &WorkerSession,
+        briefing: &'a Compaction,
+        seed: Option<u64>,
+    ) -> Result<Handoff> {
+        let kept_len = match self.kept {
+            Some((other, kept_len)) if other == briefing => kept_len,
+            _ => session.brief(self.text, briefing)?.kept_len(),
+        };
+        self.kept = Some((briefing, kept_len));
+        let size = SelectionSize::KeptLen(kept_len);
+        Ok(match seed {
+            None => Handoff::Recent(size),
+            Some(seed) => Handoff::Random { size, seed: seed.wrapping_mul(1_000_003).wrapping_add(self.lot) },
+        })
+    }
+}
+
+fn by_handoff(session: &mut WorkerSession, handoff: &Handoff, task: &str, row: &mut AnswerRow) -> Result<()> {
+    let outcome = session.answer_via(handoff, task)?;
     let times = outcome.record.times;
     row.worker = outcome.record.tokens;
     row.keep_ratio = Some(outcome.keep_ratio);

@@ -4,9 +4,9 @@ use lb_model::{GenerateOptions, Worker};
 use lb_session::{SessionConfig, WorkerSession};
 
 use super::{EpisodePlan, Logs};
-use crate::bench::plan::{fingerprint, mixed};
 use crate::datasets::ruler::{NativeConfig, cost, native};
 use crate::episodes::{Episode, EpisodeConfig};
+use crate::pipeline::{fingerprint, mixed};
 use crate::{Error, Result};
 
 /// Seeds that may be passed over in a row because their logs are too short or too long.
@@ -21,7 +21,20 @@ pub(super) struct Log {
     /// Beginning of its items' ids.
     pub(super) id: String,
     pub(super) cluster: u64,
-    pub(super) logs: Logs,
+    /// What it was made for; `None` for one that was given.
+    pub(super) logs: Option<Logs>,
+}
+
+impl Log {
+    /// An episode that was given.
+    pub(super) fn of(episode: &Episode) -> Self {
+        Self::named(episode.clone(), "episodes", episode.seed.to_string(), None)
+    }
+
+    fn named(episode: Episode, name: &str, id: String, logs: Option<Logs>) -> Self {
+        let cluster = mixed(fingerprint(&id));
+        Self { episode, dataset: format!("synthetic {name}"), id, cluster, logs }
+    }
 }
 
 fn log(worker: &Worker, logs: &Logs, head: usize, seed: u64) -> Result<Option<Log>> {
@@ -43,8 +56,7 @@ fn log(worker: &Worker, logs: &Logs, head: usize, seed: u64) -> Result<Option<Lo
         }
     };
     let id = if number == 0 { format!("{name}-{seed}") } else { format!("{name}-{number}-{seed}") };
-    let cluster = mixed(fingerprint(&id));
-    Ok(Some(Log { episode, dataset: format!("synthetic {name}"), id, cluster, logs: logs.clone() }))
+    Ok(Some(Log::named(episode, name, id, Some(logs.clone()))))
 }
 
 /// The logs of `plan`, from its first seed on; those that miss their range are passed over.

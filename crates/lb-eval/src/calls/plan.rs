@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bench::plan::{at_least_one, check};
+use crate::condition::{Condition, Way};
 use crate::datasets::ruler::NativeTask;
-use crate::way::Way;
+use crate::pipeline;
 use crate::{Error, Result};
 
 /// Which logs are asked about.
@@ -31,8 +31,7 @@ pub enum Logs {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EpisodePlan {
-    /// Handoffs as text, and published selections with a size, `snapkv:keep=0.1` ([`Baseline`](lb_am::baselines::Baseline)), which keep what they
-    /// select as it is.
+    /// Handoffs and published selections as text ([`Condition`]).
     pub conditions: Vec<String>,
     /// The logs.
     pub logs: Vec<Logs>,
@@ -68,8 +67,8 @@ impl EpisodePlan {
     /// # Errors
     /// [`Error::Config`] naming the field; [`Error::Session`] for a condition that is neither handoff nor selection.
     pub fn validate(&self) -> Result<()> {
-        at_least_one(&[("answer_tokens", self.answer_tokens), ("episodes", self.episodes)])?;
-        check(self.jobs, self.validation_share)?;
+        pipeline::at_least_one(&[("answer_tokens", self.answer_tokens), ("episodes", self.episodes)])?;
+        pipeline::check(self.jobs, self.validation_share)?;
         if self.logs.is_empty() {
             return Err(Error::config("logs", "none", "want at least one"));
         }
@@ -81,10 +80,20 @@ impl EpisodePlan {
                 return Err(Error::config("tokens", value, "want 64 <= shortest <= longest <= 32768"));
             }
         }
-        self.ways().map(|_| ())
+        self.expanded().map(|_| ())
     }
 
-    pub(super) fn ways(&self) -> Result<Vec<(String, Way)>> {
-        Way::read_all(&self.conditions)
+    pub(super) fn expanded(&self) -> Result<Vec<Condition>> {
+        let conditions = Condition::read_all(&self.conditions)?;
+        check(&conditions)?;
+        Ok(conditions)
+    }
+}
+
+/// Refuses conditions that mean nothing for a log.
+pub(super) fn check(conditions: &[Condition]) -> Result<()> {
+    match conditions.iter().find(|condition| condition.way == Way::Direct) {
+        Some(direct) => Err(direct.refused("is for question sets, whose documents it reads")),
+        None => Ok(()),
     }
 }

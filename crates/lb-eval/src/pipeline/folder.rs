@@ -1,4 +1,4 @@
-//! The folder of a benchmark: plan, rows, faults.
+//! The folder of a run: plan and rows.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -6,20 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use lb_io::files::{Lock, SETTINGS, TEXT, read_at_most};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use super::read::ROWS;
-use crate::datasets::ItemFault;
-use crate::report::write_file;
+use super::lines::{ROWS, read_rows};
+use super::plan::{PLAN, PlanRecord};
+use super::protocol::Row;
+use crate::files::write_file;
 use crate::{Error, Result};
-
-/// What was run.
-pub const PLAN: &str = "plan.json";
-/// Malformed items, one a line.
-pub const FAULTS: &str = "faults.jsonl";
-/// The runs' logs.
-pub const LOGS: &str = "logs";
 
 /// What to do with a folder that holds rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,77 +23,40 @@ pub enum Existing {
     Resume,
 }
 
-/// What was run: `plan.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PlanRecord {
-    /// The plan.
-    #[serde(flatten)]
-    pub plan: BenchPlanFields,
-    /// The worker's name.
-    pub worker: String,
-    /// The orchestrator.
-    pub orchestrator: String,
-    /// How many items.
-    pub items: usize,
-    /// Of their ids and documents, in any order.
-    pub items_hash: u64,
+/// Keeps other processes from a folder of rows, until it is dropped.
+///
+/// # Errors
+/// [`Error::Locked`] naming who has it, [`Error::Io`].
+pub fn hold(dir: &Path) -> Result<Lock> {
+    let taken = Lock::take(dir).map_err(|source| Error::Io { path: dir.to_owned(), source })?;
+    taken.map_err(|held| Error::Locked { path: dir.to_owned(), holder: held.holder })
 }
 
-/// A plan as fields of [`PlanRecord`].
-pub type BenchPlanFields = Map<String, Value>;
-
-impl PlanRecord {
-    pub(crate) fn fields(plan: &impl Serialize) -> Result<BenchPlanFields> {
-        let json = |source| Error::Json { path: PLAN.into(), line_number: 1, source };
-        match serde_json::to_value(plan).map_err(json)? {
-            Value::Object(fields) => Ok(fields),
-            _ => Ok(Map::new()),
-        }
-    }
-
-    /// Whether rows of `self` go on those of `earlier`. How many items run at once changes nothing.
-    fn same_as(&self, earlier: &Value, path: &Path) -> Result<()> {
-        let json = |source| Error::Json { path: path.to_owned(), line_number: 1, source };
-        // Through text, as the file's: reading may round the last digit of a number.
-        let now = serde_json::to_vec(self).map_err(json)?;
-        let now: Value = serde_json::from_slice(&now).map_err(json)?;
-        let none = Map::new();
-        let (was, now) = (earlier.as_object().unwrap_or(&none), now.as_object().unwrap_or(&none));
-        let text = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
-        for field in now.keys().chain(was.keys()).filter(|field| *field != "jobs") {
-            if was.get(field) != now.get(field) {
-                return Err(Error::PlanChanged {
-                    path: path.to_owned(),
-                    field: field.clone(),
-                    was: text(was.get(field)),
-                    now: text(now.get(field)),
-                });
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The rows, in their file and here. The folder is this process's alone.
+/// The rows, in their file, where there is one, and here. The folder is this process's alone.
 #[derive(Debug)]
-pub(crate) struct Store<R> {
+pub(super) struct Store<R> {
     path: PathBuf,
     all: Mutex<All<R>>,
-    _lock: Lock,
+    _lock: Option<Lock>,
 }
 
 #[derive(Debug)]
 struct All<R> {
+    file: Option<Lines>,
+    rows: Vec<R>,
+}
+
+#[derive(Debug)]
+struct Lines {
     /// Open at its end.
     file: File,
     /// Bytes of its whole lines.
     whole: u64,
     /// Whether a part of a line may stand behind them.
     torn: bool,
-    rows: Vec<R>,
 }
 
-impl<R> All<R> {
+impl Lines {
     /// Adds a line; it is on disk then. Nothing goes behind a part of a line, as a full disk leaves it.
     fn append(&mut self, line: &[u8]) -> std::io::Result<()> {
         if self.torn {
@@ -118,28 +73,29 @@ impl<R> All<R> {
     }
 }
 
-/// Keeps other processes from a folder.
-pub(crate) fn lock(dir: &Path) -> Result<Lock> {
-    let taken = Lock::take(dir).map_err(|source| Error::Io { path: dir.to_owned(), source })?;
-    taken.map_err(|held| Error::Locked { path: dir.to_owned(), holder: held.holder })
-}
+impl<R: Row> Store<R> {
+    /// Without a folder.
+    pub(super) fn in_memory() -> Self {
+        let all = All { file: None, rows: Vec::new() };
+        Self { path: PathBuf::new(), all: Mutex::new(all), _lock: None }
+    }
 
-impl<R: Serialize + Clone> Store<R> {
-    /// Opens `dir`, which is made where it is missing, and returns the rows that count: what `read` makes of those that
+    /// Opens `dir`, which is made where it is missing, and returns the rows that count: what `resume` makes of those that
     /// are there.
-    pub(crate) fn open(
+    pub(super) fn open(
         dir: &Path,
-        record: &PlanRecord,
+        record: Option<&PlanRecord>,
         existing: Existing,
-        read: impl FnOnce(&Path) -> Result<Vec<R>>,
+        resume: impl FnOnce(Vec<R>) -> Vec<R>,
     ) -> Result<(Self, Vec<R>)> {
         let io = |path: &Path| {
             let path = path.to_owned();
             move |source| Error::Io { path, source }
         };
         std::fs::create_dir_all(dir).map_err(io(dir))?;
-        let lock = lock(dir)?;
+        let lock = hold(dir)?;
         let (plan, path) = (dir.join(PLAN), dir.join(ROWS));
+        let plan_json = |source| Error::Json { path: plan.clone(), line_number: 1, source };
         let mut rows = Vec::new();
         if path.exists() || plan.exists() {
             if existing == Existing::Refuse {
@@ -149,12 +105,13 @@ impl<R: Serialize + Clone> Store<R> {
                     "holds a benchmark already: resume it, or take another folder",
                 ));
             }
-            let text = read_at_most(&plan, SETTINGS).map_err(io(&plan))?;
-            let json = |source| Error::Json { path: plan.clone(), line_number: 1, source };
-            record.same_as(&serde_json::from_slice(&text).map_err(json)?, &plan)?;
+            if let Some(record) = record {
+                let text = read_at_most(&plan, SETTINGS).map_err(io(&plan))?;
+                record.same_as(&serde_json::from_slice(&text).map_err(plan_json)?, &plan)?;
+            }
             // A run that was stopped before its first row has a plan alone.
             if path.exists() {
-                rows = read(dir)?;
+                rows = resume(read_rows(dir)?.rows);
             }
         }
         let json = |source| Error::Json { path: path.clone(), line_number: 1, source };
@@ -169,40 +126,33 @@ impl<R: Serialize + Clone> Store<R> {
             }
         }
         // The plan first: rows without one cannot be gone on with.
-        write_file(&plan, &serde_json::to_vec_pretty(record).map_err(json)?)?;
+        if let Some(record) = record {
+            write_file(&plan, &serde_json::to_vec_pretty(record).map_err(plan_json)?)?;
+        }
         write_file(&path, &text)?;
         let file = OpenOptions::new().append(true).open(&path).map_err(io(&path))?;
-        let all = All { file, whole: text.len() as u64, torn: false, rows: rows.clone() };
-        Ok((Self { path, all: Mutex::new(all), _lock: lock }, rows))
+        let file = Some(Lines { file, whole: text.len() as u64, torn: false });
+        let all = All { file, rows: rows.clone() };
+        Ok((Self { path, all: Mutex::new(all), _lock: Some(lock) }, rows))
     }
 
     /// Adds a row; `on_row` hears it once it is in the file.
-    pub(crate) fn push(&self, row: R, on_row: &dyn Fn(&R)) -> Result<()> {
-        let json = |source| Error::Json { path: self.path.clone(), line_number: 1, source };
-        let text = serde_json::to_string(&row).map_err(json)?;
-        let mut line = lb_io::secrets::masked(&text).into_owned().into_bytes();
-        line.push(b'\n');
+    pub(super) fn push(&self, row: R, on_row: &dyn Fn(&R)) -> Result<()> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.append(&line).map_err(|source| Error::Io { path: self.path.clone(), source })?;
+        if let Some(lines) = &mut all.file {
+            let json = |source| Error::Json { path: self.path.clone(), line_number: 1, source };
+            let text = serde_json::to_string(&row).map_err(json)?;
+            let mut line = lb_io::secrets::masked(&text).into_owned().into_bytes();
+            line.push(b'\n');
+            lines.append(&line).map_err(|source| Error::Io { path: self.path.clone(), source })?;
+        }
         on_row(&row);
         all.rows.push(row);
         Ok(())
     }
 
     /// All rows, those of an earlier part first.
-    pub(crate) fn rows(self) -> Vec<R> {
+    pub(super) fn rows(self) -> Vec<R> {
         self.all.into_inner().unwrap_or_else(PoisonError::into_inner).rows
     }
-}
-
-/// Lists malformed items in the folder.
-pub(super) fn write_faults(dir: &Path, faults: &[ItemFault]) -> Result<()> {
-    let path = dir.join(FAULTS);
-    let mut text = Vec::new();
-    for fault in faults {
-        let json = |source| Error::Json { path: path.clone(), line_number: 1, source };
-        serde_json::to_writer(&mut text, fault).map_err(json)?;
-        text.push(b'\n');
-    }
-    write_file(&path, &text)
 }

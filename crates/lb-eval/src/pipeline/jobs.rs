@@ -28,8 +28,11 @@ pub(super) fn in_parallel(
         }
         Ok(())
     };
+    if jobs.min(total) < 2 {
+        return thread();
+    }
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..jobs.min(total.max(1))).map(|_| scope.spawn(thread)).collect();
+        let threads: Vec<_> = (0..jobs.min(total)).map(|_| scope.spawn(thread)).collect();
         let ended = threads.into_iter().map(|thread| match thread.join() {
             Ok(ended) => ended,
             Err(panic) => std::panic::resume_unwind(panic),

@@ -1,68 +1,85 @@
 //! The figures as CSV.
 
-use std::fmt::Write;
-
-use lb_io::shown::csv as csv_field;
-
-use crate::bench::aggregate::{Figures, Summary};
+use crate::answers::{Figures, Summary};
 use crate::stats::bootstrap::Interval;
+use crate::table::Table;
 
-/// One line per class and condition; shares from 0 to 1, an empty field where there is no figure.
-pub(in crate::bench) fn csv(summary: &Summary) -> String {
-    let mut out = String::from(
-        "axis,class,condition,rows,items,right,failures,accuracy,accuracy_low,accuracy_high,difference,difference_low,\
-         difference_high,mcnemar_p,retention,retention_low,retention_high,worker_median,worker_mean,worker_mean_low,\
-         worker_mean_high,reduction,reduction_low,reduction_high,orchestrator_mean,total_mean,medium_savings,\
-         medium_savings_low,medium_savings_high,overhead,overhead_low,overhead_high,brief_s_median,keep_ratio,\
-         keep_ratio_low,keep_ratio_high,letter_agreement,letter_agreement_low,letter_agreement_high,letter_kl,\
-         letter_kl_low,letter_kl_high,letter_mass\n",
-    );
-    for f in &summary.conditions {
-        csv_line(&mut out, "all", "", f);
-    }
-    for group in &summary.groups {
-        for f in &group.conditions {
-            csv_line(&mut out, group.axis, &group.value, f);
-        }
-    }
-    out
+/// A figure and, where it has one, its interval.
+enum Field {
+    Text(String),
+    Number(Option<f64>),
+    Three(Option<[f64; 3]>),
 }
 
-fn csv_line(out: &mut String, axis: &str, class: &str, f: &Figures) {
-    let number = |v: f64| format!("{v:.6}");
-    let three = |i: Option<Interval>| match i {
-        Some(i) => [i.estimate, i.low, i.high].map(number).join(","),
-        None => ",,".to_owned(),
-    };
-    let fields = [
-        axis.to_owned(),
-        csv_field(class),
-        csv_field(&f.condition),
-        f.n.to_string(),
-        f.items.to_string(),
-        f.right.to_string(),
-        f.failures.to_string(),
-        number(f.accuracy),
-        number(f.accuracy_ci[0]),
-        number(f.accuracy_ci[1]),
-        three(f.difference),
-        f.mcnemar.map_or_else(String::new, |m| number(m.mid_p)),
-        three(f.retention),
-        number(f.worker_median),
-        three(Some(f.worker_mean)),
-        three(f.reduction),
-        number(f.orchestrator_mean),
-        number(f.total_mean),
-        three(f.medium_savings),
-        three(f.overhead),
-        number(f.brief_s),
-        three(f.keep_ratio),
-        f.letters.as_ref().map_or_else(
-            || ",,".to_owned(),
-            |l| [l.agreement, l.agreement_ci[0], l.agreement_ci[1]].map(number).join(","),
-        ),
-        three(f.letters.as_ref().map(|l| l.kl)),
-        f.letters.as_ref().map_or_else(String::new, |l| number(l.mass)),
-    ];
-    let _ = writeln!(out, "{}", fields.join(","));
+type Column = (&'static str, fn(&Figures) -> Field);
+
+fn of(interval: Option<Interval>) -> Field {
+    Field::Three(interval.map(|i| [i.estimate, i.low, i.high]))
+}
+
+fn count(n: usize) -> Field {
+    Field::Text(n.to_string())
+}
+
+fn one(value: f64) -> Field {
+    Field::Number(Some(value))
+}
+
+const COLUMNS: [Column; 21] = [
+    ("condition", |f| Field::Text(f.condition.clone())),
+    ("rows", |f| count(f.n)),
+    ("items", |f| count(f.items)),
+    ("right", |f| count(f.right)),
+    ("failures", |f| count(f.failures)),
+    ("accuracy", |f| Field::Three(Some([f.accuracy, f.accuracy_ci[0], f.accuracy_ci[1]]))),
+    ("difference", |f| of(f.difference)),
+    ("mcnemar_p", |f| Field::Number(f.mcnemar.map(|test| test.mid_p))),
+    ("retention", |f| of(f.retention)),
+    ("worker_median", |f| one(f.worker_median)),
+    ("worker_mean", |f| of(Some(f.worker_mean))),
+    ("reduction", |f| of(f.reduction)),
+    ("orchestrator_mean", |f| one(f.orchestrator_mean)),
+    ("total_mean", |f| one(f.total_mean)),
+    ("medium_savings", |f| of(f.medium_savings)),
+    ("overhead", |f| of(f.overhead)),
+    ("brief_s_median", |f| one(f.brief_s)),
+    ("keep_ratio", |f| of(f.keep_ratio)),
+    ("letter_agreement", |f| {
+        Field::Three(f.letters.as_ref().map(|l| [l.agreement, l.agreement_ci[0], l.agreement_ci[1]]))
+    }),
+    ("letter_kl", |f| of(f.letters.as_ref().map(|l| l.kl))),
+    ("letter_mass", |f| Field::Number(f.letters.as_ref().map(|l| l.mass))),
+];
+
+/// One line per class and condition; shares from 0 to 1, an empty field where there is no figure.
+pub(super) fn csv(summary: &Summary) -> String {
+    // Which columns have an interval shows at any condition.
+    let Some(first) = summary.conditions.first() else { return String::new() };
+    let mut head = vec!["axis".to_owned(), "class".to_owned()];
+    for (name, figure) in COLUMNS {
+        head.push(name.to_owned());
+        if let Field::Three(_) = figure(first) {
+            head.extend([format!("{name}_low"), format!("{name}_high")]);
+        }
+    }
+    let mut table = Table::new(head);
+    let all = summary.conditions.iter().map(|f| ("all", "", f));
+    let groups =
+        summary.groups.iter().flat_map(|g| g.conditions.iter().map(|f| (g.axis, g.value.as_str(), f)));
+    for (axis, class, f) in all.chain(groups) {
+        let mut line = vec![axis.to_owned(), class.to_owned()];
+        line.extend(COLUMNS.iter().flat_map(|(_, figure)| fields(figure(f))));
+        table.push(line);
+    }
+    table.csv()
+}
+
+fn fields(figure: Field) -> Vec<String> {
+    let number = |value: f64| format!("{value:.6}");
+    match figure {
+        Field::Text(text) => vec![text],
+        Field::Number(value) => vec![value.map_or_else(String::new, number)],
+        Field::Three(Some(three)) => three.map(number).to_vec(),
+        Field::Three(None) => vec![String::new(); 3],
+    }
 }

@@ -4,24 +4,12 @@ use std::fmt::Write;
 
 use lb_io::shown::markdown as markdown_text;
 
-use super::sections::BEFORE_PICTURES;
-use super::{Cells, opening, sections};
-use crate::bench::aggregate::Summary;
-use crate::bench::calibrate::Calibration;
-
-fn table(out: &mut String, cells: &Cells) {
-    for (at, line) in cells.iter().enumerate() {
-        let escaped: Vec<String> = line.iter().map(|cell| markdown_text(cell)).collect();
-        let _ = writeln!(out, "| {} |", escaped.join(" | "));
-        if at == 0 {
-            let _ = writeln!(out, "|---|{}", "---:|".repeat(line.len().saturating_sub(1)));
-        }
-    }
-    out.push('\n');
-}
+use super::sections::{BEFORE_PICTURES, opening, sections};
+use crate::answers::Summary;
+use crate::answers::calibrate::Calibration;
 
 /// `plots` are files beside it, with their captions.
-pub(in crate::bench) fn markdown(
+pub(super) fn markdown(
     summary: &Summary,
     calibration: Option<&Calibration>,
     torn: usize,
@@ -30,11 +18,11 @@ pub(in crate::bench) fn markdown(
     let mut out = format!("# Report\n\n{}\n\n", opening(summary, torn).join(" "));
     for (at, section) in sections(summary, calibration).iter().enumerate() {
         let _ = writeln!(out, "## {}\n\n{}\n", section.title, section.says);
-        for (name, cells) in &section.tables {
+        for (name, table) in &section.tables {
             if !name.is_empty() {
                 let _ = writeln!(out, "{name}:\n");
             }
-            table(&mut out, cells);
+            let _ = writeln!(out, "{}", table.markdown());
         }
         for line in &section.lines {
             let _ = writeln!(out, "- {}", markdown_text(line));

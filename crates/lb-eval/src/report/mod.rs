@@ -1,16 +1,22 @@
-//! The report of a run, from its rows alone.
+//! The report of answered questions, from their rows alone: Markdown, a self-contained page, CSV, JSON, pictures.
 
-use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+mod csv;
+mod markdown;
+mod page;
+mod plot;
+mod run_pages;
+mod sections;
+mod tables;
+
+use std::path::{Path, PathBuf};
 
 use lb_io::files::{TEXT, read_at_most};
-use lb_orchestrate::RunRecord;
 use serde::Serialize;
 
-use super::aggregate::{Summary, aggregate};
-use super::calibrate::{Calibration, Rule, calibrate};
-use super::{BenchRow, page, plot, read_rows, text};
-use crate::report::{with_causes, write_file};
+use crate::answers::calibrate::{Calibration, Rule, calibrate};
+use crate::answers::{AnswerRow, Summary, summarise};
+use crate::files::write_file;
+use crate::pipeline::read_rows;
 use crate::stats::bootstrap::Bootstrap;
 use crate::{Error, Result};
 
@@ -68,15 +74,15 @@ struct Whole<'a> {
 /// each whole or not at all.
 ///
 /// # Errors
-/// As [`read_rows`], [`aggregate`] and [`calibrate`]; [`Error::Io`] where a file cannot be written, [`Error::Plot`] where a
+/// As [`read_rows`], [`summarise`] and [`calibrate`]; [`Error::Io`] where a file cannot be written, [`Error::Plot`] where a
 /// picture cannot be drawn.
 pub fn report(dir: impl AsRef<Path>, options: &Options) -> Result<ReportFiles> {
     let dir = dir.as_ref();
-    let read = read_rows(dir)?;
+    let read = read_rows::<AnswerRow>(dir)?;
     let reference = options.reference.as_deref();
-    let summary = aggregate(&read.rows, reference, &options.bootstrap)?;
+    let summary = summarise(&read.rows, reference, &options.bootstrap)?;
     let calibration = calibrate(&read.rows, reference, &options.rule, &options.bootstrap)?;
-    let (links, made, faults) = pages(dir, &read.rows, options.pages)?;
+    let pages = run_pages::pages(dir, &read.rows, options.pages)?;
     let mut plots = Vec::new();
     for picture in plot::pictures(&summary) {
         let path = dir.join(picture.file);
@@ -100,7 +106,7 @@ pub fn report(dir: impl AsRef<Path>, options: &Options) -> Result<ReportFiles> {
         calibration: calibration.as_ref(),
         torn: read.torn,
         rows: &read.rows,
-        links: &links,
+        links: &pages.links,
         plots: plots
             .iter()
             .map(|(p, path)| {
@@ -113,75 +119,15 @@ pub fn report(dir: impl AsRef<Path>, options: &Options) -> Result<ReportFiles> {
     Ok(ReportFiles {
         markdown: file(
             "report.md",
-            text::markdown(&summary, calibration.as_ref(), read.torn, &captions).as_bytes(),
+            markdown::markdown(&summary, calibration.as_ref(), read.torn, &captions).as_bytes(),
         )?,
-        csv: file("summary.csv", text::csv(&summary).as_bytes())?,
+        csv: file("summary.csv", csv::csv(&summary).as_bytes())?,
         json: file("summary.json", &json)?,
         html: file("report.html", page::render(&view)?.as_bytes())?,
         plots: plots.into_iter().map(|(_, path)| path).collect(),
-        pages: made,
-        faults,
+        pages: pages.made,
+        faults: pages.faults,
         summary,
         calibration,
     })
-}
-
-/// The page of each log, relative to `dir`: made if asked, else linked where it is there already.
-fn pages(
-    dir: &Path,
-    rows: &[BenchRow],
-    make: bool,
-) -> Result<(BTreeMap<String, String>, usize, Vec<String>)> {
-    let (mut links, mut faults, mut made) = (BTreeMap::new(), Vec::new(), 0);
-    let folder = dir.join("pages");
-    if make {
-        std::fs::create_dir_all(&folder).map_err(|source| Error::Io { path: folder.clone(), source })?;
-    }
-    for log in rows.iter().filter_map(|r| r.log.as_deref()) {
-        if links.contains_key(log) {
-            continue;
-        }
-        let inside =
-            Path::new(log).components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
-        if !inside {
-            faults.push(format!("{log}: the log is not in the folder of the rows"));
-            continue;
-        }
-        let name = file_name(log);
-        let path = folder.join(&name);
-        if make {
-            match page_of(&dir.join(log)) {
-                Ok(page) => {
-                    write_file(&path, page.as_bytes())?;
-                    made += 1;
-                }
-                Err(error) => {
-                    faults.push(with_causes(&error));
-                    continue;
-                }
-            }
-        }
-        if path.is_file() {
-            links.insert(log.to_owned(), format!("pages/{name}"));
-        }
-    }
-    Ok((links, made, faults))
-}
-
-/// The page of a run.
-fn page_of(log: &Path) -> Result<String> {
-    Ok(lb_explain::run_page(&RunRecord::open(log)?)?)
-}
-
-/// A name of its own for each log: what is no letter or digit in it becomes its code, and a long one is cut to its end.
-fn file_name(log: &str) -> String {
-    let mut name = String::new();
-    for c in log.trim_end_matches(".jsonl").chars() {
-        match c {
-            c if c.is_ascii_alphanumeric() || c == '-' => name.push(c),
-            c => name.extend(["_".to_owned(), format!("{:x}", u32::from(c))]),
-        }
-    }
-    let from = name.len().saturating_sub(180);
-    format!("{}.html", &name[from..])
 }

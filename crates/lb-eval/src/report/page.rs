@@ -8,10 +8,10 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Value, context, escape_formatter};
 use serde::Serialize;
 
-use super::BenchRow;
-use super::aggregate::{Summary, conditions};
-use super::calibrate::Calibration;
-use super::text;
+use super::sections::{opening, sections};
+use crate::answers::calibrate::Calibration;
+use crate::answers::{AnswerRow, Summary, conditions};
+use crate::table::cells::thousands;
 use crate::{Error, Result};
 
 const PAGE: &str = include_str!("page.html.jinja");
@@ -25,7 +25,7 @@ pub(super) struct View<'a> {
     pub(super) summary: &'a Summary,
     pub(super) calibration: Option<&'a Calibration>,
     pub(super) torn: usize,
-    pub(super) rows: &'a [BenchRow],
+    pub(super) rows: &'a [AnswerRow],
     /// Pages of runs by their logs.
     pub(super) links: &'a BTreeMap<String, String>,
     /// Captions and data URIs.
@@ -59,7 +59,7 @@ fn clip(text: &str) -> String {
 fn items(view: &View<'_>) -> (Vec<Item>, usize) {
     let names = conditions(view.rows);
     let mut order: Vec<(&str, usize)> = Vec::new();
-    let mut of: BTreeMap<(&str, usize), Vec<&BenchRow>> = BTreeMap::new();
+    let mut of: BTreeMap<(&str, usize), Vec<&AnswerRow>> = BTreeMap::new();
     for row in view.rows {
         let key = (row.item.as_str(), row.repeat);
         let rows = of.entry(key).or_default();
@@ -74,7 +74,7 @@ fn items(view: &View<'_>) -> (Vec<Item>, usize) {
         let classes = [first.length.as_deref(), first.difficulty.as_deref(), Some(first.kind.as_str())];
         let mut facts: Vec<String> =
             classes.iter().flatten().filter(|c| !c.is_empty()).map(ToString::to_string).collect();
-        facts.push(format!("{} tokens", text::thousands(first.context_tokens as f64)));
+        facts.push(format!("{} tokens", thousands(first.context_tokens as f64)));
         if view.summary.repeats > 1 {
             facts.push(format!("run {}", key.1));
         }
@@ -90,7 +90,7 @@ fn items(view: &View<'_>) -> (Vec<Item>, usize) {
     (order.iter().take(ITEMS).map(item).collect(), left_out)
 }
 
-fn cell(row: &BenchRow, view: &View<'_>) -> Cell {
+fn cell(row: &AnswerRow, view: &View<'_>) -> Cell {
     let (class, sign, answer) = match (&row.failure, row.right()) {
         (Some(reason), _) => ("failed", "!", clip(reason)),
         (None, true) => ("right", "✓", clip(&row.answer)),
@@ -120,8 +120,8 @@ pub(super) fn render(view: &View<'_>) -> Result<String> {
             PAGE,
             context! {
                 datasets => view.summary.datasets.join(", "),
-                opening => text::opening(view.summary, view.torn),
-                sections => Value::from(Serde(&text::sections(view.summary, view.calibration))),
+                opening => opening(view.summary, view.torn),
+                sections => Value::from(Serde(&sections(view.summary, view.calibration))),
                 plots => Value::from(Serde(&view.plots)),
                 conditions => Value::from(Serde(&names)),
                 items => Value::from(Serde(&items)),

@@ -3,94 +3,98 @@
 use serde::Serialize;
 
 use super::tables;
-use super::{Cells, interval, points, share};
-use crate::bench::aggregate::{CELLS, Clusters, Summary};
-use crate::bench::calibrate::{Calibration, ENOUGH};
+use crate::answers::calibrate::{Calibration, ENOUGH};
+use crate::answers::{CELLS, Clusters, Summary};
+use crate::table::Table;
+use crate::table::cells::{interval, points, share};
 
 /// A heading, what it is about, tables with their names, and sentences behind them.
 #[derive(Serialize)]
-pub(in crate::bench) struct Section {
-    pub(in crate::bench) title: &'static str,
-    pub(in crate::bench) says: String,
-    pub(in crate::bench) tables: Vec<(String, Cells)>,
-    pub(in crate::bench) lines: Vec<String>,
+pub(super) struct Section {
+    pub(super) title: &'static str,
+    pub(super) says: String,
+    pub(super) tables: Vec<(String, Table)>,
+    pub(super) lines: Vec<String>,
 }
 
 impl Section {
-    fn new(title: &'static str, says: &str, cells: Cells) -> Self {
-        Self { title, says: says.to_owned(), tables: vec![(String::new(), cells)], lines: Vec::new() }
+    fn new(title: &'static str, says: &str, table: Table) -> Self {
+        Self { title, says: says.to_owned(), tables: vec![(String::new(), table)], lines: Vec::new() }
     }
 }
 
 /// Pictures stand behind this many sections.
-pub(in crate::bench) const BEFORE_PICTURES: usize = 3;
+pub(super) const BEFORE_PICTURES: usize = 3;
 
 /// Sections that there are rows for.
-pub(in crate::bench) fn sections(summary: &Summary, calibration: Option<&Calibration>) -> Vec<Section> {
+pub(super) fn sections(summary: &Summary, calibration: Option<&Calibration>) -> Vec<Section> {
     let conditions = &summary.conditions;
     let mut sections = vec![
         Section::new(
             "Accuracy",
             "Retention is accuracy over that of the reference.",
-            tables::accuracy_cells(conditions),
+            tables::accuracy(conditions),
         ),
         Section::new(
             "Savings, reduction, retention, overhead, accuracy",
             "Savings are of worker and orchestrator, worker tokens of the worker alone, both against text replay on the same \
              items. Overhead is the time of making briefings over the time that text replay takes to read its prompts.",
-            tables::token_cells(conditions),
+            tables::token(conditions),
         ),
         Section::new(
             "Tokens and time of an item",
             "What a worker attends to and writes, all calls of an item.",
-            tables::cost_cells(conditions),
+            tables::cost(conditions),
         ),
     ];
-    let letters = tables::letter_cells(conditions);
-    if letters.len() > 1 {
+    let letters = tables::letter(conditions);
+    if !letters.is_empty() {
         sections.push(Section::new("Letters", &letters_says(summary), letters));
     }
-    let says = "Accuracy in %, with Wilson's interval, and paired differences in points.";
     let classes = class_tables(summary);
     if !classes.is_empty() {
-        sections.push(Section { tables: classes, ..Section::new("By class", says, Vec::new()) });
+        let says = "Accuracy in %, with Wilson's interval, and paired differences in points.".to_owned();
+        sections.push(Section { title: "By class", says, tables: classes, lines: Vec::new() });
     }
-    let margin = tables::margin_cells(summary);
-    if margin.len() > 1 {
+    let margin = tables::margin(summary);
+    if !margin.is_empty() {
         sections.push(Section::new("Settings that hold", &margin_says(summary), margin));
     }
     if !summary.power.is_empty() {
         let says = "At level 0.05 and power 0.8, for the share of pairs on which a condition and the reference disagree.";
-        sections.push(Section::new("What this many items can show", says, tables::power_cells(summary)));
+        sections.push(Section::new("What this many items can show", says, tables::power(summary)));
     }
     if !summary.noise.is_empty() {
         let says = "Variance of a score between runs of the orchestrator of one item, and between this condition and the \
                     reference on the same turns, each taken from its own mean.";
-        let cells = tables::noise_cells(summary);
-        sections.push(Section::new("Noise of the orchestrator and of the handoff", says, cells));
+        sections.push(Section::new(
+            "Noise of the orchestrator and of the handoff",
+            says,
+            tables::noise(summary),
+        ));
     }
     if let Some(calibration) = calibration {
-        let cells = tables::calibration_cells(calibration);
-        let section = Section::new("Calibration", &calibration_says(calibration), cells);
+        let table = tables::calibration(calibration);
+        let section = Section::new("Calibration", &calibration_says(calibration), table);
         sections.push(Section { lines: calibration_lines(calibration), ..section });
     }
     sections
 }
 
 /// The tables of classes: accuracy and, but for domains, the difference to the reference.
-fn class_tables(summary: &Summary) -> Vec<(String, Cells)> {
+fn class_tables(summary: &Summary) -> Vec<(String, Table)> {
     let mut tables = Vec::new();
     for axis in ["length", "difficulty", "kind", CELLS, "domain"] {
         let classes = summary.groups.iter().filter(|g| g.axis == axis).count();
         if classes == 0 {
             continue;
         }
-        let cells = tables::group_cells(summary, axis, |f| share(f.accuracy, f.accuracy_ci));
-        tables.push((format!("By {axis}"), cells));
+        let accuracy = tables::group(summary, axis, |f| share(f.accuracy, f.accuracy_ci));
+        tables.push((format!("By {axis}"), accuracy));
         if axis != "domain" && summary.conditions.len() > 1 {
-            let mut cells = tables::group_cells(summary, axis, |f| points(f.difference));
-            cells.retain(|line| line[0] != summary.reference);
-            tables.push((format!("By {axis}: points to {}", summary.reference), cells));
+            let differences = tables::group(summary, axis, |f| points(f.difference));
+            let name = format!("By {axis}: points to {}", summary.reference);
+            tables.push((name, differences.without(&summary.reference)));
         }
     }
     tables
@@ -148,7 +152,7 @@ fn calibration_lines(calibration: &Calibration) -> Vec<String> {
 }
 
 /// What was run, in a few sentences.
-pub(in crate::bench) fn opening(summary: &Summary, torn: usize) -> Vec<String> {
+pub(super) fn opening(summary: &Summary, torn: usize) -> Vec<String> {
     let mut lines = vec![format!(
         "{} items about {} documents, {} conditions, {} {} of the orchestrator each; every condition answers the same \
          items over the same turns. The reference is {}.",

@@ -1,110 +1,77 @@
-//! Tables: the first row is the head.
+//! Tables of the report: each is its columns.
 
-use super::{Cells, dash, head, interval, points, share, thousands};
-use crate::bench::aggregate::{Figures, Summary};
-use crate::bench::calibrate::{Calibration, Class, Share};
-use crate::bench::families::families;
+use crate::answers::calibrate::{Calibration, Class, Share};
+use crate::answers::{Figures, Letters, Noise, Power, Summary, families};
 use crate::stats::bootstrap::Interval;
+use crate::table::cells::{dash, interval, points, share, thousands};
+use crate::table::{Column, Table};
 
-pub(super) fn accuracy_cells(conditions: &[Figures]) -> Cells {
-    let mut cells = vec![head(&[
-        "condition",
-        "rows",
-        "failed",
-        "accuracy, %",
-        "to the reference, points",
-        "McNemar p",
-        "retention, %",
-    ])];
-    cells.extend(conditions.iter().map(|f| {
-        vec![
-            f.condition.clone(),
-            f.n.to_string(),
-            f.failures.to_string(),
-            share(f.accuracy, f.accuracy_ci),
-            points(f.difference),
-            f.mcnemar.map_or_else(dash, |m| {
-                if m.mid_p < 0.001 { "< 0.001".to_owned() } else { format!("{:.3}", m.mid_p) }
-            }),
-            interval(f.retention),
-        ]
-    }));
-    cells
+pub(super) fn accuracy(conditions: &[Figures]) -> Table {
+    let columns: &[Column<'_, Figures>] = &[
+        ("condition", &|f| f.condition.clone()),
+        ("rows", &|f| f.n.to_string()),
+        ("failed", &|f| f.failures.to_string()),
+        ("accuracy, %", &|f| share(f.accuracy, f.accuracy_ci)),
+        ("to the reference, points", &|f| points(f.difference)),
+        ("McNemar p", &|f| match f.mcnemar {
+            Some(test) if test.mid_p < 0.001 => "< 0.001".to_owned(),
+            Some(test) => format!("{:.3}", test.mid_p),
+            None => dash(),
+        }),
+        ("retention, %", &|f| interval(f.retention)),
+    ];
+    Table::of(conditions, columns)
 }
 
-pub(super) fn token_cells(conditions: &[Figures]) -> Cells {
-    let mut cells = vec![head(&[
-        "condition",
-        "median savings, medium documents, %",
-        "worker tokens saved, %",
-        "retention, %",
-        "overhead, % of reading",
-        "accuracy, %",
-    ])];
-    cells.extend(conditions.iter().map(|f| {
-        vec![
-            f.condition.clone(),
-            interval(f.medium_savings),
-            interval(f.reduction),
-            interval(f.retention),
-            interval(f.overhead),
-            share(f.accuracy, f.accuracy_ci),
-        ]
-    }));
-    cells
+pub(super) fn token(conditions: &[Figures]) -> Table {
+    let columns: &[Column<'_, Figures>] = &[
+        ("condition", &|f| f.condition.clone()),
+        ("median savings, medium documents, %", &|f| interval(f.medium_savings)),
+        ("worker tokens saved, %", &|f| interval(f.reduction)),
+        ("retention, %", &|f| interval(f.retention)),
+        ("overhead, % of reading", &|f| interval(f.overhead)),
+        ("accuracy, %", &|f| share(f.accuracy, f.accuracy_ci)),
+    ];
+    Table::of(conditions, columns)
 }
 
 /// One line per condition whose letters can be compared.
-pub(super) fn letter_cells(conditions: &[Figures]) -> Cells {
-    let mut cells = vec![head(&["condition", "pairs", "same letter, %", "KL, nats", "on letters, %"])];
-    cells.extend(conditions.iter().filter_map(|f| {
-        let letters = f.letters.as_ref()?;
-        let kl = letters.kl;
-        Some(vec![
-            f.condition.clone(),
-            letters.pairs.to_string(),
-            share(letters.agreement, letters.agreement_ci),
-            format!("{:.3} [{:.3}, {:.3}]", kl.estimate, kl.low, kl.high),
-            format!("{:.1}", 100.0 * letters.mass),
-        ])
-    }));
-    cells
+pub(super) fn letter(conditions: &[Figures]) -> Table {
+    let columns: &[Column<'_, (&Figures, &Letters)>] = &[
+        ("condition", &|(f, _)| f.condition.clone()),
+        ("pairs", &|(_, l)| l.pairs.to_string()),
+        ("same letter, %", &|(_, l)| share(l.agreement, l.agreement_ci)),
+        ("KL, nats", &|(_, l)| format!("{:.3} [{:.3}, {:.3}]", l.kl.estimate, l.kl.low, l.kl.high)),
+        ("on letters, %", &|(_, l)| format!("{:.1}", 100.0 * l.mass)),
+    ];
+    let compared: Vec<_> = conditions.iter().filter_map(|f| Some((f, f.letters.as_ref()?))).collect();
+    Table::of(&compared, columns)
 }
 
-pub(super) fn cost_cells(conditions: &[Figures]) -> Cells {
-    let mut cells = vec![head(&[
-        "condition",
-        "worker, median",
-        "worker, mean",
-        "orchestrator, mean",
-        "total, mean",
-        "kept, median %",
-        "briefing s, median",
-    ])];
-    cells.extend(conditions.iter().map(|f| {
-        let mean = f.worker_mean;
-        vec![
-            f.condition.clone(),
-            thousands(f.worker_median),
-            format!("{} [{}, {}]", thousands(mean.estimate), thousands(mean.low), thousands(mean.high)),
-            thousands(f.orchestrator_mean),
-            thousands(f.total_mean),
-            interval(f.keep_ratio),
-            format!("{:.3}", f.brief_s),
-        ]
-    }));
-    cells
+pub(super) fn cost(conditions: &[Figures]) -> Table {
+    let mean =
+        |i: Interval| format!("{} [{}, {}]", thousands(i.estimate), thousands(i.low), thousands(i.high));
+    let columns: &[Column<'_, Figures>] = &[
+        ("condition", &|f| f.condition.clone()),
+        ("worker, median", &|f| thousands(f.worker_median)),
+        ("worker, mean", &|f| mean(f.worker_mean)),
+        ("orchestrator, mean", &|f| thousands(f.orchestrator_mean)),
+        ("total, mean", &|f| thousands(f.total_mean)),
+        ("kept, median %", &|f| interval(f.keep_ratio)),
+        ("briefing s, median", &|f| format!("{:.3}", f.brief_s)),
+    ];
+    Table::of(conditions, columns)
 }
 
 /// One line per condition, one column per class of `axis`.
-pub(super) fn group_cells(summary: &Summary, axis: &str, cell: fn(&Figures) -> String) -> Cells {
+pub(super) fn group(summary: &Summary, axis: &str, cell: fn(&Figures) -> String) -> Table {
     let groups: Vec<_> = summary.groups.iter().filter(|g| g.axis == axis).collect();
     let mut first = vec!["condition".to_owned()];
     first.extend(groups.iter().map(|g| {
         let items = g.conditions.iter().map(|f| f.items).max().unwrap_or(0);
         format!("{} ({items} items)", g.value)
     }));
-    let mut cells = vec![first];
+    let mut table = Table::new(first);
     for f in &summary.conditions {
         let mut line = vec![f.condition.clone()];
         line.extend(
@@ -112,14 +79,14 @@ pub(super) fn group_cells(summary: &Summary, axis: &str, cell: fn(&Figures) -> S
                 .iter()
                 .map(|g| g.conditions.iter().find(|c| c.condition == f.condition).map_or_else(dash, cell)),
         );
-        cells.push(line);
+        table.push(line);
     }
-    cells
+    table
 }
 
 /// One line per family of settings: the fewest worker tokens whose accuracy is surely no more than the margin below the
 /// reference's, over all items and in each kind.
-pub(super) fn margin_cells(summary: &Summary) -> Cells {
+pub(super) fn margin(summary: &Summary) -> Table {
     let kinds: Vec<_> = summary.groups.iter().filter(|g| g.axis == "kind").collect();
     let mut first = vec!["family".to_owned(), "all items".to_owned()];
     if kinds.len() > 1 {
@@ -128,9 +95,8 @@ pub(super) fn margin_cells(summary: &Summary) -> Cells {
     }
     let holds = |f: &Figures| f.difference.is_some_and(|d| d.low > -summary.margin);
     let of = |group: &'_ [Figures], name: &str| group.iter().find(|f| f.condition == name).cloned();
-    let mut cells = vec![first];
-    for members in families(summary) {
-        let (name, members) = members;
+    let mut table = Table::new(first);
+    for (name, members) in families(summary) {
         // The most aggressive first.
         let among = |group: &[Figures]| {
             let found = members
@@ -147,75 +113,62 @@ pub(super) fn margin_cells(summary: &Summary) -> Cells {
             let found = members.iter().find(|(_, condition)| every(condition));
             line.push(found.map_or_else(|| "none".to_owned(), |(value, _)| value.to_string()));
         }
-        cells.push(line);
+        table.push(line);
     }
-    cells
+    table
 }
 
-pub(super) fn power_cells(summary: &Summary) -> Cells {
-    let mut cells = vec![head(&[
-        "condition",
-        "pairs",
-        "disagreeing, %",
-        "pairs for 3 points",
-        "smallest difference here, points",
-    ])];
-    cells.extend(summary.power.iter().map(|p| {
-        vec![
-            p.condition.clone(),
-            p.pairs.to_string(),
-            format!("{:.1}", 100.0 * p.discordance),
-            p.for_three_points.map_or_else(|| "cannot differ so much".to_owned(), |n| thousands(n as f64)),
-            p.smallest.map_or_else(|| "none".to_owned(), |d| format!("{:.1}", 100.0 * d)),
-        ]
-    }));
-    cells
+pub(super) fn power(summary: &Summary) -> Table {
+    let columns: &[Column<'_, Power>] = &[
+        ("condition", &|p| p.condition.clone()),
+        ("pairs", &|p| p.pairs.to_string()),
+        ("disagreeing, %", &|p| format!("{:.1}", 100.0 * p.discordance)),
+        ("pairs for 3 points", &|p| {
+            p.for_three_points.map_or_else(|| "cannot differ so much".to_owned(), |n| thousands(n as f64))
+        }),
+        ("smallest difference here, points", &|p| {
+            p.smallest.map_or_else(|| "none".to_owned(), |d| format!("{:.1}", 100.0 * d))
+        }),
+    ];
+    Table::of(&summary.power, columns)
 }
 
-pub(super) fn noise_cells(summary: &Summary) -> Cells {
-    let mut cells =
-        vec![head(&["condition", "orchestrator, variance", "handoff, variance", "orchestrator's share, %"])];
+pub(super) fn noise(summary: &Summary) -> Table {
     let variance = |i: Interval| format!("{:.4} [{:.4}, {:.4}]", i.estimate, i.low, i.high);
-    cells.extend(summary.noise.iter().map(|n| {
-        vec![n.condition.clone(), variance(n.orchestrator), variance(n.handoff), interval(n.share)]
-    }));
-    cells
+    let columns: &[Column<'_, Noise>] = &[
+        ("condition", &|n| n.condition.clone()),
+        ("orchestrator, variance", &|n| variance(n.orchestrator)),
+        ("handoff, variance", &|n| variance(n.handoff)),
+        ("orchestrator's share, %", &|n| interval(n.share)),
+    ];
+    Table::of(&summary.noise, columns)
 }
 
-pub(super) fn calibration_cells(calibration: &Calibration) -> Cells {
-    let mut cells = vec![head(&[
-        "class",
-        "chosen",
-        "range of the choice",
-        "validation items",
-        "validation, %",
-        "reference there, %",
-        "test rows",
-        "test, %",
-        "single setting, %",
-        "to the reference, points",
-    ])];
+pub(super) fn calibration(calibration: &Calibration) -> Table {
     let of = |s: &Share| if s.n == 0 { dash() } else { share(s.accuracy, s.ci) };
-    let line = |class: &Class, name: String| {
-        let mark = match (class.too_few, class.none_held) {
-            (true, _) => " (too few)",
-            (false, true) => " (none held)",
-            _ => "",
-        };
-        vec![
-            name,
-            format!("{}{mark}", class.value),
-            format!("{} to {}", class.value_range[0], class.value_range[1]),
-            class.items.to_string(),
-            of(&class.validation),
-            of(&class.validation_reference),
-            class.test.n.to_string(),
-            of(&class.test),
-            of(&class.test_single),
-            points(class.difference),
-        ]
-    };
-    cells.push(line(&calibration.single, "all, the single setting".to_owned()));
-    cells.extend(calibration.classes.iter().map(|c| line(c, format!("{} {}", c.length, c.difficulty))));
-    cells
+    let columns: &[Column<'_, (String, &Class)>] = &[
+        ("class", &|(name, _)| name.clone()),
+        ("chosen", &|(_, class)| {
+            let mark = match (class.too_few, class.none_held) {
+                (true, _) => " (too few)",
+                (false, true) => " (none held)",
+                _ => "",
+            };
+            format!("{}{mark}", class.value)
+        }),
+        ("range of the choice", &|(_, class)| {
+            format!("{} to {}", class.value_range[0], class.value_range[1])
+        }),
+        ("validation items", &|(_, class)| class.items.to_string()),
+        ("validation, %", &|(_, class)| of(&class.validation)),
+        ("reference there, %", &|(_, class)| of(&class.validation_reference)),
+        ("test rows", &|(_, class)| class.test.n.to_string()),
+        ("test, %", &|(_, class)| of(&class.test)),
+        ("single setting, %", &|(_, class)| of(&class.test_single)),
+        ("to the reference, points", &|(_, class)| points(class.difference)),
+    ];
+    let single = ("all, the single setting".to_owned(), &calibration.single);
+    let classes = calibration.classes.iter().map(|c| (format!("{} {}", c.length, c.difficulty), c));
+    let lines: Vec<_> = std::iter::once(single).chain(classes).collect();
+    Table::of(&lines, columns)
 }

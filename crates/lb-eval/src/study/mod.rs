@@ -11,7 +11,6 @@ mod method;
 pub mod plot;
 mod probe;
 mod run;
-pub(crate) mod views;
 
 pub use head_budgets::HeadSensitivity;
 pub use method::Method;

@@ -1,40 +1,52 @@
-//! The report in words: figures as text, sections of tables, Markdown, CSV.
+//! Figures as text.
 
-mod csv;
-mod markdown;
-mod sections;
-mod tables;
-
-pub(super) use csv::csv;
-pub(super) use markdown::markdown;
-pub(super) use sections::{opening, sections};
-
+use crate::stats::Accuracy;
 use crate::stats::bootstrap::Interval;
 
-/// Cells of a table, the first row its head.
-pub(super) type Cells = Vec<Vec<String>>;
+/// A share in percent.
+pub(crate) fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
 
-/// A share with its interval, in percent.
-pub(super) fn share(value: f64, [low, high]: [f64; 2]) -> String {
+/// The ends of an interval of a share, in percent.
+pub(crate) fn ends([low, high]: [f64; 2]) -> String {
+    format!("{:.1}–{:.1}", 100.0 * low, 100.0 * high)
+}
+
+/// A share with its interval, in percent: `84.0 % (80.1–87.2)`.
+pub(crate) fn accuracy(of: Accuracy) -> String {
+    format!("{} ({})", percent(of.accuracy), ends(of.ci95))
+}
+
+/// A difference in points with its interval: `-1.0 (-3.0 to +1.0)`.
+pub(crate) fn difference(difference: [f64; 3]) -> String {
+    let [d, low, high] = difference.map(|x| 100.0 * x);
+    format!("{d:+.1} ({low:+.1} to {high:+.1})")
+}
+
+/// A share with its interval, in percent, as reports have it: `84.0 [80.1, 87.2]`.
+pub(crate) fn share(value: f64, [low, high]: [f64; 2]) -> String {
     format!("{:.1} [{:.1}, {:.1}]", 100.0 * value, 100.0 * low, 100.0 * high)
 }
 
-pub(super) fn interval(interval: Option<Interval>) -> String {
+/// The same of an interval, where there is one.
+pub(crate) fn interval(interval: Option<Interval>) -> String {
     interval.map_or_else(dash, |i| share(i.estimate, [i.low, i.high]))
 }
 
-/// A difference in points, with its sign.
-pub(super) fn points(interval: Option<Interval>) -> String {
+/// A difference in points, with its sign, as reports have it.
+pub(crate) fn points(interval: Option<Interval>) -> String {
     // Minus zero is zero.
     let p = |v: f64| (1000.0 * v).round() / 10.0 + 0.0;
     interval.map_or_else(dash, |i| format!("{:+.1} [{:+.1}, {:+.1}]", p(i.estimate), p(i.low), p(i.high)))
 }
 
-pub(super) fn dash() -> String {
+/// Where there is no figure.
+pub(crate) fn dash() -> String {
     "–".to_owned()
 }
 
-pub(super) fn thousands(value: f64) -> String {
+pub(crate) fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -44,8 +56,4 @@ pub(super) fn thousands(value: f64) -> String {
         out.push(digit);
     }
     out
-}
-
-pub(super) fn head(names: &[&str]) -> Vec<String> {
-    names.iter().map(ToString::to_string).collect()
 }

@@ -1,96 +1,110 @@
-//! Tables and files.
+//! Tables of text, for a terminal, for Markdown, as comma-separated values. What has figures brings its columns.
 
-use std::path::Path;
+pub(crate) mod cells;
+
+use std::fmt;
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, LineStyle, Table};
-use lb_io::files::write_whole;
+use comfy_table::{CellAlignment, LineStyle};
+use lb_io::shown;
+use serde::Serialize;
 
-use crate::episodes::Kind;
-use crate::summary::{Accuracy, HandoffSummary};
-use crate::{Error, Result};
+/// A column of rows `R`: its head, and the cell of a row.
+pub(crate) type Column<'a, R> = (&'a str, &'a dyn Fn(&R) -> String);
 
-/// An error and its causes on one line, none said twice.
-pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| match cause.to_string() {
-        said if text.ends_with(&said) => text,
-        new => format!("{text}: {new}"),
-    })
-}
+/// Cells, the first row the head.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Table(Vec<Vec<String>>);
 
-/// The main table, one line per handoff.
-pub fn table(summaries: &[HandoffSummary]) -> String {
-    let mut table = new_table(&[
-        "handoff",
-        "accuracy",
-        "95 % interval",
-        "worker tokens",
-        "saved",
-        "keep ratio",
-        "brief ms",
-        "answer ms",
-    ]);
-    for s in summaries {
-        table.add_row(vec![
-            s.name.clone(),
-            percent(s.accuracy),
-            interval(s.ci95),
-            format!("{:.0}", s.worker_tokens),
-            s.saved.map_or_else(String::new, percent),
-            format!("{:.3}", s.keep_ratio),
-            format!("{:.1}", s.brief_ms),
-            format!("{:.1}", s.answer_ms),
-        ]);
+impl Table {
+    /// A head without rows.
+    pub(crate) fn new<T: ToString>(head: impl IntoIterator<Item = T>) -> Self {
+        Self(vec![head.into_iter().map(|name| name.to_string()).collect()])
     }
-    table.to_string()
-}
 
-/// Accuracy of each handoff by kind of question.
-pub fn kinds_table(summaries: &[HandoffSummary]) -> String {
-    let present = |kind: &Kind| summaries.iter().any(|s| s.kinds.iter().any(|(k, _)| k == kind));
-    let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(present).collect();
-    let mut header = vec!["by kind".to_owned()];
-    let count = |kind: Kind| summaries.first().and_then(|s| find(s, kind)).map_or(0, |a| a.n);
-    header.extend(kinds.iter().map(|&k| format!("{} (n = {})", k.name(), count(k))));
-    let mut table = new_table(&header);
-    for s in summaries {
-        let mut row = vec![s.name.clone()];
-        row.extend(kinds.iter().map(|&k| {
-            find(s, k).map_or_else(String::new, |a| format!("{} [{}]", percent(a.accuracy), interval(a.ci95)))
-        }));
-        table.add_row(row);
+    /// One row for each of `rows`.
+    pub(crate) fn of<'r, R: 'r>(rows: impl IntoIterator<Item = &'r R>, columns: &[Column<'_, R>]) -> Self {
+        let mut table = Self::new(columns.iter().map(|(name, _)| name));
+        for row in rows {
+            table.push(columns.iter().map(|(_, cell)| cell(row)).collect());
+        }
+        table
     }
-    table.to_string()
-}
 
-fn find(summary: &HandoffSummary, kind: Kind) -> Option<Accuracy> {
-    summary.kinds.iter().find(|(k, _)| *k == kind).map(|(_, a)| *a)
-}
-
-pub(crate) fn new_table<T: ToString>(header: &[T]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
-        .set_header(header.iter().map(ToString::to_string).collect::<Vec<_>>());
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
+    pub(crate) fn push(&mut self, row: Vec<String>) {
+        self.0.push(row);
     }
-    table
+
+    /// Whether it has a head alone.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.len() < 2
+    }
+
+    /// Without the rows whose first cell is `name`.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.0.retain(|row| row.first().is_none_or(|first| first != name));
+        self
+    }
+
+    /// As Markdown, numbers to the right.
+    pub(crate) fn markdown(&self) -> String {
+        let mut out = String::new();
+        for (at, row) in self.0.iter().enumerate() {
+            let escaped: Vec<String> = row.iter().map(|cell| shown::markdown(cell)).collect();
+            out.extend(["| ", &escaped.join(" | "), " |\n"]);
+            if at == 0 {
+                out.extend(["|---|", &"---:|".repeat(row.len().saturating_sub(1)), "\n"]);
+            }
+        }
+        out
+    }
+
+    /// As comma-separated values, a line a row.
+    pub(crate) fn csv(&self) -> String {
+        let line = |row: &Vec<String>| {
+            let fields: Vec<String> = row.iter().map(|cell| shown::csv(cell)).collect();
+            fields.join(",") + "\n"
+        };
+        self.0.iter().map(line).collect()
+    }
 }
 
-fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
+/// For a terminal.
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = comfy_table::Table::new();
+        let mut rows = self.0.iter();
+        table
+            .load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
+            .set_header(rows.next().cloned().unwrap_or_default());
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        for row in rows {
+            table.add_row(row.clone());
+        }
+        write!(f, "{table}")
+    }
 }
 
-fn interval([low, high]: [f64; 2]) -> String {
-    format!("{:.1}–{:.1}", 100.0 * low, 100.0 * high)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Writes a whole file or nothing, see [`Output`](lb_io::files::Output).
-///
-/// # Errors
-/// [`Error::Io`] names the file.
-pub fn write_file(path: &Path, content: &[u8]) -> Result<()> {
-    write_whole(path, content).map_err(|source| Error::Io { path: path.to_owned(), source })
+    #[test]
+    fn one_table_in_three_forms() {
+        let rows = [("a|b", 0.25), ("=c,d", -0.5)];
+        let columns: &[Column<'_, (&str, f64)>] =
+            &[("name", &|row| row.0.to_owned()), ("share", &|row| format!("{:.2}", row.1))];
+        let table = Table::of(&rows, columns);
+        assert_eq!(table.markdown(), "| name | share |\n|---|---:|\n| a\\|b | 0.25 |\n| =c,d | -0.50 |\n");
+        assert_eq!(table.csv(), "name,share\na|b,0.25\n\"'=c,d\",-0.50\n");
+        let shown = table.to_string();
+        assert!(
+            shown.lines().any(|line| line.contains("a|b") && line.trim_end().ends_with("0.25")),
+            "{shown}"
+        );
+        assert!(!table.is_empty() && table.without("a|b").0.len() == 2);
+        assert!(Table::new(["alone"]).is_empty());
+    }
 }

@@ -5,7 +5,7 @@ use plotters::prelude::*;
 use super::{Area, Drawn, FAINT, INK, LEGEND, SIZE, colour, legend, percent, put_mark, say, stroke};
 use crate::stats::bootstrap::Interval;
 
-pub(in crate::bench) struct Chart {
+pub(in crate::report) struct Chart {
     /// From left to right.
     pub(super) categories: Vec<String>,
     /// With a value for each category.

@@ -9,9 +9,8 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
-use super::aggregate::{Figures, Summary};
-use super::families::{families, lines, weight};
 use crate::Result;
+use crate::answers::{Figures, Group, Summary, families, lines, weight};
 use crate::picture::{self, Area, COLOURS, Drawn};
 use crate::stats::bootstrap::Interval;
 use classes::{Chart, Series};
@@ -78,9 +77,7 @@ fn by_class(
     let groups: Vec<_> =
         axes.iter().flat_map(|a| summary.groups.iter().filter(move |g| g.axis == *a)).collect();
     let series = summary.conditions.iter().zip(lines(summary)).map(|(f, (index, name))| {
-        let of = |g: &&super::aggregate::Group| {
-            g.conditions.iter().find(|c| c.condition == f.condition).and_then(figure)
-        };
+        let of = |g: &&Group| g.conditions.iter().find(|c| c.condition == f.condition).and_then(figure);
         Series { index, name, values: groups.iter().map(of).collect() }
     });
     let categories = groups.iter().map(|g| g.value.clone()).collect();

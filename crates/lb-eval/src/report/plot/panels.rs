@@ -3,8 +3,7 @@
 use plotters::prelude::*;
 
 use super::{Area, Drawn, FAINT, INK, LEGEND, colour, legend, percent, put_mark, say, stroke, variable};
-use crate::bench::aggregate::{CELLS, Figures, Group, Summary};
-use crate::bench::families::{families, lines};
+use crate::answers::{CELLS, Figures, Group, Summary, families, lines};
 
 /// Pixels of a panel, in height.
 const HEIGHT: u32 = 400;
@@ -14,7 +13,7 @@ const FLOOR: f64 = -0.05;
 /// Panels of a row at most.
 const ACROSS: usize = 4;
 
-pub(in crate::bench) struct Panels {
+pub(in crate::report) struct Panels {
     /// What the families differ in.
     pub(super) x: String,
     /// From left to right, of all families.

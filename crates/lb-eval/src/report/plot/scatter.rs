@@ -3,10 +3,9 @@
 use plotters::prelude::*;
 
 use super::{Area, Drawn, FAINT, INK, LEGEND, SIZE, colour, legend, percent, put_mark, say, stroke};
-use crate::bench::aggregate::Summary;
-use crate::bench::families::lines;
+use crate::answers::{Figures, Summary, lines};
 
-pub(in crate::bench) struct Dot {
+pub(in crate::report) struct Dot {
     /// Conditions of one family share it.
     index: usize,
     name: String,
@@ -16,7 +15,7 @@ pub(in crate::bench) struct Dot {
 }
 
 pub(super) fn dots(summary: &Summary) -> Vec<Dot> {
-    let dot = |(f, (index, name)): (&super::Figures, (usize, String))| Dot {
+    let dot = |(f, (index, name)): (&Figures, (usize, String))| Dot {
         index,
         name,
         tokens: [f.worker_mean.estimate, f.worker_mean.low, f.worker_mean.high].map(|t| t.max(1.0)),
@@ -91,5 +90,5 @@ pub(super) fn draw(root: &Area<'_>, dots: &[Dot]) -> Drawn {
 fn tick(tokens: f64, wide: bool) -> String {
     let leading = tokens / 10f64.powf(tokens.log10().floor());
     let shown = !wide || [1.0, 2.0, 5.0, 10.0].iter().any(|digit| (leading - digit).abs() < 1e-6);
-    if shown { crate::bench::text::thousands(tokens) } else { String::new() }
+    if shown { crate::table::cells::thousands(tokens) } else { String::new() }
 }

@@ -6,10 +6,10 @@ use lb_model::{GenerateOptions, Message, PrefillOptions, RenderOptions};
 use lb_session::{CallTokens, Handoff, Task, WorkerSession};
 
 use super::letters::letters;
-use super::plan::mixed;
-use super::run::Bench;
-use super::{BenchPlan, BenchRow, Scoring};
+use super::{Bench, BenchPlan, Scoring};
+use crate::answers::AnswerRow;
 use crate::datasets::Item;
+use crate::pipeline::mixed;
 use crate::prompts::{self, Variant, truncate};
 use crate::{Error, Result};
 
@@ -17,7 +17,7 @@ use crate::{Error, Result};
 const SLACK: usize = 16;
 
 /// Fills `row`; the answer is returned.
-pub(super) fn direct(bench: &Bench, plan: &BenchPlan, item: &Item, row: &mut BenchRow) -> Result<String> {
+pub(super) fn direct(bench: &Bench, plan: &BenchPlan, item: &Item, row: &mut AnswerRow) -> Result<String> {
     match plan.scoring {
         Scoring::Official => official(bench, plan, item, row),
         Scoring::ChoiceText => in_words(bench, plan, item, row),
@@ -34,7 +34,7 @@ fn room(bench: &Bench, plan: &BenchPlan, taken: usize) -> Result<usize> {
     Ok(plan.direct_tokens.map_or(room, |most| most.min(room)))
 }
 
-fn official(bench: &Bench, plan: &BenchPlan, item: &Item, row: &mut BenchRow) -> Result<String> {
+fn official(bench: &Bench, plan: &BenchPlan, item: &Item, row: &mut AnswerRow) -> Result<String> {
     let worker = &bench.worker;
     let render = RenderOptions::default();
     let empty = worker.encode_conversation(&[Message::new("user", "")], &render)?.len();
@@ -68,7 +68,7 @@ fn official(bench: &Bench, plan: &BenchPlan, item: &Item, row: &mut BenchRow) ->
 }
 
 /// The document and the question in the worker's own form, greedy.
-fn in_words(bench: &Bench, plan: &BenchPlan, item: &Item, row: &mut BenchRow) -> Result<String> {
+fn in_words(bench: &Bench, plan: &BenchPlan, item: &Item, row: &mut AnswerRow) -> Result<String> {
     let mut config = bench.config.session.clone();
     config.generate = GenerateOptions::greedy(plan.answer_tokens);
     let mut session = WorkerSession::with(&bench.worker, config)?;

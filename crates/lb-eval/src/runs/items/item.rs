@@ -8,49 +8,49 @@ use lb_model::GenerateOptions;
 use lb_orchestrate::{Event, Orchestrator, Replay, Rlm, RlmConfig, RunLedger, RunRecord, SharedWork};
 use lb_session::{Handoff, HandoffKind};
 
-use super::BenchRow;
 use super::direct::direct;
 use super::letters::letters;
-use super::plan::{Condition, fingerprint};
-use super::run::Job;
-use super::store::LOGS;
 use super::turns::Turns;
+use super::{Items, Repeat};
+use crate::answers::AnswerRow;
+use crate::condition::Condition;
 use crate::datasets::ruler::TOKENS;
 use crate::datasets::{Dataset, Item, ItemKind};
-use crate::episodes::{DOMAIN, Difficulty};
-use crate::report::with_causes;
+use crate::episodes::DOMAIN;
+use crate::error::with_causes;
+use crate::pipeline::{Context, fingerprint};
+use crate::runs::{LOGS, mean_ratio};
 use crate::{Error, Result};
 
 /// Answers the item under every condition that it has no row of.
-pub(super) fn answer(job: &Job<'_>, item: &Item, repeat: usize) -> Result<()> {
-    let none = Vec::new();
-    let done = job.done.get(&(item.id.clone(), repeat)).unwrap_or(&none);
-    let missing = |condition: &Condition| !done.iter().any(|row| row.condition == condition.name);
-    if !job.conditions.iter().any(missing) {
+pub(super) fn answer(job: &Items<'_>, asked: Repeat<'_>, context: &Context<'_, AnswerRow>) -> Result<()> {
+    let Repeat { item, repeat } = asked;
+    let done = context.done(&item.id).iter().filter(|row| row.repeat == repeat);
+    let done = |condition: &Condition| done.clone().find(|row| row.condition == condition.name);
+    let missing: Vec<&Condition> =
+        job.conditions.iter().filter(|condition| done(condition).is_none()).collect();
+    if missing.is_empty() {
         return Ok(());
     }
-    let blank = blank(job, item, repeat)?;
+    let blank = blank(job, asked)?;
     // The conditions read the same trajectory and ask the same unbriefed questions until one of them answers otherwise.
     let common = SharedWork::new();
     let mut turns = Turns::None;
     if let Some(recorded) = &job.bench.turns {
         turns = recorded.of(&item.id, repeat)?;
     } else if let Some(live) = job.live {
-        turns = match done.iter().find(|row| row.condition == live.name) {
+        turns = match done(live) {
             Some(row) => recorded(job, row)?,
-            None => match run_live(job, (item, &common), live, &blank)? {
+            None => match run_live(job, (item, &common), live, &blank, context)? {
                 Some(turns) => turns,
                 None => return Ok(()),
             },
         };
     }
-    for condition in job.conditions.iter().filter(|condition| missing(condition)) {
-        if job.live == Some(condition) {
-            continue;
-        }
-        let mut row = BenchRow { condition: condition.name.clone(), ..blank.clone() };
+    for condition in missing.into_iter().filter(|condition| job.live != Some(condition)) {
+        let mut row = AnswerRow { condition: condition.name.clone(), ..blank.clone() };
         let start = Instant::now();
-        let answered = match (&condition.handoff, &turns) {
+        let answered = match (condition.as_handoff(), &turns) {
             (None, _) => direct(job.bench, job.plan, item, &mut row).map_err(|error| with_causes(&error)),
             (Some(handoff), Turns::Of(record)) => {
                 let mut orchestrator = Replay::new(record);
@@ -66,15 +66,15 @@ pub(super) fn answer(job: &Job<'_>, item: &Item, repeat: usize) -> Result<()> {
             (Some(_), Turns::None) => Err("no turns to replay".to_owned()),
         };
         row.elapsed_s = start.elapsed().as_secs_f64();
-        if job.bench.config.cancel.is_cancelled() {
+        if context.cancelled() {
             return Ok(());
         }
-        (job.push)(scored(job, item, row, answered)?)?;
+        context.push(scored(job, item, row, answered)?)?;
     }
     Ok(())
 }
 
-fn recorded(job: &Job<'_>, row: &BenchRow) -> Result<Turns> {
+fn recorded(job: &Items<'_>, row: &AnswerRow) -> Result<Turns> {
     Ok(match (&row.log, &row.failure) {
         (Some(log), _) => Turns::Of(Box::new(RunRecord::open(job.dir.join(log))?)),
         (None, failure) => Turns::Failed(failure.clone().unwrap_or_default()),
@@ -83,20 +83,21 @@ fn recorded(job: &Job<'_>, row: &BenchRow) -> Result<Turns> {
 
 /// Runs the orchestrator itself; `None` where it was called off.
 fn run_live(
-    job: &Job<'_>,
+    job: &Items<'_>,
     (item, common): (&Item, &SharedWork),
     live: &Condition,
-    blank: &BenchRow,
+    blank: &AnswerRow,
+    context: &Context<'_, AnswerRow>,
 ) -> Result<Option<Turns>> {
-    let Some(handoff) = &live.handoff else { return Ok(Some(Turns::None)) };
-    let mut row = BenchRow { condition: live.name.clone(), ..blank.clone() };
+    let Some(handoff) = live.as_handoff() else { return Ok(Some(Turns::None)) };
+    let mut row = AnswerRow { condition: live.name.clone(), ..blank.clone() };
     let folder = folder(item, &row, live);
     let mut orchestrator = (job.bench.orchestrator)(item, row.repeat)?;
     let start = Instant::now();
     let logs = Some(job.dir.join(&folder));
     let (answered, log) = play(job, (item, common), handoff, orchestrator.as_mut(), logs, &mut row)?;
     row.elapsed_s = start.elapsed().as_secs_f64();
-    if job.bench.config.cancel.is_cancelled() {
+    if context.cancelled() {
         return Ok(None);
     }
     row.log = name(&folder, log.as_deref());
@@ -105,12 +106,12 @@ fn run_live(
         (None, Err(failure)) => Turns::Failed(failure.clone()),
         (None, Ok(_)) => return Err(Error::Run(lb_orchestrate::Error::Empty { arg: "log" })),
     };
-    (job.push)(scored(job, item, row, answered)?)?;
+    context.push(scored(job, item, row, answered)?)?;
     Ok(Some(turns))
 }
 
 /// Where the logs of a condition's runs of an item go, in the folder of the rows.
-fn folder(item: &Item, row: &BenchRow, condition: &Condition) -> PathBuf {
+fn folder(item: &Item, row: &AnswerRow, condition: &Condition) -> PathBuf {
     let (item, condition) = (fingerprint(&item.id), fingerprint(&condition.name));
     Path::new(LOGS).join(format!("{item:016x}-{}-{:08x}", row.repeat, condition >> 32))
 }
@@ -125,12 +126,12 @@ type Played = (std::result::Result<String, String>, Option<PathBuf>);
 
 /// A run under `handoff`; its costs go to `row`.
 fn play(
-    job: &Job<'_>,
+    job: &Items<'_>,
     (item, common): (&Item, &SharedWork),
     handoff: &Handoff,
     orchestrator: &mut dyn Orchestrator,
     log_dir: Option<PathBuf>,
-    row: &mut BenchRow,
+    row: &mut AnswerRow,
 ) -> Result<Played> {
     let mut config = RlmConfig {
         handoff: handoff.clone(),
@@ -162,7 +163,7 @@ fn play(
         _ => {}
     };
     let ended = rlm.run_with(orchestrator, &job.plan.scoring.question(item), &mut hear);
-    row.keep_ratio = (!ratios.is_empty()).then(|| ratios.iter().sum::<f64>() / ratios.len() as f64);
+    row.keep_ratio = mean_ratio(ratios);
     let (answered, ledger, log) = match ended {
         // An orchestrator that passes on what a failed call returned has no answer.
         Ok(run) if failed.as_ref().is_some_and(|reply| *reply == run.answer) => {
@@ -175,16 +176,16 @@ fn play(
     Ok((answered, log))
 }
 
-fn costs(row: &mut BenchRow, ledger: &RunLedger) {
+fn costs(row: &mut AnswerRow, ledger: &RunLedger) {
     let worker = &ledger.worker;
     row.calls = worker.calls;
     row.worker = worker.tokens;
     row.trajectory = worker.trajectory_prefilled;
-    row.orchestrator = ledger.orchestrator.usage;
+    row.orchestrator = ledger.orchestrator.usage.into();
     (row.brief_s, row.prefill_s, row.decode_s) = (worker.brief_s, worker.prefill_s, worker.decode_s);
 }
 
-fn blank(job: &Job<'_>, item: &Item, repeat: usize) -> Result<BenchRow> {
+fn blank(job: &Items<'_>, Repeat { item, repeat }: Repeat<'_>) -> Result<AnswerRow> {
     let cluster = fingerprint(&item.context);
     let kind = match (&item.meta.sub_domain, &item.kind) {
         (Some(name), _) => name.clone(),
@@ -192,11 +193,8 @@ fn blank(job: &Job<'_>, item: &Item, repeat: usize) -> Result<BenchRow> {
         (None, ItemKind::Choices { .. }) => "choices".to_owned(),
         (None, ItemKind::Free { .. }) => "free".to_owned(),
     };
-    let difficulty = item.difficulty.map(|difficulty| match difficulty {
-        Difficulty::Easy => "easy".to_owned(),
-        Difficulty::Hard => "hard".to_owned(),
-    });
-    Ok(BenchRow {
+    let difficulty = item.difficulty.map(|difficulty| difficulty.name().to_owned());
+    Ok(AnswerRow {
         item: item.id.clone(),
         dataset: match item.meta.domain.as_deref() {
             Some(DOMAIN) => format!("{}, synthetic", item.dataset.name()),
@@ -215,16 +213,16 @@ fn blank(job: &Job<'_>, item: &Item, repeat: usize) -> Result<BenchRow> {
         },
         context_tokens: job.bench.worker.tokenizer().encode_text(&item.context)?.len(),
         expected: job.plan.scoring.expected(item),
-        ..BenchRow::default()
+        ..AnswerRow::default()
     })
 }
 
 fn scored(
-    job: &Job<'_>,
+    job: &Items<'_>,
     item: &Item,
-    mut row: BenchRow,
+    mut row: AnswerRow,
     answered: std::result::Result<String, String>,
-) -> Result<BenchRow> {
+) -> Result<AnswerRow> {
     match answered {
         Ok(answer) => {
             row.score = job.plan.scoring.score(item, &answer)?;

@@ -4,7 +4,7 @@
 //! forced on the worker: the next token's chances over the letters, taken together to 1. A letter counts in every form
 //! that is one token there, alone or behind a space.
 
-use lb_session::{Chances, Choices};
+use lb_session::Choices;
 
 use super::Scoring;
 use crate::datasets::{Item, ItemKind, letter};
@@ -21,12 +21,4 @@ pub(super) fn letters(item: &Item, scoring: Scoring) -> Option<Choices> {
         }),
         _ => None,
     }
-}
-
-/// Whether the likeliest letters of a condition and of the reference agree (1 or 0), and `KL(reference || condition)`
-/// over the letters, in nats.
-pub(super) fn against(condition: &Chances, reference: &Chances) -> Option<(f64, f64)> {
-    let kl = reference.kl(condition)?;
-    let agree = condition.likeliest()? == reference.likeliest()?;
-    Some((f64::from(agree), kl))
 }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use lb_io::files::{SETTINGS, read_at_most};
 use lb_orchestrate::RunRecord;
 
-use super::store::PLAN;
-use super::{BenchPlan, read_rows};
+use super::BenchPlan;
+use crate::answers::AnswerRow;
+use crate::pipeline::{PLAN, read_rows};
 use crate::{Error, Result};
 
 /// The orchestrator's turns of a benchmark that was run before, by item and repeat: the same ones for other conditions or
@@ -50,8 +51,8 @@ impl RecordedTurns {
         let live = BenchPlan::live(&conditions);
         let live =
             live.ok_or_else(|| Error::config("turns", dir.display(), "no condition there has a loop"))?;
-        let rows = read_rows(dir)?.rows.into_iter().filter(|row| row.condition == live.name);
-        let log = |row: super::BenchRow| {
+        let rows = read_rows::<AnswerRow>(dir)?.rows.into_iter().filter(|row| row.condition == live.name);
+        let log = |row: AnswerRow| {
             let reason = row.failure.unwrap_or_else(|| "no log".to_owned());
             ((row.item, row.repeat), row.log.ok_or(reason))
         };

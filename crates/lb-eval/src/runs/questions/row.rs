@@ -1,17 +1,14 @@
 //! What a run came to, and which kind of failure it was.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use lb_io::files::Lock;
 use lb_orchestrate::{Run, RunLedger, RunRecord, Stopped, Usage, WorkerCall};
-use lb_session::read_text;
 use serde::{Deserialize, Serialize};
 
 use super::QuestionItem;
-use crate::bench::store::lock;
+use crate::Result;
 use crate::metrics::{ShortScore, same_in_another_form, short_answer};
-use crate::{Error, Result};
+use crate::pipeline::Row;
 
 /// How a run ended, seen from its question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -103,7 +100,7 @@ impl QuestionRow {
     /// The row of a run that is over.
     ///
     /// # Errors
-    /// [`Error::Run`] where its log cannot be read.
+    /// [`Error::Run`](crate::Error::Run) where its log cannot be read.
     pub fn of(item: &QuestionItem, ended: &std::result::Result<Run, Box<Stopped>>) -> Result<Self> {
         let (answer, stopped, ledger, turns, log) = match ended {
             Ok(run) => (Some(run.answer.clone()), None, &run.ledger, run.turns, &run.log),
@@ -148,7 +145,7 @@ impl QuestionRow {
 }
 
 /// The best of each score over several texts.
-pub(super) fn best(texts: &[String], answers: &[String]) -> ShortScore {
+pub(in crate::runs) fn best(texts: &[String], answers: &[String]) -> ShortScore {
     texts.iter().map(|text| short_answer(text, answers)).fold(ShortScore::default(), |a, b| ShortScore {
         exact: a.exact || b.exact,
         f1: a.f1.max(b.f1),
@@ -163,33 +160,8 @@ fn replies(record: &RunRecord) -> Vec<String> {
     calls.filter(|call: &&WorkerCall| call.error.is_none()).map(|call| call.response.clone()).collect()
 }
 
-/// The rows of a file; none where there is no file yet. A torn last line, of a process that was ended, is left out.
-///
-/// # Errors
-/// [`Error::Run`] where it is no text, [`Error::Json`] for a line that is no row.
-pub fn read_rows(path: &Path) -> Result<Vec<QuestionRow>> {
-    if !path.exists() {
-        return Ok(Vec::new());
+impl Row for QuestionRow {
+    fn item(&self) -> &str {
+        &self.id
     }
-    let text = read_text(path)?;
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let lines = whole.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let read = |(at, line): (usize, &str)| {
-        let wrong = |source| Error::Json { path: path.to_owned(), line_number: at + 1, source };
-        serde_json::from_str(line).map_err(wrong)
-    };
-    lines.map(read).collect()
-}
-
-/// Keeps other processes from a folder of rows, until it is dropped.
-///
-/// # Errors
-/// [`Error::Locked`] naming who has it, [`Error::Io`].
-pub fn hold(dir: &Path) -> Result<Lock> {
-    lock(dir)
-}
-
-/// Ids that have a row.
-pub fn done(rows: &[QuestionRow]) -> BTreeSet<&str> {
-    rows.iter().map(|row| row.id.as_str()).collect()
 }

@@ -7,14 +7,14 @@ use lb_orchestrate::{PromptProfile, RlmConfig, RunRecord, SharedWork};
 use lb_session::{BoundaryPolicy, Handoff};
 use serde::{Deserialize, Serialize};
 
-use super::QuestionRow;
-use super::row::best;
+use super::{Replayed, replay};
 use crate::Result;
-use crate::handoffs::{OpenRepl, Replayed, replay};
 use crate::metrics::{ShortScore, short_answer};
-
-/// Folder of the logs, beside the rows.
-const LOGS: &str = "logs";
+use crate::runs::questions::{QuestionRow, best};
+use crate::runs::{LOGS, OpenRepl};
+use crate::stats::{grouped, mean, wilson};
+use crate::table::cells::percent;
+use crate::table::{Column, Table};
 
 /// A question's run under a handoff.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,4 +98,33 @@ impl ReplayedRow {
             seconds: work.brief_s + work.prefill_s + work.decode_s,
         }
     }
+}
+
+/// A handoff and its rows.
+type Line<'a> = (&'a str, Vec<&'a ReplayedRow>);
+
+/// One line for each handoff over the same runs.
+pub fn replay_table(rows: &[ReplayedRow]) -> String {
+    let a_call = |(_, rows): &Line<'_>, of: fn(&ReplayedRow) -> f64| {
+        let calls = rows.iter().map(|row| row.calls).sum::<usize>().max(1) as f64;
+        rows.iter().map(|row| of(row)).sum::<f64>() / calls
+    };
+    let count =
+        |(_, rows): &Line<'_>, of: fn(&ReplayedRow) -> bool| rows.iter().filter(|row| of(row)).count();
+    let columns: &[Column<'_, Line<'_>>] = &[
+        ("handoff", &|(name, _)| (*name).to_owned()),
+        ("exact (95 %)", &|line| {
+            let (exact, n) = (count(line, |row| row.score.exact), line.1.len());
+            let [low, high] = wilson(exact, n).map(|x| 100.0 * x);
+            format!("{exact} of {n} ({low:.0}–{high:.0} %)")
+        }),
+        ("F1", &|(_, rows)| format!("{:.2}", mean(rows.iter().map(|row| row.score.f1)))),
+        ("contained", &|line| count(line, |row| row.score.contained).to_string()),
+        ("in a reply", &|line| count(line, |row| row.replies.contained).to_string()),
+        ("kept", &|(_, rows)| percent(mean(rows.iter().filter_map(|row| row.keep_ratio)))),
+        ("worker tokens", &|line| format!("{:.0}", a_call(line, |row| row.worker_tokens as f64))),
+        ("computed", &|line| format!("{:.0}", a_call(line, |row| row.computed as f64))),
+        ("ms a call", &|line| format!("{:.0}", 1e3 * a_call(line, |row| row.seconds))),
+    ];
+    Table::of(&grouped(rows, |row| row.handoff.as_str()), columns).to_string()
 }
