@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use latent_briefing::am::{BetaMethod, Budget, Compaction, Omp, Protected, Selection, Spans, ValuesMethod};
 use latent_briefing::complain;
-use latent_briefing::eval::report::{with_causes, write_file};
 use latent_briefing::eval::tensor_job::TensorJob;
+use latent_briefing::eval::{with_causes, write_file};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 

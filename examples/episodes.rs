@@ -8,11 +8,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use latent_briefing::eval::bench::{
-    self, EpisodePlan, Existing, Logs, Options, at_each_size, report, run_episodes, split_conditions,
-};
+use latent_briefing::eval::answers::table;
+use latent_briefing::eval::calls::{self, EpisodePlan, Logs};
+use latent_briefing::eval::condition::{at_each_size, split_conditions};
 use latent_briefing::eval::datasets::ruler::NativeTask;
-use latent_briefing::eval::report::with_causes;
+use latent_briefing::eval::pipeline::Existing;
+use latent_briefing::eval::report::{Options, report};
+use latent_briefing::eval::with_causes;
 use latent_briefing::programs;
 use latent_briefing::session::CancelToken;
 use latent_briefing::{complain, say};
@@ -107,7 +109,7 @@ fn run(args: &Args) -> Result<()> {
     let existing = if args.resume { Existing::Resume } else { Existing::Refuse };
     // Whatever ends this, the rows until then are on disk, and --resume goes on.
     let cancel = CancelToken::new();
-    let finished = run_episodes(&worker, &plan, &args.out, existing, &cancel, &|row| {
+    let finished = calls::run(&worker, &plan, &args.out, existing, &cancel, &|row| {
         progress.inc(1);
         progress.set_message(latent_briefing::io::shown::visible_line(&format!(
             "{}: {}",
@@ -115,7 +117,7 @@ fn run(args: &Args) -> Result<()> {
         )));
     })?;
     progress.finish_and_clear();
-    say!("{}", bench::table(&finished.rows, &plan.conditions));
+    say!("{}", table(&finished.rows, &plan.conditions));
     say!("{}", report(&args.out, &Options::default())?.html.display());
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use latent_briefing::eval::report::write_file;
+use latent_briefing::eval::write_file;
 use latent_briefing::explain;
 use latent_briefing::orchestrate::RunRecord;
 use latent_briefing::{complain, say};

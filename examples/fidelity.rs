@@ -8,10 +8,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use latent_briefing::eval::report::write_file;
 use latent_briefing::eval::study::{
     Cell, Method, Study, figures, plot, read_cells, read_head_budgets, write_cells,
 };
+use latent_briefing::eval::write_file;
 use latent_briefing::programs;
 use latent_briefing::{complain, say};
 

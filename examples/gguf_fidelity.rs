@@ -9,9 +9,10 @@ use std::process::ExitCode;
 
 use candle_core::Device;
 use clap::Parser;
+use latent_briefing::eval::answers::by_handoff::summarise;
+use latent_briefing::eval::calls;
+use latent_briefing::eval::condition::Condition;
 use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
-use latent_briefing::eval::summary::summarise;
-use latent_briefing::eval::trial::{Condition, Trial};
 use latent_briefing::model::{Checkpoint, GgufFormat};
 use latent_briefing::prelude::*;
 use latent_briefing::programs;
@@ -121,11 +122,10 @@ fn compare(reference: &Rows, other: &Rows) -> String {
 /// Accuracy with the full cache and with a briefing.
 fn answers(worker: &Worker, args: &Args) -> Result<String, Failure> {
     let compaction = Compaction::keep_ratio(args.keep_ratio);
-    let handoffs = [Handoff::FullKv, Handoff::briefing(compaction.clone())];
-    let trial = Trial::new(worker, compaction, handoffs.map(Condition::Fixed).to_vec());
+    let conditions = [Handoff::FullKv, Handoff::briefing(compaction)].map(Condition::handoff);
     let mut rows = Vec::new();
     for index in 0..args.questions {
-        rows.extend(trial.run(&episode(args, index)?, &mut |_, _| {})?);
+        rows.extend(calls::ask(worker, &conditions, &episode(args, index)?)?);
     }
     Ok(summarise(&rows).iter().map(|s| format!("{:.3}", s.accuracy)).collect::<Vec<_>>().join(" | "))
 }

@@ -10,9 +10,11 @@ use std::sync::Arc;
 use clap::Parser;
 use indicatif::ProgressBar;
 use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
-use latent_briefing::eval::handoffs::{self, HandoffRow, OpenRepl};
-use latent_briefing::eval::questions;
-use latent_briefing::eval::report::write_file;
+use latent_briefing::eval::pipeline;
+use latent_briefing::eval::runs::OpenRepl;
+use latent_briefing::eval::runs::questions::QuestionRow;
+use latent_briefing::eval::runs::replay::{self, HandoffRow};
+use latent_briefing::eval::write_file;
 use latent_briefing::model::Worker;
 use latent_briefing::orchestrate::RunRecord;
 use latent_briefing::programs;
@@ -70,11 +72,11 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     let worker = programs::worker(args.worker.as_ref(), false)?;
-    let default = || handoffs::ALL.map(str::to_owned).to_vec();
+    let default = || replay::ALL.map(str::to_owned).to_vec();
     let chosen = if args.handoff.is_empty() { default() } else { args.handoff.clone() };
     let open: OpenRepl = Arc::new(|| Ok(Box::new(MontyRepl::start(&MontyConfig::default())?)));
     if let Some(log) = &args.replay {
-        return replay(&worker, &open, &RunRecord::open(log)?, &chosen, args.worker.is_some());
+        return replay_one(&worker, &open, &RunRecord::open(log)?, &chosen, args.worker.is_some());
     }
     if let Some(folder) = &args.runs {
         return runs(args, &worker, &open, folder, &chosen);
@@ -86,26 +88,32 @@ fn run(args: &Args) -> Result<()> {
     let progress = ProgressBar::new(args.episodes);
     for seed in args.seed..args.seed + args.episodes {
         let episode = Episode::generate(seed, &config)?;
-        let record = handoffs::record(&worker, &open, &episode, dir.path())?;
+        let record = replay::record(&worker, &open, &episode, dir.path())?;
         for (row, handoff) in rows.iter_mut().zip(&chosen) {
             row.handoff.clone_from(handoff);
-            let policy = handoffs::trained_policy();
-            row.add(&episode, &handoffs::replay(&worker, &open, &record, &handoff.parse()?, policy, None)?);
+            let policy = replay::trained_policy();
+            row.add(&episode, &replay::replay(&worker, &open, &record, &handoff.parse()?, policy, None)?);
         }
         progress.inc(1);
     }
     progress.finish_and_clear();
-    say!("{}", handoffs::table(&rows));
+    say!("{}", replay::table(&rows));
     if let Some(path) = &args.json {
         write_file(path, &serde_json::to_vec_pretty(&rows)?)?;
     }
     Ok(())
 }
 
-fn replay(worker: &Worker, open: &OpenRepl, record: &RunRecord, chosen: &[String], real: bool) -> Result<()> {
-    let policy = if real { BoundaryPolicy::default() } else { handoffs::trained_policy() };
+fn replay_one(
+    worker: &Worker,
+    open: &OpenRepl,
+    record: &RunRecord,
+    chosen: &[String],
+    real: bool,
+) -> Result<()> {
+    let policy = if real { BoundaryPolicy::default() } else { replay::trained_policy() };
     for handoff in chosen {
-        let made = handoffs::replay(worker, open, record, &handoff.parse()?, policy.clone(), None)?;
+        let made = replay::replay(worker, open, record, &handoff.parse()?, policy.clone(), None)?;
         let (tokens, ms) = (made.ledger.worker.tokens.worker_tokens(), 1e3 * made.ledger.worker.seconds());
         let answer = made.answer.unwrap_or_else(|stopped| format!("stopped {stopped}"));
         say!("{handoff}: {tokens} worker tokens, {ms:.0} ms: {}", answer.replace('\n', " | "));
@@ -115,18 +123,18 @@ fn replay(worker: &Worker, open: &OpenRepl, record: &RunRecord, chosen: &[String
 
 /// Rows are written after each run, so that a long replay can be looked at.
 fn runs(args: &Args, worker: &Worker, open: &OpenRepl, folder: &Path, chosen: &[String]) -> Result<()> {
-    let mut rows = questions::read_rows(&folder.join("rows.jsonl"))?;
+    let mut rows = pipeline::read_rows::<QuestionRow>(folder)?.rows;
     rows.truncate(args.limit.unwrap_or(usize::MAX));
     let progress = ProgressBar::new((rows.len() * chosen.len()) as u64);
     let path = args.json.clone().unwrap_or_else(|| folder.join("handoffs.json"));
     let (mut replayed, mut unwritten) = (Vec::new(), None);
     for row in rows.chunks(1) {
         let heard = &mut |_: &_| progress.inc(1);
-        replayed.extend(questions::replay_rows(worker, open, folder, row, chosen, heard)?);
+        replayed.extend(replay::replay_rows(worker, open, folder, row, chosen, heard)?);
         // What cannot be written costs no figures.
         unwritten = write_file(&path, &serde_json::to_vec_pretty(&replayed)?).err();
     }
     progress.finish_and_clear();
-    say!("{}", questions::replay_table(&replayed));
+    say!("{}", replay::replay_table(&replayed));
     unwritten.map_or(Ok(()), |error| Err(error.into()))
 }

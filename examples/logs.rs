@@ -9,11 +9,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use latent_briefing::eval::bench::{at_each_size, split_conditions};
+use latent_briefing::eval::condition::{at_each_size, split_conditions};
 use latent_briefing::eval::logs::{Continuation, LoadOptions, LogItem, generated, load};
-use latent_briefing::eval::report::{with_causes, write_file};
 use latent_briefing::eval::retained::{RetainedPlan, Target, run, summarise, table};
 use latent_briefing::eval::stats::bootstrap::Bootstrap;
+use latent_briefing::eval::{with_causes, write_file};
 use latent_briefing::programs;
 use latent_briefing::session::CancelToken;
 use latent_briefing::{complain, say};

@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use latent_briefing::complain;
-use latent_briefing::eval::report::{with_causes, write_file};
+use latent_briefing::eval::{with_causes, write_file};
 use latent_briefing::model::DeviceChoice;
 use lb_perf::{OverheadConfig, measure, write_tensors};
 

@@ -7,13 +7,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use latent_briefing::eval::answers::by_handoff::{HandoffSummary, kinds_table, summarise, table};
+use latent_briefing::eval::condition::Condition;
 use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
 use latent_briefing::eval::logs::{GENERATED_WORDS, generated};
-use latent_briefing::eval::report::{kinds_table, table, write_file};
 use latent_briefing::eval::retained::{self, RetainedPlan, Target};
 use latent_briefing::eval::stats::bootstrap::Bootstrap;
-use latent_briefing::eval::summary::{HandoffSummary, summarise};
-use latent_briefing::eval::trial::{Condition, Trial};
+use latent_briefing::eval::{calls, write_file};
 use latent_briefing::explain;
 use latent_briefing::prelude::*;
 use latent_briefing::programs;
@@ -73,12 +73,12 @@ fn run(args: &Args) -> Result<()> {
     let episodes = args.episodes.unwrap_or(12);
     show_one(&worker, &Episode::generate(args.seed, &config)?, &compaction, args.html.as_deref())?;
 
-    let trial = Trial::new(&worker, compaction.clone(), Condition::main_table(compaction, args.seed));
+    let conditions = Condition::main_table(&compaction, args.seed);
     let bar = ProgressBar::new(episodes)
         .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} episodes, {eta} left")?);
     let mut rows = Vec::new();
     for i in 0..episodes {
-        rows.extend(trial.run(&Episode::generate(args.seed + i, &config)?, &mut |_, _| {})?);
+        rows.extend(calls::ask(&worker, &conditions, &Episode::generate(args.seed + i, &config)?)?);
         bar.inc(1);
     }
     bar.finish_and_clear();

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use latent_briefing::eval::bench::{Options, report};
-use latent_briefing::eval::report::with_causes;
+use latent_briefing::eval::report::{Options, report};
+use latent_briefing::eval::with_causes;
 use latent_briefing::{complain, say};
 
 /// Rebuild the report of a benchmark from its rows.

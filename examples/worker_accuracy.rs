@@ -8,11 +8,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use latent_briefing::eval::answers::by_handoff::{kinds_table, summarise, table};
+use latent_briefing::eval::calls;
+use latent_briefing::eval::condition::Condition;
 use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
-use latent_briefing::eval::report::{kinds_table, table};
 use latent_briefing::eval::stats::median;
-use latent_briefing::eval::summary::summarise;
-use latent_briefing::eval::trial::{Condition, Trial};
 use latent_briefing::prelude::*;
 use latent_briefing::programs;
 use latent_briefing::{complain, say};
@@ -47,15 +47,14 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let worker = programs::worker(args.model.as_ref(), false)?;
-    let conditions = vec![Condition::Fixed(Handoff::None), Condition::Fixed(Handoff::FullKv)];
-    let trial = Trial::new(&worker, Compaction::default(), conditions);
+    let conditions = [Condition::handoff(Handoff::None), Condition::handoff(Handoff::FullKv)];
     for class in args.words.chunks_exact(2) {
         let config = EpisodeConfig::held_out((class[0], class[1]), 1);
         let bar = ProgressBar::new(args.episodes)
             .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} episodes, {eta} left")?);
         let mut rows = Vec::new();
         for i in 0..args.episodes {
-            rows.extend(trial.run(&Episode::generate(args.seed + i, &config)?, &mut |_, _| {})?);
+            rows.extend(calls::ask(&worker, &conditions, &Episode::generate(args.seed + i, &config)?)?);
             bar.inc(1);
         }
         bar.finish_and_clear();

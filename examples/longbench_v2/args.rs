@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use candle_core::DType;
 use clap::Parser;
-use latent_briefing::eval::bench::{BenchPlan, Existing, Scoring, at_each_size, split_conditions};
+use latent_briefing::eval::condition::{at_each_size, split_conditions};
+use latent_briefing::eval::pipeline::Existing;
+use latent_briefing::eval::runs::items::{BenchPlan, Scoring};
 use latent_briefing::orchestrate::{Budget, Limits};
 
 use crate::items::Items;

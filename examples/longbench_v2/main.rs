@@ -11,8 +11,10 @@ use std::process::ExitCode;
 use args::Args;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use latent_briefing::eval::bench::{self, Options, report};
-use latent_briefing::eval::report::with_causes;
+use latent_briefing::eval::answers::table;
+use latent_briefing::eval::report::{Options, report};
+use latent_briefing::eval::runs;
+use latent_briefing::eval::with_causes;
 use latent_briefing::sandbox::sandbox_main;
 use latent_briefing::{complain, say};
 
@@ -39,7 +41,7 @@ fn run(args: &Args) -> Result<ExitCode> {
     let progress = ProgressBar::new((loaded.items.len() * conditions.len() * plan.repeats) as u64);
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} (of {duration}) {wide_msg}");
     progress.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let finished = bench::run(&setup, &plan, &loaded, &args.out, args.existing(), &|row| {
+    let finished = runs::items::run(&setup, &plan, &loaded, &args.out, args.existing(), &|row| {
         progress.inc(1);
         progress.set_message(latent_briefing::io::shown::visible_line(&format!(
             "{}: {}",
@@ -50,7 +52,7 @@ fn run(args: &Args) -> Result<ExitCode> {
     if args.worker.is_none() {
         say!("Built-in worker: asked without choices, right where its words are those of the right choice.");
     }
-    say!("{}", bench::table(&finished.rows, &conditions));
+    say!("{}", table(&finished.rows, &conditions));
     say!("{} rows, {} of them from before: {}", finished.rows.len(), finished.resumed, args.out.display());
     if finished.cancelled {
         complain!("longbench_v2: called off; --resume goes on");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use latent_briefing::eval::bench::{Bench, NewOrchestrator, RecordedTurns};
+use latent_briefing::eval::runs::items::{Bench, NewOrchestrator, RecordedTurns};
 use latent_briefing::orchestrate::api::{Anthropic, AnthropicConfig, OpenAi, OpenAiConfig};
 use latent_briefing::orchestrate::{LocalConfig, LocalOrchestrator, Reader, RlmConfig};
 use latent_briefing::programs;

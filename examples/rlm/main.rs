@@ -70,7 +70,7 @@ fn run(args: &Args) -> Result<ExitCode> {
     let config = config(args, who::is_small(args, local.as_ref()))?;
     if let Some(data) = &args.data {
         let mut orchestrator = who::orchestrator(args, local.as_ref(), 0)?;
-        questions::run(args, data, &worker, orchestrator.as_mut(), &config)?;
+        questions::run(args, data, &worker, orchestrator.as_mut(), config)?;
         return Ok(ExitCode::SUCCESS);
     }
     let question = who::question(args)?;
@@ -121,7 +121,7 @@ fn run(args: &Args) -> Result<ExitCode> {
     };
     // Last: what cannot be written costs no answer.
     if let Some(path) = &args.ledger {
-        latent_briefing::eval::report::write_file(path, &serde_json::to_vec_pretty(ledger)?)?;
+        latent_briefing::eval::write_file(path, &serde_json::to_vec_pretty(ledger)?)?;
     }
     Ok(code)
 }

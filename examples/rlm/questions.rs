@@ -1,45 +1,30 @@
 //! A whole file of questions, one run of the loop for each.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
-use latent_briefing::eval::questions::{self, QuestionItem, QuestionRow};
-use latent_briefing::io::secrets;
+use latent_briefing::eval::runs::questions::{self, Questions};
 use latent_briefing::model::Worker;
-use latent_briefing::orchestrate::{Orchestrator, Rlm, RlmConfig};
+use latent_briefing::orchestrate::{Orchestrator, RlmConfig};
 use latent_briefing::say;
 
 use crate::args::Args;
 use crate::{Result, open};
-
-const ROWS: &str = "rows.jsonl";
 
 /// Answers what has no row in the folder yet; the rows are there after every run.
 pub(crate) fn run(
     args: &Args,
     data: &Path,
     worker: &Worker,
-    orchestrator: &mut dyn Orchestrator,
-    config: &RlmConfig,
+    orchestrator: &mut (dyn Orchestrator + Send),
+    config: RlmConfig,
 ) -> Result<()> {
     let items = questions::read_questions(data, args.limit)?;
-    fs::create_dir_all(&args.out)?;
-    let _held = questions::hold(&args.out)?;
-    let path = args.out.join(ROWS);
-    let mut rows = questions::read_rows(&path)?;
-    // What a process left that was ended in the middle of a line goes.
-    let whole: String = rows.iter().map(line).collect::<Result<_>>()?;
-    latent_briefing::eval::report::write_file(&path, whole.as_bytes())?;
-    let config = RlmConfig { log_dir: Some(args.out.join("logs")), ..config.clone() };
-    for (number, item) in items.iter().enumerate() {
-        if questions::done(&rows).contains(item.id.as_str()) {
-            continue;
-        }
-        let row = answer(args, item, worker, orchestrator, &config)?;
+    let asked = Questions { worker: worker.clone(), open: Arc::new(open(args.sandbox)), config };
+    let finished = questions::run(&asked, orchestrator, &items, &args.out, &|row| {
         say!(
             "{} of {}, {}: {:?}, right {:?}: {} ({} turns, {} calls, {:.0} s; orchestrator {} in, {} cached, {} out)",
-            number + 1,
+            items.iter().position(|item| item.id == row.id).unwrap_or_default() + 1,
             items.len(),
             row.id,
             row.answer.as_deref().or(row.stopped.as_deref()).unwrap_or_default(),
@@ -52,32 +37,7 @@ pub(crate) fn run(
             row.orchestrator.cached,
             row.orchestrator.output,
         );
-        let mut file = OpenOptions::new().append(true).open(&path)?;
-        file.write_all(line(&row)?.as_bytes())?;
-        file.sync_data()?;
-        rows.push(row);
-        if config.cancel.is_cancelled() {
-            break;
-        }
-    }
-    say!("{}", questions::summary(&rows));
+    })?;
+    say!("{}", questions::summary(&finished.rows));
     Ok(())
-}
-
-/// A row as it is written: without keys that an answer repeats.
-fn line(row: &QuestionRow) -> Result<String> {
-    Ok(secrets::masked(&serde_json::to_string(row)?).into_owned() + "\n")
-}
-
-fn answer(
-    args: &Args,
-    item: &QuestionItem,
-    worker: &Worker,
-    orchestrator: &mut dyn Orchestrator,
-    config: &RlmConfig,
-) -> Result<QuestionRow> {
-    let mut rlm = Rlm::new(worker, open(args.sandbox), config.clone())?;
-    rlm.add_context(&item.document)?;
-    let ended = rlm.run(orchestrator, &item.question);
-    Ok(QuestionRow::of(item, &ended)?)
 }

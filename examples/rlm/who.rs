@@ -71,7 +71,7 @@ pub(crate) fn orchestrator(
     args: &Args,
     local: Option<&Worker>,
     done: usize,
-) -> Result<Box<dyn Orchestrator>> {
+) -> Result<Box<dyn Orchestrator + Send>> {
     let model = || args.model.clone().ok_or(format!("--orchestrator {} needs a --model", args.orchestrator));
     Ok(match args.orchestrator.as_str() {
         "program" if args.protocol() == Protocol::Final => {

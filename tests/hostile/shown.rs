@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use latent_briefing::eval::bench::{BenchRow, Options, report};
-use latent_briefing::orchestrate::Usage;
+use latent_briefing::eval::answers::{AnswerRow, OrchestratorTokens};
+use latent_briefing::eval::report::{Options, report};
 use latent_briefing::session::CallTokens;
 
 /// An example that was built with the tests.
@@ -50,7 +50,7 @@ fn a_report_has_no_markup_and_no_formula_of_its_rows() {
     let dir = tempfile::tempdir().unwrap();
     let hostile =
         ["<img src=x onerror=alert(1)>", "=HYPERLINK(\"http://x\")", "[a](http://x)", "@SUM(1)", "a|b\nc"];
-    let row = |item: usize, condition: &str| BenchRow {
+    let row = |item: usize, condition: &str| AnswerRow {
         item: format!("{} {item}", hostile[item % 5]),
         dataset: hostile[0].to_owned(),
         condition: condition.to_owned(),
@@ -62,10 +62,10 @@ fn a_report_has_no_markup_and_no_formula_of_its_rows() {
         seq_len: 500,
         score: f64::from(item.is_multiple_of(2)),
         worker: CallTokens { attended: 100, generated: 10, ..CallTokens::default() },
-        orchestrator: Usage { input: 90, output: 10, ..Usage::default() },
-        ..BenchRow::default()
+        orchestrator: OrchestratorTokens { input: 90, output: 10, ..OrchestratorTokens::default() },
+        ..AnswerRow::default()
     };
-    let rows: Vec<BenchRow> =
+    let rows: Vec<AnswerRow> =
         (0..40).flat_map(|item| [row(item, "full-kv"), row(item, "latent-briefing:tau=4")]).collect();
     let text: String = rows.iter().map(|row| serde_json::to_string(row).unwrap() + "\n").collect();
     std::fs::write(dir.path().join("rows.jsonl"), text).unwrap();

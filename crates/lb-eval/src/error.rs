@@ -81,7 +81,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: crate::datasets::FileFault,
+        source: crate::fault::FileFault,
     },
     /// A data set has a malformed item, and was to be read without any.
     #[error("{}, {}", path.display(), explained(source))]
@@ -89,7 +89,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// Which item, and what is wrong with it.
-        source: Box<crate::datasets::ItemFault>,
+        source: Box<crate::fault::ItemFault>,
     },
     /// A folder holds rows of another plan.
     #[error("{}: `{field}` was {} and is {} now; resume with the same, or take another folder", path.display(), quoted(was), quoted(now))]

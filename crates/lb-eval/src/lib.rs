@@ -6,6 +6,7 @@ pub mod condition;
 pub mod datasets;
 pub mod episodes;
 mod error;
+mod fault;
 mod files;
 pub mod logs;
 pub mod metrics;

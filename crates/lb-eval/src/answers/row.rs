@@ -3,7 +3,7 @@
 use lb_session::{CallTokens, Chances};
 use serde::{Deserialize, Serialize};
 
-use crate::pipeline::{Impossible, Part, Row};
+use crate::pipeline::{Part, Row};
 
 /// Tokens of an orchestrator, summed over its turns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,23 +126,21 @@ impl Row for AnswerRow {
         Some((&self.condition, self.repeat))
     }
 
-    fn impossible(&self) -> Option<Impossible> {
-        let names = [("item", &self.item), ("condition", &self.condition)];
-        let names = names.into_iter().filter(|(_, name)| name.is_empty());
-        let names = names.map(|(field, _)| (field, "\"\"".to_owned(), "want a name"));
-        let shares = [("score", Some(self.score)), ("keep_ratio", self.keep_ratio)];
-        let shares = shares.into_iter().filter_map(|(field, share)| Some((field, share?)));
-        let shares = shares.filter(|(_, share)| !(0.0..=1.0).contains(share));
-        let shares = shares.map(|(field, share)| (field, share.to_string(), "want 0 to 1"));
-        let seconds = [
-            ("brief_s", self.brief_s),
-            ("prefill_s", self.prefill_s),
-            ("decode_s", self.decode_s),
-            ("elapsed_s", self.elapsed_s),
+    fn impossible(&self) -> Option<(&'static str, String, &'static str)> {
+        let mut names = [("item", &self.item), ("condition", &self.condition)].into_iter();
+        if let Some((field, _)) = names.find(|(_, name)| name.is_empty()) {
+            return Some((field, "\"\"".to_owned(), "want a name"));
+        }
+        let (share, seconds) = ((1.0, "want 0 to 1"), (1e12, "want seconds, 0 or more"));
+        let numbers = [
+            ("score", self.score, share),
+            ("keep_ratio", self.keep_ratio.unwrap_or_default(), share),
+            ("brief_s", self.brief_s, seconds),
+            ("prefill_s", self.prefill_s, seconds),
+            ("decode_s", self.decode_s, seconds),
+            ("elapsed_s", self.elapsed_s, seconds),
         ];
-        let seconds = seconds.into_iter().filter(|(_, s)| !(0.0..=1e12).contains(s));
-        let seconds = seconds.map(|(field, s)| (field, s.to_string(), "want seconds, 0 or more"));
-        let (field, value, reason) = names.chain(shares).chain(seconds).next()?;
-        Some(Impossible { field, value, reason })
+        let wrong = numbers.into_iter().find(|(_, value, (most, _))| !(0.0..=*most).contains(value));
+        wrong.map(|(field, value, (_, reason))| (field, value.to_string(), reason))
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use lb_io::files::open_regular;
 use serde::de::DeserializeOwned;
 
-use super::protocol::{Impossible, Row};
+use super::protocol::Row;
 use crate::{Error, Result};
 
 /// The file of the rows, in the folder of a run.
@@ -34,7 +34,7 @@ pub fn read_rows<R: Row>(dir: impl AsRef<Path>) -> Result<Rows<R>> {
     let mut rows = Vec::new();
     let mut seen: BTreeMap<(String, String, usize), usize> = BTreeMap::new();
     let torn = read_lines(&path, &mut |number, row: R| {
-        if let Some(Impossible { field, value, reason }) = row.impossible() {
+        if let Some((field, value, reason)) = row.impossible() {
             return Err(Error::Row { path: path.clone(), line_number: number, field, value, reason });
         }
         if let Some((condition, repeat)) = row.place() {

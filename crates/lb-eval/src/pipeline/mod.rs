@@ -19,5 +19,5 @@ pub use lot::Part;
 pub(crate) use lot::{fingerprint, mixed, part};
 pub use plan::{PLAN, PlanFields, PlanRecord};
 pub(crate) use plan::{at_least_one, check};
-pub use protocol::{Context, Impossible, Protocol, Row};
+pub use protocol::{Context, Protocol, Row};
 pub use run::{Finished, Settings, run};

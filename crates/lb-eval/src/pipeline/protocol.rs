@@ -20,21 +20,10 @@ pub trait Row: Clone + Serialize + DeserializeOwned + Send + Sync {
         None
     }
 
-    /// A value that cannot be, so that no figure would be right.
-    fn impossible(&self) -> Option<Impossible> {
+    /// The first value without which no figure would be right: field, value, what is wanted.
+    fn impossible(&self) -> Option<(&'static str, String, &'static str)> {
         None
     }
-}
-
-/// A value of a row that cannot be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Impossible {
-    /// The field.
-    pub field: &'static str,
-    /// What it was.
-    pub value: String,
-    /// What is wanted.
-    pub reason: &'static str,
 }
 
 /// How items give rows.

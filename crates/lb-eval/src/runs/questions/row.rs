@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lb_orchestrate::{Run, RunLedger, RunRecord, Stopped, Usage, WorkerCall};
+use lb_orchestrate::{Run, RunRecord, Stopped, Usage, WorkerCall};
 use serde::{Deserialize, Serialize};
 
 use super::QuestionItem;
@@ -110,37 +110,23 @@ impl QuestionRow {
             Some(path) => replies(&RunRecord::open(path)?),
             None => Vec::new(),
         };
-        let log = log.as_ref().and_then(|path| path.file_name()).map(PathBuf::from);
-        Ok(Self { log, ..Self::scored(item, answer, stopped, &replies, ledger, turns) })
-    }
-
-    fn scored(
-        item: &QuestionItem,
-        answer: Option<String>,
-        stopped: Option<String>,
-        replies: &[String],
-        ledger: &RunLedger,
-        turns: usize,
-    ) -> Self {
-        let score = short_answer(answer.as_deref().unwrap_or_default(), &item.answers);
-        let replies = best(replies, &item.answers);
         let mut row = Self {
             id: item.id.clone(),
             question: item.question.clone(),
             answers: item.answers.clone(),
             outcome: Outcome::Stopped,
+            score: short_answer(answer.as_deref().unwrap_or_default(), &item.answers),
+            replies: best(&replies, &item.answers),
             answer,
             stopped,
-            score,
-            replies,
             turns,
             calls: ledger.worker.calls,
             orchestrator: ledger.orchestrator.usage,
             seconds: ledger.elapsed_s,
-            log: None,
+            log: log.as_ref().and_then(|path| path.file_name()).map(PathBuf::from),
         };
         row.outcome = Outcome::of(&row);
-        row
+        Ok(row)
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// What becomes of a file with malformed items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFault {
-    /// They are left out and listed in [`Loaded::faults`](super::Loaded::faults).
+    /// They are left out and listed in [`Loaded::faults`](crate::datasets::Loaded::faults).
     #[default]
     Skip,
     /// The first one fails the load.
