@@ -140,8 +140,8 @@ fn show_one(worker: &Worker, episode: &Episode, compaction: &Compaction, html: O
     session.extend_all(episode.lines.iter().map(Segment::from), &mut |_, _| {})?;
     let question = &episode.questions[0];
     let briefing = session.brief(question.text.as_str(), compaction)?;
-    let answer = session.answer(&briefing, question.text.as_str())?;
-    let full = session.answer_via(&Handoff::FullKv, question.text.as_str())?.answer;
+    let answer = session.ask(question.text.as_str()).over(&briefing).run()?.answer;
+    let full = session.ask(question.text.as_str()).via(Handoff::FullKv).run()?.answer;
     let bold = anstyle::Style::new().bold();
     anstream::println!(
         "An orchestrator wrote {} lines of notes: {} tokens in the KV cache of the worker ({}).\n\n{bold}Task{bold:#}      {}\n\

@@ -8,7 +8,7 @@ use clap::Parser;
 use latent_briefing::eval::condition::{at_each_size, split_conditions};
 use latent_briefing::eval::pipeline::Existing;
 use latent_briefing::eval::runs::items::{BenchPlan, Scoring};
-use latent_briefing::orchestrate::{Budget, Limits};
+use latent_briefing::orchestrate::{Allowance, Limits};
 
 use crate::items::Items;
 
@@ -85,8 +85,8 @@ impl Args {
 
     pub(crate) fn plan(&self) -> Result<BenchPlan, Box<dyn std::error::Error>> {
         let time = self.max_time.map(Duration::try_from_secs_f64).transpose();
-        let run = Budget { time: time.map_err(|e| format!("--max-time: {e}"))?, ..Budget::default() };
-        let run = Budget { tokens: self.max_tokens, ..run };
+        let run = Allowance { time: time.map_err(|e| format!("--max-time: {e}"))?, ..Allowance::default() };
+        let run = Allowance { tokens: self.max_tokens, ..run };
         let mut plan = BenchPlan {
             conditions: at_each_size(split_conditions(&self.handoff), &self.keep)?,
             tau: self.tau.clone(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use latent_briefing::orchestrate::{Budget, Limits, Protocol};
+use latent_briefing::orchestrate::{Allowance, Limits, Protocol};
 use latent_briefing::session::{Handoff, RoomPolicy};
 
 /// An orchestrator works through a long text turn by turn; its code asks a local worker that is briefed for each prompt.
@@ -145,7 +145,7 @@ impl Args {
     pub(crate) fn limits(&self, usual: &Limits) -> Result<Limits, Box<dyn std::error::Error>> {
         let time = self.max_time.map(Duration::try_from_secs_f64).transpose();
         let time = time.map_err(|e| format!("--max-time: {e}"))?;
-        let run = Budget { time, tokens: self.max_tokens, cost: self.max_cost, calls: self.max_calls };
+        let run = Allowance { time, tokens: self.max_tokens, cost: self.max_cost, calls: self.max_calls };
         let iterations = self.max_iterations.unwrap_or(usual.iterations);
         Ok(Limits { iterations, depth: self.depth, run, ..usual.clone() })
     }

@@ -54,7 +54,9 @@ fn exact_answers_are_those_that_the_worker_writes() {
         session.extend_all(episode.lines.iter().map(Segment::from), &mut |_, _| {}).unwrap();
         let question = &episode.questions[cell.question];
         let outcome = session
-            .answer_via(&Handoff::briefing(Compaction::keep_ratio(0.5)), question.text.as_str())
+            .ask(question.text.as_str())
+            .via(Handoff::briefing(Compaction::keep_ratio(0.5)))
+            .run()
             .unwrap();
         assert_eq!(outcome.answer.text == question.answer, cell.right, "{}", question.text);
     }

@@ -318,7 +318,7 @@ fn a_quantised_worker_answers_from_a_briefing() {
             let mut session = worker.session().unwrap();
             session.extend_all(episode.lines.iter().map(Segment::from), &mut |_, _| {}).unwrap();
             let briefing = session.brief(question.text.as_str(), &Compaction::keep_ratio(0.2)).unwrap();
-            session.answer(&briefing, question.text.as_str()).unwrap().text
+            session.ask(question.text.as_str()).over(&briefing).run().unwrap().answer.text
         });
         assert_eq!(answers[0], answers[1], "{}", question.text);
         right += usize::from(answers[1].trim() == question.answer);

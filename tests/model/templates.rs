@@ -3,8 +3,8 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use lb_model::{
-    ChatTemplate, Content, Conversation, Ending, Error, Message, RenderOptions, RenderedPiece, SpecialTokens,
-    Tokenizer,
+    ChatTemplate, Content, Conversation, Error, Message, PromptEnd, RenderOptions, RenderedPiece,
+    SpecialTokens, Tokenizer,
 };
 use serde_json::{Map, Value, json};
 
@@ -15,9 +15,9 @@ fn options(conversation: &Conversation, kwargs: &Value, now: u64) -> RenderOptio
     let mut variables: Map<String, Value> = kwargs.as_object().unwrap().clone();
     let mut flag = |name: &str| variables.remove(name).map(|value| value.as_bool().unwrap());
     let ending = match (flag("add_generation_prompt"), flag("continue_final_message")) {
-        (_, Some(true)) => Ending::Open,
-        (Some(true), _) => Ending::AnswerPrompt,
-        _ => Ending::Closed,
+        (_, Some(true)) => PromptEnd::Open,
+        (Some(true), _) => PromptEnd::AnswerPrompt,
+        _ => PromptEnd::Closed,
     };
     let enable_thinking = flag("enable_thinking");
     RenderOptions {
@@ -147,7 +147,7 @@ fn thoughts_are_cut_and_rewritten_without_trust() {
     let template = template("chatml_thinking.jinja", &file);
     let pieces = |answer: &str| {
         let messages = [Message::new("user", "q <think>?"), Message::new("assistant", answer)];
-        let options = RenderOptions { ending: Ending::Closed, ..RenderOptions::default() };
+        let options = RenderOptions { ending: PromptEnd::Closed, ..RenderOptions::default() };
         template.render_pieces(&messages, &options, tokenizer.added_tokens()).unwrap()
     };
     let control = |pieces: &[RenderedPiece]| -> Vec<String> {

@@ -6,7 +6,7 @@ use latent_briefing::am::Compaction;
 use latent_briefing::model::{PrefillOptions, StopReason};
 use latent_briefing::prelude::*;
 use latent_briefing::session::Error;
-use latent_briefing::session::{Ask, CancelToken, SummaryConfig};
+use latent_briefing::session::{CancelToken, SummaryConfig};
 
 use super::{contents, notes};
 use crate::support::embedded;
@@ -32,21 +32,23 @@ fn a_call_that_is_called_off_leaves_no_trace() {
         let before = (contents(session.cache()), session.ledger().clone());
         let cancel = CancelToken::new();
         let mut heard = 0;
-        let mut hear = |_: usize, _: &str| {
+        let mut hear = |_: &str| {
             heard += 1;
             cancel.cancel();
             true
         };
-        let mut ask = Ask::new().cancelled_by(&cancel).heard_by(&mut hear);
-        assert!(matches!(session.answer_via_with(&handoff, TASK, &mut ask), Err(Error::Cancelled)));
+        let ask = session.ask(TASK).via(&handoff).cancelled_by(&cancel).stream(&mut hear);
+        assert!(matches!(ask.run(), Err(Error::Cancelled)));
         // Not even begun.
-        assert!(matches!(session.answer_via_with(&handoff, TASK, &mut ask), Err(Error::Cancelled)));
-        let tasks = [TASK, TASK];
-        let batch = session.answer_via_batch_with(&handoff, tasks, &mut ask);
-        assert!(matches!(batch, Err(Error::Cancelled)));
+        let ask = session.ask(TASK).via(&handoff).cancelled_by(&cancel).stream(&mut hear);
+        assert!(matches!(ask.run(), Err(Error::Cancelled)));
+        let ask = session.ask(TASK).via(&handoff).cancelled_by(&cancel);
+        assert!(matches!(ask.prepare(), Err(Error::Cancelled)));
+        let batch = session.ask_all([TASK, TASK]).via(&handoff).cancelled_by(&cancel);
+        assert!(matches!(batch.stream(|_, text| hear(text)).run(), Err(Error::Cancelled)));
         assert_eq!(heard, 1, "{}", handoff.name());
         assert_eq!((contents(session.cache()), session.ledger().clone()), before);
-        assert!(session.answer_via(&handoff, TASK).is_ok(), "the next call knows nothing of it");
+        assert!(session.ask(TASK).via(&handoff).run().is_ok(), "the next call knows nothing of it");
     }
 }
 
@@ -69,9 +71,9 @@ fn reading_is_called_off_between_passes() {
             std::thread::sleep(Duration::from_millis(20));
             remote.cancel();
         });
-        let mut hear = |_: usize, _: &str| panic!("it was called off while it read");
-        let mut ask = Ask::new().cancelled_by(&cancel).heard_by(&mut hear);
-        assert!(matches!(session.answer_via_with(&handoff, task, &mut ask), Err(Error::Cancelled)));
+        let ask = session.ask(task).via(handoff).cancelled_by(&cancel);
+        let ask = ask.stream(|_| panic!("it was called off while it read"));
+        assert!(matches!(ask.run(), Err(Error::Cancelled)));
         thread.join().unwrap();
     }
     assert!(session.ledger().calls().is_empty());
@@ -80,20 +82,29 @@ fn reading_is_called_off_between_passes() {
 #[test]
 fn a_deadline_ends_a_call() {
     let mut session = notes();
-    let mut late = Ask::new().until(Instant::now());
-    let error = session.answer_via_with(&Handoff::FullKv, TASK, &mut late).unwrap_err();
+    let late = session.ask(TASK).via(Handoff::FullKv).deadline(Instant::now());
+    let error = late.run().unwrap_err();
     assert!(matches!(error, Error::Timeout { .. }), "{error}");
-    let mut hear = |_: usize, _: &str| {
+    let slow = |_: &str| {
         std::thread::sleep(Duration::from_millis(60));
         true
     };
-    let deadline = Instant::now() + Duration::from_millis(50);
-    let mut ask = Ask::new().until(deadline).heard_by(&mut hear);
     // The answer has several tokens; the first takes longer than there is time.
-    let error = session.answer_via_with(&Handoff::FullKv, TASK, &mut ask).unwrap_err();
+    let deadline = Instant::now() + Duration::from_millis(50);
+    let error = session.ask(TASK).via(Handoff::FullKv).deadline(deadline).stream(slow).run().unwrap_err();
     assert!(matches!(error, Error::Timeout { .. }), "{error}");
-    let mut ask = Ask::new().until(Instant::now() + Duration::from_hours(1));
-    assert!(session.answer_via_with(&Handoff::FullKv, TASK, &mut ask).is_ok());
+    let limit = Duration::from_millis(50);
+    let error = session.ask(TASK).via(Handoff::FullKv).timeout(limit).stream(slow).run().unwrap_err();
+    match error {
+        Error::Timeout { limit: named, .. } => assert!(named <= limit && named > limit / 2, "{named:?}"),
+        other => panic!("{other}"),
+    }
+    // Of several the earliest holds.
+    let hour = Duration::from_hours(1);
+    let ask = session.ask(TASK).via(Handoff::FullKv).deadline(Instant::now()).timeout(hour);
+    assert!(matches!(ask.run(), Err(Error::Timeout { .. })));
+    let ask = session.ask(TASK).via(Handoff::FullKv).deadline(Instant::now() + hour).timeout(Duration::MAX);
+    assert!(ask.run().is_ok());
     assert_eq!(session.ledger().calls().len(), 1);
 }
 
@@ -101,16 +112,16 @@ fn a_deadline_ends_a_call() {
 fn an_answer_is_cut_at_the_calls_own_limit() {
     for handoff in handoffs() {
         let mut session = notes();
-        let whole = session.answer_via(&handoff, TASK).unwrap().answer;
+        let whole = session.ask(TASK).via(&handoff).run().unwrap().answer;
         assert_eq!(whole.stopped, StopReason::Eos);
-        let short = session.answer_via_with(&handoff, TASK, &mut Ask::new().at_most(1)).unwrap().answer;
+        let short = session.ask(TASK).via(&handoff).at_most(1).run().unwrap().answer;
         assert_eq!((short.tokens.generated, short.stopped), (1, StopReason::MaxTokens));
         assert!(whole.text.starts_with(&short.text), "{whole} {short}");
         let more = whole.tokens.generated > 1;
         assert!(more == (whole.text != short.text) && (more || matches!(handoff, Handoff::Summary(_))));
     }
     let mut session = notes();
-    let error = session.answer_via_with(&Handoff::FullKv, TASK, &mut Ask::new().at_most(0)).unwrap_err();
+    let error = session.ask(TASK).via(Handoff::FullKv).at_most(0).run().unwrap_err();
     assert!(matches!(error, Error::Config { field: "max_new_tokens", .. }), "{error}");
 }
 
@@ -121,15 +132,32 @@ fn answers_are_heard_by_their_numbers() {
     session.extend_all(super::lines(), &mut |_, _| {}).unwrap();
     let tasks = [TASK, "Who keeps the Velmar ledger?", "Where does Anara work?"];
     let mut heard = vec![String::new(); 3];
-    let mut hear = |number: usize, text: &str| {
+    let ask = session.ask_all(tasks).via(Handoff::FullKv).stream(|number, text| {
         heard[number].push_str(text);
         number != 1
-    };
-    let outcomes =
-        session.answer_via_batch_with(&Handoff::FullKv, tasks, &mut Ask::new().heard_by(&mut hear)).unwrap();
+    });
+    let outcomes = ask.run().unwrap();
     for (heard, outcome) in heard.iter().zip(&outcomes) {
         assert_eq!(heard.trim(), outcome.answer.text);
     }
     let stopped: Vec<StopReason> = outcomes.iter().map(|outcome| outcome.answer.stopped).collect();
     assert_eq!(stopped, [StopReason::Eos, StopReason::Callback, StopReason::Eos]);
+}
+
+/// Without a handoff it is a briefing by the defaults; what is said last holds.
+#[test]
+fn a_task_alone_is_briefed_by_the_defaults() {
+    let mut session = notes();
+    let plain = session.ask(TASK).run().unwrap();
+    let named = session.ask(TASK).via("latent-briefing".parse::<Handoff>().unwrap()).run().unwrap();
+    assert_eq!((&plain.answer.text, plain.answer.tokens), (&named.answer.text, named.answer.tokens));
+    assert_eq!(plain.record.handoff.name(), "latent-briefing");
+    let briefing = plain.briefing.unwrap();
+    let over = session.ask(TASK).via(Handoff::None).over(&briefing).run().unwrap();
+    assert_eq!((over.answer.text, over.kept_len), (plain.answer.text, plain.kept_len));
+    assert!(over.briefing.is_none() && (over.keep_ratio - briefing.keep_ratio()).abs() < 1e-12);
+    let none = session.ask(TASK).over(&briefing).via(Handoff::None).run().unwrap();
+    assert_eq!(none.kept_len, 0);
+    let mut empty = embedded().session().unwrap();
+    assert!(matches!(empty.ask(TASK).run(), Err(Error::Empty { arg: "trajectory" })));
 }

@@ -77,7 +77,7 @@ fn sessions_are_plain_text() {
     assert!(text.ends_with("the keeper is Ada\n"), "{text:?}");
     let briefing = session.brief("Who keeps it?", &Compaction::keep_ratio(0.5)).unwrap();
     assert!(briefing.kept_len() < session.seq_len());
-    session.answer(&briefing, "Who keeps it?").unwrap();
-    let full = session.answer_via(&Handoff::FullKv, "Who keeps it?").unwrap();
+    session.ask("Who keeps it?").over(&briefing).run().unwrap();
+    let full = session.ask("Who keeps it?").via(Handoff::FullKv).run().unwrap();
     assert!(full.answer.tokens.attended > 0);
 }

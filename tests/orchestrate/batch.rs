@@ -54,10 +54,10 @@ fn a_batch_answers_like_one_call_for_each_task() {
         for session in [&mut batch, &mut single] {
             session.note(Some("relay"), "its code is 5521").unwrap();
         }
-        let outcomes = batch.answer_via_batch(&handoff, TASKS).unwrap();
+        let outcomes = batch.ask_all(TASKS).via(&handoff).run().unwrap();
         assert_eq!(outcomes.len(), TASKS.len());
         for (task, outcome) in TASKS.iter().zip(&outcomes) {
-            let expected = single.answer_via(&handoff, *task).unwrap();
+            let expected = single.ask(*task).via(&handoff).run().unwrap();
             assert_eq!(outcome.answer.text, expected.answer.text, "{handoff:?} {task}");
             assert_eq!(outcome.answer.tokens, expected.answer.tokens);
             assert_eq!(outcome.kept_len, expected.kept_len);
@@ -78,7 +78,7 @@ fn briefings_of_a_batch_are_those_cut_one_by_one() {
         let Handoff::LatentBriefing(config) = handoff else { continue };
         let briefings = session.brief_batch(TASKS, config.as_ref().clone()).unwrap();
         for (task, briefing) in TASKS.iter().zip(&briefings) {
-            let expected = session.brief_as(*task, &config).unwrap();
+            let expected = session.brief(*task, config.as_ref()).unwrap();
             assert_eq!((briefing.task(), briefing.task_state()), (expected.task(), expected.task_state()));
             assert_eq!((briefing.kept_len(), briefing.seq_len()), (expected.kept_len(), expected.seq_len()));
             let kept = |briefing: &Briefing| -> Vec<f32> {
@@ -98,7 +98,9 @@ fn briefings_of_a_batch_are_those_cut_one_by_one() {
 #[test]
 fn calls_of_a_batch_need_not_be_alike() {
     let (mut batch, mut single) = (notes(), notes());
-    let brief = |task, compaction: Compaction, state| batch.brief_with(task, &compaction, state).unwrap();
+    let brief = |task, compaction: Compaction, state| {
+        batch.brief(task, BriefConfig::from(&compaction).with_task_state(state)).unwrap()
+    };
     let shared = brief(TASKS[0], Compaction::keep_ratio(0.4), TaskState::Recompute);
     let small = brief(TASKS[1], Compaction::kept_len(9), TaskState::Reuse);
     let per_head = Compaction::keep_ratio(0.2).with_selection(Selection::PerHead);
@@ -111,10 +113,12 @@ fn calls_of_a_batch_need_not_be_alike() {
         (&shared, Task::about("finding: The code of the Narmont chart is 7719.", "What is the code?")),
         (&again, TASKS[3].into()),
     ];
-    let answers = batch.answer_batch(calls.clone()).unwrap();
-    for ((briefing, task), answer) in calls.into_iter().zip(&answers) {
-        let expected = single.answer(briefing, task).unwrap();
-        assert_eq!((&answer.text, answer.tokens), (&expected.text, expected.tokens));
+    let (briefings, tasks): (Vec<&Briefing>, Vec<Task>) = calls.clone().into_iter().unzip();
+    let outcomes = batch.ask_all(tasks).over(briefings).run().unwrap();
+    for ((briefing, task), outcome) in calls.into_iter().zip(&outcomes) {
+        let expected = single.ask(task).over(briefing).run().unwrap().answer;
+        assert_eq!((&outcome.answer.text, outcome.answer.tokens), (&expected.text, expected.tokens));
+        assert!((outcome.keep_ratio - briefing.keep_ratio()).abs() < 1e-12);
     }
     assert_eq!(costs(&batch), costs(&single));
 }
@@ -130,22 +134,29 @@ fn a_call_at_fault_is_named_and_nothing_is_recorded() {
     };
     let error = session.brief_batch([TASKS[0], " "], &config).unwrap_err();
     assert!(matches!(named(error, 1), Error::Empty { arg: "task" }));
-    let error = session.answer_via_batch(&Handoff::FullKv, ["", TASKS[0]]).unwrap_err();
+    let error = session.ask_all(["", TASKS[0]]).via(Handoff::FullKv).run().unwrap_err();
     assert!(matches!(named(error, 0), Error::Empty { arg: "task" }));
 
-    let reused = session.brief_with(TASKS[0], &config, TaskState::Reuse).unwrap();
+    let reused =
+        session.brief(TASKS[0], BriefConfig::from(&config).with_task_state(TaskState::Reuse)).unwrap();
     let plain = session.brief(TASKS[1], &config).unwrap();
-    let error = session.answer_batch([(&plain, TASKS[1]), (&reused, TASKS[1])]).unwrap_err();
+    let error = session.ask_all([TASKS[1], TASKS[1]]).over([&plain, &reused]).run().unwrap_err();
     assert!(matches!(named(error, 1), Error::TaskMismatch { .. }));
 
     // The one that does not fit the model is third, and second of those that are read.
     let long = "word ".repeat(session.worker().config().position_limit());
-    let error = session.answer_batch([(&plain, TASKS[1]), (&reused, TASKS[0]), (&plain, &long)]).unwrap_err();
+    let error =
+        session.ask_all([TASKS[1], TASKS[0], &long]).over([&plain, &reused, &plain]).run().unwrap_err();
     let overflow =
         |error: Error| matches!(error, Error::Model(latent_briefing::model::Error::TooManyTokens { .. }));
     assert!(overflow(named(error, 2)));
     assert!(overflow(named(session.brief_batch([TASKS[0], &long], &config).unwrap_err(), 1)));
-    assert!(overflow(named(session.answer_via_batch(&Handoff::FullKv, [&*long]).unwrap_err(), 0)));
+    assert!(overflow(named(session.ask_all([&*long]).via(Handoff::FullKv).run().unwrap_err(), 0)));
+
+    let error = session.ask_all(TASKS).over([&plain]).run().unwrap_err();
+    assert!(matches!(error, Error::Config { field: "briefings", .. }), "{error}");
+    let told = session.ask_all(TASKS).over([&plain]).run_each();
+    assert!(told.len() == TASKS.len() && told.iter().all(Result::is_err));
 
     let error = session.brief_batch(TASKS, Compaction::keep_ratio(0.0)).unwrap_err();
     assert!(error.to_string().contains("keep_ratio"), "{error}");
@@ -159,9 +170,9 @@ fn an_empty_batch_is_nothing() {
     let mut session = notes();
     let none: [&str; 0] = [];
     assert!(session.brief_batch(none, Compaction::default()).unwrap().is_empty());
-    assert!(session.answer_batch(std::iter::empty::<(&Briefing, &str)>()).unwrap().is_empty());
+    assert!(session.ask_all(none).over([]).run().unwrap().is_empty());
     for handoff in handoffs() {
-        assert!(session.answer_via_batch(&handoff, none).unwrap().is_empty());
+        assert!(session.ask_all(none).via(&handoff).run().unwrap().is_empty());
     }
     assert!(session.ledger().calls().is_empty());
 }

@@ -27,14 +27,14 @@ fn bytes(contents: &[Vec<f32>]) -> Vec<Vec<u32>> {
 }
 
 #[test]
-fn the_three_ways_to_ask_for_a_briefing_agree() {
+fn a_compaction_is_a_configuration_of_a_briefing() {
     let session = notes();
     let compaction = Compaction::keep_ratio(0.3);
     let a = session.brief(TASK, &compaction).unwrap();
-    let b = session.brief_as(TASK, &compaction.clone().into()).unwrap();
+    let b = session.brief(TASK, BriefConfig::from(compaction)).unwrap();
     assert_eq!(contents(a.cache()), contents(b.cache()));
     let config = ratio(0.3).with_task_state(TaskState::Reuse);
-    let c = session.brief_as(TASK, &config).unwrap();
+    let c = session.brief(TASK, &config).unwrap();
     assert_eq!(c.task_state(), TaskState::Reuse);
     let json = serde_json::to_string(&config.with_chunking(Chunking::in_place(7))).unwrap();
     let back: BriefConfig = serde_json::from_str(&json).unwrap();
@@ -57,7 +57,7 @@ fn briefings_compared_are_those_made_alone() {
     let together = session.brief_each(TASK, &configs).unwrap();
     assert_eq!(together.len(), configs.len());
     for (briefing, config) in together.iter().zip(&configs) {
-        let alone = session.brief_as(TASK, config).unwrap();
+        let alone = session.brief(TASK, config).unwrap();
         assert_eq!(bytes(&contents(briefing.cache())), bytes(&contents(alone.cache())), "{config:?}");
         assert_eq!(briefing.task_state(), alone.task_state());
     }
@@ -79,8 +79,8 @@ fn what_is_prepared_is_what_answers_come_from() {
         "latent-briefing:keep=0.3,state=reuse",
     ] {
         let handoff: Handoff = text.parse().unwrap();
-        let prepared = session.prepare(&handoff, TASK).unwrap();
-        let outcome = session.answer_via(&handoff, TASK).unwrap();
+        let prepared = session.ask(TASK).via(&handoff).prepare().unwrap();
+        let outcome = session.ask(TASK).via(&handoff).run().unwrap();
         assert_eq!(prepared.kept_len, outcome.kept_len, "{text}");
         assert!((prepared.keep_ratio - outcome.keep_ratio).abs() < 1e-12, "{text}");
         let cost = outcome.answer.tokens;
@@ -94,7 +94,7 @@ fn what_is_prepared_is_what_answers_come_from() {
         assert_eq!(made.unwrap().text.trim(), outcome.answer.text, "{text}");
     }
     let calls = session.ledger().calls().len();
-    session.prepare(&Handoff::FullKv, TASK).unwrap();
+    session.ask(TASK).via(Handoff::FullKv).prepare().unwrap();
     assert_eq!(session.ledger().calls().len(), calls, "nothing is recorded");
 }
 
@@ -144,13 +144,13 @@ fn every_source_of_queries_makes_the_same_briefing_twice() {
         [QuerySource::Task, QuerySource::ContextPrefill, QuerySource::RepeatPrefill, study, random, mixture];
     for source in sources {
         let config = ratio(0.3).with_queries(source.clone());
-        let [a, b] = [(); 2].map(|()| session.brief_as(TASK, &config).unwrap());
+        let [a, b] = [(); 2].map(|()| session.brief(TASK, &config).unwrap());
         assert_eq!(bytes(&contents(a.cache())), bytes(&contents(b.cache())), "{source:?}");
         assert_eq!(a.kept_len(), session.brief(TASK, &Compaction::keep_ratio(0.3)).unwrap().kept_len());
-        let task = session.brief_as(TASK, &ratio(0.3)).unwrap();
+        let task = session.brief(TASK, ratio(0.3)).unwrap();
         let same = bytes(&contents(task.cache())) == bytes(&contents(a.cache()));
         assert_eq!(same, source == QuerySource::Task, "{source:?}");
-        assert!(session.answer(&a, TASK).unwrap().tokens.prefilled > 0);
+        assert!(session.ask(TASK).over(&a).run().unwrap().answer.tokens.prefilled > 0);
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<BriefConfig>(&json).unwrap(), config);
     }
@@ -162,7 +162,7 @@ fn a_trajectory_that_cannot_be_repeated_is_refused() {
     let limit = embedded().config().max_position_embeddings;
     session.extend(Segment::tool("word ".repeat(limit / 5))).unwrap();
     let config = ratio(0.3).with_queries(QuerySource::RepeatPrefill);
-    match session.brief_as(TASK, &config) {
+    match session.brief(TASK, &config) {
         Err(Error::Model(latent_briefing::model::Error::ContextOverflow { positions, .. })) => {
             assert!(positions > limit);
         }
@@ -189,11 +189,11 @@ fn on_and_off_policy_agree_on_the_first_layer_and_on_the_slots_of_a_shared_mask(
     let mut session = notes();
     let before = contents(session.cache());
     for compaction in policies(&session) {
-        let off = session.brief_as(TASK, &compaction.clone().into()).unwrap();
+        let off = session.brief(TASK, BriefConfig::from(compaction.clone())).unwrap();
         let config = BriefConfig::from(compaction.clone()).with_on_policy(true);
         let (on, reuse) = (
-            session.brief_as(TASK, &config).unwrap(),
-            session.brief_as(TASK, &config.clone().with_task_state(TaskState::Reuse)).unwrap(),
+            session.brief(TASK, &config).unwrap(),
+            session.brief(TASK, config.clone().with_task_state(TaskState::Reuse)).unwrap(),
         );
         let (a, b) = (contents(off.cache()), contents(on.cache()));
         for part in 0..3 {
@@ -210,7 +210,10 @@ fn on_and_off_policy_agree_on_the_first_layer_and_on_the_slots_of_a_shared_mask(
         }
         assert!((off.keep_ratio() - on.keep_ratio()).abs() < 0.2);
         // The task's state was computed over the briefing: reused or not, the answer is the same.
-        let (a, b) = (session.answer(&on, TASK).unwrap(), session.answer(&reuse, TASK).unwrap());
+        let (a, b) = (
+            session.ask(TASK).over(&on).run().unwrap().answer,
+            session.ask(TASK).over(&reuse).run().unwrap().answer,
+        );
         assert_eq!((a.text, a.tokens.attended), (b.text, b.tokens.attended));
     }
     assert_eq!(before, contents(session.cache()));
@@ -221,8 +224,8 @@ fn on_policy_with_everything_kept_is_off_policy() {
     let session = notes();
     for selection in [Selection::Shared, Selection::PerHead] {
         let config = BriefConfig::from(Compaction::keep_ratio(1.0).with_selection(selection));
-        let off = session.brief_as(TASK, &config).unwrap();
-        let on = session.brief_as(TASK, &config.with_on_policy(true)).unwrap();
+        let off = session.brief(TASK, &config).unwrap();
+        let on = session.brief(TASK, config.with_on_policy(true)).unwrap();
         assert_eq!(contents(off.cache()), contents(on.cache()));
     }
 }
@@ -230,13 +233,13 @@ fn on_policy_with_everything_kept_is_off_policy() {
 #[test]
 fn a_chunk_as_long_as_the_trajectory_is_no_chunk() {
     let session = notes();
-    let whole = session.brief_as(TASK, &ratio(0.3)).unwrap();
+    let whole = session.brief(TASK, ratio(0.3)).unwrap();
     for len in [session.seq_len(), usize::MAX] {
-        let chunked = session.brief_as(TASK, &ratio(0.3).with_chunking(Chunking::in_place(len))).unwrap();
+        let chunked = session.brief(TASK, ratio(0.3).with_chunking(Chunking::in_place(len))).unwrap();
         assert_eq!(contents(whole.cache()), contents(chunked.cache()));
         assert_eq!(whole.report().scores, chunked.report().scores);
     }
-    let one = session.brief_as(TASK, &ratio(0.3).with_chunking(Chunking::rerotated(usize::MAX))).unwrap();
+    let one = session.brief(TASK, ratio(0.3).with_chunking(Chunking::rerotated(usize::MAX))).unwrap();
     // Read without noting what it sees, a task's last few queries are summed in another order.
     for (a, b) in contents(whole.cache()).iter().zip(contents(one.cache())) {
         let far = a.iter().zip(&b).fold(0f32, |far, (a, b)| far.max((a - b).abs()));
@@ -250,12 +253,12 @@ fn chunks_that_keep_everything_are_the_full_cache() {
     let full = logits(&session, session.cache());
     for len in [1, 17, 64] {
         let config = ratio(1.0).with_chunking(Chunking::in_place(len));
-        let briefing = session.brief_as(TASK, &config).unwrap();
+        let briefing = session.brief(TASK, &config).unwrap();
         assert_close(&logits(&session, briefing.cache()), &full, 1e-3);
     }
     // Read on its own, a chunk has the keys of the whole in the first layer, which has seen nothing but the token.
     let config = ratio(1.0).with_chunking(Chunking::rerotated(30));
-    let briefing = session.brief_as(TASK, &config).unwrap();
+    let briefing = session.brief(TASK, &config).unwrap();
     let (a, b) = (briefing.cache().layer(0).unwrap(), session.cache().layer(0).unwrap());
     assert_close(&flat(&a.keys), &flat(&b.keys), 1e-3);
     assert_close(&flat(&a.values), &flat(&b.values), 1e-3);
@@ -273,7 +276,7 @@ fn chunks_add_up_to_one_briefing() {
     for compaction in compactions {
         for chunking in [Chunking::in_place(40), Chunking::rerotated(40), Chunking::in_place(3)] {
             let config = BriefConfig::from(compaction.clone()).with_chunking(chunking);
-            let briefing = session.brief_as(TASK, &config).unwrap();
+            let briefing = session.brief(TASK, &config).unwrap();
             let report = briefing.report();
             assert_eq!((report.seq_len, report.scores.len()), (session.seq_len(), session.seq_len()));
             assert_eq!(briefing.cache().logical_len(), session.seq_len());
@@ -283,7 +286,7 @@ fn chunks_add_up_to_one_briefing() {
             assert!((f64::from(kept) / session.seq_len() as f64 - briefing.keep_ratio()).abs() < 1e-4);
             assert_eq!(briefing.kept_len(), (f64::from(kept) - 1e-3).ceil() as usize);
             assert!(!report.masks.is_empty());
-            let answer = session.answer(&briefing, TASK).unwrap();
+            let answer = session.ask(TASK).over(&briefing).run().unwrap().answer;
             assert!(answer.tokens.reused == briefing.kept_len() && answer.tokens.generated > 0);
         }
     }
@@ -317,7 +320,7 @@ fn what_does_not_go_together_is_named() {
         (base().with_queries(mixture(vec![(inner, 1.0)], 4)), "queries.parts"),
         (base().with_queries(mixture(vec![(QuerySource::Task, 1.0)], 0)), "queries.cap"),
     ] {
-        match session.brief_as(TASK, &config) {
+        match session.brief(TASK, &config) {
             Err(Error::Config { field, .. }) => assert_eq!(field, name),
             other => panic!("{name}: {other:?}"),
         }

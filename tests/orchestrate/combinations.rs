@@ -28,11 +28,11 @@ fn every_selection_and_budget_makes_a_briefing() {
                     budget.clone().with_selection(selection.clone()).with_spans(spans).with_values(values);
                 for on_policy in [false, true] {
                     let config = BriefConfig::from(&compaction).with_on_policy(on_policy);
-                    let briefing = session.brief_as(TASK, &config).unwrap();
+                    let briefing = session.brief(TASK, &config).unwrap();
                     assert_eq!(briefing.cache().logical_len(), session.seq_len());
                     assert!(briefing.keep_ratio() > 0.0 && briefing.keep_ratio() <= 1.0);
                     assert!(briefing.cache().bytes() <= session.cache().bytes() * 11 / 10);
-                    let answer = session.answer(&briefing, TASK).unwrap();
+                    let answer = session.ask(TASK).over(&briefing).run().unwrap().answer;
                     assert!(answer.tokens.generated > 0, "{config:?}");
                 }
             }

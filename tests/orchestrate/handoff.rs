@@ -11,8 +11,8 @@ const TASK: &str = "What is the code of the Oslund relay?";
 #[test]
 fn replaying_the_text_answers_like_the_full_cache() {
     let mut session = notes();
-    let full = session.answer_via(&Handoff::FullKv, TASK).unwrap().answer;
-    let replay = session.answer_via(&Handoff::TextReplay, TASK).unwrap().answer;
+    let full = session.ask(TASK).via(Handoff::FullKv).run().unwrap().answer;
+    let replay = session.ask(TASK).via(Handoff::TextReplay).run().unwrap().answer;
     assert_eq!(full.text, replay.text);
     assert_eq!(full.tokens.worker_tokens(), replay.tokens.worker_tokens());
     assert_eq!(replay.tokens.prefilled, session.seq_len() + full.tokens.prefilled);
@@ -24,19 +24,19 @@ fn the_ledger_counts_every_column() {
     let mut session = notes();
     let (seq_len, head) = (session.seq_len(), embedded().session().unwrap().seq_len());
     assert_eq!(session.ledger().trajectory_prefilled(), seq_len);
-    let none = session.answer_via(&Handoff::None, TASK).unwrap().answer.tokens;
+    let none = session.ask(TASK).via(Handoff::None).run().unwrap().answer.tokens;
     let task = none.attended - head;
     assert_eq!(none.prefilled, head + task);
-    let full = session.answer_via(&Handoff::FullKv, TASK).unwrap().answer.tokens;
+    let full = session.ask(TASK).via(Handoff::FullKv).run().unwrap().answer.tokens;
     assert_eq!((full.attended, full.prefilled, full.reused), (seq_len + task, task, seq_len));
     let size = SelectionSize::KeptLen(20);
     for handoff in [Handoff::Recent(size), Handoff::Random { size, seed: 3 }] {
-        let outcome = session.answer_via(&handoff, TASK).unwrap();
+        let outcome = session.ask(TASK).via(&handoff).run().unwrap();
         let tokens = outcome.answer.tokens;
         assert_eq!((tokens.attended, tokens.prefilled, tokens.reused), (20 + task, task, 20));
         assert!((outcome.keep_ratio - 20.0 / seq_len as f64).abs() < 1e-9);
     }
-    let briefed = session.answer_via(&Handoff::briefing(Compaction::kept_len(20)), TASK).unwrap();
+    let briefed = session.ask(TASK).via(Handoff::briefing(Compaction::kept_len(20))).run().unwrap();
     let tokens = briefed.answer.tokens;
     assert_eq!((tokens.attended, tokens.prefilled, tokens.reused), (20 + task, 2 * task, 20));
     assert_eq!(tokens.worker_tokens(), 20 + task + tokens.generated);
@@ -48,9 +48,9 @@ fn the_ledger_counts_every_column() {
 #[test]
 fn a_selection_of_everything_is_the_full_cache() {
     let mut session = notes();
-    let full = session.answer_via(&Handoff::FullKv, TASK).unwrap().answer;
+    let full = session.ask(TASK).via(Handoff::FullKv).run().unwrap().answer;
     for size in [SelectionSize::KeepRatio(1.0), SelectionSize::KeptLen(usize::MAX)] {
-        let all = session.answer_via(&Handoff::Random { size, seed: 0 }, TASK).unwrap();
+        let all = session.ask(TASK).via(Handoff::Random { size, seed: 0 }).run().unwrap();
         assert_eq!(all.answer.text, full.text);
         assert_eq!(all.kept_len, session.seq_len());
     }
@@ -64,7 +64,7 @@ fn sizes_out_of_range_are_named() {
         (SelectionSize::KeepRatio(f64::NAN), "keep_ratio"),
         (SelectionSize::KeptLen(0), "kept_len"),
     ] {
-        let error = session.answer_via(&Handoff::Recent(size), TASK).unwrap_err().to_string();
+        let error = session.ask(TASK).via(Handoff::Recent(size)).run().unwrap_err().to_string();
         assert!(error.contains(field), "{error}");
     }
 }
@@ -72,9 +72,9 @@ fn sizes_out_of_range_are_named() {
 #[test]
 fn a_slice_travels_with_the_task() {
     let mut session = notes();
-    let plain = session.answer_via(&Handoff::FullKv, TASK).unwrap().answer.tokens;
+    let plain = session.ask(TASK).via(Handoff::FullKv).run().unwrap().answer.tokens;
     let slice = "finding: The code of the Narmont chart is 7719.";
-    let sliced = session.answer_via(&Handoff::FullKv, Task::about(slice, TASK)).unwrap().answer.tokens;
+    let sliced = session.ask(Task::about(slice, TASK)).via(Handoff::FullKv).run().unwrap().answer.tokens;
     let extra = embedded().tokenizer().encode_text(&format!("{slice}\n")).unwrap().len();
     assert_eq!(sliced.prefilled, plain.prefilled + extra);
 }

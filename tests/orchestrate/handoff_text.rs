@@ -122,7 +122,7 @@ fn json_has_the_names_and_comes_back() {
 fn ranges_are_checked_when_it_is_used() {
     let mut session = super::notes();
     let handoff: Handoff = serde_json::from_str(r#"{"recent": {"keep_ratio": 7.0}}"#).unwrap();
-    let error = session.answer_via(&handoff, "Who?").unwrap_err().to_string();
+    let error = session.ask("Who?").via(&handoff).run().unwrap_err().to_string();
     assert!(error.contains("keep_ratio"), "{error}");
     assert!(session.ledger().calls().is_empty());
 }

@@ -31,7 +31,7 @@ fn a_record_says_what_a_call_cost() {
     let mut session = notes();
     session.note(Some("relay"), "its code is 5521").unwrap();
     for handoff in handoffs() {
-        let outcome = session.answer_via(&handoff, TASK).unwrap();
+        let outcome = session.ask(TASK).via(&handoff).run().unwrap();
         let record = *session.ledger().calls().last().unwrap();
         assert_eq!(record, outcome.record);
         assert_eq!((record.handoff, record.handoff.name()), (handoff.kind(), handoff.name()));
@@ -55,11 +55,11 @@ fn a_record_says_what_a_call_cost() {
 fn bytes_are_those_of_the_cache_that_answers() {
     let mut session = notes();
     let per_slot = session.cache().bytes() / session.seq_len();
-    let full = session.answer_via(&Handoff::FullKv, TASK).unwrap().record;
+    let full = session.ask(TASK).via(Handoff::FullKv).run().unwrap().record;
     assert_eq!(full.cache_bytes, per_slot * full.tokens.attended);
-    let replay = session.answer_via(&Handoff::TextReplay, TASK).unwrap().record;
+    let replay = session.ask(TASK).via(Handoff::TextReplay).run().unwrap().record;
     assert_eq!(replay.cache_bytes, full.cache_bytes);
-    let briefed = session.answer_via(&Handoff::briefing(Compaction::kept_len(20)), TASK).unwrap().record;
+    let briefed = session.ask(TASK).via(Handoff::briefing(Compaction::kept_len(20))).run().unwrap().record;
     // Biases of the kept slots.
     let config = embedded().config();
     let biases = 20 * 4 * config.num_hidden_layers * config.num_key_value_heads;
@@ -69,9 +69,11 @@ fn bytes_are_those_of_the_cache_that_answers() {
 #[test]
 fn sums_are_sums() {
     let mut session = notes();
-    session.answer_via(&Handoff::FullKv, TASK).unwrap();
+    session.ask(TASK).via(Handoff::FullKv).run().unwrap();
     session
-        .answer_via_batch(&Handoff::briefing(Compaction::keep_ratio(0.3)), [TASK, "Who?", "Where?"])
+        .ask_all([TASK, "Who?", "Where?"])
+        .via(Handoff::briefing(Compaction::keep_ratio(0.3)))
+        .run()
         .unwrap();
     let (sum, calls) = (session.ledger().sum(), session.ledger().calls());
     assert_eq!((sum.calls, calls.len()), (4, 4));
@@ -94,7 +96,7 @@ fn a_batch_shares_its_time_out() {
     session.extend_all(lines(), &mut |_, _| {}).unwrap();
     let start = std::time::Instant::now();
     let outcomes =
-        session.answer_via_batch(&Handoff::briefing(Compaction::keep_ratio(0.3)), [TASK; 8]).unwrap();
+        session.ask_all([TASK; 8]).via(Handoff::briefing(Compaction::keep_ratio(0.3))).run().unwrap();
     let elapsed = start.elapsed();
     let sum = session.ledger().sum().times;
     assert!(sum.total() <= elapsed, "{sum:?} of {elapsed:?}");

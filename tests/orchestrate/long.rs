@@ -2,7 +2,7 @@
 
 use latent_briefing::am::Compaction;
 use latent_briefing::prelude::*;
-use latent_briefing::session::{Ask, CompactOldest, RoomPolicy, SummaryConfig};
+use latent_briefing::session::{CompactOldest, RoomPolicy, SummaryConfig};
 
 use super::lines;
 use crate::support::checkpoints::{TIED, worker};
@@ -39,7 +39,7 @@ fn a_thousand_calls_leave_the_cache_as_it_is() {
     for number in 0..1000 {
         session.note(Some("last"), format!("call {number}")).unwrap();
         let handoff = &handoffs[number % handoffs.len()];
-        session.answer_via_with(handoff, "Where does Anara work?", &mut Ask::new().at_most(2)).unwrap();
+        session.ask("Where does Anara work?").via(handoff).at_most(2).run().unwrap();
         if number % 20 == 19 {
             session.extend(Segment::reply(format!("Redmoor, call {number}"))).unwrap();
         }
@@ -64,7 +64,7 @@ fn calls_and_segments_in_turn_add_no_pieces() {
     let mut slots = session.seq_len();
     for _ in 0..60 {
         slots += session.extend(Segment::finding("Anara works in Redmoor.")).unwrap().entered();
-        session.answer_via_with(&Handoff::FullKv, "Where?", &mut Ask::new().at_most(1)).unwrap();
+        session.ask("Where?").via(Handoff::FullKv).at_most(1).run().unwrap();
         assert_eq!((session.cache().runs(), session.cache().slots()), (1, slots));
     }
 }

@@ -29,6 +29,7 @@ mod rlm;
 mod room;
 mod run_page;
 mod session;
+mod snapshot;
 
 use latent_briefing::prelude::*;
 

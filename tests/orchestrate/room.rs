@@ -185,7 +185,7 @@ fn many_rounds_far_past_the_limit() {
     assert!(runs.iter().all(|runs| *runs <= 4), "{runs:?}");
     // What was said last is known, and briefings are cut from what is left.
     session.extend(Segment::finding("The Torwick vault is kept by Selio.")).unwrap();
-    assert_eq!(session.answer_via(&Handoff::FullKv, TASK).unwrap().answer.text, "Selio");
+    assert_eq!(session.ask(TASK).via(Handoff::FullKv).run().unwrap().answer.text, "Selio");
     for compaction in [Compaction::keep_ratio(0.2), Compaction::mad(2.0).with_selection(Selection::PerHead)] {
         let briefing = session.brief(TASK, &compaction).unwrap();
         assert_eq!(briefing.seq_len(), session.seq_len());
@@ -193,7 +193,7 @@ fn many_rounds_far_past_the_limit() {
         assert_eq!(explained.len(), session.seq_len());
         let text: String = explained.iter().map(|position| position.piece.as_str()).collect();
         assert!(text.ends_with("finding: The Torwick vault is kept by Selio.\n"));
-        assert_eq!(session.answer(&briefing, TASK).unwrap().text, "Selio");
+        assert_eq!(session.ask(TASK).over(&briefing).run().unwrap().answer.text, "Selio");
     }
 }
 
@@ -219,7 +219,7 @@ fn every_handoff_goes_on_behind_a_compaction() {
         Handoff::briefing(briefing.clone().with_on_policy(true)),
         Handoff::briefing(briefing.clone().with_chunking(Chunking::in_place(64))),
     ] {
-        let outcomes = session.answer_via_batch(&handoff, [TASK, TASK]).unwrap();
+        let outcomes = session.ask_all([TASK, TASK]).via(&handoff).run().unwrap();
         for outcome in outcomes {
             assert_eq!(outcome.answer.text, "Selio", "{handoff:?}");
         }
@@ -231,7 +231,7 @@ fn every_handoff_goes_on_behind_a_compaction() {
         Handoff::briefing(briefing.clone().with_chunking(Chunking::rerotated(64))),
         Handoff::briefing(briefing.with_queries(QuerySource::ContextPrefill)),
     ] {
-        let outcomes = session.answer_via_batch(&handoff, [TASK, TASK]).unwrap();
+        let outcomes = session.ask_all([TASK, TASK]).via(&handoff).run().unwrap();
         assert_eq!(outcomes[0].answer.text, outcomes[1].answer.text);
     }
     assert_eq!(contents(session.cache()), before);
@@ -250,13 +250,13 @@ fn replay_needs_the_whole_text() {
     }
     assert!(session.seq_len() <= 1000);
     session.extend(Segment::finding("The Torwick vault is kept by Selio.")).unwrap();
-    match session.answer_via(&Handoff::TextReplay, TASK) {
+    match session.ask(TASK).via(Handoff::TextReplay).run() {
         Err(Error::Model(latent_briefing::model::Error::ContextOverflow { positions, limit: named })) => {
             assert!(positions > entered && named == limit);
         }
         other => panic!("{other:?}"),
     }
-    let found = session.answer_via(&Handoff::bm25(SelectionSize::KeptLen(200)), TASK).unwrap();
+    let found = session.ask(TASK).via(Handoff::bm25(SelectionSize::KeptLen(200))).run().unwrap();
     assert_eq!(found.answer.text, "Selio");
     assert!(found.record.seq_len > limit, "the size is a share of all text");
 }
@@ -277,7 +277,7 @@ fn what_is_too_long_for_one_round_is_read_in_several() {
     assert!(extended.room.len() > 2);
     aligned(&session);
     assert_eq!(session.trajectory().len(), 162);
-    assert_eq!(session.answer_via(&Handoff::FullKv, TASK).unwrap().answer.text, "Selio");
+    assert_eq!(session.ask(TASK).via(Handoff::FullKv).run().unwrap().answer.text, "Selio");
 }
 
 #[test]
@@ -362,6 +362,6 @@ fn extreme_shares_work() {
             aligned(&session);
         }
         assert!(session.seq_len() <= CEILING && !session.room_reports().is_empty());
-        assert!(session.answer_via(&Handoff::FullKv, TASK).is_ok());
+        assert!(session.ask(TASK).via(Handoff::FullKv).run().is_ok());
     }
 }

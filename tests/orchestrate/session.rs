@@ -29,8 +29,8 @@ fn a_briefing_leaves_the_session_as_it_is() {
     let mut session = notes();
     let before = contents(session.cache());
     let briefing = session.brief(TASK, &Compaction::keep_ratio(0.3)).unwrap();
-    session.answer(&briefing, TASK).unwrap();
-    session.answer(&briefing, "What is the code of the Oslund relay?").unwrap();
+    session.ask(TASK).over(&briefing).run().unwrap();
+    session.ask("What is the code of the Oslund relay?").over(&briefing).run().unwrap();
     assert_eq!(before, contents(session.cache()));
     assert_eq!(session.cache().logical_len(), session.tokens().len());
 }
@@ -48,8 +48,8 @@ fn a_briefing_that_keeps_everything_answers_like_the_full_cache() {
     let mut session = notes();
     let briefing = session.brief(TASK, &Compaction::keep_ratio(1.0)).unwrap();
     assert_eq!(briefing.kept_len(), session.seq_len());
-    let over_briefing = session.answer(&briefing, TASK).unwrap();
-    let full = session.answer_via(&Handoff::FullKv, TASK).unwrap().answer;
+    let over_briefing = session.ask(TASK).over(&briefing).run().unwrap().answer;
+    let full = session.ask(TASK).via(Handoff::FullKv).run().unwrap().answer;
     assert_eq!(over_briefing.text, full.text);
     assert_eq!(over_briefing.tokens.attended, full.tokens.attended);
 }
@@ -68,7 +68,7 @@ fn one_mask_per_layer_may_leave_uneven_layers() {
     let config = Compaction::mad(1.0).with_selection(Selection::PerLayer);
     let briefing = session.brief(TASK, &config).unwrap();
     assert!(briefing.keep_ratio() <= 1.0);
-    assert!(!session.answer(&briefing, TASK).unwrap().tokens.generated.eq(&0));
+    assert!(!session.ask(TASK).over(&briefing).run().unwrap().answer.tokens.generated.eq(&0));
 }
 
 #[test]
@@ -96,23 +96,23 @@ fn a_saved_briefing_decodes_identically() {
         embedded().generate(&mut cache, &task, &GenerateOptions::greedy(8), &mut |_, _| true).unwrap().tokens
     });
     assert_eq!(a, b);
-    assert!(session.answer(&briefing, TASK).is_ok());
+    assert!(session.ask(TASK).over(&briefing).run().is_ok());
 }
 
 #[test]
 fn reuse_keeps_the_task_and_refuses_another() {
     let mut session = notes();
     let config = Compaction::keep_ratio(0.3);
-    let briefing = session.brief_with(TASK, &config, TaskState::Reuse).unwrap();
-    let answer = session.answer(&briefing, TASK).unwrap();
+    let briefing = session.brief(TASK, BriefConfig::from(&config).with_task_state(TaskState::Reuse)).unwrap();
+    let answer = session.ask(TASK).over(&briefing).run().unwrap().answer;
     // The task is read once, not twice, and the answer's first token comes from the full cache.
     let strict = session.brief(TASK, &config).unwrap();
-    let recomputed = session.answer(&strict, TASK).unwrap();
+    let recomputed = session.ask(TASK).over(&strict).run().unwrap().answer;
     assert_eq!(2 * answer.tokens.prefilled, recomputed.tokens.prefilled);
     assert_eq!(answer.tokens.attended, recomputed.tokens.attended);
-    let full = session.answer_via(&Handoff::FullKv, TASK).unwrap().answer;
+    let full = session.ask(TASK).via(Handoff::FullKv).run().unwrap().answer;
     assert_eq!(answer.text.chars().next(), full.text.chars().next());
-    match session.answer(&briefing, "Another question?") {
+    match session.ask("Another question?").over(&briefing).run() {
         Err(Error::TaskMismatch { made_for, asked }) => {
             assert_eq!((made_for.as_str(), asked.as_str()), (TASK, "Another question?"));
         }

@@ -34,6 +34,8 @@ pub struct CompactedLayer {
     pub bias: Tensor,
     /// Original slots: one list for all heads, or one for each.
     pub kept: Kept,
+    /// That of the layer: what q · k is multiplied with.
+    pub scale: f32,
 }
 
 impl CompactedLayer {
@@ -48,7 +50,8 @@ impl CompactedLayer {
     ///
     /// Those of [`LayerKv::new`], should the public fields have been changed.
     pub fn to_layer(&self) -> Result<LayerKv> {
-        LayerKv::new(self.keys.clone(), self.values.clone(), Some(self.bias.clone()))
+        Ok(LayerKv::new(self.keys.clone(), self.values.clone(), Some(self.bias.clone()))?
+            .with_scale(self.scale))
     }
 }
 

@@ -72,6 +72,9 @@ pub enum Error {
         /// The largest jitter tried, relative to the mean diagonal.
         jitter: f64,
     },
+    /// A tensor cannot be read as slices.
+    #[error(transparent)]
+    Kernel(#[from] lb_kernels::Error),
     /// A tensor operation failed, for example across devices.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

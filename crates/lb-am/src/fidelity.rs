@@ -224,7 +224,7 @@ pub(crate) fn layer_sums(layer: &LayerKv, small: &LayerKv, queries: &Tensor) -> 
         let part = |tensor: &Tensor| -> Result<Tensor> { to_f32(&tensor.narrow(0, head, 1)?) };
         let view = |layer: &LayerKv| -> Result<View> {
             let bias = layer.bias.as_ref().map(part).transpose()?;
-            Ok(View { keys: part(&layer.keys)?, values: part(&layer.values)?, bias })
+            Ok(View { keys: part(&layer.keys)?, values: part(&layer.values)?, bias, scale: layer.scale })
         };
         let (full, less) = (view(layer)?, view(small)?);
         let rows = (TILE / layer.seq_len()).clamp(1, n);
@@ -247,12 +247,13 @@ struct View {
     keys: Tensor,
     values: Tensor,
     bias: Option<Tensor>,
+    scale: f32,
 }
 
 impl View {
     /// Output, mass at the shift `max` (its own row maximum without), and that shift.
     fn read(&self, queries: &Tensor, max: Option<&Tensor>) -> Result<(Tensor, Tensor, Tensor)> {
-        let s = logits(queries, &self.keys, self.bias.as_ref())?;
+        let s = logits(queries, &self.keys, self.bias.as_ref(), self.scale)?;
         let own = softmax(&s)?;
         let output = own.weights.matmul(&self.values)?.broadcast_div(&own.mass)?;
         let Softmax { max: own_max, mass: own_mass, .. } = own;

@@ -59,6 +59,7 @@ impl Fitted {
                 keys: gather(&layer.keys, &kept)?,
                 values: gather(&layer.values, &kept)?,
                 bias: carried_bias(layer, &kept)?,
+                scale: layer.scale,
                 shorter: kept.total(layer.kv_heads()) < layer.kv_heads() * layer.seq_len(),
                 kept,
             })
@@ -73,8 +74,8 @@ impl Fitted {
                 if cut.shorter {
                     fitted.count(&fits, scene.config, scene.queries[0].dims()[1]);
                 }
-                let Cut { keys, values, bias, kept, .. } = cpu::assemble(cut, &fits)?;
-                fitted.layers.push(CompactedLayer { keys, values, bias, kept });
+                let Cut { keys, values, bias, kept, scale, .. } = cpu::assemble(cut, &fits)?;
+                fitted.layers.push(CompactedLayer { keys, values, bias, kept, scale });
             }
         }
         Ok(fitted)
@@ -115,14 +116,14 @@ impl Fitted {
         let (layer, observed, config) = (&scene.layers[index], &scene.observed[index], scene.config);
         let (keys, values) = (gather(&layer.keys, kept)?, gather(&layer.values, kept)?);
         let carried = carried_bias(layer, kept)?;
-        let kept = kept.clone();
+        let (kept, scale) = (kept.clone(), layer.scale);
         // Nothing is missing, so there is nothing to correct; a fit could only add rounding.
         if kept.total(layer.kv_heads()) == layer.kv_heads() * layer.seq_len() {
-            return Ok(CompactedLayer { keys, values, bias: carried, kept });
+            return Ok(CompactedLayer { keys, values, bias: carried, kept, scale });
         }
         let (wide, queries) = (to_f32(&keys)?, to_f32(&scene.queries[index])?);
         let bias = timed(&mut timing.beta, || {
-            let scores = logits(&queries, &wide, Some(&carried))?;
+            let scores = logits(&queries, &wide, Some(&carried), scale)?;
             let weights = weights_at(&scores, &observed.max)?;
             let beta = fit_beta(&weights, &observed.mass, config.beta, &mut self.beta)?;
             stored_bias(&carried, beta.as_ref(), layer.dtype())
@@ -130,12 +131,12 @@ impl Fitted {
         let fitted = match &observed.output {
             None => None,
             Some(target) => timed(&mut timing.values, || {
-                let attention = probabilities(&logits(&queries, &wide, Some(&bias))?)?;
+                let attention = probabilities(&logits(&queries, &wide, Some(&bias), scale)?)?;
                 let importance = importance(&kept, scores);
                 fit_values(&attention, target, &values, &importance, config.values, &mut self.values)
             })?,
         };
-        Ok(CompactedLayer { keys, values: fitted.unwrap_or(values), bias, kept })
+        Ok(CompactedLayer { keys, values: fitted.unwrap_or(values), bias, kept, scale })
     }
 
     pub(crate) fn report(

@@ -1,13 +1,14 @@
 //! The cache of one layer, and the checks on everything that comes in.
 
 use candle_core::{D, DType, Tensor};
+use lb_kernels::{CpuTensors, FloatSlice, contiguous_heads};
 use pulp::Arch;
 use rayon::prelude::*;
 
+use crate::config::ensure;
 use crate::cpu;
 use crate::error::{AtLayer, Error, Result};
 use crate::kept::Kept;
-use crate::kernel::{Held, Numbers, packed_heads};
 
 /// The cache of one layer: what attention reads.
 #[derive(Clone, Debug)]
@@ -19,10 +20,14 @@ pub struct LayerKv {
     /// Bias `[kv_heads, seq_len]` in f32 on each key's logit; `None` where nothing was ever compacted. −∞ marks
     /// padding.
     pub bias: Option<Tensor>,
+    /// What q · k is multiplied with in every logit: finite and above 0, 1/√head_dim as a rule. With a wrong one every
+    /// score and every fit is wrong.
+    pub scale: f32,
 }
 
 impl LayerKv {
-    /// A checked layer. The tensors are shared, not copied.
+    /// A checked layer with a scale of 1/√head_dim; see [`with_scale`](Self::with_scale) for others. The tensors are shared,
+    /// not copied.
     ///
     /// # Shapes
     ///
@@ -33,9 +38,16 @@ impl LayerKv {
     /// [`Error::Shape`], [`Error::Dtype`] (keys and values share one of f32, f16, bf16; the bias is f32) and
     /// [`Error::Empty`] for a dimension of zero. Values are looked at later, by [`compact`](crate::compact).
     pub fn new(keys: Tensor, values: Tensor, bias: Option<Tensor>) -> Result<Self> {
-        let layer = Self { keys, values, bias };
+        let mut layer = Self { keys, values, bias, scale: 1.0 };
         layer.check()?;
+        layer.scale = default_scale(layer.head_dim());
         Ok(layer)
+    }
+
+    /// Sets [`scale`](Self::scale), for a model whose logits are scaled otherwise (`query_pre_attn_scalar`, for instance).
+    #[must_use]
+    pub fn with_scale(self, scale: f32) -> Self {
+        Self { scale, ..self }
     }
 
     /// KV heads.
@@ -82,7 +94,8 @@ impl LayerKv {
             same_dims("bias", bias, &[heads, slots])?;
             one_of("bias", bias.dtype(), &[DType::F32])?;
         }
-        Ok(())
+        let scale = self.scale;
+        ensure(scale.is_finite() && scale > 0.0, "scale", scale, "must be finite and above 0")
     }
 
     pub(crate) fn check_queries(&self, queries: &Tensor) -> Result<()> {
@@ -97,6 +110,11 @@ impl LayerKv {
         }
         one_of("queries", queries.dtype(), &[DType::F32, self.dtype()])
     }
+}
+
+/// 1/√d.
+pub(crate) fn default_scale(head_dim: usize) -> f32 {
+    1.0 / (head_dim as f32).sqrt()
 }
 
 /// Which slots of one layer are padding, per head; no list where there is none.
@@ -168,7 +186,7 @@ fn check_layer(layer: &LayerKv, queries: &Tensor, index: usize) -> Result<Paddin
 /// Fails where `tensor` holds NaN or an infinity.
 pub(crate) fn all_finite(arg: &'static str, tensor: &Tensor, layer: usize) -> Result<()> {
     let finite = if tensor.device().is_cpu() && tensor.rank() == 3 {
-        finite_on_cpu(&packed_heads(tensor)?)?
+        finite_on_cpu(&contiguous_heads(tensor)?)?
     } else {
         // 0 · x is 0 for a finite x and NaN otherwise, and a sum passes NaN on: two passes on any device.
         !tensor.affine(0.0, 0.0)?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?.is_nan()
@@ -178,13 +196,13 @@ pub(crate) fn all_finite(arg: &'static str, tensor: &Tensor, layer: usize) -> Re
 
 /// Reads the numbers where they lie, which is far cheaper than arithmetic in half precision.
 fn finite_on_cpu(tensor: &Tensor) -> Result<bool> {
-    let held = Held::new(&[tensor])?;
+    let held = CpuTensors::new(&[tensor])?;
     for head in 0..tensor.dim(0)? {
         let finite = match held.head(0, head)? {
             // An exponent of all ones is that of infinities and NaN.
-            Numbers::F32(x) => all(x, |x| x.to_bits() & 0x7F80_0000 != 0x7F80_0000),
-            Numbers::F16(x) => all(x, |x| x.to_bits() & 0x7C00 != 0x7C00),
-            Numbers::Bf16(x) => all(x, |x| x.to_bits() & 0x7F80 != 0x7F80),
+            FloatSlice::F32(x) => all(x, |x| x.to_bits() & 0x7F80_0000 != 0x7F80_0000),
+            FloatSlice::F16(x) => all(x, |x| x.to_bits() & 0x7C00 != 0x7C00),
+            FloatSlice::Bf16(x) => all(x, |x| x.to_bits() & 0x7F80 != 0x7F80),
         };
         if !finite {
             return Ok(false);

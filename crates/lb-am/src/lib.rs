@@ -40,7 +40,6 @@ mod error;
 mod fidelity;
 mod fitted;
 mod kept;
-pub mod kernel;
 mod layout;
 mod mask;
 mod nnls;

@@ -1,10 +1,10 @@
 //! What a task saw of a layer's cache: the target of every fit.
 
 use candle_core::{Device, Tensor};
+use lb_kernels::{Observation, QueryAgg};
 
 use crate::config::{Compaction, ScoreAgg, ValuesMethod, ensure};
 use crate::error::{AtLayer, Error, Result};
-use crate::kernel::Watched;
 use crate::layout::{LayerKv, check_inputs};
 use crate::scores::observe_all;
 
@@ -41,7 +41,7 @@ impl Observed {
         observe_all(layers, queries, score, true)
     }
 
-    /// From what a kernel noted of the panels of all heads, head by head, each head's rows in order.
+    /// From what a kernel noted of the query blocks of all heads, head by head, each head's rows in order.
     ///
     /// # Shapes
     ///
@@ -49,15 +49,19 @@ impl Observed {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] where the panels do not add up to that.
-    pub fn from_watched(
-        parts: Vec<Watched>,
+    /// [`Error::Shape`] where the blocks do not add up to that.
+    pub fn from_observations(
+        parts: Vec<Observation>,
         (heads, n, d): (usize, usize, usize),
         score: ScoreAgg,
     ) -> Result<Self> {
         let got = vec![parts.iter().map(|part| part.mass.len()).sum()];
         if got != [heads * n] {
-            return Err(Error::Shape { arg: "watched", expected: format!("{heads} heads of {n} rows"), got });
+            return Err(Error::Shape {
+                arg: "observations",
+                expected: format!("{heads} heads of {n} rows"),
+                got,
+            });
         }
         let (mut max, mut mass, mut output) = (Vec::new(), Vec::new(), Vec::new());
         let mut scores: Vec<Vec<f32>> = Vec::with_capacity(heads);
@@ -86,6 +90,15 @@ impl Observed {
 }
 
 impl ScoreAgg {
+    /// What a kernel notes of a block of queries; the rest is [`Observed::from_observations`]'s.
+    pub fn of_queries(self) -> QueryAgg {
+        match self {
+            Self::Mean => QueryAgg::Sum,
+            Self::Rms => QueryAgg::SumOfSquares,
+            Self::Max => QueryAgg::Max,
+        }
+    }
+
     /// Takes more queries in.
     fn add(self, sums: &mut Vec<f32>, part: Vec<f32>) {
         if sums.is_empty() {

@@ -176,7 +176,9 @@ impl Pass {
         let mut tiles: Vec<Tile> = Vec::new();
         for first in (0..n).step_by(queries_at_once) {
             let queries = queries.narrow(1, first, queries_at_once.min(n - first))?;
-            tiles.push(self.observe_tile(&logits(&queries, &keys, bias.as_ref())?, values.as_ref())?);
+            tiles.push(
+                self.observe_tile(&logits(&queries, &keys, bias.as_ref(), layer.scale)?, values.as_ref())?,
+            );
         }
         let output = tiles.iter().map(|tile| tile.output.clone()).collect::<Option<Vec<_>>>();
         let mut scores = tiles[0].scores.clone();

@@ -16,15 +16,14 @@ pub(crate) struct Softmax {
     pub(crate) mass: Tensor,
 }
 
-/// s = Q Kᵀ / √d + b.
+/// s = scale · Q Kᵀ + b.
 ///
 /// # Shapes
 ///
 /// `queries` `[H, n, d]` and `keys` `[H, S, d]` in f32, `bias` `[H, S]`; returns `[H, n, S]`.
-pub(crate) fn logits(queries: &Tensor, keys: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let scale = 1.0 / (queries.dim(D::Minus1)? as f64).sqrt();
+pub(crate) fn logits(queries: &Tensor, keys: &Tensor, bias: Option<&Tensor>, scale: f32) -> Result<Tensor> {
     // Scaling the queries is n·d products instead of n·S.
-    let logits = (queries * scale)?.matmul(&transposed(keys)?)?;
+    let logits = (queries * f64::from(scale))?.matmul(&transposed(keys)?)?;
     Ok(match bias {
         Some(bias) => logits.broadcast_add(&bias.unsqueeze(1)?)?,
         None => logits,

@@ -15,6 +15,7 @@ mod mask;
 mod padding;
 mod properties;
 mod recompaction;
+mod scale;
 mod scores;
 mod select;
 mod values;

@@ -40,3 +40,8 @@ fn heat(positions: &[Position]) -> Vec<f32> {
 }
 
 const PALETTE: &str = include_str!("palette.css");
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -23,7 +23,7 @@ pub(super) struct MapView {
     pub(super) strip: Strip,
     /// Why there is no text, or not all of it.
     pub(super) note: Option<&'static str>,
-    pub(super) excerpt: Vec<Kept>,
+    pub(super) excerpt: Vec<KeptSpan>,
     /// The script's data, where the text is known and the page has room for it.
     pub(super) data: Option<MapData>,
 }
@@ -56,7 +56,7 @@ pub(super) struct Band {
 
 /// A stretch of kept text; `None` stands for what was dropped in between.
 #[derive(Debug, Serialize)]
-pub(super) struct Kept {
+pub(super) struct KeptSpan {
     text: String,
     heat: String,
     gap: bool,
@@ -113,10 +113,10 @@ fn map_data(map: &BriefingMap, seen: &Seen) -> MapData {
 }
 
 /// The kept text from its beginning, as far as it is shown without the script.
-fn kept_text(map: &BriefingMap, path: &Path<'_>, seen: &Seen, head: &[String]) -> Vec<Kept> {
+fn kept_text(map: &BriefingMap, path: &Path<'_>, seen: &Seen, head: &[String]) -> Vec<KeptSpan> {
     let segments = seen.segments().flat_map(|number| &path.entered()[number].pieces);
     let pieces = head.iter().chain(segments).zip(map.kept_by.iter().zip(&map.heat));
-    let (mut out, mut chars, mut gap) = (Vec::<Kept>::new(), 0, false);
+    let (mut out, mut chars, mut gap) = (Vec::<KeptSpan>::new(), 0, false);
     for (piece, (kept_by, heat)) in pieces {
         if *kept_by == 0 {
             gap = true;
@@ -127,7 +127,7 @@ fn kept_text(map: &BriefingMap, path: &Path<'_>, seen: &Seen, head: &[String]) -
         let heat = format!("{:.1}", f64::from((*heat).min(100)) / 100.0);
         match out.last_mut().filter(|last| !gap && last.heat == heat) {
             Some(last) => last.text.push_str(&text),
-            None => out.push(Kept { text, heat, gap }),
+            None => out.push(KeptSpan { text, heat, gap }),
         }
         gap = false;
         if chars > EXCERPT {

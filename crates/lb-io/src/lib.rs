@@ -17,3 +17,8 @@ pub mod secrets;
 pub mod shown;
 
 pub use error::{Error, Result};
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -41,6 +41,7 @@ pub(crate) struct Attention {
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
+    scale: f32,
 }
 
 impl Attention {
@@ -62,6 +63,7 @@ impl Attention {
             heads,
             kv_heads,
             head_dim: d,
+            scale: config.attention_scale(),
         })
     }
 
@@ -92,7 +94,7 @@ impl Attention {
             let even = chunks.iter().all(|chunk| chunk.counts.is_none());
             let watch = pass.watch.filter(|_| chunks.len() > 1 && even);
             let watch = watch.map(|score| Watching { chunks: chunks.len() - 1, score });
-            askers.push(Asker { q, chunks, mask: span.mask.clone(), watch });
+            askers.push(Asker { q, scale: self.scale, chunks, mask: span.mask.clone(), watch });
         }
         buffers::give(v)?;
         let (outs, heard): (Vec<Tensor>, Vec<Heard>) = attend(&askers)?
@@ -173,6 +175,7 @@ mod tests {
         let again = |q: &Tensor| -> crate::Result<Vec<Vec<f32>>> {
             let asker = Asker {
                 q: q.clone(),
+                scale: attention.scale,
                 chunks: cache.views(5)?,
                 mask: pass.spans[0].mask.clone(),
                 watch: None,

@@ -291,6 +291,9 @@ pub enum Error {
     /// A failure in the compaction crate.
     #[error(transparent)]
     Am(#[from] lb_am::Error),
+    /// A tensor cannot be read as the kernels read it.
+    #[error(transparent)]
+    Kernel(#[from] lb_kernels::Error),
     /// A failure in a tensor operation.
     #[error("tensor operation: {0}")]
     Tensor(#[from] candle_core::Error),

@@ -1,6 +1,6 @@
 //! Attention by a fused kernel that knows no biases: a bias becomes dimensions of the keys.
 //!
-//! Where a query ends in 1 and a key in β·√d, the kernel's q·k/√d is ours plus β. β·√d is split in two, so that 16 bits
+//! Where a query ends in 1 and a key in β/scale, the kernel's scale · q·k is ours plus β. β/scale is split in two, so that 16 bits
 //! hold it as exactly as one rounding in f32 needs. Widths are rounded up to what the kernels take, values padded alike.
 
 use candle_core::{DType, Tensor};
@@ -27,7 +27,7 @@ pub(crate) struct Fused {
     pub(crate) k: Tensor,
     /// Like `k`.
     pub(crate) v: Tensor,
-    /// `1/√d` of the unpadded width.
+    /// What the kernel multiplies q · k with.
     pub(crate) scale: f32,
     /// Whether token i sees the slots up to its own only, the last token all of them.
     pub(crate) causal: bool,
@@ -53,7 +53,7 @@ impl Fused {
             let all = if let [only] = &parts[..] { only.clone() } else { Tensor::cat(&parts, 1)? };
             laid_out(&all, width)
         };
-        let of = |chunk: &Chunk| keys(chunk, biased, q.dtype());
+        let of = |chunk: &Chunk| keys(chunk, biased, q.dtype(), asker.scale);
         Ok(Some(Self {
             k: joined(asker.chunks.iter().map(of).collect::<Result<_>>()?)?,
             v: joined(
@@ -64,7 +64,7 @@ impl Fused {
                     .collect::<Result<_>>()?,
             )?,
             q: laid_out(&q, width)?,
-            scale: (1.0 / (head_dim as f64).sqrt()) as f32,
+            scale: asker.scale,
             causal: tokens > 1,
             tokens,
             kv_heads,
@@ -86,14 +86,14 @@ impl Fused {
 }
 
 /// A chunk's keys `[kv_heads, slots, d or d + 2]`, its biases in the last two columns.
-fn keys(chunk: &Chunk, biased: bool, dtype: DType) -> Result<Tensor> {
+fn keys(chunk: &Chunk, biased: bool, dtype: DType, scale: f32) -> Result<Tensor> {
     let keys = chunk.keys.squeeze(0)?.to_dtype(dtype)?;
     if !biased {
         return Ok(keys);
     }
-    let (heads, slots, d) = keys.dims3()?;
+    let (heads, slots, _) = keys.dims3()?;
     let bias = match &chunk.bias {
-        Some(bias) => (bias * (d as f64).sqrt())?.clamp(NOTHING, f64::from(f32::MAX))?,
+        Some(bias) => (bias / f64::from(scale))?.clamp(NOTHING, f64::from(f32::MAX))?,
         None => Tensor::zeros((heads, slots), DType::F32, keys.device())?,
     };
     let high = bias.to_dtype(dtype)?;
@@ -184,7 +184,8 @@ mod tests {
             chunks.push(Chunk { keys, values, bias, counts: None, positions: slots, exact: true });
         }
         let q = random(&[2, 3 * tokens, dim])?.to_dtype(dtype)?;
-        let asker = Asker { q, chunks, mask: causal_mask(tokens, &Device::Cpu)?, watch: None };
+        let mask = causal_mask(tokens, &Device::Cpu)?;
+        let asker = Asker { q, scale: (dim as f32).sqrt().recip(), chunks, mask, watch: None };
         let fused = Fused::new(&asker)?.expect("even heads");
         let got = fused.finish(&kernel(&fused)?)?;
         let wide = Asker { q: asker.q.to_dtype(DType::F32)?, ..asker.clone() };
@@ -215,7 +216,8 @@ mod tests {
         let (keys, values) = (random(&[1, 1, 3, 8])?, random(&[1, 1, 3, 8])?);
         let bias = Tensor::new(&[[0f32, f32::NEG_INFINITY, 0.5]], &Device::Cpu)?;
         let chunk = Chunk { keys, values, bias: Some(bias), counts: None, positions: 3, exact: false };
-        let asker = Asker { q: random(&[1, 2, 8])?, chunks: vec![chunk], mask: None, watch: None };
+        let asker =
+            Asker { q: random(&[1, 2, 8])?, scale: 0.3, chunks: vec![chunk], mask: None, watch: None };
         let fused = Fused::new(&asker)?.expect("even heads");
         let expected = attend(std::slice::from_ref(&asker))?.remove(0).out;
         let d = (fused.finish(&kernel(&fused)?)? - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;

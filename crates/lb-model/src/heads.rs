@@ -1,7 +1,7 @@
 //! Between projections and attention: rows of all heads to heads of all tokens, and back.
 
 use candle_core::Tensor;
-use lb_am::kernel::Heads;
+use lb_kernels::NormRope;
 
 use crate::Result;
 use crate::buffers;
@@ -29,7 +29,7 @@ pub(crate) fn turned(
     }
     let (data, cos, sin) = (read(x)?, read(&rotation.cos)?, read(&rotation.sin)?);
     let gain = norm.map(RmsNorm::gain).transpose()?;
-    let all = Heads {
+    let all = NormRope {
         data: &data,
         token_step: width,
         head_step: dim,

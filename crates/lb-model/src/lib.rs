@@ -100,9 +100,14 @@ pub use observing::Observing;
 pub use replacing::Replaced;
 pub use sample::{GenerateOptions, Sampler};
 pub use template::{
-    ChatTemplate, Content, Conversation, Ending, Message, PartKind, RenderOptions, RenderedPiece,
+    ChatTemplate, Content, Conversation, Message, PartKind, PromptEnd, RenderOptions, RenderedPiece,
     SpecialTokens, TemplateParts, TextPart,
 };
 pub use tokenizer::{TextStream, Tokenizer};
 pub use warning::Warning;
 pub use worker::Worker;
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,7 +1,7 @@
 //! The feed-forward half of a layer: one gated block, or a mixture of them.
 
 use candle_core::{D, DType, Tensor};
-use lb_am::kernel;
+use lb_kernels::silu_mul;
 
 use crate::buffers;
 use crate::config::Experts;
@@ -72,7 +72,7 @@ fn gated(gate: Tensor, up: Tensor) -> Result<Tensor> {
     let (shape, mut numbers) = (gate.shape().clone(), numbers_of(gate)?);
     {
         let up = read(&up)?;
-        by_rows(&mut numbers, 1, |first, gate| kernel::gate(gate, &up[first..][..gate.len()]));
+        by_rows(&mut numbers, 1, |first, gate| silu_mul(gate, &up[first..][..gate.len()]));
     }
     buffers::give(up)?;
     tensor(numbers, shape)

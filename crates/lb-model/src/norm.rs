@@ -1,7 +1,6 @@
 //! Root mean square norm.
 
 use candle_core::Tensor;
-use lb_am::kernel::Norm;
 
 use crate::Result;
 use crate::buffers;
@@ -70,8 +69,8 @@ impl RmsNorm {
         read(&self.gain)
     }
 
-    pub(crate) fn of<'a>(&self, gain: &'a [f32]) -> Norm<'a> {
-        Norm { gain, eps: self.eps }
+    pub(crate) fn of<'a>(&self, gain: &'a [f32]) -> lb_kernels::RmsNorm<'a> {
+        lb_kernels::RmsNorm { gain, eps: self.eps }
     }
 }
 

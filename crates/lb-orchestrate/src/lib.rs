@@ -28,7 +28,12 @@ pub use orchestrator::{
 };
 pub use price::{ModelPrice, PriceTable, WorkerPrice};
 pub use rlm::{
-    AnsweredCalls, Budget, Ending, Event, FinalMark, Limit, Limits, Measure, OrchestratorTotals, Phase,
+    Allowance, AnsweredCalls, Ending, Event, FinalMark, Limit, Limits, Measure, OrchestratorTotals, Phase,
     PromptProfile, Protocol, Reply, Resumed, Rlm, RlmConfig, Run, RunLedger, SandboxTotals, SharedWork,
     Spent, Stopped, WorkerTotals,
 };
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

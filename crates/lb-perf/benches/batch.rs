@@ -24,12 +24,12 @@ fn calls(c: &mut Criterion) {
             group.bench_function(BenchmarkId::new("one-by-one", count), |b| {
                 b.iter(|| {
                     for task in tasks {
-                        session.answer_via(&handoff, *task).expect("answers");
+                        session.ask(*task).via(&handoff).run().expect("answers");
                     }
                 });
             });
             group.bench_function(BenchmarkId::new("batched", count), |b| {
-                b.iter(|| session.answer_via_batch(&handoff, tasks.iter().copied()).expect("answers"));
+                b.iter(|| session.ask_all(tasks.iter().copied()).via(&handoff).run().expect("answers"));
             });
         }
         group.finish();

@@ -29,14 +29,14 @@ fn calls(c: &mut Criterion) {
         let tokens = session.seq_len();
         for handoff in [Handoff::TextReplay, Handoff::FullKv, Handoff::briefing(compaction.clone())] {
             group.bench_function(BenchmarkId::new(handoff.name(), tokens), |b| {
-                b.iter(|| session.answer_via(&handoff, question).expect("answers"));
+                b.iter(|| session.ask(question).via(&handoff).run().expect("answers"));
             });
             group.bench_function(BenchmarkId::new(format!("extend + {}", handoff.name()), tokens), |b| {
                 let call = |mut session: WorkerSession| {
                     session
                         .extend(Segment::finding("Nothing more was found in this part."))
                         .expect("it fits");
-                    session.answer_via(&handoff, question).expect("answers")
+                    session.ask(question).via(&handoff).run().expect("answers")
                 };
                 b.iter_batched(started, call, BatchSize::PerIteration);
             });

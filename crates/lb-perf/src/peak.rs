@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
 use half::bf16;
-use lb_am::kernel::{self, Numbers};
+use lb_kernels::{FloatSlice, gemm};
 use serde::{Deserialize, Serialize};
 
 use super::noise::{Noise, by_rows};
@@ -72,10 +72,10 @@ impl Peak {
             };
             let (a, b) = (numbers(1)?, numbers(2)?);
             let narrow: Vec<bf16> = b.iter().map(|x| bf16::from_f32(*x)).collect();
-            let b = if dtype == DType::BF16 { Numbers::Bf16(&narrow) } else { Numbers::F32(&b) };
+            let b = if dtype == DType::BF16 { FloatSlice::Bf16(&narrow) } else { FloatSlice::F32(&b) };
             let mut out = vec![0.0; size * size];
             peak.time(size, || {
-                kernel::product(&a, b.into(), size, true, &mut out);
+                gemm(&a, b.into(), size, true, &mut out);
                 Ok(())
             })?;
         }

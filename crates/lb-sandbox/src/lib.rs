@@ -24,3 +24,8 @@ pub use error::{Error, Result};
 #[cfg(feature = "monty")]
 pub use monty::{MontyConfig, MontyRepl, sandbox_main};
 pub use repl::{AnswerCell, Executed, Fault, HostCall, Query, Repl, ReplHost, ReplLimits};
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

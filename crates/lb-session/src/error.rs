@@ -108,6 +108,30 @@ impl Error {
         }
     }
 
+    /// The fault of a batch of one call.
+    pub(crate) fn of_only_call(self) -> Self {
+        match self {
+            Self::Call { source, .. } => *source,
+            other => other,
+        }
+    }
+
+    /// The model's fault with a sequence, as that of the call with that number.
+    pub(crate) fn of_sequence(error: lb_model::Error, number: impl Fn(usize) -> usize) -> Self {
+        match error {
+            lb_model::Error::Sequence { index, source } => Self::Model(*source).in_call(number(index)),
+            other => Self::Model(other),
+        }
+    }
+
+    /// The model's fault with a batch of one sequence.
+    pub(crate) fn of_only_sequence(error: lb_model::Error) -> Self {
+        match error {
+            lb_model::Error::Sequence { source, .. } => Self::Model(*source),
+            other => Self::Model(other),
+        }
+    }
+
     pub(crate) fn config(field: &'static str, value: impl std::fmt::Display, reason: &'static str) -> Self {
         Self::Config { field, value: value.to_string(), reason }
     }

@@ -127,13 +127,9 @@ pub struct LedgerSum {
 }
 
 impl TokenLedger {
-    pub(crate) fn record(&mut self, call: CallRecord) {
+    /// Adds a call, for instance one that was answered over a [`Snapshot`](crate::Snapshot).
+    pub fn record(&mut self, call: CallRecord) {
         self.calls.push(call);
-    }
-
-    /// Forgets the calls from `len` on.
-    pub(crate) fn take_back(&mut self, len: usize) {
-        self.calls.truncate(len);
     }
 
     pub(crate) fn extend(&mut self, tokens: usize, time: Duration) {
@@ -178,4 +174,16 @@ impl TokenLedger {
         }
         sum
     }
+}
+
+/// An equal share of what took so long together.
+pub(crate) fn share(whole: Duration, of: usize) -> Duration {
+    whole / u32::try_from(of.max(1)).unwrap_or(u32::MAX)
+}
+
+/// Shares in proportion to `weights`.
+pub(crate) fn shares(whole: Duration, weights: impl Iterator<Item = usize>) -> Vec<Duration> {
+    let weights: Vec<usize> = weights.collect();
+    let sum = weights.iter().sum::<usize>().max(1);
+    weights.iter().map(|weight| whole.mul_f64(*weight as f64 / sum as f64)).collect()
 }

@@ -8,8 +8,7 @@
 
 use lb_model::{TemplateParts, Warning, Worker};
 
-use crate::ask::Watch;
-use crate::{Error, Result, Segment};
+use crate::{Error, Result, Segment, Task};
 
 /// The wording around trajectory and task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,52 +35,18 @@ impl Default for PromptFormat {
     }
 }
 
-/// What a worker is asked, with the part of a document that it needs for it, if any.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Task {
-    /// Text that this call alone sees, before the question.
-    pub slice: Option<String>,
-    /// The question.
-    pub question: String,
-}
-
-impl Task {
-    /// A question about a slice of a document.
-    pub fn about(slice: impl Into<String>, question: impl Into<String>) -> Self {
-        Self { slice: Some(slice.into()), question: question.into() }
-    }
-}
-
-impl From<&str> for Task {
-    fn from(question: &str) -> Self {
-        Self { slice: None, question: question.to_owned() }
-    }
-}
-
-impl From<String> for Task {
-    fn from(question: String) -> Self {
-        Self { slice: None, question }
-    }
-}
-
-impl From<&Task> for Task {
-    fn from(task: &Task) -> Self {
-        task.clone()
-    }
-}
-
 /// What a base model is to continue behind a question.
 const ANSWER: &str = "\nAnswer:";
 
 /// A format bound to a worker's tokenizer and template.
 #[derive(Clone, Debug)]
-pub(crate) struct Prompt {
+pub(crate) struct PromptEncoder {
     format: PromptFormat,
     pub(crate) head: Vec<u32>,
     tail: Vec<u32>,
 }
 
-impl Prompt {
+impl PromptEncoder {
     pub(crate) fn new(worker: &Worker, format: PromptFormat) -> Result<Self> {
         let tokenizer = worker.tokenizer();
         let (parts, mut head) = match worker.template() {
@@ -98,55 +63,60 @@ impl Prompt {
         Ok(Self { format, head, tail })
     }
 
-    /// Says that a worker is given plain text.
-    pub(crate) fn warning(worker: &Worker) -> Option<Warning> {
-        worker.template().is_err().then(|| Warning::PlainText { model: worker.name().to_owned() })
-    }
-
-    /// A line of the trajectory of at most `most` tokens; its text is cut to `cap` of them. Beside it, how many tokens of
-    /// the text that left out: counted up to the model's positions, estimated beyond.
-    pub(crate) fn segment(
+    /// Slice, question and template tail.
+    pub(crate) fn task(
+        &self,
         worker: &Worker,
-        segment: &Segment,
-        cap: Option<usize>,
-        most: usize,
-        go_on: &mut dyn FnMut() -> bool,
-    ) -> Result<(Vec<u32>, usize)> {
-        if segment.text.trim().is_empty() {
-            return Err(Error::Empty { arg: "segment text" });
-        }
-        let tokenizer = worker.tokenizer();
-        let label = segment.label();
-        if let Some(cap) = cap {
-            let (text, all) = tokenizer.encode_text_start(&segment.text, cap, positions(worker), go_on)?;
-            if all > cap {
-                // The text is cut at a token; label and line end stay.
-                let mut cut = tokenizer.encode_text(&format!("{label}: "))?;
-                cut.extend(text);
-                cut.extend(tokenizer.encode_text("\n")?);
-                return Ok((cut, all - cap));
-            }
-        }
-        let line = format!("{label}: {}\n", segment.text);
-        Ok((tokenizer.encode_text_within(&line, most, go_on)?, 0))
-    }
-
-    /// Tokens of a text that does not enter: counted up to the model's positions, estimated beyond.
-    pub(crate) fn count(worker: &Worker, text: &str, go_on: &mut dyn FnMut() -> bool) -> Result<usize> {
-        Ok(worker.tokenizer().encode_text_start(text, 0, positions(worker), go_on)?.1)
-    }
-
-    pub(crate) fn task(&self, worker: &Worker, task: &Task, watch: &Watch) -> Result<Vec<u32>> {
+        task: &Task,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Vec<u32>> {
         if task.question.trim().is_empty() {
             return Err(Error::Empty { arg: "task" });
         }
         let slice = task.slice.as_deref().map(|s| format!("{}\n", s.trim_end())).unwrap_or_default();
         let text = format!("{slice}{}{}", self.format.task_prefix, task.question);
-        let mut tokens =
-            worker.tokenizer().encode_text_within(&text, positions(worker), &mut || watch.goes_on())?;
+        let mut tokens = worker.tokenizer().encode_text_within(&text, positions(worker), goes_on)?;
         tokens.extend(&self.tail);
         Ok(tokens)
     }
+}
+
+/// A line of the trajectory of at most `most` tokens; its text is cut to `cap` of them. Beside it, how many tokens of
+/// the text that left out: counted up to the model's positions, estimated beyond.
+pub(crate) fn line(
+    worker: &Worker,
+    segment: &Segment,
+    cap: Option<usize>,
+    most: usize,
+    goes_on: &mut dyn FnMut() -> bool,
+) -> Result<(Vec<u32>, usize)> {
+    if segment.text.trim().is_empty() {
+        return Err(Error::Empty { arg: "segment text" });
+    }
+    let tokenizer = worker.tokenizer();
+    let label = segment.label();
+    if let Some(cap) = cap {
+        let (text, all) = tokenizer.encode_text_start(&segment.text, cap, positions(worker), goes_on)?;
+        if all > cap {
+            // The text is cut at a token; label and line end stay.
+            let mut cut = tokenizer.encode_text(&format!("{label}: "))?;
+            cut.extend(text);
+            cut.extend(tokenizer.encode_text("\n")?);
+            return Ok((cut, all - cap));
+        }
+    }
+    let line = format!("{label}: {}\n", segment.text);
+    Ok((tokenizer.encode_text_within(&line, most, goes_on)?, 0))
+}
+
+/// Tokens of a text that does not enter: counted up to the model's positions, estimated beyond.
+pub(crate) fn count(worker: &Worker, text: &str, goes_on: &mut dyn FnMut() -> bool) -> Result<usize> {
+    Ok(worker.tokenizer().encode_text_start(text, 0, positions(worker), goes_on)?.1)
+}
+
+/// Says that a worker is given plain text.
+pub(crate) fn warning(worker: &Worker) -> Option<Warning> {
+    worker.template().is_err().then(|| Warning::PlainText { model: worker.name().to_owned() })
 }
 
 fn positions(worker: &Worker) -> usize {

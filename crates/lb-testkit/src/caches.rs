@@ -38,7 +38,7 @@ impl Case {
     pub fn to_dtype(&self, dtype: DType) -> Self {
         let cast = |tensor: &Tensor| tensor.to_dtype(dtype).unwrap();
         let layers = self.layers.iter();
-        let layers = layers.map(|l| LayerKv::new(cast(&l.keys), cast(&l.values), l.bias.clone()).unwrap());
+        let layers = layers.map(|l| LayerKv { keys: cast(&l.keys), values: cast(&l.values), ..l.clone() });
         Self { layers: layers.collect(), queries: self.queries.clone() }
     }
 
@@ -49,7 +49,7 @@ impl Case {
             let rows: Vec<Vec<f32>> =
                 (0..layer.kv_heads()).map(|h| (0..layer.seq_len()).map(|j| bias(h, j)).collect()).collect();
             let bias = Tensor::new(rows, &Device::Cpu).unwrap();
-            LayerKv::new(layer.keys.clone(), layer.values.clone(), Some(bias)).unwrap()
+            LayerKv { bias: Some(bias), ..layer.clone() }
         };
         Self { layers: self.layers.iter().map(add).collect(), queries: self.queries.clone() }
     }

@@ -17,6 +17,8 @@ pub struct Head {
     pub bias: Vec<f64>,
     /// `[queries][head_dim]`.
     pub queries: Rows,
+    /// What q · k is multiplied with.
+    pub scale: f64,
 }
 
 /// Attention of all queries of a head.
@@ -55,19 +57,20 @@ pub fn heads(layer: &LayerKv, queries: &Tensor) -> Vec<Head> {
             values: values[h].clone(),
             bias: bias[h].clone(),
             queries: queries[h].clone(),
+            scale: f64::from(layer.scale),
         });
     }
     heads
 }
 
 impl Head {
-    /// s = q · k / √d + b.
+    /// s = scale · q · k + b.
     pub fn logit(&self, query: usize, slot: usize) -> f64 {
         let mut dot = 0.0;
         for (q, k) in self.queries[query].iter().zip(&self.keys[slot]) {
             dot += q * k;
         }
-        dot / (self.queries[query].len() as f64).sqrt() + self.bias[slot]
+        dot * self.scale + self.bias[slot]
     }
 
     /// Attention of every query to every slot.
@@ -97,7 +100,7 @@ impl Head {
     #[must_use]
     pub fn briefed(&self, kept: &[u32], bias: &[f64], values: &Rows) -> Self {
         let keys = kept.iter().map(|slot| self.keys[*slot as usize].clone()).collect();
-        Self { keys, values: values.clone(), bias: bias.to_vec(), queries: self.queries.clone() }
+        Self { keys, values: values.clone(), bias: bias.to_vec(), ..self.clone() }
     }
 
     /// Values of some slots.

@@ -1,6 +1,6 @@
 //! Recursive queries.
 
-use latent_briefing::orchestrate::{Budget, CallKind, RunRecord};
+use latent_briefing::orchestrate::{Allowance, CallKind, RunRecord};
 
 use super::*;
 
@@ -44,7 +44,7 @@ fn at_the_limit_of_depth_it_is_a_worker_call() {
 #[test]
 fn a_child_gets_what_is_left_and_its_limit_is_a_text() {
     let mut config = deep(2);
-    config.limits.orchestrator = Budget { calls: Some(2), ..Budget::default() };
+    config.limits.orchestrator = Allowance { calls: Some(2), ..Allowance::default() };
     let mut orchestrator = script([repl(ASK), repl("x = 1"), repl("x = 2")]);
     let stopped = rlm(config).run(&mut orchestrator, "Who?").unwrap_err();
     // One turn of the parent, one of the child; then neither has any left.

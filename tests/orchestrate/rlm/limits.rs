@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use latent_briefing::orchestrate::{Budget, Event, Limits, Measure, Phase, PriceTable};
+use latent_briefing::orchestrate::{Allowance, Event, Limits, Measure, Phase, PriceTable};
 
 use super::*;
 
@@ -16,7 +16,7 @@ const WHO: &str = "r = llm_query(\"Who keeps the Velmar ledger?\", context)\npri
 
 #[test]
 fn the_workers_breaker_opens_and_the_orchestrator_can_still_answer() {
-    let config = limited(|l| l.worker = Budget { calls: Some(2), ..Budget::default() });
+    let config = limited(|l| l.worker = Allowance { calls: Some(2), ..Allowance::default() });
     let code = "r = []\nfor i in range(4):\n    r.append(llm_query(\"Who keeps the Velmar ledger?\", context))\nprint(r)";
     let mut opened = 0;
     let mut orchestrator = script([repl(code), ready("r[0]")]);
@@ -33,7 +33,7 @@ fn the_workers_breaker_opens_and_the_orchestrator_can_still_answer() {
 
 #[test]
 fn a_batch_is_cut_where_its_budget_ends() {
-    let mut config = limited(|l| l.run = Budget { calls: Some(6), ..Budget::default() });
+    let mut config = limited(|l| l.run = Allowance { calls: Some(6), ..Allowance::default() });
     config.session.max_batch = 3;
     let code = "r = llm_query_batched([\"Who keeps the Velmar ledger?\"] * 10, documents=[context] * 10, brief=False)\n\
         print(len([x for x in r if x.startswith(\"Error: the run's limit\")]))";
@@ -47,7 +47,7 @@ fn a_batch_is_cut_where_its_budget_ends() {
 
 #[test]
 fn tokens_of_the_orchestrator_end_a_run_between_turns() {
-    let config = limited(|l| l.orchestrator = Budget { tokens: Some(800), ..Budget::default() });
+    let config = limited(|l| l.orchestrator = Allowance { tokens: Some(800), ..Allowance::default() });
     let stopped = rlm(config).run(&mut script([repl("x=1"), repl("x=2"), repl("x=3")]), "Who?").unwrap_err();
     let limit = limit_of(&stopped.error);
     assert_eq!((limit.phase, limit.what, limit.used.as_str()), (Phase::Orchestrator, Measure::Tokens, "920"));
@@ -57,7 +57,7 @@ fn tokens_of_the_orchestrator_end_a_run_between_turns() {
 #[test]
 fn money_is_counted_by_the_price_table_and_ends_a_run() {
     let prices = "[models.scripted]\ninput = 1000.0\noutput = 0.0\n[workers.embedded]\nprefill = 100.0";
-    let mut config = limited(|l| l.run = Budget { cost: Some(0.5), ..Budget::default() });
+    let mut config = limited(|l| l.run = Allowance { cost: Some(0.5), ..Allowance::default() });
     config.prices = Some(PriceTable::from_toml(prices).unwrap());
     let stopped = rlm(config).run(&mut script([repl(WHO), repl("x=2"), repl("x=3")]), "Who?").unwrap_err();
     assert_eq!(limit_of(&stopped.error).what, Measure::Cost);
@@ -70,7 +70,7 @@ fn money_is_counted_by_the_price_table_and_ends_a_run() {
 
 #[test]
 fn a_limit_of_money_without_a_price_is_refused_before_anything_is_spent() {
-    let config = limited(|l| l.run = Budget { cost: Some(1.0), ..Budget::default() });
+    let config = limited(|l| l.run = Allowance { cost: Some(1.0), ..Allowance::default() });
     let error = Rlm::new(embedded(), monty, config.clone()).unwrap_err();
     assert!(error.to_string().contains("price table"), "{error}");
     let prices = Some(PriceTable::from_toml("[models.other]\ninput = 1\noutput = 1").unwrap());
@@ -82,7 +82,8 @@ fn a_limit_of_money_without_a_price_is_refused_before_anything_is_spent() {
 
 #[test]
 fn time_ends_a_run_inside_of_code() {
-    let config = limited(|l| l.run = Budget { time: Some(Duration::from_millis(400)), ..Budget::default() });
+    let config =
+        limited(|l| l.run = Allowance { time: Some(Duration::from_millis(400)), ..Allowance::default() });
     let stopped = rlm(config).run(&mut script([repl("while True:\n    pass")]), "Who?").unwrap_err();
     assert_eq!(limit_of(&stopped.error).what, Measure::Time);
     assert!(stopped.ledger.elapsed_s < 10.0);
@@ -104,7 +105,7 @@ fn errors_in_a_row_end_a_run_and_a_good_turn_starts_the_count_anew() {
 
 #[test]
 fn the_sandbox_has_a_budget_of_its_own() {
-    let config = limited(|l| l.sandbox = Budget { calls: Some(1), ..Budget::default() });
+    let config = limited(|l| l.sandbox = Allowance { calls: Some(1), ..Allowance::default() });
     let mut orchestrator = script([repl("x = 1"), repl("x = 2")]);
     let stopped = rlm(config).run(&mut orchestrator, "Who?").unwrap_err();
     assert_eq!(orchestrator.seen.len(), 3);

@@ -10,7 +10,7 @@ use crate::layout::{LayerKv, to_f32, transposed};
 /// The keys that queries distributed like the context's own would attend to, times the norm of their values (Devoto et
 /// al., arXiv 2510.00636; NVIDIA kvpress, `ExpectedAttentionPress`).
 ///
-/// With μ and Σ the mean and covariance of a query head's queries, E exp(q·k/√d) = exp(μ·k/√d + kᵀΣk/2d). As in kvpress,
+/// With μ and Σ the mean and covariance of a query head's queries, E exp(c q·k) = exp(c μ·k + c² kᵀΣk/2) where c is the scale. As in kvpress,
 /// that is normalised over the keys of each query head, averaged over the group and multiplied by ‖v‖.
 ///
 /// Simplified: the queries are taken as they are, rotated to their own positions, where the paper averages the rotation
@@ -29,8 +29,7 @@ pub(super) fn select(scene: &Scene<'_>) -> Result<Vec<Kept>> {
 /// Scores `[head][slot]` of one layer.
 fn scores(layer: &LayerKv, queries: &Tensor, group: usize) -> Result<Vec<Vec<f64>>> {
     let (heads, slots, width) = layer.keys.dims3()?;
-    let scale = 1.0 / (width as f64).sqrt();
-    let queries = (to_f32(queries)?.reshape((heads * group, slots, width))? * scale)?;
+    let queries = (to_f32(queries)?.reshape((heads * group, slots, width))? * f64::from(layer.scale))?;
     let mean = queries.mean_keepdim(1)?;
     let centred = queries.broadcast_sub(&mean)?;
     let covariance = (transposed(&centred)?.contiguous()?.matmul(&centred)? / slots as f64)?;

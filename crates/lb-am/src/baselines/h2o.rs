@@ -56,7 +56,7 @@ fn accumulated(
         let end = start + n;
         let tile = queries.narrow(1, start, n)?.reshape((1, group * n, width))?;
         let bias = bias.as_ref().map(|bias| bias.narrow(1, 0, end)).transpose()?;
-        let seen = logits(&tile, &keys.narrow(1, 0, end)?.contiguous()?, bias.as_ref())?;
+        let seen = logits(&tile, &keys.narrow(1, 0, end)?.contiguous()?, bias.as_ref(), layer.scale)?;
         let (mask, counts) = causal(start, n, &scene.padding[index], head, keys.device())?;
         let seen = seen.reshape((group, n, end))?.broadcast_add(&mask)?;
         let max = seen.max_keepdim(D::Minus1)?.maximum(NO_KEY.0)?;

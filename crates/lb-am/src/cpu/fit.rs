@@ -5,15 +5,16 @@
 use std::time::{Duration, Instant};
 
 use candle_core::DType;
+use lb_kernels::panel::{
+    MatrixView, OnlineSoftmax, PANEL, PanelRow, exp_shifted, matmul_panel, pack_panels, scale_columns,
+    scaled_rows,
+};
 
 use super::gather::round_to;
 use super::nnls::{Columns, descend, squared_distance};
 use crate::cholesky::Systems;
 use crate::config::{BetaMethod, Compaction, NnlsStart, RowWeighting, ValuesMethod};
 use crate::error::Result;
-use crate::kernel::fit::{
-    Line, PANEL, Rows, Soften, exp_shifted, multiply, panels_of, scale_columns, scaled_lines,
-};
 use crate::values::{LEAST_SQUARES_LAMBDA, omega_of};
 
 /// The systems of the dual form stay well conditioned down to this λ however few slots are kept.
@@ -38,6 +39,8 @@ pub(crate) struct Head<'a> {
     /// Output of the full cache `[n, d]`, where values are fitted.
     pub(crate) output: Option<&'a [f32]>,
     pub(crate) width: usize,
+    /// Of q · k.
+    pub(crate) scale: f32,
     /// What the cache can hold.
     pub(crate) dtype: DType,
 }
@@ -46,11 +49,11 @@ pub(crate) struct Head<'a> {
 #[derive(Default)]
 pub(crate) struct Buffers {
     /// Logits, then attention, `[panels, t]`.
-    logits: Vec<Line<f32>>,
+    logits: Vec<PanelRow<f32>>,
     /// Weights Φ, `[panels, t]`.
-    weights: Vec<Line<f32>>,
+    weights: Vec<PanelRow<f32>>,
     /// `[t]`.
-    lines: Vec<Line<f32>>,
+    lines: Vec<PanelRow<f32>>,
     /// `[t, d]` in f32, where the cache is not.
     pub(crate) wide: [Vec<f32>; 6],
 }
@@ -141,24 +144,23 @@ impl Head<'_> {
         PANEL.min(self.n() - panel * PANEL)
     }
 
-    /// q · k / √d + carried bias, `[panels, t]`.
-    fn logits(&self, out: &mut Vec<Line<f32>>) {
-        let scale = 1.0 / (self.width as f32).sqrt();
-        let scaled: Vec<f32> = self.queries.iter().map(|q| q * scale).collect();
-        let keys = Rows::packed(self.keys, self.t(), self.width);
-        let panels = panels_of(&scaled, self.width);
+    /// scale · q · k + carried bias, `[panels, t]`.
+    fn logits(&self, out: &mut Vec<PanelRow<f32>>) {
+        let scaled: Vec<f32> = self.queries.iter().map(|q| q * self.scale).collect();
+        let keys = MatrixView::packed(self.keys, self.t(), self.width);
+        let panels = pack_panels(&scaled, self.width);
         out.resize(panels.len() * self.t(), [0.0; PANEL]);
         for (panel, (queries, lines)) in panels.iter().zip(out.chunks_exact_mut(self.t())).enumerate() {
             lines.iter_mut().zip(self.carried).for_each(|(line, bias)| line.fill(*bias));
-            multiply(keys, queries, self.used(panel), lines);
+            matmul_panel(keys, queries, self.used(panel), lines);
         }
     }
 
     /// β, from the logits; `weights` is left with Φ.
     fn beta(
         &self,
-        logits: &[Line<f32>],
-        weights: &mut Vec<Line<f32>>,
+        logits: &[PanelRow<f32>],
+        weights: &mut Vec<PanelRow<f32>>,
         method: BetaMethod,
         part: &mut BetaPart,
     ) -> Vec<f32> {
@@ -171,7 +173,7 @@ impl Head<'_> {
         // Columns of no query are weights of 0.
         let by = in_panels(if rows == RowWeighting::Relative { &relative } else { &absolute });
         weights.resize(logits.len(), [0.0; PANEL]);
-        let weigh = |by: &[Line<f32>], weights: &mut [Line<f32>]| {
+        let weigh = |by: &[PanelRow<f32>], weights: &mut [PanelRow<f32>]| {
             let panels = logits.chunks_exact(self.t()).zip(weights.chunks_exact_mut(self.t()));
             for (p, (lines, out)) in panels.enumerate() {
                 exp_shifted(lines, &max[p], &by[p], out);
@@ -199,7 +201,7 @@ impl Head<'_> {
     }
 
     /// From logits with the carried bias to attention with the stored one, in place.
-    fn attention(&self, logits: &mut [Line<f32>], stored: &[f32]) {
+    fn attention(&self, logits: &mut [PanelRow<f32>], stored: &[f32]) {
         for (panel, lines) in logits.chunks_exact_mut(self.t()).enumerate() {
             for (line, (stored, carried)) in lines.iter_mut().zip(stored.iter().zip(self.carried)) {
                 // Padding stays padding; the difference of two infinities is none.
@@ -212,8 +214,15 @@ impl Head<'_> {
             }
             let (mut max, mut mass) = ([f32::NEG_INFINITY; PANEL], [0.0; PANEL]);
             let used = self.used(panel);
-            Soften { weights: lines, scale: 1.0, used, max: &mut max, mass: &mut mass, output: &mut [] }
-                .run();
+            OnlineSoftmax {
+                weights: lines,
+                scale: 1.0,
+                used,
+                max: &mut max,
+                mass: &mut mass,
+                output: &mut [],
+            }
+            .run();
             let mut inverse = [0.0; PANEL];
             for (inverse, mass) in inverse.iter_mut().zip(mass).take(used) {
                 *inverse = 1.0 / mass;
@@ -223,12 +232,12 @@ impl Head<'_> {
     }
 
     /// Y − X V, `[n, d]`, for values V `[t, d]`.
-    fn residual(&self, attention: &[Line<f32>], output: &[f32], values: &[f32]) -> Vec<f32> {
+    fn residual(&self, attention: &[PanelRow<f32>], output: &[f32], values: &[f32]) -> Vec<f32> {
         let d = self.width;
         let mut residual = output.to_vec();
         for (panel, lines) in attention.chunks_exact(self.t()).enumerate() {
             let mut sums = vec![[0.0; PANEL]; d];
-            multiply(Rows::columns(values, d), lines, self.used(panel), &mut sums);
+            matmul_panel(MatrixView::columns(values, d), lines, self.used(panel), &mut sums);
             for (column, row) in residual[panel * PANEL * d..].chunks_exact_mut(d).take(PANEL).enumerate() {
                 row.iter_mut().zip(&sums).for_each(|(y, line)| *y -= line[column]);
             }
@@ -239,8 +248,8 @@ impl Head<'_> {
     /// Values V + Ω⁻¹ Xᵀ (X Ω⁻¹ Xᵀ + λI)⁻¹ (Y − X V), or without V.
     fn dual(
         &self,
-        attention: &[Line<f32>],
-        lines: &mut Vec<Line<f32>>,
+        attention: &[PanelRow<f32>],
+        lines: &mut Vec<PanelRow<f32>>,
         output: &[f32],
         (lambda, exponent, to_original): (f64, f64, bool),
         part: &mut ValuesPart,
@@ -270,17 +279,22 @@ impl Head<'_> {
     }
 
     /// X Ω⁻¹ Xᵀ, `[n, n]`; the lower triangle is all that is read.
-    fn gram(&self, attention: &[Line<f32>], softened: &mut Vec<Line<f32>>, inverse: &[f32]) -> Vec<f64> {
+    fn gram(
+        &self,
+        attention: &[PanelRow<f32>],
+        softened: &mut Vec<PanelRow<f32>>,
+        inverse: &[f32],
+    ) -> Vec<f64> {
         let (n, t) = (self.n(), self.t());
         let mut gram = vec![0f64; n * n];
         softened.resize(t, [0.0; PANEL]);
         for (right, lines) in attention.chunks_exact(t).enumerate() {
-            scaled_lines(lines, inverse, softened);
+            scaled_rows(lines, inverse, softened);
             for (left, rows) in attention.chunks_exact(t).enumerate().skip(right) {
                 let count = self.used(left);
-                let rows = Rows { data: rows.as_flattened(), count, row_step: 1, k_step: PANEL };
+                let rows = MatrixView { data: rows.as_flattened(), count, row_step: 1, k_step: PANEL };
                 let mut block = [[0.0; PANEL]; PANEL];
-                multiply(rows, softened, self.used(right), &mut block);
+                matmul_panel(rows, softened, self.used(right), &mut block);
                 for (i, line) in block.iter().enumerate().take(count) {
                     let at = (left * PANEL + i) * n + right * PANEL;
                     for (to, from) in gram[at..at + self.used(right)].iter_mut().zip(line) {
@@ -295,8 +309,8 @@ impl Head<'_> {
     /// Ω⁻¹ Xᵀ D, `[t, d]`.
     fn change(
         &self,
-        attention: &[Line<f32>],
-        lines: &mut Vec<Line<f32>>,
+        attention: &[PanelRow<f32>],
+        lines: &mut Vec<PanelRow<f32>>,
         dual: &[f64],
         inverse: &[f32],
     ) -> Vec<f32> {
@@ -314,8 +328,8 @@ impl Head<'_> {
                     line.iter_mut().zip(from).for_each(|(to, from)| *to = *from as f32);
                 }
                 debug_assert!(panel * PANEL + used <= n);
-                let rows = Rows { data: rows.as_flattened(), count: t, row_step: PANEL, k_step: 1 };
-                multiply(rows, &right, width, lines);
+                let rows = MatrixView { data: rows.as_flattened(), count: t, row_step: PANEL, k_step: 1 };
+                matmul_panel(rows, &right, width, lines);
             }
             for ((to, line), inverse) in change.chunks_exact_mut(d).zip(&*lines).zip(inverse) {
                 to[first..first + width].iter_mut().zip(line).for_each(|(to, x)| *to = x * inverse);
@@ -326,7 +340,7 @@ impl Head<'_> {
 }
 
 /// A list with an entry for each query, in panels; what does not count is 0.
-fn in_panels(list: &[f32]) -> Vec<Line<f32>> {
+fn in_panels(list: &[f32]) -> Vec<PanelRow<f32>> {
     let line = |part: &[f32]| {
         let mut line = [0.0; PANEL];
         line[..part.len()].copy_from_slice(part);

@@ -3,24 +3,24 @@
 use candle_core::{DType, Device, Tensor, WithDType};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
+use lb_kernels::{CpuTensors, FloatSlice, contiguous_heads};
 use rayon::prelude::*;
 
 use crate::error::Result;
 use crate::kept::Kept;
-use crate::kernel::{Held, Numbers, packed_heads};
 
 /// The kept rows of `[heads, rows, columns]`, copied bit for bit; zeros fill up a head that keeps fewer than another.
 pub(crate) fn gather(tensor: &Tensor, kept: &Kept) -> Result<Tensor> {
     let (heads, _, columns) = tensor.dims3()?;
-    let tensor = packed_heads(tensor)?;
-    let held = Held::new(&[&tensor])?;
+    let tensor = contiguous_heads(tensor)?;
+    let held = CpuTensors::new(&[&tensor])?;
     let t = kept.max_len();
-    let numbers = (0..heads).map(|head| held.head(0, head)).collect::<Result<Vec<_>>>()?;
+    let numbers = (0..heads).map(|head| held.head(0, head)).collect::<lb_kernels::Result<Vec<_>>>()?;
     let shape = (heads, t, columns);
     Ok(match numbers[0] {
-        Numbers::F32(_) => rows::<f32>(&numbers, kept, shape)?,
-        Numbers::Bf16(_) => rows::<bf16>(&numbers, kept, shape)?,
-        Numbers::F16(_) => rows::<f16>(&numbers, kept, shape)?,
+        FloatSlice::F32(_) => rows::<f32>(&numbers, kept, shape)?,
+        FloatSlice::Bf16(_) => rows::<bf16>(&numbers, kept, shape)?,
+        FloatSlice::F16(_) => rows::<f16>(&numbers, kept, shape)?,
     })
 }
 
@@ -51,15 +51,15 @@ pub(crate) fn round_to(dtype: DType, numbers: &mut [f32]) {
 
 /// A dtype of caches.
 trait Cached: WithDType + Default {
-    fn of(numbers: Numbers<'_>) -> &[Self];
+    fn of(numbers: FloatSlice<'_>) -> &[Self];
 
     /// To as many numbers.
     fn round(from: &[f32], to: &mut [Self]);
 }
 
 impl Cached for f32 {
-    fn of(numbers: Numbers<'_>) -> &[Self] {
-        if let Numbers::F32(x) = numbers { x } else { &[] }
+    fn of(numbers: FloatSlice<'_>) -> &[Self] {
+        if let FloatSlice::F32(x) = numbers { x } else { &[] }
     }
 
     fn round(from: &[f32], to: &mut [Self]) {
@@ -68,8 +68,8 @@ impl Cached for f32 {
 }
 
 impl Cached for bf16 {
-    fn of(numbers: Numbers<'_>) -> &[Self] {
-        if let Numbers::Bf16(x) = numbers { x } else { &[] }
+    fn of(numbers: FloatSlice<'_>) -> &[Self] {
+        if let FloatSlice::Bf16(x) = numbers { x } else { &[] }
     }
 
     fn round(from: &[f32], to: &mut [Self]) {
@@ -78,8 +78,8 @@ impl Cached for bf16 {
 }
 
 impl Cached for f16 {
-    fn of(numbers: Numbers<'_>) -> &[Self] {
-        if let Numbers::F16(x) = numbers { x } else { &[] }
+    fn of(numbers: FloatSlice<'_>) -> &[Self] {
+        if let FloatSlice::F16(x) = numbers { x } else { &[] }
     }
 
     fn round(from: &[f32], to: &mut [Self]) {
@@ -87,7 +87,7 @@ impl Cached for f16 {
     }
 }
 
-fn rows<T: Cached>(heads: &[Numbers<'_>], kept: &Kept, shape: (usize, usize, usize)) -> Result<Tensor> {
+fn rows<T: Cached>(heads: &[FloatSlice<'_>], kept: &Kept, shape: (usize, usize, usize)) -> Result<Tensor> {
     let (_, t, columns) = shape;
     let mut out = vec![T::default(); heads.len() * t * columns];
     out.par_chunks_mut((t * columns).max(1)).enumerate().for_each(|(index, out)| {

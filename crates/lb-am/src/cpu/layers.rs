@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
+use lb_kernels::{CpuTensors, contiguous_heads};
 use rayon::prelude::*;
 
 use super::fit::{Buffers, Head, HeadFit};
@@ -10,7 +11,6 @@ use super::gather::stacked;
 use crate::compacted::Timing;
 use crate::error::{AtLayer, Result};
 use crate::kept::Kept;
-use crate::kernel::{Held, packed_heads};
 use crate::observed::Observed;
 use crate::select::{Scene, Selected};
 
@@ -23,6 +23,8 @@ pub(crate) struct Cut {
     /// `[heads, t]`, f32.
     pub(crate) bias: Tensor,
     pub(crate) kept: Kept,
+    /// Of q · k.
+    pub(crate) scale: f32,
     /// Whether something is missing, so that there is something to correct.
     pub(crate) shorter: bool,
 }
@@ -35,7 +37,7 @@ struct Layer {
 
 /// A layer held for reading.
 struct Open<'a> {
-    held: Held<'a>,
+    held: CpuTensors<'a>,
     with_output: bool,
     bias: &'a [Vec<f32>],
 }
@@ -89,13 +91,13 @@ impl Layer {
     fn new(cut: &Cut, queries: &Tensor, observed: &Observed) -> Result<Self> {
         let queries = queries.to_dtype(DType::F32)?;
         let all = [&cut.keys, &cut.values, &queries, &observed.max, &observed.mass].into_iter();
-        let tensors = all.chain(&observed.output).map(packed_heads).collect::<Result<_>>()?;
+        let tensors = all.chain(&observed.output).map(contiguous_heads).collect::<lb_kernels::Result<_>>()?;
         Ok(Self { tensors, bias: cut.bias.to_vec2()? })
     }
 
     fn open(&self) -> Result<Open<'_>> {
         let tensors: Vec<&Tensor> = self.tensors.iter().collect();
-        Ok(Open { held: Held::new(&tensors)?, with_output: tensors.len() == 6, bias: &self.bias })
+        Ok(Open { held: CpuTensors::new(&tensors)?, with_output: tensors.len() == 6, bias: &self.bias })
     }
 }
 
@@ -114,17 +116,18 @@ impl Open<'_> {
         let [keys, values, queries, max, mass, output] = &mut wide;
         let importance: Vec<f32> = slots.iter().map(|slot| scores[*slot as usize]).collect();
         let live = slots.len() * head_dim;
-        let output = if self.with_output { Some(self.held.head(5, head)?.wide(output)) } else { None };
+        let output = if self.with_output { Some(self.held.head(5, head)?.as_f32(output)) } else { None };
         let fit = Head {
-            queries: self.held.head(2, head)?.wide(queries),
-            keys: self.held.head(0, head)?.range(0, live).wide(keys),
-            values: self.held.head(1, head)?.range(0, live).wide(values),
+            queries: self.held.head(2, head)?.as_f32(queries),
+            keys: self.held.head(0, head)?.range(0, live).as_f32(keys),
+            values: self.held.head(1, head)?.range(0, live).as_f32(values),
             carried: &self.bias[head][..slots.len()],
             importance: &importance,
-            max: self.held.head(3, head)?.wide(max),
-            mass: self.held.head(4, head)?.wide(mass),
+            max: self.held.head(3, head)?.as_f32(max),
+            mass: self.held.head(4, head)?.as_f32(mass),
             output,
             width: head_dim,
+            scale: cut.scale,
             dtype: cut.keys.dtype(),
         }
         .fit(scene.config, buffers);

@@ -1,4 +1,4 @@
-//! The heavy stages on the CPU, head by head, by [`kernel`](crate::kernel). Other devices run the same stages as tensor
+//! The heavy stages on the CPU, head by head, by [`lb_kernels`]. Other devices run the same stages as tensor
 //! operations over all heads at once; tests hold the two together.
 
 mod fit;

@@ -1,17 +1,18 @@
 //! Bounded least squares of one head; the twin of [`nnls`](crate::nnls) on slices.
 
-use crate::kernel::fit::{Line, PANEL, add_dots, weighted_sum};
+use lb_kernels::panel::{PANEL, PanelRow, add_dots, weighted_sum};
+
 use crate::nnls::{FLOOR, POWER_ROUNDS, TINY};
 
 /// A matrix `[n, t]` of entries >= 0, column by column: a line for each column, in panels of rows.
 pub(crate) struct Columns<'a> {
     /// `[panels, t]`; rows that do not count are 0.
-    pub(crate) panels: &'a [Line<f32>],
+    pub(crate) panels: &'a [PanelRow<f32>],
     pub(crate) t: usize,
 }
 
 /// A list with an entry for each row, in the matrix's panels.
-type Image = Vec<Line<f32>>;
+type Image = Vec<PanelRow<f32>>;
 
 impl Columns<'_> {
     /// A v.
@@ -20,7 +21,7 @@ impl Columns<'_> {
     }
 
     /// Aᵀ u.
-    pub(crate) fn back(&self, u: &[Line<f32>]) -> Vec<f32> {
+    pub(crate) fn back(&self, u: &[PanelRow<f32>]) -> Vec<f32> {
         let mut out = vec![0.0; self.t];
         for (lines, u) in self.panels.chunks_exact(self.t).zip(u) {
             add_dots(lines, u, &mut out);
@@ -43,7 +44,7 @@ impl Columns<'_> {
     }
 
     /// The weight that all columns could share, as the start that [`NnlsStart::Shared`](crate::NnlsStart) names.
-    pub(crate) fn shared_weight(&self, y: &[Line<f32>]) -> f32 {
+    pub(crate) fn shared_weight(&self, y: &[PanelRow<f32>]) -> f32 {
         let rows = self.image(&vec![1.0; self.t]);
         let (mut along, mut norm) = (TINY as f32, TINY as f32);
         for (row, y) in rows.iter().flatten().zip(y.iter().flatten()) {
@@ -57,7 +58,7 @@ impl Columns<'_> {
 /// Minimises ‖A w − y‖² from `w` on; the steps of [`projected_gradient`](crate::nnls::projected_gradient).
 pub(crate) fn descend(
     a: &Columns<'_>,
-    y: &[Line<f32>],
+    y: &[PanelRow<f32>],
     bounds: (f64, f64),
     iterations: usize,
     mut w: Vec<f32>,
@@ -98,8 +99,8 @@ pub(crate) fn descend(
     w
 }
 
-fn difference(a: &[Line<f32>], b: &[Line<f32>]) -> Image {
-    let line = |(a, b): (&Line<f32>, &Line<f32>)| {
+fn difference(a: &[PanelRow<f32>], b: &[PanelRow<f32>]) -> Image {
+    let line = |(a, b): (&PanelRow<f32>, &PanelRow<f32>)| {
         let mut line = [0.0; PANEL];
         for ((line, a), b) in line.iter_mut().zip(a).zip(b) {
             *line = a - b;
@@ -110,6 +111,6 @@ fn difference(a: &[Line<f32>], b: &[Line<f32>]) -> Image {
 }
 
 /// ‖a − b‖².
-pub(crate) fn squared_distance(a: &[Line<f32>], b: &[Line<f32>]) -> f32 {
+pub(crate) fn squared_distance(a: &[PanelRow<f32>], b: &[PanelRow<f32>]) -> f32 {
     difference(a, b).iter().flatten().map(|x| x * x).sum()
 }

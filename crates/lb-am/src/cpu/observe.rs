@@ -1,11 +1,14 @@
-//! What the task looks at: every panel of queries of every head of every layer is a piece of work of its own.
+//! What the task looks at: every block of queries of every head of every layer is a piece of work of its own.
 
 use candle_core::Tensor;
+use lb_kernels::{
+    AttentionInput, CpuTensors, FloatSlice, KvSlice, Observation, Observe, QUERY_BLOCK, Scratch, attend,
+    contiguous_heads,
+};
 use rayon::prelude::*;
 
 use crate::config::ScoreAgg;
 use crate::error::{AtLayer, Result};
-use crate::kernel::{Held, Numbers, Question, ROWS, Scratch, Slots, Watch, Watched, attend, packed_heads};
 use crate::layout::LayerKv;
 use crate::observed::Observed;
 
@@ -18,16 +21,17 @@ struct Layer {
     heads: usize,
     n_queries: usize,
     head_dim: usize,
+    scale: f32,
 }
 
 /// A layer held for reading.
 struct Open<'a> {
     layer: &'a Layer,
     /// Keys, values, queries.
-    held: Held<'a>,
+    held: CpuTensors<'a>,
 }
 
-/// A panel of queries.
+/// A block of queries.
 struct Piece {
     layer: usize,
     head: usize,
@@ -50,15 +54,15 @@ pub(crate) fn observe_all(
     let open = plain.iter().map(Layer::open).collect::<Result<Vec<_>>>()?;
     let pieces: Vec<Piece> =
         plain.iter().enumerate().flat_map(|(index, layer)| layer.pieces(index)).collect();
-    let watch = Watch { chunks: 1, score: Some(score), output: with_output };
-    let watched = pieces
+    let observe = Observe { chunks: 1, score: Some(score.of_queries()), output: with_output };
+    let observed = pieces
         .par_iter()
-        .map_init(Scratch::default, |scratch, piece| open[piece.layer].watch(piece, watch, scratch))
+        .map_init(Scratch::default, |scratch, piece| open[piece.layer].observe(piece, observe, scratch))
         .collect::<Result<Vec<_>>>()?;
-    let mut watched = watched.into_iter();
+    let mut observed = observed.into_iter();
     let of_layer = |layer: &Layer| {
-        let parts = watched.by_ref().take(layer.heads * layer.n_queries.div_ceil(ROWS)).collect();
-        Observed::from_watched(parts, (layer.heads, layer.n_queries, layer.head_dim), score)
+        let parts = observed.by_ref().take(layer.heads * layer.n_queries.div_ceil(QUERY_BLOCK)).collect();
+        Observed::from_observations(parts, (layer.heads, layer.n_queries, layer.head_dim), score)
     };
     plain.iter().map(of_layer).collect()
 }
@@ -67,55 +71,57 @@ impl Layer {
     fn new(layer: &LayerKv, queries: &Tensor) -> Result<Self> {
         let (heads, n_queries, head_dim) = queries.dims3()?;
         Ok(Self {
-            keys: packed_heads(&layer.keys)?,
-            values: packed_heads(&layer.values)?,
-            queries: packed_heads(queries)?,
+            keys: contiguous_heads(&layer.keys)?,
+            values: contiguous_heads(&layer.values)?,
+            queries: contiguous_heads(queries)?,
             bias: layer.bias.as_ref().map(Tensor::to_vec2).transpose()?,
             heads,
             n_queries,
             head_dim,
+            scale: layer.scale,
         })
     }
 
     fn open(&self) -> Result<Open<'_>> {
-        Ok(Open { layer: self, held: Held::new(&[&self.keys, &self.values, &self.queries])? })
+        Ok(Open { layer: self, held: CpuTensors::new(&[&self.keys, &self.values, &self.queries])? })
     }
 
     fn pieces(&self, layer: usize) -> impl Iterator<Item = Piece> + use<> {
         let n_queries = self.n_queries;
-        let firsts = move || (0..n_queries).step_by(ROWS);
+        let firsts = move || (0..n_queries).step_by(QUERY_BLOCK);
         (0..self.heads).flat_map(move |head| firsts().map(move |first| Piece { layer, head, first }))
     }
 }
 
 impl Open<'_> {
-    fn watch(&self, piece: &Piece, watch: Watch, scratch: &mut Scratch) -> Result<Watched> {
+    fn observe(&self, piece: &Piece, observe: Observe, scratch: &mut Scratch) -> Result<Observation> {
         let d = self.layer.head_dim;
-        let rows = ROWS.min(self.layer.n_queries - piece.first);
+        let rows = QUERY_BLOCK.min(self.layer.n_queries - piece.first);
         let queries = self.held.head(2, piece.head)?.range(piece.first * d, rows * d);
         // Queries in bf16 lose nothing in products in bf16.
-        let round = matches!(queries, Numbers::Bf16(_));
+        let allow_bf16 = matches!(queries, FloatSlice::Bf16(_));
         let mut wide = Vec::new();
         let queries = match queries {
-            Numbers::F32(queries) => queries,
+            FloatSlice::F32(queries) => queries,
             narrow => {
                 wide.resize(rows * d, 0.0);
-                narrow.widen(&mut wide);
+                narrow.to_f32(&mut wide);
                 &wide
             }
         };
         let bias = self.layer.bias.as_ref().map(|bias| &bias[piece.head][..]);
         let slots =
-            Slots { keys: self.held.head(0, piece.head)?, values: self.held.head(1, piece.head)?, bias };
-        let question = Question {
+            KvSlice { keys: self.held.head(0, piece.head)?, values: self.held.head(1, piece.head)?, bias };
+        let input = AttentionInput {
             queries,
             head_dim: d,
             chunks: &[slots],
-            seen: None,
-            round,
+            scale: self.layer.scale,
+            visible: None,
+            allow_bf16,
             output: false,
-            watch: Some(watch),
+            observe: Some(observe),
         };
-        Ok(attend(&question, scratch, &mut []).unwrap_or_default())
+        Ok(attend(&input, scratch, &mut []).unwrap_or_default())
     }
 }

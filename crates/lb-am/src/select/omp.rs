@@ -30,7 +30,7 @@ pub(crate) fn pursue(
     }
     let part = |tensor: &Tensor| -> Result<Tensor> { to_f32(&tensor.narrow(0, head, 1)?) };
     let bias = cache.bias.as_ref().map(part).transpose()?;
-    let s = logits(&part(&scene.queries[layer])?, &part(&cache.keys)?, bias.as_ref())?;
+    let s = logits(&part(&scene.queries[layer])?, &part(&cache.keys)?, bias.as_ref(), cache.scale)?;
     let max = scene.observed[layer].max.narrow(0, head, 1)?;
     // Transposed: a key's weights over all queries lie side by side.
     let columns: Vec<f32> = weights_at(&s, &max)?.squeeze(0)?.t()?.contiguous()?.flatten_all()?.to_vec1()?;

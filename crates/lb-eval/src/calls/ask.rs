@@ -178,7 +178,7 @@ impl<'a> Question<'a> {
 }
 
 fn by_handoff(session: &mut WorkerSession, handoff: &Handoff, task: &str, row: &mut AnswerRow) -> Result<()> {
-    let outcome = session.answer_via(handoff, task)?;
+    let outcome = session.ask(task).via(handoff).run()?;
     let times = outcome.record.times;
     row.worker = outcome.record.tokens;
     row.keep_ratio = Some(outcome.keep_ratio);

@@ -68,7 +68,7 @@ impl Measure<'_> {
                     Handoff::None => same(&row.none),
                     handoff => match briefings.next_if(|(of, _)| *of == name) {
                         Some((_, briefing)) => {
-                            of.prepared(name, session.prepare_over(&briefing, item.task.as_str())?)?
+                            of.prepared(name, session.ask(item.task.as_str()).over(&briefing).prepare()?)?
                         }
                         None => of.handed(session, name, handoff)?,
                     },
@@ -145,7 +145,7 @@ impl Compare<'_> {
     }
 
     fn handed(&self, session: &mut WorkerSession, name: &str, handoff: &Handoff) -> Result<Measured> {
-        self.prepared(name, session.prepare(handoff, self.task)?)
+        self.prepared(name, session.ask(self.task).via(handoff).prepare()?)
     }
 
     fn prepared(&self, name: &str, prepared: Prepared) -> Result<Measured> {

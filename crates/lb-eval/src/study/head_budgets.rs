@@ -91,11 +91,12 @@ fn mixed(base: &Compacted, variant: &Compacted, layer: usize, head: usize) -> Re
             Ok(Tensor::cat(&heads, 0)?)
         };
         let bias = |layer: &LayerKv| layer.bias.clone().expect("a compacted layer carries biases");
-        LayerKv::new(
+        Ok(LayerKv::new(
             rows(|l| l.keys.clone(), 0.0)?,
             rows(|l| l.values.clone(), 0.0)?,
             Some(rows(bias, f64::NEG_INFINITY)?),
-        )
+        )?
+        .with_scale(own.scale))
     };
     let layers = (0..base.layers.len()).map(join).collect::<lb_am::Result<Vec<_>>>();
     Ok(layers.map_err(SessionError::from)?)

@@ -123,7 +123,7 @@ impl<'a> Probe<'a> {
                     config.compaction.budget = Budget::KeepRatio(ratio);
                 }
                 let question = self.question(asked.number).text.as_str();
-                Made::Briefing(Box::new(self.session.brief_as(question, &config)?))
+                Made::Briefing(Box::new(self.session.brief(question, &config)?))
             }
             Method::Compaction { compaction, context_queries, .. } => {
                 let mut config = (**compaction).clone();

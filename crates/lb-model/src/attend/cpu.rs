@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
-use lb_am::{
-    Observed,
-    kernel::{Held, Numbers, Question, ROWS, Scratch, Slots, Watch, Watched, attend as attend_head},
+use lb_am::Observed;
+use lb_kernels::{
+    AttentionInput, CpuTensors, FloatSlice, KvSlice, Observation, Observe, QUERY_BLOCK, Scratch,
+    attend as attend_head,
 };
 use rayon::prelude::*;
 
@@ -14,7 +15,7 @@ use crate::Result;
 use crate::cache::Chunk;
 
 /// Inputs longer than this are rounded to bf16 where a bf16 cache allows it, as in
-/// [`product`](lb_am::kernel::product).
+/// [`gemm`](lb_kernels::gemm).
 const EXACT: usize = 48;
 
 /// Whether all is on the CPU and in f32.
@@ -68,7 +69,7 @@ impl Tensors {
 /// One sequence as kernels read it.
 struct Reader<'a> {
     asker: &'a Asker,
-    held: &'a Held<'a>,
+    held: &'a CpuTensors<'a>,
     /// Number of its queries among what is held; keys and values follow.
     first: usize,
     /// By chunk, where there are any.
@@ -79,7 +80,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(asker: &'a Asker, held: &'a Held<'a>, first: usize) -> Result<Self> {
+    fn new(asker: &'a Asker, held: &'a CpuTensors<'a>, first: usize) -> Result<Self> {
         let (heads, rows, dim) = asker.q.dims3()?;
         for tensor in asker.chunks.iter().flat_map(|chunk| [&chunk.keys, &chunk.values]) {
             let fits =
@@ -98,13 +99,13 @@ impl<'a> Reader<'a> {
 
     fn queries(&self, head: usize) -> Result<&'a [f32]> {
         Ok(match self.held.head(self.first, head)? {
-            Numbers::F32(queries) => queries,
+            FloatSlice::F32(queries) => queries,
             _ => &[],
         })
     }
 
     /// The slots of a head in some chunks, and how many of these have any.
-    fn slots(&self, head: usize, chunks: Range<usize>) -> Result<Vec<Slots<'_>>> {
+    fn slots(&self, head: usize, chunks: Range<usize>) -> Result<Vec<KvSlice<'_>>> {
         let mut slots = Vec::with_capacity(chunks.len());
         for index in chunks {
             let chunk = &self.asker.chunks[index];
@@ -115,25 +116,25 @@ impl<'a> Reader<'a> {
             if count == 0 {
                 continue;
             }
-            let of = |side: usize| -> Result<Numbers<'a>> {
+            let of = |side: usize| -> Result<FloatSlice<'a>> {
                 let all = self.held.head(self.first + 1 + 2 * index + side, place)?;
                 Ok(all.range(from * self.dim, count * self.dim))
             };
             let width = if chunk.counts.is_some() { 0 } else { chunk.slots() };
             let bias = self.biases[index].as_ref().map(|bias| &bias[place * width + from..][..count]);
-            slots.push(Slots { keys: of(0)?, values: of(1)?, bias });
+            slots.push(KvSlice { keys: of(0)?, values: of(1)?, bias });
         }
         Ok(slots)
     }
 
     /// Rows of queries that are answered together: of one query head where that fills a panel.
     fn panels(&self) -> Vec<Range<usize>> {
-        let run = if self.tokens >= ROWS { self.tokens } else { self.rows };
+        let run = if self.tokens >= QUERY_BLOCK { self.tokens } else { self.rows };
         let firsts = (0..self.rows).step_by(run);
         firsts
             .flat_map(|start| {
                 let end = (start + run).min(self.rows);
-                (start..end).step_by(ROWS).map(move |from| from..(from + ROWS).min(end))
+                (start..end).step_by(QUERY_BLOCK).map(move |from| from..(from + QUERY_BLOCK).min(end))
             })
             .collect()
     }
@@ -144,21 +145,29 @@ impl<'a> Reader<'a> {
         Some(rows.clone().map(|row| row % self.tokens + 1).collect())
     }
 
-    fn question<'b>(
+    fn input<'b>(
         &self,
         queries: &'b [f32],
-        slots: &'b [Slots<'b>],
-        seen: Option<&'b [usize]>,
-    ) -> Question<'b> {
-        let round = self.tokens > EXACT;
-        Question { queries, head_dim: self.dim, chunks: slots, seen, round, output: true, watch: None }
+        slots: &'b [KvSlice<'b>],
+        visible: Option<&'b [usize]>,
+    ) -> AttentionInput<'b> {
+        AttentionInput {
+            queries,
+            head_dim: self.dim,
+            scale: self.asker.scale,
+            chunks: slots,
+            visible,
+            allow_bf16: self.tokens > EXACT,
+            output: true,
+            observe: None,
+        }
     }
 }
 
 /// A sequence that shares nothing.
 fn alone(asker: &Asker) -> Result<Attended> {
     let tensors = Tensors::of(asker)?;
-    let held = Held::new(&tensors.list())?;
+    let held = CpuTensors::new(&tensors.list())?;
     let reader = Reader::new(asker, &held, 0)?;
     let (heads, rows, dim) = asker.q.dims3()?;
     let panels = reader.panels();
@@ -178,18 +187,18 @@ fn alone(asker: &Asker) -> Result<Attended> {
             let slots = reader.slots(head, 0..asker.chunks.len())?;
             let seen = reader.seen(panel);
             let queries = &reader.queries(head)?[panel.start * dim..panel.end * dim];
-            let watch = asker.watch.map(|watch| -> Result<Watch> {
+            let observe = asker.watch.map(|watch| -> Result<Observe> {
                 let chunks = reader.slots(head, 0..watch.chunks)?.len();
-                Ok(Watch { chunks, score: Some(watch.score), output: true })
+                Ok(Observe { chunks, score: Some(watch.score.of_queries()), output: true })
             });
-            let question = reader.question(queries, &slots, seen.as_deref());
-            Ok(attend_head(&Question { watch: watch.transpose()?, ..question }, scratch, out))
+            let input = reader.input(queries, &slots, seen.as_deref());
+            Ok(attend_head(&AttentionInput { observe: observe.transpose()?, ..input }, scratch, out))
         })
         .collect::<Result<Vec<_>>>()?;
     let out = Tensor::from_vec(out, (heads, rows, dim), &Device::Cpu)?;
     let observed = asker.watch.map(|watch| {
-        let parts: Vec<Watched> = watched.into_iter().flatten().collect();
-        Observed::from_watched(parts, (heads, rows, dim), watch.score)
+        let parts: Vec<Observation> = watched.into_iter().flatten().collect();
+        Observed::from_observations(parts, (heads, rows, dim), watch.score)
     });
     Ok(Attended { out, observed: observed.transpose()? })
 }
@@ -199,7 +208,7 @@ fn together(askers: &[&Asker]) -> Result<Vec<Attended>> {
     let common = in_common(askers);
     let tensors = askers.iter().map(|asker| Tensors::of(asker)).collect::<Result<Vec<_>>>()?;
     let lists: Vec<Vec<&Tensor>> = tensors.iter().map(Tensors::list).collect();
-    let held = Held::new(&lists.concat())?;
+    let held = CpuTensors::new(&lists.concat())?;
     let mut readers = Vec::with_capacity(askers.len());
     let mut first = 0;
     for (asker, list) in askers.iter().zip(&lists) {
@@ -241,7 +250,7 @@ fn shared_panels(readers: &[Reader<'_>]) -> Vec<Vec<Part>> {
         while row < reader.rows {
             if free == 0 {
                 panels.push(Vec::new());
-                free = ROWS;
+                free = QUERY_BLOCK;
             }
             let count = free.min(reader.rows - row);
             if let Some(panel) = panels.last_mut() {
@@ -273,9 +282,9 @@ fn shared_panel(
                 seen: Option<&[usize]>,
                 scratch: &mut Scratch| {
         let slots = reader.slots(head, chunks)?;
-        let watch = Some(Watch { chunks: slots.len(), score: None, output: true });
-        let question = Question { watch, output: false, ..reader.question(queries, &slots, seen) };
-        Ok::<_, crate::Error>(attend_head(&question, scratch, &mut []).filter(|_| !slots.is_empty()))
+        let observe = Some(Observe { chunks: slots.len(), score: None, output: true });
+        let input = AttentionInput { observe, output: false, ..reader.input(queries, &slots, seen) };
+        Ok::<_, crate::Error>(attend_head(&input, scratch, &mut []).filter(|_| !slots.is_empty()))
     };
     let shared = over(&readers[panel[0].0], &queries, 0..common, None, scratch)?;
     let mut from = 0;
@@ -285,15 +294,15 @@ fn shared_panel(
         let own_queries = &queries[from * dim..(from + rows.len()) * dim];
         let seen = reader.seen(rows);
         let own = over(reader, own_queries, common..reader.asker.chunks.len(), seen.as_deref(), scratch)?;
-        let shared = shared.as_ref().map(|shared| Watched {
+        let shared = shared.as_ref().map(|shared| Observation {
             max: shared.max[from..from + rows.len()].to_vec(),
             mass: shared.mass[from..from + rows.len()].to_vec(),
             output: shared.output[from * dim..(from + rows.len()) * dim].to_vec(),
             scores: Vec::new(),
         });
-        let parts: Vec<&Watched> = shared.iter().chain(&own).collect();
+        let parts: Vec<&Observation> = shared.iter().chain(&own).collect();
         let mut out = vec![0.0; rows.len() * dim];
-        Watched::merge(&parts, &mut out);
+        Observation::merge(&parts, &mut out);
         outs.push(out);
         from += rows.len();
     }

@@ -21,6 +21,8 @@ use crate::cache::Chunk;
 pub(crate) struct Asker {
     /// `[kv_heads, group_size * tokens, d]`.
     pub(crate) q: Tensor,
+    /// What q · k is multiplied with.
+    pub(crate) scale: f32,
     /// What it attends to. With a mask the last one is the tokens themselves; without, there is one token and it sees
     /// everything.
     pub(crate) chunks: Vec<Chunk>,
@@ -46,7 +48,7 @@ pub(crate) struct Attended {
     pub(crate) observed: Option<Observed>,
 }
 
-/// `softmax(q Kᵀ/√d + bias + causal mask) V` of each sequence over the concatenation of its chunks, softmax in f32.
+/// `softmax(scale · q Kᵀ + bias + causal mask) V` of each sequence over the concatenation of its chunks, softmax in f32.
 pub(crate) fn attend(askers: &[Asker]) -> Result<Vec<Attended>> {
     #[cfg(feature = "flash-attn")]
     if let Some(attended) = crate::flash::attend(askers)? {

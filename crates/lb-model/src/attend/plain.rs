@@ -70,7 +70,8 @@ fn attend_family(askers: &[&Asker]) -> Result<Vec<Tensor>> {
 fn attend_evenly(askers: &[&Asker], common: usize) -> Result<Vec<Tensor>> {
     let queries: Vec<Tensor> = askers.iter().map(|asker| asker.q.clone()).collect();
     let (q, shared) = (joined(&queries, 1)?, &askers[0].chunks[..common]);
-    let mut scores = shared.iter().map(|chunk| chunk_scores(&q, chunk)).collect::<Result<Vec<_>>>()?;
+    let mut scores =
+        shared.iter().map(|chunk| chunk_scores(&q, chunk, askers[0].scale)).collect::<Result<Vec<_>>>()?;
     let own = askers.iter().map(|asker| asker.scores(common)).collect::<Result<Vec<_>>>()?;
     let widest = own.iter().map(|s| s.dims()[2]).max().unwrap_or(0);
     let own = own.into_iter().map(|s| widened(s, widest)).collect::<Result<Vec<_>>>()?;
@@ -103,7 +104,7 @@ impl Asker {
         let last = self.chunks.len() - 1;
         let mut scores = Vec::with_capacity(self.chunks.len() - from);
         for (index, chunk) in self.chunks.iter().enumerate().skip(from) {
-            let s = chunk_scores(&self.q, chunk)?;
+            let s = chunk_scores(&self.q, chunk, self.scale)?;
             scores.push(match &self.mask {
                 Some(mask) if index == last => masked(&s, mask)?,
                 _ => s,
@@ -116,7 +117,13 @@ impl Asker {
     fn head(&self, head: usize) -> Result<Self> {
         let live = self.chunks.iter().filter(|chunk| chunk.head_slots(head) > 0);
         let chunks = live.map(|chunk| chunk.head(head)).collect::<Result<Vec<_>>>()?;
-        Ok(Self { q: self.q.narrow(0, head, 1)?, chunks, mask: self.mask.clone(), watch: None })
+        Ok(Self {
+            q: self.q.narrow(0, head, 1)?,
+            scale: self.scale,
+            chunks,
+            mask: self.mask.clone(),
+            watch: None,
+        })
     }
 }
 
@@ -139,9 +146,9 @@ fn weighted(
     Ok((sum, from))
 }
 
-/// `q Kᵀ/√d + bias` for one chunk, `[kv_heads, rows, slots]`, f32.
-fn chunk_scores(q: &Tensor, chunk: &Chunk) -> Result<Tensor> {
-    let scale = 1.0 / (q.dim(2)? as f64).sqrt();
+/// `scale · q Kᵀ + bias` for one chunk, `[kv_heads, rows, slots]`, f32.
+fn chunk_scores(q: &Tensor, chunk: &Chunk, scale: f32) -> Result<Tensor> {
+    let scale = f64::from(scale);
     let keys = chunk.keys.to_dtype(q.dtype())?.squeeze(0)?.t()?;
     // In f32 the small side is scaled; in a narrow dtype scaling q would round it once more.
     let s = if q.dtype() == DType::F32 {

@@ -21,6 +21,9 @@ fn random(dims: &[usize]) -> Tensor {
     Tensor::from_vec(numbers, dims, &Device::Cpu).unwrap()
 }
 
+/// No power of two, and not 1/√d of any width here.
+const SCALE: f32 = 0.3;
+
 fn chunk(slots: usize) -> Chunk {
     let (keys, values) = (random(&[1, 2, slots, 8]), random(&[1, 2, slots, 8]));
     let bias = Some(random(&[2, slots]));
@@ -28,7 +31,9 @@ fn chunk(slots: usize) -> Chunk {
 }
 
 fn alone(q: &Tensor, chunks: &[Chunk]) -> Result<Tensor> {
-    Ok(attend(&[Asker { q: q.clone(), chunks: chunks.to_vec(), mask: None, watch: None }])?.remove(0).out)
+    Ok(attend(&[Asker { q: q.clone(), scale: SCALE, chunks: chunks.to_vec(), mask: None, watch: None }])?
+        .remove(0)
+        .out)
 }
 
 fn difference(a: &Tensor, b: &Tensor) -> Result<f32> {
@@ -63,7 +68,13 @@ fn together_is_as_alone() -> Result<()> {
     let askers: Vec<Asker> = lists
         .into_iter()
         .zip([2, 4, 6, 2, 2, 8])
-        .map(|(chunks, rows)| Asker { q: random(&[2, rows, 8]), chunks, mask: None, watch: None })
+        .map(|(chunks, rows)| Asker {
+            q: random(&[2, rows, 8]),
+            scale: SCALE,
+            chunks,
+            mask: None,
+            watch: None,
+        })
         .collect();
     assert_eq!(in_common(&[&askers[0], &askers[2], &askers[4]]), 2);
     assert_eq!(in_common(&[&askers[0], &askers[1]]), 0);
@@ -107,7 +118,8 @@ fn kernels_attend_like_tensor_operations() -> Result<()> {
                     };
                 }
                 let mask = causal_mask(tokens, &Device::Cpu)?;
-                let asker = Asker { q: random(&[2, 3 * tokens, dim]), chunks, mask, watch: None };
+                let q = random(&[2, 3 * tokens, dim]);
+                let asker = Asker { q, scale: SCALE, chunks, mask, watch: None };
                 let want = plain::attend(std::slice::from_ref(&asker))?.remove(0);
                 let far = difference(&attend(&[asker])?.remove(0).out, &want)?;
                 let bound = if dtype == DType::BF16 && tokens > 48 { ROUNDED } else { EXACT };
@@ -126,10 +138,13 @@ fn what_is_noted_is_what_a_compaction_sees() -> Result<()> {
         let q = random(&[2, 3 * tokens, 8]);
         let (chunks, mask) = (vec![trajectory.clone(), own], causal_mask(tokens, &Device::Cpu)?);
         let watch = Some(Watching { chunks: 1, score: ScoreAgg::Mean });
-        let noted =
-            attend(&[Asker { q: q.clone(), chunks, mask, watch }])?.remove(0).observed.expect("watched");
+        let noted = attend(&[Asker { q: q.clone(), scale: SCALE, chunks, mask, watch }])?
+            .remove(0)
+            .observed
+            .expect("watched");
         let layer =
-            LayerKv::new(trajectory.keys.squeeze(0)?, trajectory.values.squeeze(0)?, trajectory.bias)?;
+            LayerKv::new(trajectory.keys.squeeze(0)?, trajectory.values.squeeze(0)?, trajectory.bias)?
+                .with_scale(SCALE);
         let config = Compaction::keep_ratio(0.2);
         let (layers, queries, noted) = ([layer], [q], [noted]);
         let compactor = Compactor::new(&layers, &queries, &config);

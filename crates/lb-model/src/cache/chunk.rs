@@ -220,8 +220,9 @@ impl Tail {
 
     /// Writes keys and values (`[1, kv_heads, tokens, head_dim]`) behind what is there, where room was reserved.
     pub(crate) fn write(&mut self, keys: &Tensor, values: &Tensor) -> Result<()> {
-        store(&self.keys, keys, self.len)?;
-        store(&self.values, values, self.len)?;
+        let shared = *self.shared.get_mut() > 0;
+        store(&self.keys, keys, self.len, shared)?;
+        store(&self.values, values, self.len, shared)?;
         self.len += keys.dim(2)?;
         Ok(())
     }

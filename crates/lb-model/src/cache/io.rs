@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chunk::{Chunk, Tail};
 use super::{Geometry, KvCache};
-use crate::config::read_json;
+use crate::config::{read_json, usual_scale};
 use crate::safefile::SafeFile;
 use crate::{Error, ModelConfig, Result, RopeScaling};
 
@@ -37,6 +37,9 @@ struct Header {
     #[serde(default)]
     rope_scaling: RopeScaling,
     limit: usize,
+    /// Of attention; 1/√head_dim where it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scale: Option<f32>,
     /// By layer.
     chunks: Vec<Vec<ChunkHeader>>,
 }
@@ -104,7 +107,9 @@ impl KvCache {
             }
             chunks.push(headers);
         }
-        let Geometry { layers, kv_heads, head_dim, rope_theta, rope_scaling, limit } = self.geometry.clone();
+        let Geometry { layers, kv_heads, head_dim, rope_theta, rope_scaling, limit, scale } =
+            self.geometry.clone();
+        let scale = (scale.to_bits() != usual_scale(head_dim).to_bits()).then_some(scale);
         let ragged = chunks.iter().flatten().any(|chunk| chunk.counts.is_some());
         let (format, logical_len) = (if ragged { RAGGED } else { FORMAT }.to_string(), self.logical_len);
         let header = Header {
@@ -116,6 +121,7 @@ impl KvCache {
             rope_theta,
             rope_scaling,
             limit,
+            scale,
             chunks,
         };
         Ok((header, tensors))
@@ -137,7 +143,8 @@ impl KvCache {
         }
         let Header { layers, kv_heads, head_dim, rope_theta, limit, .. } = header;
         let rope_scaling = header.rope_scaling.clone();
-        let geometry = Geometry { layers, kv_heads, head_dim, rope_theta, rope_scaling, limit };
+        let scale = header.scale.unwrap_or_else(|| usual_scale(head_dim));
+        let geometry = Geometry { layers, kv_heads, head_dim, rope_theta, rope_scaling, limit, scale };
         let dtype = file.dtype(&names(0, 0)[0]).unwrap_or(DType::F32);
         let mut cache = Self::new(config, dtype, device);
         if geometry != cache.geometry {

@@ -47,6 +47,8 @@ pub(crate) struct Geometry {
     pub(crate) rope_theta: f64,
     pub(crate) rope_scaling: RopeScaling,
     pub(crate) limit: usize,
+    /// Of q · k; biases and values of a compacted part hold for this one alone.
+    pub(crate) scale: f32,
 }
 
 impl Geometry {
@@ -58,6 +60,7 @@ impl Geometry {
             rope_theta: config.rope_theta,
             rope_scaling: config.rope_scaling.clone(),
             limit: config.position_limit(),
+            scale: config.attention_scale(),
         }
     }
 }
@@ -223,8 +226,8 @@ impl KvCache {
     /// # Errors
     /// [`Error::Cache`] when the layer has fewer than `to` slots, [`Error::Empty`] when `from >= to`.
     pub fn layer_range(&self, layer: usize, from: usize, to: usize) -> Result<LayerKv> {
-        let LayerKv { keys, values, bias } = self.layer_view(layer, from, to)?;
-        Ok(LayerKv { keys: keys.contiguous()?, values: values.contiguous()?, bias })
+        let view = self.layer_view(layer, from, to)?;
+        Ok(LayerKv { keys: view.keys.contiguous()?, values: view.values.contiguous()?, ..view })
     }
 
     /// Like [`layers_range`](Self::layers_range), for a compaction: nothing is copied where the slots of a layer are one
@@ -248,11 +251,11 @@ impl KvCache {
         let parts = overlapping(&self.layers[layer].fork().frozen, from, to)?;
         let join = |tensors: Vec<Tensor>| -> Result<Tensor> {
             let joined = if let [only] = &tensors[..] { only.clone() } else { Tensor::cat(&tensors, 2)? };
-            Ok(lb_am::kernel::packed_heads(&joined.squeeze(0)?)?)
+            Ok(lb_kernels::contiguous_heads(&joined.squeeze(0)?)?)
         };
         let keys = join(parts.iter().map(|c| c.keys.clone()).collect())?;
         let values = join(parts.iter().map(|c| c.values.clone()).collect())?;
-        Ok(LayerKv::new(keys, values, self.join_bias(&parts)?)?)
+        Ok(LayerKv::new(keys, values, self.join_bias(&parts)?)?.with_scale(self.geometry.scale))
     }
 
     fn join_bias(&self, parts: &[Chunk]) -> Result<Option<Tensor>> {
@@ -271,7 +274,7 @@ impl KvCache {
     /// a task's own keys and values behind one. Layers may differ in length.
     ///
     /// # Errors
-    /// [`Error::Shape`], [`Error::Cache`] (dtype, device, more slots than positions), [`Error::ContextOverflow`],
+    /// [`Error::Shape`], [`Error::Cache`] (dtype, device, attention scale, more slots than positions), [`Error::ContextOverflow`],
     /// [`Error::Empty`]. The cache is unchanged then.
     pub fn append_layers(&mut self, layers: &[LayerKv], n_positions: usize) -> Result<()> {
         self.check_append(layers, n_positions)?;
@@ -309,12 +312,16 @@ impl KvCache {
     }
 
     fn check_layer(&self, index: usize, layer: &LayerKv, n_positions: usize) -> Result<()> {
-        let Geometry { kv_heads, head_dim, .. } = self.geometry;
+        let Geometry { kv_heads, head_dim, scale, .. } = self.geometry;
         LayerKv::new(layer.keys.clone(), layer.values.clone(), layer.bias.clone())?;
         let dims = layer.keys.dims();
         if dims[0] != kv_heads || dims[2] != head_dim {
             let expected = format!("[{kv_heads}, slots, {head_dim}]");
             return Err(Error::Shape { arg: "layers", expected, got: dims.to_vec() });
+        }
+        if layer.scale.to_bits() != scale.to_bits() {
+            let reason = format!("layer {index} has the attention scale {}, the model {scale}", layer.scale);
+            return Err(Error::cache(reason));
         }
         if dims[1] > n_positions {
             let reason = format!("layer {index} has {} slots for {n_positions} positions", dims[1]);
@@ -378,7 +385,8 @@ impl KvCache {
 }
 
 fn plain(layer: &CompactedLayer) -> LayerKv {
-    LayerKv { keys: layer.keys.clone(), values: layer.values.clone(), bias: Some(layer.bias.clone()) }
+    let CompactedLayer { keys, values, bias, scale, .. } = layer.clone();
+    LayerKv { keys, values, bias: Some(bias), scale }
 }
 
 /// The parts of `chunks` inside the slots `from..to`.

@@ -1,7 +1,7 @@
 //! Writing keys and values into a cache's buffer, in its dtype.
 
 use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Tensor};
-use lb_am::kernel::{to_bf16, to_f16};
+use lb_kernels::{f32_to_bf16, f32_to_f16};
 use rayon::prelude::*;
 
 use crate::Result;
@@ -11,9 +11,12 @@ use crate::plain::is_plain;
 const MANY: usize = 1 << 15;
 
 /// Writes `x`, `[1, heads, tokens, d]`, from slot `at` on into `buffer`, `[1, heads, capacity, d]`, where there is room.
-pub(super) fn store(buffer: &Tensor, x: &Tensor, at: usize) -> Result<()> {
+///
+/// The buffer is locked meanwhile. Where it is `shared`, readers of its views in other threads wait for that lock, maybe in
+/// every thread of the pool, and so the writer must not wait for the pool.
+pub(super) fn store(buffer: &Tensor, x: &Tensor, at: usize, shared: bool) -> Result<()> {
     if fits(buffer, x, at) {
-        return Ok(buffer.inplace_op2(x, &Store { at })?);
+        return Ok(buffer.inplace_op2(x, &Store { at, shared })?);
     }
     Ok(buffer.slice_set(&x.to_dtype(buffer.dtype())?.contiguous()?, 2, at)?)
 }
@@ -30,6 +33,7 @@ fn fits(buffer: &Tensor, x: &Tensor, at: usize) -> bool {
 
 struct Store {
     at: usize,
+    shared: bool,
 }
 
 impl InplaceOp2 for Store {
@@ -50,8 +54,8 @@ impl InplaceOp2 for Store {
             CpuStorage::F32(buffer) => {
                 self.write(&mut buffer[start..], to, x, from, |x, to| to.copy_from_slice(x))
             }
-            CpuStorage::BF16(buffer) => self.write(&mut buffer[start..], to, x, from, to_bf16),
-            CpuStorage::F16(buffer) => self.write(&mut buffer[start..], to, x, from, to_f16),
+            CpuStorage::BF16(buffer) => self.write(&mut buffer[start..], to, x, from, f32_to_bf16),
+            CpuStorage::F16(buffer) => self.write(&mut buffer[start..], to, x, from, f32_to_f16),
             _ => candle_core::bail!("a cache is in f32, bf16 or f16"),
         }
     }
@@ -75,7 +79,7 @@ impl Store {
             }
         };
         let buffer = &mut buffer[..heads * capacity * dim];
-        if heads * tokens * dim < MANY {
+        if self.shared || heads * tokens * dim < MANY {
             buffer.chunks_exact_mut(capacity * dim).enumerate().for_each(one_head);
         } else {
             buffer.par_chunks_exact_mut(capacity * dim).enumerate().for_each(one_head);
@@ -86,6 +90,10 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
     use candle_core::{DType, Device, Tensor};
 
     use super::store;
@@ -101,15 +109,37 @@ mod tests {
                 let view = rows.reshape((tokens, 2, DIM))?.transpose(0, 1)?.unsqueeze(0)?;
                 let plain = Tensor::ones((1, 2, tokens + 7, DIM), dtype, &Device::Cpu)?;
                 plain.slice_set(&view.to_dtype(dtype)?.contiguous()?, 2, 3)?;
-                for x in [view.clone(), view.contiguous()?] {
+                for (x, shared) in [(view.clone(), false), (view.contiguous()?, false), (view.clone(), true)]
+                {
                     let buffer = Tensor::ones((1, 2, tokens + 7, DIM), dtype, &Device::Cpu)?;
-                    store(&buffer, &x, 3)?;
+                    store(&buffer, &x, 3, shared)?;
                     let numbers = |x: &Tensor| x.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
                     assert_eq!(numbers(&buffer)?, numbers(&plain)?, "{dtype:?}, {tokens} tokens");
-                    assert!(store(&buffer, &x, 8).is_err());
+                    assert!(store(&buffer, &x, 8, shared).is_err());
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Every thread of the pool waits, as readers of a view would for the lock.
+    #[test]
+    fn a_shared_buffer_is_written_without_the_pool() -> Result<()> {
+        let x = Tensor::ones((1, 4, 900, 24), DType::F32, &Device::Cpu)?;
+        let buffer = x.zeros_like()?;
+        let (release, wait) = channel::<()>();
+        let (wait, (written, done)) = (Arc::new(Mutex::new(wait)), channel());
+        for _ in 0..rayon::current_num_threads() {
+            let wait = wait.clone();
+            rayon::spawn(move || drop(wait.lock().map(|wait| wait.recv())));
+        }
+        let (to, from) = (buffer.clone(), x.clone());
+        let writer = std::thread::spawn(move || written.send(store(&to, &from, 0, true)));
+        let in_time = done.recv_timeout(Duration::from_secs(60));
+        drop(release);
+        let sent = writer.join();
+        assert!(matches!(in_time, Ok(Ok(()))) && matches!(sent, Ok(Ok(()))));
+        assert_eq!(buffer.flatten_all()?.to_vec1::<f32>()?, x.flatten_all()?.to_vec1::<f32>()?);
         Ok(())
     }
 }

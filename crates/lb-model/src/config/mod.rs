@@ -81,6 +81,11 @@ impl ModelConfig {
         self.num_attention_heads / self.num_key_value_heads
     }
 
+    /// What q · k is multiplied with in every attention logit, 1/√[`head_dim`](Self::head_dim).
+    pub fn attention_scale(&self) -> f32 {
+        usual_scale(self.head_dim)
+    }
+
     /// Positions the model can read: `max_position_embeddings`, or as many as YaRN stretches it to. A forward pass
     /// beyond is an error.
     pub fn position_limit(&self) -> usize {
@@ -131,6 +136,11 @@ impl ModelConfig {
         }
         Ok(self)
     }
+}
+
+/// 1/√d.
+pub(crate) fn usual_scale(head_dim: usize) -> f32 {
+    1.0 / (head_dim as f32).sqrt()
 }
 
 /// What config.json says.

@@ -1,7 +1,7 @@
 //! Weights in the dtype of the activations.
 
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Shape, Tensor};
-use lb_am::kernel::{self, Numbers, Weight};
+use lb_kernels::{FloatSlice, Weight, gemm};
 
 use crate::Result;
 
@@ -13,13 +13,13 @@ pub(super) fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     Ok(x.matmul(&weight.t()?)?)
 }
 
-/// [`kernel::product`] of contiguous activations `[tokens, columns]` with a weight `[rows, columns]`.
+/// [`gemm`] of contiguous activations `[tokens, columns]` with a weight `[rows, columns]`.
 pub(super) fn product_of(
     x: &CpuStorage,
     layout: &Layout,
     weight: Weight<'_>,
     (rows, columns): (usize, usize),
-    round: bool,
+    allow_bf16: bool,
 ) -> candle_core::Result<(CpuStorage, Shape)> {
     let (tokens, inputs) = layout.shape().dims2()?;
     if columns != inputs {
@@ -29,7 +29,7 @@ pub(super) fn product_of(
         candle_core::bail!("activations must be contiguous");
     };
     let mut out = crate::buffers::take(tokens * rows);
-    kernel::product(&x.as_slice::<f32>()?[from..to], weight, columns, round, &mut out);
+    gemm(&x.as_slice::<f32>()?[from..to], weight, columns, allow_bf16, &mut out);
     Ok((CpuStorage::F32(out), Shape::from((tokens, rows))))
 }
 
@@ -50,7 +50,7 @@ impl CustomOp2 for Product {
         let Some((from, to)) = layout.contiguous_offsets() else {
             candle_core::bail!("the weight must be contiguous");
         };
-        let weight = Numbers::F32(&weight.as_slice::<f32>()?[from..to]).into();
+        let weight = FloatSlice::F32(&weight.as_slice::<f32>()?[from..to]).into();
         product_of(x, x_layout, weight, layout.shape().dims2()?, false)
     }
 }

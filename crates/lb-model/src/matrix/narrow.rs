@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor};
 use half::slice::HalfBitsSliceExt;
 use half::{bf16, f16};
-use lb_am::kernel::Numbers;
+use lb_kernels::FloatSlice;
 use rayon::prelude::*;
 
 use super::dense::product_of;
@@ -88,10 +88,10 @@ impl Narrow {
     }
 
     /// Where the numbers lie.
-    fn numbers(&self) -> Numbers<'_> {
+    fn numbers(&self) -> FloatSlice<'_> {
         match self.dtype {
-            DType::BF16 => Numbers::Bf16(self.bits.as_slice().reinterpret_cast()),
-            _ => Numbers::F16(self.bits.as_slice().reinterpret_cast()),
+            DType::BF16 => FloatSlice::Bf16(self.bits.as_slice().reinterpret_cast()),
+            _ => FloatSlice::F16(self.bits.as_slice().reinterpret_cast()),
         }
     }
 
@@ -99,7 +99,7 @@ impl Narrow {
     pub(crate) fn rows(&self, ids: &[u32]) -> Result<Tensor> {
         let mut out = vec![0f32; ids.len() * self.columns];
         for (&id, to) in ids.iter().zip(out.chunks_exact_mut(self.columns)) {
-            self.numbers().range(id as usize * self.columns, self.columns).widen(to);
+            self.numbers().range(id as usize * self.columns, self.columns).to_f32(to);
         }
         Ok(Tensor::from_vec(out, (ids.len(), self.columns), &Device::Cpu)?)
     }
@@ -109,7 +109,7 @@ impl Narrow {
         const PIECE: usize = 1 << 16;
         let mut wide = vec![0f32; self.rows * self.columns];
         wide.par_chunks_mut(PIECE).enumerate().for_each(|(index, to)| {
-            self.numbers().range(index * PIECE, to.len()).widen(to);
+            self.numbers().range(index * PIECE, to.len()).to_f32(to);
         });
         Ok(Tensor::from_vec(wide, (self.rows, self.columns), &Device::Cpu)?)
     }
@@ -118,7 +118,7 @@ impl Narrow {
     ///
     /// # Numerics
     ///
-    /// As [`product`](lb_am::kernel::product).
+    /// As [`gemm`](lb_kernels::gemm).
     pub(crate) fn product(&self, x: &Tensor) -> Result<Tensor> {
         Ok(x.contiguous()?.apply_op1_no_bwd(self)?)
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use candle_core::quantized::GgmlDType;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor};
-use lb_am::kernel::{BlockKind, Blocks, Weight};
+use lb_kernels::{QuantFormat, QuantizedSlice, Weight};
 
 use super::dense::product_of;
 use crate::config::check;
@@ -35,7 +35,7 @@ impl Bytes {
 #[derive(Clone)]
 pub(crate) struct Packed {
     bytes: Bytes,
-    kind: BlockKind,
+    kind: QuantFormat,
     rows: usize,
     columns: usize,
 }
@@ -47,18 +47,18 @@ impl fmt::Debug for Packed {
 }
 
 /// The kernels' name of a type of blocks.
-fn kind_of(dtype: GgmlDType) -> Option<BlockKind> {
+fn kind_of(dtype: GgmlDType) -> Option<QuantFormat> {
     Some(match dtype {
-        GgmlDType::Q4_0 => BlockKind::Q4_0,
-        GgmlDType::Q4_1 => BlockKind::Q4_1,
-        GgmlDType::Q5_0 => BlockKind::Q5_0,
-        GgmlDType::Q5_1 => BlockKind::Q5_1,
-        GgmlDType::Q8_0 => BlockKind::Q8_0,
-        GgmlDType::Q2K => BlockKind::Q2K,
-        GgmlDType::Q3K => BlockKind::Q3K,
-        GgmlDType::Q4K => BlockKind::Q4K,
-        GgmlDType::Q5K => BlockKind::Q5K,
-        GgmlDType::Q6K => BlockKind::Q6K,
+        GgmlDType::Q4_0 => QuantFormat::Q4_0,
+        GgmlDType::Q4_1 => QuantFormat::Q4_1,
+        GgmlDType::Q5_0 => QuantFormat::Q5_0,
+        GgmlDType::Q5_1 => QuantFormat::Q5_1,
+        GgmlDType::Q8_0 => QuantFormat::Q8_0,
+        GgmlDType::Q2K => QuantFormat::Q2K,
+        GgmlDType::Q3K => QuantFormat::Q3K,
+        GgmlDType::Q4K => QuantFormat::Q4K,
+        GgmlDType::Q5K => QuantFormat::Q5K,
+        GgmlDType::Q6K => QuantFormat::Q6K,
         _ => return None,
     })
 }
@@ -78,10 +78,10 @@ impl Packed {
     }
 
     /// The blocks of some rows.
-    fn blocks(&self, rows: Range<usize>) -> candle_core::Result<Blocks<'_>> {
+    fn blocks(&self, rows: Range<usize>) -> candle_core::Result<QuantizedSlice<'_>> {
         let row = self.columns / self.kind.numbers() * self.kind.bytes();
         let bytes = self.bytes.as_slice().get(rows.start * row..rows.end * row);
-        match bytes.and_then(|bytes| Blocks::new(self.kind, bytes)) {
+        match bytes.and_then(|bytes| QuantizedSlice::new(self.kind, bytes)) {
             Some(blocks) => Ok(blocks),
             None => candle_core::bail!("rows {rows:?} of {}", self.rows),
         }
@@ -91,7 +91,7 @@ impl Packed {
     pub(crate) fn rows(&self, ids: &[u32]) -> Result<Tensor> {
         let mut out = vec![0f32; ids.len() * self.columns];
         for (&id, to) in ids.iter().zip(out.chunks_exact_mut(self.columns)) {
-            self.blocks(id as usize..id as usize + 1)?.widen(to);
+            self.blocks(id as usize..id as usize + 1)?.to_f32(to);
         }
         Ok(Tensor::from_vec(out, (ids.len(), self.columns), &Device::Cpu)?)
     }
@@ -100,7 +100,7 @@ impl Packed {
     ///
     /// # Numerics
     ///
-    /// As [`product`](lb_am::kernel::product): the activations are not rounded.
+    /// As [`gemm`](lb_kernels::gemm): the activations are not rounded.
     pub(crate) fn product(&self, x: &Tensor) -> Result<Tensor> {
         Ok(x.contiguous()?.apply_op1_no_bwd(self)?)
     }
@@ -112,7 +112,7 @@ impl CustomOp1 for Packed {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let weight = Weight::Blocks(self.blocks(0..self.rows)?);
+        let weight = Weight::Quantized(self.blocks(0..self.rows)?);
         product_of(x, layout, weight, (self.rows, self.columns), false)
     }
 }

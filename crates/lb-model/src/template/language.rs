@@ -6,7 +6,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
-use super::bounded::{Budget, Fault, check_size, guarded, new_prefix, on_stack};
+use super::bounded::{Fault, Fuel, check_size, guarded, new_prefix, on_stack};
 use super::{generation, json, strftime};
 
 const NAME: &str = "chat";
@@ -68,10 +68,10 @@ fn environment(source: &str, now: Option<SystemTime>, load: Load) -> crate::Resu
         }
         Err(fault) => return Err(crate::Error::template(&fault.to_string())),
     };
-    let budget = Budget::new(load.items, load.bytes, guarded.text, &prefix);
+    let fuel = Fuel::new(load.items, load.bytes, guarded.text, &prefix);
     let prepared = language(now).and_then(|mut env| {
         env.set_fuel(Some(FUEL.saturating_add(FUEL_PER_ITEM.saturating_mul(load.items as u64))));
-        keep_account(&mut env, &budget);
+        keep_account(&mut env, &fuel);
         env.add_template_owned(NAME, guarded.source)?;
         Ok(env)
     });
@@ -79,9 +79,9 @@ fn environment(source: &str, now: Option<SystemTime>, load: Load) -> crate::Resu
 }
 
 /// Puts an account before whatever makes text.
-fn keep_account(env: &mut Environment<'_>, budget: &Budget) {
-    budget.install(env);
-    let account = budget.clone();
+fn keep_account(env: &mut Environment<'_>, fuel: &Fuel) {
+    fuel.install(env);
+    let account = fuel.clone();
     env.set_unknown_method_callback(move |state, value, method, args| {
         if value.as_str().is_some() {
             let times = MAKING.iter().find(|(name, _)| *name == method).map_or(1, |(_, times)| *times);
@@ -89,7 +89,7 @@ fn keep_account(env: &mut Environment<'_>, budget: &Budget) {
         }
         python_method(state, value, method, args)
     });
-    let account = budget.clone();
+    let account = fuel.clone();
     env.set_formatter(move |out, state, value| {
         account.spend_on(value, 1)?;
         match float(value) {
@@ -97,17 +97,17 @@ fn keep_account(env: &mut Environment<'_>, budget: &Budget) {
             None => minijinja::escape_formatter(out, state, value),
         }
     });
-    let account = budget.clone();
+    let account = fuel.clone();
     env.add_filter("tojson", move |value: &Value, options: Kwargs| {
         account.spend_on(value, json::most_bytes_of_one(&options))?;
         json::tojson(value, options)
     });
-    let account = budget.clone();
+    let account = fuel.clone();
     env.add_filter("trim", move |value: &Value, chars: Option<String>| {
         account.spend_on(value, 1)?;
         Ok(trim(value, chars))
     });
-    let account = budget.clone();
+    let account = fuel.clone();
     env.add_filter("string", move |value: &Value| {
         account.spend_on(value, 1)?;
         Ok(if value.is_undefined() {

@@ -23,7 +23,7 @@ use language::Load;
 
 pub use encode::RenderedPiece;
 pub use message::{Content, Conversation, Message, PartKind, TextPart};
-pub use options::{Ending, RenderOptions};
+pub use options::{PromptEnd, RenderOptions};
 
 /// Stands for the document while the template is rendered; private-use characters that no template contains.
 const MARKER: &str = "\u{E0B1}document\u{E0B2}";
@@ -194,7 +194,7 @@ fn render(
         messages,
         tools: options.tools.as_deref(),
         documents: None,
-        add_generation_prompt: options.ending == Ending::AnswerPrompt,
+        add_generation_prompt: options.ending == PromptEnd::AnswerPrompt,
         enable_thinking: options.enable_thinking,
     };
     let layers =

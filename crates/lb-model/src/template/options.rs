@@ -10,7 +10,7 @@ use crate::Result;
 
 /// How the rendered text ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Ending {
+pub enum PromptEnd {
     /// With the opening of an answer (`add_generation_prompt=True`).
     #[default]
     AnswerPrompt,
@@ -28,7 +28,7 @@ pub struct RenderOptions {
     /// Whether the model may think before it answers; `None` leaves the template's own choice.
     pub enable_thinking: Option<bool>,
     /// How the text ends.
-    pub ending: Ending,
+    pub ending: PromptEnd,
     /// Further variables of the template (`date_string`, `documents`, ...). They win over every other variable.
     pub variables: Map<String, Value>,
     /// The time that `strftime_now` tells, in UTC; `None` is the system's. For a local time, add the zone's offset.
@@ -48,7 +48,7 @@ impl ChatTemplate {
         if messages.iter().any(|m| matches!(m.content, Some(Content::Parts(_)))) && !self.takes_parts() {
             messages.iter_mut().for_each(Message::join_parts);
         }
-        if options.ending == Ending::Open {
+        if options.ending == PromptEnd::Open {
             let field = || format!("messages[{}].content", messages.len() - 1);
             let last = messages.last().and_then(|m| m.content.as_ref());
             let open = match last {
@@ -84,7 +84,7 @@ impl ChatTemplate {
 impl RenderOptions {
     /// Cuts an open conversation behind its last message, with transformers' rule for templates that trim.
     pub(super) fn finish(&self, mut text: String, messages: &[Value]) -> Result<String> {
-        if self.ending != Ending::Open {
+        if self.ending != PromptEnd::Open {
             return Ok(text);
         }
         let content = messages.last().map(|message| &message["content"]);

@@ -4,7 +4,7 @@ use lb_model::{GenerateOptions, Generation, KvCache, Message, RenderOptions, Sto
 
 use super::fences::Fences;
 use super::form::Form;
-use super::watch::Watch;
+use super::guard::TurnGuard;
 use super::{ChatMessage, ChatRequest, Completion, Finish, Orchestrator, Role, Usage, thoughts};
 use crate::{Error, Result};
 
@@ -86,7 +86,7 @@ impl LocalOrchestrator {
         self.tokens.len()
     }
 
-    fn prompt(&self, messages: &[ChatMessage], watch: &Watch<'_>) -> Result<Vec<u32>> {
+    fn prompt(&self, messages: &[ChatMessage], guard: &TurnGuard<'_>) -> Result<Vec<u32>> {
         let messages = self.form.arrange(messages);
         let messages: Vec<Message> =
             messages.iter().map(|m| Message::new(role(m.role), m.content.as_str())).collect();
@@ -97,10 +97,10 @@ impl LocalOrchestrator {
         };
         let options = RenderOptions { enable_thinking, ..RenderOptions::default() };
         let limit = self.worker.config().position_limit();
-        let mut go_on = || watch.check().is_ok();
+        let mut go_on = || guard.check().is_ok();
         match self.worker.encode_conversation_within(&messages, &options, limit, &mut go_on) {
             Err(lb_model::Error::Interrupted) => {
-                watch.check()?;
+                guard.check()?;
                 Err(Error::Cancelled)
             }
             prompt => Ok(prompt?),
@@ -116,10 +116,10 @@ impl LocalOrchestrator {
         Ok(common)
     }
 
-    fn read(&mut self, prompt: &[u32], watch: &Watch<'_>) -> Result<candle_core::Tensor> {
+    fn read(&mut self, prompt: &[u32], guard: &TurnGuard<'_>) -> Result<candle_core::Tensor> {
         let mut logits = None;
         for piece in prompt[self.tokens.len()..].chunks(READ_AT_ONCE) {
-            watch.check()?;
+            guard.check()?;
             logits = Some(self.worker.model().forward(piece, &mut self.cache)?);
             self.tokens.extend_from_slice(piece);
         }
@@ -130,7 +130,7 @@ impl LocalOrchestrator {
         &mut self,
         logits: &candle_core::Tensor,
         max_tokens: Option<usize>,
-        watch: &Watch<'_>,
+        guard: &TurnGuard<'_>,
     ) -> Result<Generation> {
         let mut options = self.config.generate.clone();
         options.max_new_tokens = max_tokens.unwrap_or(options.max_new_tokens);
@@ -138,7 +138,7 @@ impl LocalOrchestrator {
         let mut fences = self.config.one_block.then(Fences::default);
         let mut go_on = |_, text: &str| {
             let closed = fences.as_mut().is_some_and(|fences| fences.closed_by(text));
-            watch.check().is_ok() && !closed
+            guard.check().is_ok() && !closed
         };
         let generated = self.worker.generate_from_logits(&mut self.cache, logits, &options, &mut go_on);
         match generated {
@@ -199,14 +199,14 @@ impl Orchestrator for LocalOrchestrator {
     /// [`lb_model::Error::TooManyTokens`] (in [`Error::Model`]) for a conversation beyond the model's positions,
     /// [`Error::Cancelled`], [`Error::Timeout`], those of the template and the model. What was read stays in the cache.
     fn complete(&mut self, request: &ChatRequest<'_>) -> Result<Completion> {
-        let watch = Watch::of(request);
-        watch.check()?;
-        let prompt = self.prompt(request.messages, &watch)?;
+        let guard = TurnGuard::of(request);
+        guard.check()?;
+        let prompt = self.prompt(request.messages, &guard)?;
         let cached = self.keep_common(&prompt)?;
-        let logits = self.read(&prompt, &watch)?;
-        let generation = self.generate(&logits, request.max_tokens, &watch)?;
+        let logits = self.read(&prompt, &guard)?;
+        let generation = self.generate(&logits, request.max_tokens, &guard)?;
         if generation.stopped == StopReason::Callback {
-            watch.check()?;
+            guard.check()?;
         }
         Ok(self.completion(&prompt, cached, &generation))
     }

@@ -4,12 +4,12 @@
 pub mod api;
 mod fences;
 mod form;
+mod guard;
 mod local;
 mod program;
 mod reader;
 mod replay;
 mod thoughts;
-mod watch;
 
 use std::time::Instant;
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::error::Error as StdError;
 
-use super::watch::Watch;
+use super::guard::TurnGuard;
 use super::{ChatMessage, ChatRequest, Completion, Orchestrator};
 use crate::{Error, Result};
 
@@ -46,7 +46,7 @@ impl<F: FnMut(&[ChatMessage]) -> ProgramResult> Orchestrator for Program<F> {
     }
 
     fn complete(&mut self, request: &ChatRequest<'_>) -> Result<Completion> {
-        Watch::of(request).check()?;
+        TurnGuard::of(request).check()?;
         let text = (self.write)(request.messages).map_err(Error::Orchestrator)?;
         Ok(Completion { text, ..Completion::default() })
     }
@@ -87,7 +87,7 @@ impl Orchestrator for Script {
     /// # Errors
     /// [`Error::ScriptEnded`] when all replies were given.
     fn complete(&mut self, request: &ChatRequest<'_>) -> Result<Completion> {
-        Watch::of(request).check()?;
+        TurnGuard::of(request).check()?;
         let text = self.left.pop_front().ok_or(Error::ScriptEnded { replies: self.replies })?;
         Ok(Completion { text, ..Completion::default() })
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use lb_sandbox::Query;
-use lb_session::{Ask, Briefing, Handoff, Outcome, Task};
+use lb_session::{Briefing, Handoff, Outcome, Task};
 
 use super::loop_state::Shared;
 use crate::log::{CallKind, WorkerCall};
@@ -30,9 +30,15 @@ pub(super) fn answer(shared: &mut Shared, queries: &[Query]) -> Vec<WorkerCall> 
         let start = Instant::now();
         let cancel = shared.config.cancel.clone();
         let choices = shared.config.choices.clone().filter(|_| briefed == 1);
-        let mut ask = Ask::new().cancelled_by(&cancel);
-        (ask.deadline, ask.choices) = (shared.deadline(), choices.as_ref());
-        let outcomes = shared.session.answer_each_via(&handoff, tasks, &mut ask);
+        let deadline = shared.deadline();
+        let mut ask = shared.session.ask_all(tasks).via(&handoff).cancelled_by(&cancel);
+        if let Some(deadline) = deadline {
+            ask = ask.deadline(deadline);
+        }
+        if let Some(choices) = &choices {
+            ask = ask.weighing(choices);
+        }
+        let outcomes = ask.run_each();
         let share = start.elapsed().as_secs_f64() / group.len() as f64;
         for (index, outcome) in group.into_iter().zip(outcomes) {
             let call = record(shared, &handoff, &queries[index], outcome, share);

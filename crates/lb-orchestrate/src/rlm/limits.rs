@@ -9,7 +9,7 @@ use crate::{Error, Result};
 /// What something may use up; `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Budget {
+pub struct Allowance {
     /// Wall time.
     pub time: Option<Duration>,
     /// Tokens that a model computed: an orchestrator's input and output; a worker's prefilled and generated ones.
@@ -20,7 +20,7 @@ pub struct Budget {
     pub calls: Option<usize>,
 }
 
-impl Budget {
+impl Allowance {
     fn validate(&self) -> Result<()> {
         match self.cost {
             Some(cost) if !cost.is_finite() || cost < 0.0 => {
@@ -96,13 +96,13 @@ pub struct Limits {
     /// How deep `rlm_query` goes: at this depth it is a plain worker call. Default: 1, so the run itself never recurses. At most 8.
     pub depth: usize,
     /// The whole run, calls meaning worker calls. Default: no limit.
-    pub run: Budget,
+    pub run: Allowance,
     /// The orchestrator's turns. Default: no limit.
-    pub orchestrator: Budget,
+    pub orchestrator: Allowance,
     /// The worker's calls. Default: no limit.
-    pub worker: Budget,
+    pub worker: Allowance,
     /// The code's own time, and blocks. Tokens and money do not apply. Default: no limit.
-    pub sandbox: Budget,
+    pub sandbox: Allowance,
 }
 
 impl Default for Limits {
@@ -111,10 +111,10 @@ impl Default for Limits {
             iterations: 30,
             consecutive_errors: 5,
             depth: 1,
-            run: Budget::default(),
-            orchestrator: Budget::default(),
-            worker: Budget::default(),
-            sandbox: Budget::default(),
+            run: Allowance::default(),
+            orchestrator: Allowance::default(),
+            worker: Allowance::default(),
+            sandbox: Allowance::default(),
         }
     }
 }
@@ -135,7 +135,7 @@ impl Limits {
         if self.depth > 8 {
             return Err(Error::config("limits.depth", self.depth, "want at most 8"));
         }
-        [self.run, self.orchestrator, self.worker, self.sandbox].iter().try_for_each(Budget::validate)
+        [self.run, self.orchestrator, self.worker, self.sandbox].iter().try_for_each(Allowance::validate)
     }
 
     /// Whether money is limited anywhere.

@@ -36,7 +36,7 @@ pub use config::RlmConfig;
 pub use ending::{Ending, Run, Stopped};
 pub use event::Event;
 pub use ledger::{OrchestratorTotals, RunLedger, SandboxTotals, WorkerTotals};
-pub use limits::{Budget, Limit, Limits, Measure, Phase, Spent};
+pub use limits::{Allowance, Limit, Limits, Measure, Phase, Spent};
 pub use profile::PromptProfile;
 pub(crate) use prompts::OPENING;
 pub use protocol::{FinalMark, Protocol, Reply};
@@ -65,14 +65,14 @@ use sink::Sink;
 /// # impl Repl for Fixed {
 /// #     fn kind(&self) -> &'static str { "fixed" }
 /// #     fn dialect(&self) -> &str { "" }
-/// #     fn set_text(&mut self, _: &str, _: &str) -> lb_orchestrate::Result<()> { Ok(()) }
-/// #     fn execute(&mut self, _: &str, _: &mut dyn ReplHost) -> lb_orchestrate::Result<Executed> {
+/// #     fn set_text(&mut self, _: &str, _: &str) -> lb_sandbox::Result<()> { Ok(()) }
+/// #     fn execute(&mut self, _: &str, _: &mut dyn ReplHost) -> lb_sandbox::Result<Executed> {
 /// #         let mut done = Executed::default();
 /// #         done.answer.content = "42 lines".into();
 /// #         done.answer.ready = true;
 /// #         Ok(done)
 /// #     }
-/// #     fn variable(&mut self, _: &str) -> lb_orchestrate::Result<Option<String>> { Ok(None) }
+/// #     fn variable(&mut self, _: &str) -> lb_sandbox::Result<Option<String>> { Ok(None) }
 /// # }
 /// # fn open() -> lb_sandbox::Result<Box<dyn Repl>> { Ok(Box::new(Fixed)) }
 ///

@@ -100,8 +100,12 @@ pub fn compact_serially(
         let mut heads = Vec::new();
         for head in 0..layer.kv_heads() {
             let part = |tensor: &Tensor| -> Result<Tensor> { Ok(tensor.get(head)?.contiguous()?) };
-            let head =
-                Head { keys: part(&layer.keys)?, values: part(&layer.values)?, queries: part(queries)? };
+            let head = Head {
+                keys: part(&layer.keys)?,
+                values: part(&layer.values)?,
+                queries: part(queries)?,
+                scale: layer.scale,
+            };
             heads.push(head.compact(&config, &mut serial.timing)?);
         }
         serial.heads.push(heads);
@@ -115,6 +119,7 @@ struct Head {
     keys: Tensor,
     values: Tensor,
     queries: Tensor,
+    scale: f32,
 }
 
 /// Attention over the whole cache.
@@ -140,12 +145,12 @@ impl Head {
         }
         let wide = keys.to_dtype(DType::F32)?;
         let bias = timed(&mut timing.beta, || {
-            let weights = logits(&full.queries, &wide)?.broadcast_sub(&full.max)?.exp()?;
+            let weights = logits(&full.queries, &wide, self.scale)?.broadcast_sub(&full.max)?.exp()?;
             let fitted = nnls::weights(&weights, &full.mass, config.beta)?;
             Ok(fitted.log()?.flatten_all()?.to_dtype(self.keys.dtype())?.to_dtype(DType::F32)?)
         })?;
         let values = timed(&mut timing.values, || {
-            let logits = logits(&full.queries, &wide)?.broadcast_add(&bias)?;
+            let logits = logits(&full.queries, &wide, self.scale)?.broadcast_add(&bias)?;
             let weights = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?.exp()?;
             let attention = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
             let importance: Vec<f32> = kept.iter().map(|slot| pooled[*slot as usize]).collect();
@@ -158,7 +163,7 @@ impl Head {
     fn attend(&self) -> Result<Full> {
         let queries = self.queries.to_dtype(DType::F32)?;
         let (keys, values) = (self.keys.to_dtype(DType::F32)?, self.values.to_dtype(DType::F32)?);
-        let logits = logits(&queries, &keys)?;
+        let logits = logits(&queries, &keys, self.scale)?;
         let max = logits.max_keepdim(D::Minus1)?;
         let weights = logits.broadcast_sub(&max)?.exp()?;
         let mass = weights.sum_keepdim(D::Minus1)?;
@@ -169,10 +174,9 @@ impl Head {
     }
 }
 
-/// Q Kᵀ/√d.
-fn logits(queries: &Tensor, keys: &Tensor) -> Result<Tensor> {
-    let scale = 1.0 / (queries.dim(D::Minus1)? as f64).sqrt();
-    Ok((queries * scale)?.matmul(&keys.t()?)?)
+/// scale · Q Kᵀ.
+fn logits(queries: &Tensor, keys: &Tensor, scale: f32) -> Result<Tensor> {
+    Ok((queries * f64::from(scale))?.matmul(&keys.t()?)?)
 }
 
 /// Pooled scores, and the best positions by them: the first ones first, then by score, then by place.

@@ -18,8 +18,8 @@ use super::calls::{self, FUNCTIONS};
 use super::hints;
 use super::idioms;
 use super::inspect::{self, Seen};
+use super::memory::MemoryMeter;
 use super::source::{ANSWER_SET, MODULES, REFUSED_IMPORT, prepare};
-use super::watch::Watch;
 use super::wire::{HostGone, Wire, fitting};
 use crate::output::Output;
 use crate::protocol::{Event, Request};
@@ -57,7 +57,7 @@ pub(super) struct Interpreter {
     /// Names that blocks may have bound; the interpreter has no list of its variables.
     names: BTreeSet<String>,
     limits: ReplLimits,
-    watch: Watch,
+    meter: MemoryMeter,
 }
 
 /// How a block went on its way.
@@ -82,7 +82,7 @@ impl Interpreter {
         let prelude = [inspect::PRELUDE, inspect::FINISH, idioms::HELPERS].concat();
         let begun = monty.feed_run(&prelude, Vec::new(), PrintWriter::Disabled).is_ok();
         let monty = begun.then_some(monty);
-        Self { monty, names: BTreeSet::new(), limits, watch: Watch::start(limits.memory) }
+        Self { monty, names: BTreeSet::new(), limits, meter: MemoryMeter::start(limits.memory) }
     }
 
     /// Whether blocks can run.
@@ -116,7 +116,7 @@ impl Interpreter {
     pub(super) fn look(&mut self) -> Seen {
         let Some(mut monty) = self.monty.take() else { return Seen::default() };
         monty.tracker_mut().set_max_duration(LOOK);
-        let _running = self.watch.running();
+        let _running = self.meter.running();
         let (monty, seen) = inspect::look(monty, &self.names, self.limits.local_chars);
         self.monty = monty;
         seen
@@ -133,7 +133,7 @@ impl Interpreter {
     pub(super) fn variable(&mut self, name: &str) -> Option<String> {
         let mut monty = self.monty.take()?;
         monty.tracker_mut().set_max_duration(LOOK);
-        let _running = self.watch.running();
+        let _running = self.meter.running();
         let (monty, text) = inspect::text(monty, name);
         self.monty = monty;
         text.map(fitting)
@@ -148,7 +148,7 @@ impl Interpreter {
         let mut output = Printed(Output::new(self.limits.output_chars));
         let mut course = Course::default();
         let mut step = {
-            let _running = self.watch.running();
+            let _running = self.meter.running();
             monty.feed_start(&prepared.code, Vec::new(), PrintWriter::Callback(&mut output))
         };
         let (monty, error) = loop {
@@ -157,7 +157,7 @@ impl Interpreter {
                 Err(failure) => break (failure.repl, Some(failure.error)),
                 Ok(progress) => {
                     let reply = self.reply(&progress, wire, &mut course)?;
-                    let _running = self.watch.running();
+                    let _running = self.meter.running();
                     resume(progress, reply, PrintWriter::Callback(&mut output))
                 }
             };

@@ -6,9 +6,9 @@ mod hints;
 mod idioms;
 mod inspect;
 mod interpreter;
+mod memory;
 mod serve;
 mod source;
-mod watch;
 mod wire;
 
 use std::path::PathBuf;

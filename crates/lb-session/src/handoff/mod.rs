@@ -1,28 +1,29 @@
 //! The ways a trajectory can reach a worker, behind one call.
 
 mod bm25;
-mod hand;
-mod notes;
+mod hand_over;
+mod kind;
+mod last;
 mod only;
 mod parse;
-mod prepared;
 mod size;
+mod stand_in;
 mod summary;
 mod words;
 
-use std::time::Duration;
+use std::sync::Arc;
 
+use lb_am::Compaction;
 use serde::{Deserialize, Serialize};
 
-use crate::answer::Answer;
-use crate::briefing::Briefing;
-use crate::ledger::CallRecord;
 use crate::{BriefConfig, Error, Result};
 
-pub use notes::Note;
-pub(crate) use notes::Notes;
-pub use prepared::Prepared;
+use bm25::Passages;
+pub(crate) use hand_over::hand_over;
+pub use kind::HandoffKind;
+use last::Last;
 pub use size::SelectionSize;
+pub(crate) use stand_in::StandIn;
 pub use summary::{SummaryConfig, SummaryScope};
 
 /// How the worker gets to know the trajectory.
@@ -101,61 +102,6 @@ fn default_passage() -> usize {
     PASSAGE
 }
 
-/// A [`Handoff`] without what there is to say about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum HandoffKind {
-    /// [`Handoff::None`].
-    None,
-    /// [`Handoff::FullKv`].
-    FullKv,
-    /// [`Handoff::TextReplay`].
-    TextReplay,
-    /// [`Handoff::Notes`].
-    Notes,
-    /// [`Handoff::Summary`].
-    Summary,
-    /// [`Handoff::Bm25`].
-    Bm25,
-    /// [`Handoff::Recent`].
-    Recent,
-    /// [`Handoff::Random`].
-    Random,
-    /// [`Handoff::LatentBriefing`], and what is answered over a briefing of one's own.
-    LatentBriefing,
-}
-
-impl HandoffKind {
-    /// Every kind.
-    pub const ALL: [HandoffKind; 9] = [
-        HandoffKind::None,
-        HandoffKind::FullKv,
-        HandoffKind::TextReplay,
-        HandoffKind::Notes,
-        HandoffKind::Summary,
-        HandoffKind::Bm25,
-        HandoffKind::Recent,
-        HandoffKind::Random,
-        HandoffKind::LatentBriefing,
-    ];
-
-    /// The name used in reports and JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::FullKv => "full-kv",
-            Self::TextReplay => "text-replay",
-            Self::Notes => "notes",
-            Self::Summary => "summary",
-            Self::Bm25 => "bm25",
-            Self::Recent => "recent",
-            Self::Random => "random",
-            Self::LatentBriefing => "latent-briefing",
-        }
-    }
-}
-
 impl Handoff {
     /// A briefing; from a [`Compaction`](lb_am::Compaction) alone, one whose task is read again over it.
     pub fn briefing(config: impl Into<BriefConfig>) -> Self {
@@ -202,27 +148,36 @@ impl Handoff {
     }
 }
 
-/// An answer with what the handoff did for it.
-#[derive(Debug)]
-pub struct Outcome {
-    /// The answer.
-    pub answer: Answer,
-    /// Positions in the trajectory's place that the worker could attend to, template head counted in: slots of the cache,
-    /// or tokens of text that was read anew.
-    pub kept_len: usize,
-    /// The same over all positions of the trajectory; 0 for [`Handoff::None`]. Notes and summaries may pass 1.
-    pub keep_ratio: f64,
-    /// Time to make the selection, the summary or the briefing; zero where there is none.
-    pub brief: Duration,
-    /// The briefing, where one was made.
-    pub briefing: Option<Briefing>,
-    /// What the ledger has of it.
-    pub record: CallRecord,
+impl Default for Handoff {
+    /// A briefing by the default [`BriefConfig`], as the text `latent-briefing` says it.
+    fn default() -> Self {
+        Self::briefing(BriefConfig::default())
+    }
 }
 
-/// What is made of the trajectory for more than one call.
+impl From<&Handoff> for Handoff {
+    fn from(handoff: &Handoff) -> Self {
+        handoff.clone()
+    }
+}
+
+impl From<BriefConfig> for Handoff {
+    fn from(config: BriefConfig) -> Self {
+        Self::briefing(config)
+    }
+}
+
+impl From<Compaction> for Handoff {
+    fn from(compaction: Compaction) -> Self {
+        Self::briefing(compaction)
+    }
+}
+
+/// What is made of one text for more than one call.
 #[derive(Debug, Default)]
-pub(crate) struct Keeps {
-    summary: Option<summary::Kept>,
-    passages: Option<bm25::Passages>,
+pub(crate) struct Memo {
+    /// A summary for any task, template head first.
+    summary: Last<SummaryConfig, Vec<u32>>,
+    /// The passages of the text, by how long they may be.
+    passages: Last<usize, Arc<Passages>>,
 }

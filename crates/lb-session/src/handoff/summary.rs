@@ -1,14 +1,15 @@
 //! A summary that the worker writes itself.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lb_model::{GenerateOptions, KvCache};
 use serde::{Deserialize, Serialize};
 
-use super::hand::Handed;
-use crate::answer::{Prompted, share};
-use crate::ledger::CallTokens;
-use crate::session::WorkerSession;
+use super::last::Last;
+use super::stand_in::StandIn;
+use crate::context::Reader;
+use crate::generate::{Input, generate};
+use crate::ledger::{CallTokens, share};
 use crate::{Error, Result, Segment, Task};
 
 /// What a summary is written for.
@@ -89,62 +90,56 @@ impl SummaryConfig {
     }
 }
 
-/// The summary of a trajectory.
-#[derive(Debug)]
-pub(super) struct Kept {
-    config: SummaryConfig,
-    /// Tokens of the text that it is a summary of.
-    text_len: usize,
-    /// Template head and summary.
-    before: Vec<u32>,
-}
-
 /// A summary, and what it cost.
 struct Written {
-    before: Vec<u32>,
+    /// Template head and summary.
+    text: Vec<u32>,
     cost: CallTokens,
 }
 
-impl WorkerSession {
-    pub(super) fn summarised(&mut self, config: &SummaryConfig, tasks: &[Task]) -> Result<Vec<Handed>> {
-        self.check_trajectory()?;
-        let start = Instant::now();
-        if config.scope == SummaryScope::Task {
-            let written = self.write_summaries(config, tasks)?;
-            let brief = share(start.elapsed(), tasks.len());
-            let handed = |written: Written| self.as_made_text(written.before, brief, written.cost);
-            return Ok(written.into_iter().map(handed).collect());
-        }
-        let text_len = self.text.tokens.len();
-        let kept = self.keeps.summary.as_ref();
-        if let Some(kept) = kept.filter(|kept| kept.text_len == text_len && kept.config == *config) {
-            let (before, nothing) = (kept.before.clone(), CallTokens::default());
-            return Ok(self.as_common_text(before, Duration::ZERO, nothing, tasks.len()));
-        }
-        let Some(first) = tasks.first() else { return Ok(Vec::new()) };
-        let Written { before, cost } = self.write_summaries(config, std::slice::from_ref(first))?.remove(0);
-        self.keeps.summary = Some(Kept { config: config.clone(), text_len, before: before.clone() });
-        Ok(self.as_common_text(before, start.elapsed(), cost, tasks.len()))
+/// For each task a summary, as text. One for any task is written once.
+pub(super) fn summarised(
+    reader: Reader<'_>,
+    known: &Last<SummaryConfig, Vec<u32>>,
+    config: &SummaryConfig,
+    tasks: &[&Task],
+) -> Result<Vec<StandIn>> {
+    let context = reader.context;
+    context.check_trajectory()?;
+    let start = Instant::now();
+    if config.scope == SummaryScope::Task {
+        let written = write(reader, config, tasks)?;
+        let brief = share(start.elapsed(), tasks.len());
+        let handed = |written: Written| StandIn::of_text(context, written.text).made(brief, written.cost);
+        return Ok(written.into_iter().map(handed).collect());
     }
+    if let Some(text) = known.get(config) {
+        return Ok(StandIn::of_text(context, text).shared(tasks.len()));
+    }
+    let Some(first) = tasks.first() else { return Ok(Vec::new()) };
+    let Written { text, cost } = write(reader, config, &[first])?.remove(0);
+    known.keep(config.clone(), text.clone());
+    Ok(StandIn::of_text(context, text).made(start.elapsed(), cost).shared(tasks.len()))
+}
 
-    /// One summary for each task, over forks of the full cache.
-    fn write_summaries(&self, config: &SummaryConfig, tasks: &[Task]) -> Result<Vec<Written>> {
-        let options = GenerateOptions { max_new_tokens: config.max_tokens, ..self.config.generate.clone() };
-        let requests: Vec<Task> = tasks.iter().map(|task| config.request(task)).collect();
-        let tokens = self.tokens_of(&requests)?;
-        let read: Vec<usize> = tokens.iter().map(Vec::len).collect();
-        let prompts: Vec<Prompted> = tokens.into_iter().map(Prompted::Tokens).collect();
-        let mut caches: Vec<KvCache> = tasks.iter().map(|_| self.held.cache.fork()).collect();
-        let made = self.generate_over(&mut caches, &prompts, &options, None, &mut |_, _| true)?;
-        let written = |(made, prefilled): (&lb_model::Generation, usize)| {
-            let mut before = self.prompt.head.clone();
-            let text = made.text.trim();
-            if !text.is_empty() {
-                before.extend(self.line(&Segment::finding(text))?);
-            }
-            let cost = CallTokens { prefilled, drafted: made.tokens.len(), ..CallTokens::default() };
-            Ok(Written { before, cost })
-        };
-        made.generations.iter().zip(read).map(written).collect()
-    }
+/// One summary for each task, over forks of the full cache.
+fn write(reader: Reader<'_>, config: &SummaryConfig, tasks: &[&Task]) -> Result<Vec<Written>> {
+    let context = reader.context;
+    let options = GenerateOptions { max_new_tokens: config.max_tokens, ..context.settings.generate.clone() };
+    let requests: Vec<Task> = tasks.iter().map(|task| config.request(task)).collect();
+    let tokens = reader.tokens_of(&requests.iter().collect::<Vec<_>>())?;
+    let read: Vec<usize> = tokens.iter().map(Vec::len).collect();
+    let inputs: Vec<Input> = tokens.into_iter().map(Input::Tokens).collect();
+    let mut caches: Vec<KvCache> = tasks.iter().map(|_| context.full.cache.fork()).collect();
+    let made = generate(reader, &mut caches, &inputs, &options, None, &mut |_, _| true)?;
+    let written = |(made, prefilled): (&lb_model::Generation, usize)| {
+        let mut tokens = context.head().to_vec();
+        let text = made.text.trim();
+        if !text.is_empty() {
+            tokens.extend(reader.line(&Segment::finding(text))?);
+        }
+        let cost = CallTokens { prefilled, drafted: made.tokens.len(), ..CallTokens::default() };
+        Ok(Written { text: tokens, cost })
+    };
+    made.generations.iter().zip(read).map(written).collect()
 }

@@ -3,15 +3,13 @@
 use candle_core::Tensor;
 
 use crate::Result;
-use crate::session::WorkerSession;
+use crate::context::Reader;
 
-impl WorkerSession {
-    /// Reads the trajectory again behind the template's head, which has nothing to ask.
-    pub(super) fn context_queries(&self) -> Result<(Vec<Tensor>, usize)> {
-        let head = self.prompt.head.len();
-        let mut cache = self.held.cache.fork();
-        cache.truncate(head)?;
-        let text = &self.held.tokens[head..];
-        Ok((self.capture(text, &mut cache)?.queries, text.len()))
-    }
+/// Reads the trajectory again behind the template's head, which has nothing to ask.
+pub(super) fn context_queries(reader: Reader<'_>) -> Result<(Vec<Tensor>, usize)> {
+    let (full, head) = (&reader.context.full, reader.context.head().len());
+    let mut cache = full.cache.fork();
+    cache.truncate(head)?;
+    let text = &full.tokens[head..];
+    Ok((reader.capture(text, &mut cache)?.queries, text.len()))
 }

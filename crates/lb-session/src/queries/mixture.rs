@@ -5,33 +5,31 @@ use rand::SeedableRng;
 use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 
-use super::QuerySource;
+use super::{QuerySource, gather};
 use crate::Result;
-use crate::session::WorkerSession;
+use crate::context::Reader;
 
-impl WorkerSession {
-    pub(super) fn mixed_queries(
-        &self,
-        parts: &[(QuerySource, f64)],
-        cap: usize,
-        seed: u64,
-        task: &[u32],
-    ) -> Result<(Vec<Tensor>, usize)> {
-        let (model, group) = (self.worker.model(), self.worker.config().group_size());
-        let shares: Vec<f64> = parts.iter().map(|(_, share)| *share).collect();
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let (mut drawn, mut read) = (Vec::new(), 0);
-        for ((source, _), count) in parts.iter().zip(counts(&shares, cap)) {
-            let asked = self.gather(source, task)?;
-            let tokens = asked.queries[0].dim(1)? / group;
-            let mut picked: Vec<u32> =
-                sample(&mut rng, tokens, count.min(tokens)).iter().map(|token| token as u32).collect();
-            picked.sort_unstable();
-            drawn.push(model.pick_queries(&asked.queries, &picked)?);
-            read += asked.prefilled;
-        }
-        Ok((model.join_queries(&drawn)?, read))
+pub(super) fn mixed_queries(
+    reader: Reader<'_>,
+    parts: &[(QuerySource, f64)],
+    cap: usize,
+    seed: u64,
+    task: &[u32],
+) -> Result<(Vec<Tensor>, usize)> {
+    let (model, group) = (reader.context.model(), reader.context.worker().config().group_size());
+    let shares: Vec<f64> = parts.iter().map(|(_, share)| *share).collect();
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let (mut drawn, mut read) = (Vec::new(), 0);
+    for ((source, _), count) in parts.iter().zip(counts(&shares, cap)) {
+        let (queries, own) = gather(reader, source, task)?;
+        let tokens = queries[0].dim(1)? / group;
+        let mut picked: Vec<u32> =
+            sample(&mut rng, tokens, count.min(tokens)).iter().map(|token| token as u32).collect();
+        picked.sort_unstable();
+        drawn.push(model.pick_queries(&queries, &picked)?);
+        read += own;
     }
+    Ok((model.join_queries(&drawn)?, read))
 }
 
 /// `cap` shared out, at least one each; what rounding leaves over goes to the largest remainders.

@@ -5,12 +5,10 @@ mod mixture;
 mod repeat;
 mod self_study;
 
-use std::time::Duration;
-
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::brief::Asked;
-use crate::session::WorkerSession;
+use crate::context::Reader;
 use crate::{Error, Result};
 
 pub(crate) use repeat::REQUEST;
@@ -119,21 +117,20 @@ fn ensure(
     if holds { Ok(()) } else { Err(Error::config(field, value, reason)) }
 }
 
-impl WorkerSession {
-    /// The queries of a source; per layer `[kv_heads, group_size * tokens, head_dim]`, rows (head of the group, token).
-    pub(crate) fn gather(&self, source: &QuerySource, task: &[u32]) -> Result<Asked> {
-        let (queries, prefilled) = match source {
-            QuerySource::Task => (self.task_pass(task)?.0.queries, task.len()),
-            QuerySource::ContextPrefill => self.context_queries()?,
-            QuerySource::RepeatPrefill => self.repeat_queries()?,
-            QuerySource::SelfStudy { prompts, max_new_tokens, temperature, seed } => {
-                self.self_study_queries(prompts, *max_new_tokens, *temperature, *seed)?
-            }
-            QuerySource::Random { count, seed } => {
-                (self.worker.model().random_queries(*count, self.held.tokens.len(), *seed)?, 0)
-            }
-            QuerySource::Mixture { parts, cap, seed } => self.mixed_queries(parts, *cap, *seed, task)?,
-        };
-        Ok(Asked { queries, observed: None, reused: None, prefilled, elapsed: Duration::ZERO })
+/// The queries of a source behind the full cache, and how many tokens were read for them; per layer
+/// `[kv_heads, group_size * tokens, head_dim]`, rows (head of the group, token).
+pub(crate) fn gather(reader: Reader<'_>, source: &QuerySource, task: &[u32]) -> Result<(Vec<Tensor>, usize)> {
+    match source {
+        QuerySource::Task => Ok((reader.capture_behind_all(task)?.0.queries, task.len())),
+        QuerySource::ContextPrefill => context::context_queries(reader),
+        QuerySource::RepeatPrefill => repeat::repeat_queries(reader),
+        QuerySource::SelfStudy { prompts, max_new_tokens, temperature, seed } => {
+            self_study::self_study_queries(reader, prompts, *max_new_tokens, *temperature, *seed)
+        }
+        QuerySource::Random { count, seed } => {
+            let from = reader.context.seq_len();
+            Ok((reader.context.model().random_queries(*count, from, *seed)?, 0))
+        }
+        QuerySource::Mixture { parts, cap, seed } => mixture::mixed_queries(reader, parts, *cap, *seed, task),
     }
 }

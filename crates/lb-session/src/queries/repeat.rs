@@ -3,16 +3,14 @@
 use candle_core::Tensor;
 
 use crate::Result;
-use crate::session::WorkerSession;
+use crate::context::Reader;
 
 /// What a trajectory is repeated after.
 pub(crate) const REQUEST: &str = "Repeat the previous context.";
 
-impl WorkerSession {
-    /// Reads the request and the trajectory once more behind the full cache.
-    pub(super) fn repeat_queries(&self) -> Result<(Vec<Tensor>, usize)> {
-        let mut text = self.prompt.task(&self.worker, &REQUEST.into(), &self.watch)?;
-        text.extend(&self.held.tokens[self.prompt.head.len()..]);
-        Ok((self.task_pass(&text)?.0.queries, text.len()))
-    }
+/// Reads the request and the trajectory once more behind the full cache.
+pub(super) fn repeat_queries(reader: Reader<'_>) -> Result<(Vec<Tensor>, usize)> {
+    let mut text = reader.task_tokens(&REQUEST.into())?;
+    text.extend(&reader.context.full.tokens[reader.context.head().len()..]);
+    Ok((reader.capture_behind_all(&text)?.0.queries, text.len()))
 }

@@ -1,10 +1,12 @@
 //! What the orchestrator has found out so far: an append-only list of tagged segments.
 
+pub(crate) mod note;
 mod recorded;
 mod segment;
 
 use serde::{Deserialize, Serialize};
 
+pub use note::Note;
 pub use recorded::{LogFault, LogFormat, LogNote, RecordedLog};
 pub use segment::{Segment, Source};
 

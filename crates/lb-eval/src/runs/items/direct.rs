@@ -77,7 +77,7 @@ fn in_words(bench: &Bench, plan: &BenchPlan, item: &Item, row: &mut AnswerRow) -
     // The form around the question is as long as the head at most.
     let taken = 2 * session.head_len() + tokenizer.encode_text(&question)?.len() + SLACK;
     let cut = truncate(&item.context, room(bench, plan, taken)?, tokenizer)?;
-    let done = session.answer_via(&Handoff::None, Task::about(cut.text, question))?;
+    let done = session.ask(Task::about(cut.text, question)).via(Handoff::None).run()?;
     row.calls = 1;
     row.worker = done.record.tokens;
     row.seq_len = row.worker.attended;

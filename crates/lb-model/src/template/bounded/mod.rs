@@ -1,14 +1,14 @@
 //! Templates come with checkpoints of strangers. What one may take is bounded: its size and depth before it is parsed, on a
-//! stack of known size; the instructions that it runs; and the text that it makes, of which `budget` keeps account. The
+//! stack of known size; the instructions that it runs; and the text that it makes, of which `fuel` keeps account. The
 //! language has no place to ask before a text grows, so `grammar` puts filters at the operands of what can make it grow.
 
-mod budget;
+mod fuel;
 mod grammar;
 mod tokens;
 
 use std::thread;
 
-pub(super) use budget::{Budget, new_prefix};
+pub(super) use fuel::{Fuel, new_prefix};
 use grammar::{Put, Unread, guards};
 use tokens::blocks;
 

@@ -9,7 +9,7 @@ use ureq::Agent;
 use ureq::config::Config;
 use ureq::http::{HeaderName, HeaderValue};
 
-use super::super::watch::{POLL, Watch};
+use super::super::guard::{POLL, TurnGuard};
 use super::config::Connection;
 use super::dialect::Dialect;
 use super::endpoint::Endpoint;
@@ -57,16 +57,16 @@ impl<D: Dialect> Exchange<D> {
     pub(super) fn turn(
         &mut self,
         request: &Value,
-        watch: &Watch<'_>,
+        guard: &TurnGuard<'_>,
         mut sent: usize,
     ) -> std::result::Result<Completion, Stop> {
         self.check_log().map_err(Stop::Ended)?;
         let body = request.to_string().into_bytes();
         let mut unreported = 0;
         loop {
-            watch.check().map_err(Stop::Ended)?;
+            guard.check().map_err(Stop::Ended)?;
             sent += 1;
-            let failure = match self.once(&body, watch).map_err(Stop::Ended)? {
+            let failure = match self.once(&body, guard).map_err(Stop::Ended)? {
                 Ok(mut completion) => {
                     completion.usage.unreported += unreported;
                     return Ok(completion);
@@ -77,7 +77,7 @@ impl<D: Dialect> Exchange<D> {
             let Some(pause) = self.connection.retries.pause(&failure, sent) else {
                 return Err(Stop::Failed(failure, sent));
             };
-            watch.pause(pause).map_err(Stop::Ended)?;
+            guard.pause(pause).map_err(Stop::Ended)?;
         }
     }
 
@@ -91,7 +91,11 @@ impl<D: Dialect> Exchange<D> {
     }
 
     /// One request on a thread of its own, which a closed connection ends.
-    fn once(&mut self, body: &[u8], watch: &Watch<'_>) -> Result<std::result::Result<Completion, Failure>> {
+    fn once(
+        &mut self,
+        body: &[u8],
+        guard: &TurnGuard<'_>,
+    ) -> Result<std::result::Result<Completion, Failure>> {
         let job = Job {
             agent: self.agent.clone(),
             url: self.endpoint.url.clone(),
@@ -114,7 +118,7 @@ impl<D: Dialect> Exchange<D> {
                     return Ok(Err(Failure::Unreachable { reason: "the request broke down".to_string() }));
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    if let Err(error) = watch.check() {
+                    if let Err(error) = guard.check() {
                         self.hang_up();
                         return Err(error);
                     }

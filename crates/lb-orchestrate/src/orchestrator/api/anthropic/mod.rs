@@ -8,7 +8,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 use ureq::http::{HeaderName, HeaderValue};
 
-use super::super::watch::Watch;
+use super::super::guard::TurnGuard;
 use super::config::{self, Connection, Effort};
 use super::endpoint::{self, Endpoint};
 use super::exchange::{Exchange, Stop};
@@ -166,14 +166,14 @@ impl Orchestrator for Anthropic {
     /// [`Error::Api`] with the failure of the last request, [`Error::Cancelled`], [`Error::Timeout`]; [`Error::Config`]
     /// where the log would show the key, see [`api`](crate::api).
     fn complete(&mut self, request: &ChatRequest<'_>) -> Result<Completion> {
-        let watch = Watch::of(request);
+        let guard = TurnGuard::of(request);
         let (mut without, mut sent) = (self.without.clone(), 0);
         loop {
             let mut body = request::body(&self.config, request)?;
             if let Some(fields) = body.as_object_mut() {
                 fields.retain(|name, _| !without.contains(&name.as_str()));
             }
-            match self.exchange.turn(&body, &watch, sent) {
+            match self.exchange.turn(&body, &guard, sent) {
                 Ok(completion) => {
                     if without != self.without {
                         log::warn!("{}: from now on without {}", self.url(), without.join(", "));

@@ -9,7 +9,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 use ureq::http::header;
 
-use super::super::watch::Watch;
+use super::super::guard::TurnGuard;
 use super::config::{self, Connection, Effort};
 use super::endpoint::{self, Endpoint};
 use super::exchange::{Exchange, Stop};
@@ -160,12 +160,12 @@ impl Orchestrator for OpenAi {
     /// [`Error::Api`] with the failure of the last request, [`Error::Cancelled`], [`Error::Timeout`]; [`Error::Config`]
     /// where the log would show the key, see [`api`](crate::api).
     fn complete(&mut self, request: &ChatRequest<'_>) -> Result<Completion> {
-        let watch = Watch::of(request);
+        let guard = TurnGuard::of(request);
         let (mut habits, mut sent) = (self.habits.clone(), 0);
         let mut tried = vec![habits.clone()];
         loop {
             let body = request::body(&self.config, &habits, request)?;
-            match self.exchange.turn(&body, &watch, sent) {
+            match self.exchange.turn(&body, &guard, sent) {
                 Ok(completion) => {
                     if habits != self.habits {
                         log::warn!("{}: from now on {}", self.url(), habits.since(&self.first).join(", "));

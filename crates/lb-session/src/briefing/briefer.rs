@@ -1,0 +1,130 @@
+//! From a task to its briefing.
+
+use std::time::{Duration, Instant};
+
+use lb_am::ScoreAgg;
+
+use super::cut::{CutCache, QueryPass};
+use super::passes::{pass, passes};
+use super::{BriefConfig, BriefTiming, Briefing, ChunkMode, TaskState};
+use super::{on_policy, pieces, rerotated};
+use crate::context::Reader;
+use crate::ledger::share;
+use crate::queries::QuerySource;
+use crate::{Error, Result, Task};
+
+/// Cuts briefings from the full cache of a context.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Briefer<'a> {
+    reader: Reader<'a>,
+}
+
+impl<'a> Briefer<'a> {
+    pub(crate) fn new(reader: Reader<'a>) -> Self {
+        Self { reader }
+    }
+
+    /// One briefing.
+    pub(crate) fn brief(self, task: &Task, config: &BriefConfig) -> Result<Briefing> {
+        config.validate()?;
+        let tokens = self.reader.task_tokens(task)?;
+        self.reader.context.check_trajectory()?;
+        let start = Instant::now();
+        let cut = match config.chunking {
+            Some(chunking) if chunking.mode == ChunkMode::Rerotated => {
+                rerotated::rerotated(self.reader, &tokens, &config.compaction, chunking.chunk_len)?
+            }
+            None if config.on_policy => on_policy::on_policy(self.reader, &tokens, config)?,
+            _ => self.cut(pass(self.reader, &tokens, config)?, config)?,
+        };
+        let compaction = start.elapsed().saturating_sub(cut.querying);
+        Ok(self.briefing(task, cut, compaction))
+    }
+
+    /// One briefing for each task.
+    pub(crate) fn brief_batch(self, tasks: &[&Task], config: &BriefConfig) -> Result<Vec<Briefing>> {
+        config.validate()?;
+        let tokens = self.reader.tokens_of(tasks)?;
+        self.reader.context.check_trajectory()?;
+        let rerotated = config.chunking.is_some_and(|chunking| chunking.mode == ChunkMode::Rerotated);
+        if rerotated || config.on_policy || config.queries != QuerySource::Task {
+            let alone = |(index, task): (usize, &&Task)| {
+                self.brief(task, config).map_err(|error| error.in_call(index))
+            };
+            return tasks.iter().enumerate().map(alone).collect();
+        }
+        let size = self.reader.context.settings.max_batch;
+        let mut briefings = Vec::with_capacity(tasks.len());
+        for (number, (tasks, tokens)) in tasks.chunks(size).zip(tokens.chunks(size)).enumerate() {
+            let briefed = self.brief_group(tasks, tokens, config);
+            briefings.extend(briefed.map_err(|error| error.in_later_call(number * size))?);
+        }
+        Ok(briefings)
+    }
+
+    fn brief_group(
+        self,
+        tasks: &[&Task],
+        tokens: &[Vec<u32>],
+        config: &BriefConfig,
+    ) -> Result<Vec<Briefing>> {
+        let passes = passes(self.reader, tokens, config)?;
+        let start = Instant::now();
+        let cut = pieces::in_place(self.reader, passes, config)?;
+        let share = share(start.elapsed(), tasks.len());
+        let briefed = |(index, (task, cut)): (usize, (&&Task, Result<_>))| {
+            let cut = cut.map_err(|error: Error| error.in_call(index))?;
+            Ok(self.briefing(task, cut, share))
+        };
+        tasks.iter().zip(cut).enumerate().map(briefed).collect()
+    }
+
+    /// One briefing for each configuration.
+    pub(crate) fn brief_each(self, task: &Task, configs: &[BriefConfig]) -> Result<Vec<Briefing>> {
+        let tokens = self.reader.task_tokens(task)?;
+        self.reader.context.check_trajectory()?;
+        let mut known: Vec<((ScoreAgg, TaskState), QueryPass)> = Vec::new();
+        let mut briefings = Vec::with_capacity(configs.len());
+        for config in configs {
+            let alone = config.queries == QuerySource::Task && !config.on_policy && config.chunking.is_none();
+            if !alone {
+                briefings.push(self.brief(task, config)?);
+                continue;
+            }
+            config.validate()?;
+            let kind = (config.compaction.score, config.task_state);
+            let pass = match known.iter().find(|(other, _)| *other == kind) {
+                Some((_, pass)) => pass.clone(),
+                None => {
+                    let pass = pass(self.reader, &tokens, config)?;
+                    known.push((kind, pass.clone()));
+                    pass
+                }
+            };
+            let start = Instant::now();
+            let cut = self.cut(pass, config)?;
+            briefings.push(self.briefing(task, cut, start.elapsed()));
+        }
+        Ok(briefings)
+    }
+
+    /// The full cache, cut for one task.
+    fn cut(self, pass: QueryPass, config: &BriefConfig) -> Result<CutCache> {
+        let mut cut = pieces::in_place(self.reader, vec![pass], config)?;
+        cut.pop().unwrap_or(Err(Error::Empty { arg: "task" }))
+    }
+
+    fn briefing(self, task: &Task, cut: CutCache, compaction: Duration) -> Briefing {
+        Briefing {
+            kept_len: cut.cache.mean_slots(),
+            cache: cut.cache,
+            task: task.clone(),
+            prefilled: cut.prefilled,
+            kept_by: cut.kept_by,
+            tokens: self.reader.context.full.tokens.clone(),
+            reused: cut.reused,
+            report: cut.report,
+            timing: BriefTiming { queries: cut.querying, compaction },
+        }
+    }
+}

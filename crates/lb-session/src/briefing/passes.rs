@@ -1,0 +1,78 @@
+//! From tasks to the queries that their trajectory is compacted for.
+
+use std::time::{Duration, Instant};
+
+use candle_core::Tensor;
+use lb_model::{KvCache, Observing};
+
+use super::cut::QueryPass;
+use super::{BriefConfig, ReusedTask, TaskState};
+use crate::context::Reader;
+use crate::ledger::share;
+use crate::queries::{QuerySource, gather};
+use crate::{Error, Result};
+
+/// The queries that a configuration asks for, and the task's state where it is wanted.
+pub(super) fn pass(reader: Reader<'_>, task: &[u32], config: &BriefConfig) -> Result<QueryPass> {
+    let start = Instant::now();
+    let reuse = config.task_state == TaskState::Reuse;
+    if config.queries == QuerySource::Task {
+        let (Observing { captured, observed }, fork) = observing(reader, task, config)?;
+        let reused =
+            if reuse { Some(state_behind_all(reader, &fork, task.len(), captured.logits)?) } else { None };
+        let (queries, prefilled) = (captured.queries, task.len());
+        return Ok(QueryPass { queries, observed, reused, prefilled, elapsed: start.elapsed() });
+    }
+    let (queries, mut prefilled) = gather(reader, &config.queries, task)?;
+    let mut reused = None;
+    if reuse {
+        let (captured, fork) = reader.capture_behind_all(task)?;
+        reused = Some(state_behind_all(reader, &fork, task.len(), captured.logits)?);
+        prefilled += task.len();
+    }
+    Ok(QueryPass { queries, observed: None, reused, prefilled, elapsed: start.elapsed() })
+}
+
+/// The tasks' own queries, of one pass over all of them; each has an equal share of its time.
+pub(super) fn passes(reader: Reader<'_>, tasks: &[Vec<u32>], config: &BriefConfig) -> Result<Vec<QueryPass>> {
+    let (start, context) = (Instant::now(), reader.context);
+    let mut forks: Vec<_> = tasks.iter().map(|_| context.full.cache.fork()).collect();
+    let (options, mut go_on) = (&context.settings.prefill, |_, _| reader.guard.goes_on());
+    let captured = context.model().prefill_capturing_batch_while(tasks, &mut forks, options, &mut go_on);
+    let captured = captured.map_err(|error| Error::of_sequence(error, |index| index))?;
+    let mut passes = Vec::with_capacity(tasks.len());
+    for ((captured, fork), tokens) in captured.into_iter().zip(&forks).zip(tasks) {
+        let reused = match config.task_state {
+            TaskState::Reuse => Some(state_behind_all(reader, fork, tokens.len(), captured.logits)?),
+            TaskState::Recompute => None,
+        };
+        let (queries, prefilled) = (captured.queries, tokens.len());
+        passes.push(QueryPass { queries, observed: None, reused, prefilled, elapsed: Duration::ZERO });
+    }
+    let elapsed = share(start.elapsed(), tasks.len());
+    Ok(passes.into_iter().map(|pass| QueryPass { elapsed, ..pass }).collect())
+}
+
+/// The task read behind the full cache; what it sees is noted on the way where that serves the compaction.
+fn observing(reader: Reader<'_>, task: &[u32], config: &BriefConfig) -> Result<(Observing, KvCache)> {
+    let context = reader.context;
+    let whole = config.chunking.is_none_or(|chunking| chunking.chunk_len >= context.seq_len());
+    if !whole || task.len() > context.settings.prefill.chunk {
+        let (captured, fork) = reader.capture_behind_all(task)?;
+        return Ok((Observing { captured, observed: None }, fork));
+    }
+    let mut fork = context.full.cache.fork();
+    let observing = context.model().forward_observing(task, &mut fork, config.compaction.score)?;
+    Ok((observing, fork))
+}
+
+/// What a task of `task_len` tokens left behind the full cache in `fork`.
+fn state_behind_all(
+    reader: Reader<'_>,
+    fork: &KvCache,
+    task_len: usize,
+    logits: Tensor,
+) -> Result<ReusedTask> {
+    let seq_len = reader.context.seq_len();
+    Ok(ReusedTask { layers: fork.layers_range(seq_len, seq_len + task_len)?, logits })
+}

@@ -1,0 +1,112 @@
+//! What a worker has of a trajectory at one moment: the full cache, the tokens behind it, the text, the notes.
+
+mod reader;
+mod units;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use lb_model::{Decoder, GenerateOptions, KvCache, PrefillOptions, Worker};
+
+use crate::prompt::PromptEncoder;
+use crate::{Error, Note, Result};
+
+pub(crate) use reader::Reader;
+pub(crate) use units::{sentence_starts, unit_starts};
+
+/// What a worker has of a trajectory. [`fork`](Self::fork) costs next to nothing: only what changes later is copied then.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) full: FullCache,
+    pub(crate) text: Arc<Text>,
+    pub(crate) notes: Arc<Vec<Note>>,
+}
+
+/// What stays as it is however the trajectory grows.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) worker: Worker,
+    pub(crate) prompt: PromptEncoder,
+    pub(crate) generate: GenerateOptions,
+    pub(crate) prefill: PrefillOptions,
+    /// Calls of a batch that have a cache at the same time.
+    pub(crate) max_batch: usize,
+}
+
+/// The full cache. Slots, positions and tokens are the same in number.
+#[derive(Debug)]
+pub(crate) struct FullCache {
+    pub(crate) cache: KvCache,
+    /// The tokens behind `cache`, template head first.
+    pub(crate) tokens: Arc<Vec<u32>>,
+    /// Where the template's head, and then each segment in the cache, begins.
+    pub(crate) starts: Arc<Vec<u32>>,
+}
+
+/// All text that ever entered, as it was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Text {
+    /// Template head first.
+    pub(crate) tokens: Vec<u32>,
+    /// Where each segment begins, and its label.
+    pub(crate) segments: Vec<(u32, Cow<'static, str>)>,
+}
+
+impl FullCache {
+    /// The same without copying the cache.
+    pub(crate) fn fork(&self) -> Self {
+        Self { cache: self.cache.fork(), tokens: self.tokens.clone(), starts: self.starts.clone() }
+    }
+}
+
+impl Context {
+    /// Nothing read yet, not even the template's head.
+    pub(crate) fn new(settings: Settings) -> Self {
+        let cache = settings.worker.model().new_cache();
+        let text = Text { tokens: settings.prompt.head.clone(), segments: Vec::new() };
+        Self {
+            settings: Arc::new(settings),
+            full: FullCache { cache, tokens: Arc::default(), starts: Arc::new(vec![0]) },
+            text: Arc::new(text),
+            notes: Arc::default(),
+        }
+    }
+
+    /// The same without copying the cache or the text.
+    pub(crate) fn fork(&self) -> Self {
+        Self {
+            settings: self.settings.clone(),
+            full: self.full.fork(),
+            text: self.text.clone(),
+            notes: self.notes.clone(),
+        }
+    }
+
+    pub(crate) fn worker(&self) -> &Worker {
+        &self.settings.worker
+    }
+
+    pub(crate) fn model(&self) -> &Decoder {
+        self.settings.worker.model()
+    }
+
+    /// The template's head.
+    pub(crate) fn head(&self) -> &[u32] {
+        &self.settings.prompt.head
+    }
+
+    /// Positions of the full cache, template head counted in.
+    pub(crate) fn seq_len(&self) -> usize {
+        self.full.tokens.len()
+    }
+
+    /// Whether the cache holds nothing of the trajectory.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.seq_len() <= self.head().len()
+    }
+
+    pub(crate) fn check_trajectory(&self) -> Result<()> {
+        if self.is_empty() { Err(Error::Empty { arg: "trajectory" }) } else { Ok(()) }
+    }
+}

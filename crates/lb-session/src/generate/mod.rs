@@ -1,0 +1,109 @@
+//! From caches and what is to be read behind them to text.
+
+mod choices;
+
+use std::time::{Duration, Instant};
+
+use candle_core::Tensor;
+use lb_model::{GenerateOptions, Generation, KvCache};
+
+use crate::context::Reader;
+use crate::{Error, Result};
+
+pub use choices::{Chances, Choices};
+
+/// What is read behind a cache before the worker writes.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Not read yet.
+    Tokens(Vec<u32>),
+    /// In the cache already; the logits of its last token.
+    InCache(Tensor),
+}
+
+impl Input {
+    /// Tokens to read.
+    pub(crate) fn unread(&self) -> usize {
+        match self {
+            Self::Tokens(tokens) => tokens.len(),
+            Self::InCache(_) => 0,
+        }
+    }
+}
+
+/// Sequences that were generated together.
+pub(crate) struct Generated {
+    pub(crate) generations: Vec<Generation>,
+    /// Of each cache when its input was read.
+    pub(crate) bytes: Vec<usize>,
+    /// Of the choices behind each input.
+    pub(crate) chances: Vec<Option<Chances>>,
+    pub(crate) prefill: Duration,
+    pub(crate) decode: Duration,
+}
+
+/// Hears the number of a sequence and a piece of its text; false ends that sequence there.
+pub(crate) type Hear<'a> = &'a mut dyn FnMut(usize, &str) -> bool;
+
+/// Reads what is to be read and generates, until the call is ended.
+pub(crate) fn generate(
+    reader: Reader<'_>,
+    caches: &mut [KvCache],
+    inputs: &[Input],
+    options: &GenerateOptions,
+    choices: Option<&Choices>,
+    hear: Hear<'_>,
+) -> Result<Generated> {
+    let (worker, guard) = (reader.context.worker(), reader.guard);
+    let start = Instant::now();
+    let logits = read(reader, caches, inputs)?;
+    let prefill = start.elapsed();
+    let bytes = caches.iter().map(KvCache::bytes).collect();
+    let over = |cache: &KvCache| match choices {
+        Some(choices) => choices.over(worker, cache),
+        None => Ok(None),
+    };
+    let chances = caches.iter().map(over).collect::<Result<_>>()?;
+    let start = Instant::now();
+    let mut ended = Ok(());
+    let options = vec![options.clone(); caches.len()];
+    let mut on_token = |index: usize, _: u32, text: &str| {
+        if ended.is_ok() {
+            ended = guard.check();
+        }
+        let goes_on = ended.is_ok() && hear(index, text);
+        if ended.is_ok() {
+            ended = guard.check();
+        }
+        goes_on && ended.is_ok()
+    };
+    let generations = worker.generate_batch_from_logits(caches, &logits, &options, &mut on_token);
+    let generations = generations.map_err(|error| Error::of_sequence(error, |index| index))?;
+    ended?;
+    Ok(Generated { generations, bytes, chances, prefill, decode: start.elapsed() })
+}
+
+/// The logits of the last token of each input.
+fn read(reader: Reader<'_>, caches: &mut [KvCache], inputs: &[Input]) -> Result<Vec<Tensor>> {
+    let mut logits: Vec<Option<Tensor>> = Vec::with_capacity(inputs.len());
+    let (mut numbers, mut tokens, mut unread) = (Vec::new(), Vec::new(), Vec::new());
+    for ((number, input), cache) in inputs.iter().enumerate().zip(caches) {
+        match input {
+            Input::InCache(own) => logits.push(Some(own.clone())),
+            Input::Tokens(own) => {
+                logits.push(None);
+                numbers.push(number);
+                tokens.push(own.as_slice());
+                unread.push(cache);
+            }
+        }
+    }
+    let mut go_on = |_, _| reader.guard.goes_on();
+    let (model, options) = (reader.context.model(), &reader.context.settings.prefill);
+    let made = model.prefill_batch_while(&tokens, &mut unread, options, &mut go_on);
+    let made = made.map_err(|error| Error::of_sequence(error, |index| numbers[index]))?;
+    for (number, made) in numbers.iter().zip(made) {
+        logits[*number] = Some(made);
+    }
+    Ok(logits.into_iter().flatten().collect())
+}

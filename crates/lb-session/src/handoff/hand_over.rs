@@ -1,0 +1,52 @@
+//! From a handoff to what each task gets in the trajectory's place.
+
+use std::time::{Duration, Instant};
+
+use lb_am::{Protected, baselines};
+
+use super::only::only;
+use super::stand_in::StandIn;
+use super::{Handoff, Memo, bm25, summary};
+use crate::context::Reader;
+use crate::{Result, Segment, Task};
+
+/// What each task gets through `handoff`; through a briefing, which is made elsewhere, nothing.
+pub(crate) fn hand_over(
+    reader: Reader<'_>,
+    memo: &Memo,
+    handoff: &Handoff,
+    tasks: &[&Task],
+) -> Result<Vec<StandIn>> {
+    let (start, context, count) = (Instant::now(), reader.context, tasks.len());
+    let (seq_len, protect) = (context.seq_len(), Protected::default());
+    let selected = |kept: &[u32]| Ok(StandIn::of_cache(context, only(context, kept)?, start.elapsed()));
+    let one: Result<StandIn> = match handoff {
+        Handoff::Summary(config) => return summary::summarised(reader, &memo.summary, config, tasks),
+        Handoff::Bm25 { size, passage } => {
+            return bm25::retrieved(context, &memo.passages, *size, *passage, tasks);
+        }
+        Handoff::None | Handoff::LatentBriefing(_) => {
+            let head = StandIn::of_text(context, context.head().to_vec());
+            Ok(StandIn { kept_len: 0, ..head })
+        }
+        Handoff::TextReplay => Ok(StandIn::of_text(context, context.text.tokens.clone())),
+        Handoff::Notes => Ok(StandIn::of_text(context, notes(reader)?)),
+        Handoff::FullKv => Ok(StandIn::of_cache(context, context.full.cache.fork(), Duration::ZERO)),
+        Handoff::Recent(size) => {
+            selected(&baselines::recent_positions(seq_len, size.resolve(seq_len)?, protect))
+        }
+        Handoff::Random { size, seed } => {
+            selected(&baselines::random_positions(seq_len, size.resolve(seq_len)?, protect, *seed))
+        }
+    };
+    Ok(one?.shared(count))
+}
+
+/// Template head and notes. Each has the tag of what was confirmed.
+fn notes(reader: Reader<'_>) -> Result<Vec<u32>> {
+    let mut tokens = reader.context.head().to_vec();
+    for note in reader.context.notes.iter() {
+        tokens.extend(reader.line(&Segment::finding(note.to_string()))?);
+    }
+    Ok(tokens)
+}

@@ -1,0 +1,58 @@
+//! The ways a trajectory can reach a worker, by name.
+
+use serde::{Deserialize, Serialize};
+
+/// A [`Handoff`](crate::Handoff) without what there is to say about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum HandoffKind {
+    /// [`Handoff::None`](crate::Handoff::None).
+    None,
+    /// [`Handoff::FullKv`](crate::Handoff::FullKv).
+    FullKv,
+    /// [`Handoff::TextReplay`](crate::Handoff::TextReplay).
+    TextReplay,
+    /// [`Handoff::Notes`](crate::Handoff::Notes).
+    Notes,
+    /// [`Handoff::Summary`](crate::Handoff::Summary).
+    Summary,
+    /// [`Handoff::Bm25`](crate::Handoff::Bm25).
+    Bm25,
+    /// [`Handoff::Recent`](crate::Handoff::Recent).
+    Recent,
+    /// [`Handoff::Random`](crate::Handoff::Random).
+    Random,
+    /// [`Handoff::LatentBriefing`](crate::Handoff::LatentBriefing), and what is answered over a briefing of one's own.
+    LatentBriefing,
+}
+
+impl HandoffKind {
+    /// Every kind.
+    pub const ALL: [HandoffKind; 9] = [
+        HandoffKind::None,
+        HandoffKind::FullKv,
+        HandoffKind::TextReplay,
+        HandoffKind::Notes,
+        HandoffKind::Summary,
+        HandoffKind::Bm25,
+        HandoffKind::Recent,
+        HandoffKind::Random,
+        HandoffKind::LatentBriefing,
+    ];
+
+    /// The name used in reports and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::FullKv => "full-kv",
+            Self::TextReplay => "text-replay",
+            Self::Notes => "notes",
+            Self::Summary => "summary",
+            Self::Bm25 => "bm25",
+            Self::Recent => "recent",
+            Self::Random => "random",
+            Self::LatentBriefing => "latent-briefing",
+        }
+    }
+}
