@@ -176,7 +176,7 @@ fn questions_are_answered_once_each_in_a_folder() {
         answers: vec!["Anara".to_owned()],
     };
     let items = ["a", "b", "a", "c"].map(item);
-    let config = RlmConfig { log_dir: None, ..RlmConfig::small() };
+    let config = RlmConfig { ask_first: false, ..RlmConfig::small() };
     let asked = Questions { worker: embedded().clone(), open: open(), config };
     let run = |turns: &[&str]| {
         let turns = turns.iter().map(|answer| format!("```repl\nFINAL({answer:?})\n```"));

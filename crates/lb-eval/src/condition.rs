@@ -53,7 +53,7 @@ pub enum Way {
 }
 
 /// What a published selection keeps, and what becomes of the task's own state.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Selected {
     /// The selection.
     pub baseline: Baseline,
@@ -65,7 +65,7 @@ pub struct Selected {
 
 impl Selected {
     /// Whether it looks at the task's queries.
-    pub(crate) fn reads_task(self) -> bool {
+    pub(crate) fn reads_task(&self) -> bool {
         self.baseline.needs() == Needs::Task
     }
 

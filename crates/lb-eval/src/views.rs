@@ -70,7 +70,7 @@ impl Views {
         &mut self,
         session: &WorkerSession,
         task: &TaskPass,
-        selected: Selected,
+        selected: &Selected,
     ) -> Result<(KvCache, Duration)> {
         let (start, seq_len) = (Instant::now(), session.seq_len());
         let small = self.cut(session, &task.queries, selected.baseline, selected.size.resolve(seq_len)?)?;

@@ -61,7 +61,7 @@ impl Protocol for Calls<'_> {
                             Some(views) => views,
                             none => none.insert(Views::of(&session)?),
                         };
-                        self.by_selection(&session, views, question.task(&session)?, *selected, &mut row)?;
+                        self.by_selection(&session, views, question.task(&session)?, selected, &mut row)?;
                     }
                     Way::Direct => continue,
                 }
@@ -109,7 +109,7 @@ impl Calls<'_> {
         session: &WorkerSession,
         views: &mut Views,
         pass: &TaskPass,
-        selected: Selected,
+        selected: &Selected,
         row: &mut AnswerRow,
     ) -> Result<()> {
         let (mut cache, time) = views.selected(session, pass, selected)?;

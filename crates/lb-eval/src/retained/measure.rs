@@ -78,7 +78,7 @@ impl Measure<'_> {
                         Some(views) => views,
                         none => none.insert(Views::of(session)?),
                     };
-                    of.selected(session, views, &task, name, *selected)?
+                    of.selected(session, views, &task, name, selected)?
                 }
                 Way::Direct | Way::SameSize { .. } => continue,
             };
@@ -162,7 +162,7 @@ impl Compare<'_> {
         views: &mut Views,
         task: &TaskPass,
         name: &str,
-        selected: Selected,
+        selected: &Selected,
     ) -> Result<Measured> {
         let (mut cache, brief) = views.selected(session, task, selected)?;
         let slots = cache.mean_slots();

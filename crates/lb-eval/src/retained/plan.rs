@@ -66,7 +66,7 @@ impl RetainedPlan {
     pub(super) fn expanded(&self) -> Result<Vec<Condition>> {
         let conditions = Condition::read_all(&self.conditions)?;
         for condition in &conditions {
-            match condition.way {
+            match &condition.way {
                 Way::Direct => {
                     return Err(condition.refused("is for question sets, whose documents it reads"));
                 }
