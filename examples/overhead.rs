@@ -3,19 +3,13 @@
 //!
 //! `cargo run --release --example overhead -- --shape qwen3-4b --seq-len 16384`
 
-use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
-use indicatif::{ProgressBar, ProgressStyle};
-use latent_briefing::complain;
-use latent_briefing::eval::{with_causes, write_file};
 use latent_briefing::model::DeviceChoice;
+use lb_cli::{complain, say, spinner, write_file};
 use lb_perf::{OverheadConfig, measure, write_tensors};
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Measure what it costs to compact random caches of a model's size.
 #[derive(Parser)]
@@ -37,27 +31,21 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain!("overhead: {}", with_causes(error.as_ref()));
+            complain!("overhead: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(args: &Args) -> Result<()> {
-    let device = args.device.open()?;
-    let bar =
-        ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {elapsed} {msg}")?);
-    bar.enable_steady_tick(Duration::from_millis(100));
-    let (report, scene, compacted) =
-        measure(&args.config, &device, &mut |stage| bar.set_message(stage.to_owned()))?;
-    bar.finish_and_clear();
+fn run(args: &Args) -> lb_cli::Result<()> {
+    let (device, line) = (args.device.open()?, spinner());
+    let stages = &mut |stage: &str| line.set_message(stage.to_owned());
+    let (report, scene, compacted) = measure(&args.config, &device, stages)?;
+    line.finish_and_clear();
     // What was measured is shown whatever becomes of the files.
-    match write!(std::io::stdout(), "{report}") {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error.into()),
-        _ => {}
-    }
+    say!("{report}");
     if let Some(path) = &args.json {
-        write_file(path, format!("{}\n", serde_json::to_string_pretty(&report)?).as_bytes())?;
+        write_file(path, format!("{:#}\n", serde_json::to_value(&report)?).as_bytes())?;
     }
     if let Some(path) = &args.write_tensors {
         let named: Vec<_> = report.batched.iter().map(|b| b.name().to_owned()).zip(&compacted).collect();

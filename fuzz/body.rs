@@ -105,10 +105,10 @@ fn config(dice: &mut Dice<'_>) -> Compaction {
         _ => Budget::ErrorBelow { epsilon: dice.number(), min_kept: dice.below(40) },
     };
     let selection = match dice.below(4) {
-        0 => Selection::Shared,
-        1 => Selection::PerLayer,
-        2 => Selection::PerHead,
-        _ => Selection::Omp(omp(dice)),
+        0 => Selection::shared(),
+        1 => Selection::per_layer(),
+        2 => Selection::per_head(),
+        _ => Selection::omp(omp(dice)),
     };
     let values = match dice.below(5) {
         0 => ValuesMethod::Copy,

@@ -37,7 +37,7 @@ fn the_whole_cache_has_no_error_and_smaller_ones_have_more() {
         summed.iter().find(|f| f.method == method && (f.asked - asked).abs() < 1e-9).unwrap().error
     };
     for method in methods.iter().skip(1) {
-        assert!(error(method.name(), 0.2) > error(method.name(), 0.8), "{}", method.name());
+        assert!(error(&method.name(), 0.2) > error(&method.name(), 0.8), "{}", method.name());
     }
     assert!(error("per layer (default)", 0.2) < error("random", 0.2));
 }
@@ -127,6 +127,6 @@ fn sizes_out_of_range_are_named() {
         let error = STUDY.run(embedded(), &methods, ratios, &mut |_| {}).unwrap_err();
         assert!(error.to_string().contains("keep_ratio"), "{error}");
     }
-    let bad = Compaction::mad(-1.0).with_selection(Selection::PerHead);
+    let bad = Compaction::mad(-1.0).with_selection(Selection::per_head());
     assert!(STUDY.run(embedded(), &[Method::new("bad", bad)], &[0.1], &mut |_| {}).is_err());
 }

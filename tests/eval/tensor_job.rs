@@ -91,10 +91,10 @@ fn a_round_trip_in_every_dtype() {
 fn shorter_heads_and_layers_end_in_padding() {
     let job = job(&tensors(DType::F32)).unwrap();
     let budgets = HeadBudgets { shares: vec![vec![0.4, 0.1], vec![0.2, 0.3]] };
-    let ragged = Compaction::kept_len(10).with_selection(Selection::PerHead).with_head_budgets(budgets);
+    let ragged = Compaction::kept_len(10).with_selection(Selection::per_head()).with_head_budgets(budgets);
     let tau = Budget::Mad { tau: 1.0, min_kept: 1, max_ratio: 1.0 };
-    let by_layer = Compaction::with_budget(tau).with_selection(Selection::PerLayer).with_pooling(1);
-    let by_head = Compaction::with_budget(tau).with_selection(Selection::PerHead).with_pooling(1);
+    let by_layer = Compaction::with_budget(tau).with_selection(Selection::per_layer()).with_pooling(1);
+    let by_head = Compaction::with_budget(tau).with_selection(Selection::per_head()).with_pooling(1);
     for config in [ragged, by_layer, by_head] {
         let outcome = job.run(&config, 1).unwrap();
         let read = safetensors::load_buffer(&outcome.to_bytes().unwrap(), &Device::Cpu).unwrap();

@@ -68,7 +68,7 @@ fn compacted(worker: &Worker, full: &KvCache, task: &[u32], keep: impl Fn(usize,
     let kept: Vec<Kept> = (0..layers.len())
         .map(|l| Kept::per_head((0..layers[l].kv_heads()).map(|h| slots(keep(l, h))).collect()))
         .collect();
-    let config = Compaction::default().with_selection(Selection::PerHead);
+    let config = Compaction::default().with_selection(Selection::per_head());
     let compacted = compact_at(&layers, &queries, &kept, &config).unwrap();
     KvCache::from_compacted(&compacted, len, worker.config()).unwrap()
 }

@@ -7,7 +7,9 @@ use serde_json::Value;
 use crate::support::checkpoints::{Copy, golden, golden_json, golden_logits, ids};
 use crate::support::compare::{distance, flat};
 
-const FAMILIES: [&str; 12] = [
+const FAMILIES: [&str; 14] = [
+    "gemma3",
+    "gemma3_scaled",
     "llama3",
     "llama_bias",
     "llama_linear",

@@ -358,7 +358,8 @@ fn a_byte_order_mark_is_passed_over() {
 fn foreign_architectures_are_one_line() {
     let cases = [
         ("gemma2", "soft-capped"),
-        ("gemma3_text", "scaled embeddings"),
+        ("gemma3", "gemma3_text"),
+        ("gemma", "Gemma 1"),
         ("phi3", "LongRoPE"),
         ("phi", "rotated in part"),
         ("qwen3_next", "linear attention"),

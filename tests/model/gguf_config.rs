@@ -83,8 +83,9 @@ fn keys_that_change_the_computation_are_refused_by_name() {
 #[test]
 fn foreign_architectures_are_told_in_a_line() {
     for (architecture, what) in [
-        ("gemma3", "scaled embeddings"),
-        ("gemma2", "soft-capped logits"),
+        ("gemma", "Gemma 1"),
+        ("gemma2", "soft-capped scores and logits"),
+        ("gemma3n", "share keys and values"),
         ("phi3", "joined projections"),
         ("qwen3next", "linear attention"),
         ("qwen35moe", "linear attention"),

@@ -68,7 +68,7 @@ fn paths_that_lead_nowhere_are_missing_files() {
         "a b",
         beside.to_str().unwrap(),
         // The folder is there, the file is not.
-        "tests/golden/model.gguf",
+        "golden/model.gguf",
     ] {
         let error = Checkpoint::open(path).unwrap_err();
         let Error::Io { path: named, source } = &error else { panic!("{path:?}: {error:?}") };

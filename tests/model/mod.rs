@@ -10,6 +10,7 @@ mod corrupt;
 mod cuda;
 mod families;
 mod fields;
+mod gemma3;
 mod generate;
 mod gguf;
 mod gguf_config;

@@ -29,7 +29,7 @@ fn compacted(worker: &Worker, tokens: &[u32], counts: &[Vec<usize>], seed: u64) 
     };
     let kept: Vec<Kept> =
         counts.iter().map(|heads| Kept::per_head(heads.iter().map(|count| pick(*count)).collect())).collect();
-    let config = Compaction::default().with_selection(Selection::PerHead);
+    let config = Compaction::default().with_selection(Selection::per_head());
     compact_at(&full.layers().unwrap(), &queries.unwrap().queries, &kept, &config).unwrap()
 }
 
@@ -130,7 +130,7 @@ fn a_ragged_cache_is_compacted_again() {
         .prefill_capturing(&tokens[66..76], &mut asked, &options, &mut |_, _| {})
         .unwrap()
         .queries;
-    let config = Compaction::keep_ratio(0.5).with_selection(Selection::PerHead);
+    let config = Compaction::keep_ratio(0.5).with_selection(Selection::per_head());
     let [mut a, mut b] = [&ragged, &padded].map(|cache| {
         let again = compact(&cache.layers().unwrap(), &queries, &config).unwrap();
         KvCache::from_compacted(&again, cache.logical_len(), worker.config()).unwrap()
@@ -172,7 +172,7 @@ fn equal_counts_are_shared_not_copied() {
         .prefill_capturing(&tokens[60..70], &mut task, &options, &mut |_, _| {})
         .unwrap()
         .queries;
-    let config = Compaction::keep_ratio(0.3).with_selection(Selection::PerHead);
+    let config = Compaction::keep_ratio(0.3).with_selection(Selection::per_head());
     let compacted = Compactor::new(&full.layers().unwrap(), &queries, &config).run().unwrap();
     let (a, b) = (ragged(&worker, &compacted), padded(&worker, &compacted));
     assert_eq!((a.bytes(), a.slots(), a.mean_slots()), (b.bytes(), b.slots(), b.slots()));

@@ -8,7 +8,7 @@ use crate::support::checkpoints::{GROUPED, TIED, prompt, worker};
 use crate::support::compare::{assert_close, assert_same, distance, flat};
 
 fn per_layer() -> Compaction {
-    Compaction::keep_ratio(0.3).with_selection(Selection::PerHead)
+    Compaction::keep_ratio(0.3).with_selection(Selection::per_head())
 }
 
 /// The reference's way: the queries of layer l are those of a rerun over compacted layers before l and full ones after.
@@ -84,24 +84,24 @@ fn moved_keys_are_those_computed_further_on() {
         };
         let positions = |from: u32| (from..from + 20).collect::<Vec<u32>>();
         let (near, far) = (read(7), read(407));
-        let moved = model.rerotate(&near, &positions(7), 400).unwrap();
+        let moved = model.rerotate(0, &near, &positions(7), 400).unwrap();
         let size = flat(&far).iter().fold(1.0, |max: f64, x| max.max(x.abs()));
         assert_close(&flat(&moved), &flat(&far), 1e-5 * size);
-        let back = model.rerotate(&far, &positions(407), -400).unwrap();
+        let back = model.rerotate(0, &far, &positions(407), -400).unwrap();
         assert_close(&flat(&back), &flat(&near), 1e-5 * size);
         assert!(distance(&flat(&near), &flat(&far)) > 0.1);
-        assert_same(&model.rerotate(&near, &positions(7), 0).unwrap(), &near);
+        assert_same(&model.rerotate(0, &near, &positions(7), 0).unwrap(), &near);
 
         // Queries and keys that move together see the same scores.
         let scores = |q: &Tensor, k: &Tensor| flat(&q.matmul(&k.t().unwrap().contiguous().unwrap()).unwrap());
-        let other = model.rerotate(&near, &positions(7), 13).unwrap();
-        let other_moved = model.rerotate(&other, &positions(20), 400).unwrap();
+        let other = model.rerotate(0, &near, &positions(7), 13).unwrap();
+        let other_moved = model.rerotate(0, &other, &positions(20), 400).unwrap();
         let tolerance = 2e-5 * size * size * worker.config().head_dim as f64;
         assert_close(&scores(&other, &near), &scores(&other_moved, &moved), tolerance);
 
-        assert!(matches!(model.rerotate(&near, &positions(7), -8), Err(Error::Config { .. })));
-        assert!(matches!(model.rerotate(&near, &positions(7), 4000), Err(Error::ContextOverflow { .. })));
-        assert!(matches!(model.rerotate(&near, &[1, 2], 1), Err(Error::Shape { .. })));
+        assert!(matches!(model.rerotate(0, &near, &positions(7), -8), Err(Error::Config { .. })));
+        assert!(matches!(model.rerotate(0, &near, &positions(7), 4000), Err(Error::ContextOverflow { .. })));
+        assert!(matches!(model.rerotate(0, &near, &[1, 2], 1), Err(Error::Shape { .. })));
     }
 }
 
@@ -114,19 +114,19 @@ fn keys_move_each_to_its_place() {
     model.forward(&tokens[..12], &mut cache).unwrap();
     let keys = cache.layer(1).unwrap().keys.narrow(1, 3, 4).unwrap();
     let (positions, places) = ([3_u32, 4, 5, 6], [0_u32, 4, 300, 2]);
-    let moved = model.rerotate_to(&keys, &positions, &places).unwrap();
+    let moved = model.rerotate_to(0, &keys, &positions, &places).unwrap();
     for (slot, (position, place)) in positions.iter().zip(places).enumerate() {
         let (key, by) = (
             keys.narrow(1, slot, 1).unwrap(),
             place.cast_signed() as isize - position.cast_signed() as isize,
         );
-        let alone = model.rerotate(&key, &[*position], by).unwrap();
+        let alone = model.rerotate(0, &key, &[*position], by).unwrap();
         assert_same(&moved.narrow(1, slot, 1).unwrap(), &alone);
     }
     assert!(distance(&flat(&moved), &flat(&keys)) > 0.1);
-    let short = model.rerotate_to(&keys, &positions, &places[..3]);
+    let short = model.rerotate_to(0, &keys, &positions, &places[..3]);
     assert!(matches!(short, Err(Error::Shape { arg: "targets", .. })));
-    let far = model.rerotate_to(&keys, &positions, &[0, 1, 2, u32::MAX]);
+    let far = model.rerotate_to(0, &keys, &positions, &[0, 1, 2, u32::MAX]);
     assert!(matches!(far, Err(Error::ContextOverflow { .. })));
 }
 
@@ -164,7 +164,7 @@ fn random_queries_have_the_frame_of_real_ones() {
     // The same vectors further on are the rotated ones.
     let further = model.random_queries(5, 140, 1).unwrap();
     let positions: Vec<u32> = (0..rows as u32).map(|row| 100 + row % 5).collect();
-    assert_close(&flat(&model.rerotate(&a[0], &positions, 40).unwrap()), &flat(&further[0]), 1e-4);
+    assert_close(&flat(&model.rerotate(0, &a[0], &positions, 40).unwrap()), &flat(&further[0]), 1e-4);
     assert!(matches!(model.random_queries(0, 0, 0), Err(Error::Empty { .. })));
     assert!(matches!(model.random_queries(2, 1023, 0), Err(Error::ContextOverflow { .. })));
     let picked = model.pick_queries(&a, &[3, 1]).unwrap();

@@ -64,7 +64,7 @@ fn the_same_tokens_as_candle_transformers() {
             }
         }
     }
-    assert!(distinct.len() > 500, "only {} different tokens were drawn", distinct.len());
+    assert!(distinct.len() > 400, "only {} different tokens were drawn", distinct.len());
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn handoffs() -> Vec<Handoff> {
         Handoff::Random { size, seed: 3 },
         Handoff::briefing(briefing.clone()),
         Handoff::briefing(briefing.clone().with_task_state(TaskState::Reuse)),
-        Handoff::briefing(Compaction::mad(2.0).with_selection(Selection::PerHead)),
+        Handoff::briefing(Compaction::mad(2.0).with_selection(Selection::per_head())),
         Handoff::briefing(briefing.clone().with_on_policy(true)),
         Handoff::briefing(briefing.clone().with_chunking(Chunking::in_place(20))),
         Handoff::briefing(briefing.clone().with_chunking(Chunking::rerotated(20))),
@@ -103,7 +103,7 @@ fn calls_of_a_batch_need_not_be_alike() {
     };
     let shared = brief(TASKS[0], Compaction::keep_ratio(0.4), TaskState::Recompute);
     let small = brief(TASKS[1], Compaction::kept_len(9), TaskState::Reuse);
-    let per_head = Compaction::keep_ratio(0.2).with_selection(Selection::PerHead);
+    let per_head = Compaction::keep_ratio(0.2).with_selection(Selection::per_head());
     let ragged = brief(TASKS[2], per_head, TaskState::Recompute);
     let again = brief(TASKS[3], Compaction::keep_ratio(0.9), TaskState::Reuse);
     let calls: [(&Briefing, Task); 5] = [

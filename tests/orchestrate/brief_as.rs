@@ -45,7 +45,7 @@ fn a_compaction_is_a_configuration_of_a_briefing() {
 #[test]
 fn briefings_compared_are_those_made_alone() {
     let session = notes();
-    let largest = Compaction::keep_ratio(0.3).with_score(ScoreAgg::Max).with_selection(Selection::PerHead);
+    let largest = Compaction::keep_ratio(0.3).with_score(ScoreAgg::Max).with_selection(Selection::per_head());
     let configs = [
         ratio(0.3),
         ratio(0.2).with_task_state(TaskState::Reuse),
@@ -105,7 +105,7 @@ fn whole_sentences_and_segments_stay() {
         let mut once = embedded().session().unwrap();
         once.extend_all(lines(), &mut |_, _| {}).unwrap();
         let config =
-            Compaction::keep_ratio(0.6).with_selection(Selection::Shared).with_spans(Spans::Units(units));
+            Compaction::keep_ratio(0.6).with_selection(Selection::shared()).with_spans(Spans::Units(units));
         let briefing = pieces.brief(TASK, &config).unwrap();
         let joined = once.brief(TASK, &config).unwrap();
         let marks =
@@ -175,10 +175,10 @@ fn policies(session: &WorkerSession) -> Vec<Compaction> {
     let shares = (0..layers).map(|l| (0..heads).map(|h| (1 + l + 2 * h) as f64).collect()).collect();
     vec![
         Compaction::keep_ratio(0.3),
-        Compaction::keep_ratio(0.3).with_selection(Selection::PerLayer),
-        Compaction::mad(1.0).with_selection(Selection::PerHead),
+        Compaction::keep_ratio(0.3).with_selection(Selection::per_layer()),
+        Compaction::mad(1.0).with_selection(Selection::per_head()),
         Compaction::keep_ratio(0.3)
-            .with_selection(Selection::PerHead)
+            .with_selection(Selection::per_head())
             .with_head_budgets(HeadBudgets { shares }),
         Compaction::with_budget(Budget::ErrorBelow { epsilon: 0.3, min_kept: 16 }),
     ]
@@ -204,7 +204,7 @@ fn on_and_off_policy_agree_on_the_first_layer_and_on_the_slots_of_a_shared_mask(
         assert_ne!(a, b);
         assert_eq!(on.cache().logical_len(), session.seq_len());
         assert_eq!(on.report().scores.len(), session.seq_len());
-        if compaction.selection == Selection::Shared {
+        if compaction.selection == Selection::shared() {
             let marks = |b: &Briefing| b.explain(embedded()).iter().map(|p| p.kept_by).collect::<Vec<_>>();
             assert_eq!(marks(&off), marks(&on));
         }
@@ -222,7 +222,7 @@ fn on_and_off_policy_agree_on_the_first_layer_and_on_the_slots_of_a_shared_mask(
 #[test]
 fn on_policy_with_everything_kept_is_off_policy() {
     let session = notes();
-    for selection in [Selection::Shared, Selection::PerHead] {
+    for selection in [Selection::shared(), Selection::per_head()] {
         let config = BriefConfig::from(Compaction::keep_ratio(1.0).with_selection(selection));
         let off = session.brief(TASK, &config).unwrap();
         let on = session.brief(TASK, config.with_on_policy(true)).unwrap();
@@ -270,7 +270,7 @@ fn chunks_add_up_to_one_briefing() {
     let mut session = notes();
     let compactions = [
         Compaction::keep_ratio(0.4),
-        Compaction::mad(1.0).with_selection(Selection::PerHead),
+        Compaction::mad(1.0).with_selection(Selection::per_head()),
         Compaction::keep_ratio(0.4).with_spans(Spans::Units(Units::Sentences)),
     ];
     for compaction in compactions {

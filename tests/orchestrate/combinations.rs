@@ -11,7 +11,7 @@ const TASK: &str = "Who keeps the Velmar ledger?";
 fn every_selection_and_budget_makes_a_briefing() {
     let mut session = notes();
     let selections =
-        [Selection::Shared, Selection::PerLayer, Selection::PerHead, Selection::Omp(Omp::default())];
+        [Selection::shared(), Selection::per_layer(), Selection::per_head(), Selection::omp(Omp::default())];
     let budgets = [
         Compaction::keep_ratio(0.4),
         Compaction::kept_len(20),

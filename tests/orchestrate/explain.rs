@@ -12,7 +12,10 @@ use crate::support::embedded;
 fn the_pieces_are_the_text() {
     let session = notes();
     let briefing = session
-        .brief("Who keeps the Velmar ledger?", &Compaction::keep_ratio(0.3).with_selection(Selection::Shared))
+        .brief(
+            "Who keeps the Velmar ledger?",
+            &Compaction::keep_ratio(0.3).with_selection(Selection::shared()),
+        )
         .unwrap();
     let positions = briefing.explain(embedded());
     assert_eq!(positions.len(), session.seq_len());

@@ -1,5 +1,6 @@
 //! Handoffs as short texts and as JSON.
 
+use latent_briefing::am::selectors::SnapKv;
 use latent_briefing::am::{BetaMethod, Compaction, ScoreAgg, Selection, Spans, Units, ValuesMethod};
 use latent_briefing::prelude::*;
 use latent_briefing::session::{HandoffKind, SummaryConfig, SummaryScope};
@@ -34,7 +35,17 @@ fn all() -> Vec<(&'static str, Handoff)> {
         ("latent-briefing:keep=0.2,state=reuse", Handoff::briefing(reuse)),
         (
             "latent-briefing:keep=0.1,select=per-head,fit=none",
-            briefing(Compaction::keep_ratio(0.1).with_selection(Selection::PerHead).selection_only()),
+            briefing(Compaction::keep_ratio(0.1).with_selection(Selection::per_head()).selection_only()),
+        ),
+        (
+            "latent-briefing:keep=0.1,select=snapkv( window=16; pool=5 ),state=reuse",
+            Handoff::briefing(
+                BriefConfig::from(
+                    Compaction::keep_ratio(0.1)
+                        .with_selection(Selection::new(SnapKv { window: 16, pool: 5 })),
+                )
+                .with_task_state(TaskState::Reuse),
+            ),
         ),
         (
             "latent-briefing:keep=0.1,score=max,spans=1,fit=biases",
@@ -88,7 +99,11 @@ fn a_text_that_is_none_says_why() {
         ("latent-briefing:tau=-1", "tau"),
         ("latent-briefing:tau=4,keep=0.1", "one of"),
         ("latent-briefing:state=warm", "recompute or reuse"),
-        ("latent-briefing:select=best", "per-layer, shared, per-head or omp"),
+        ("latent-briefing:select=best", "per-layer"),
+        ("latent-briefing:select=per-haed", "there are per-head"),
+        ("latent-briefing:select=snapkv(windw=3)", "takes window, pool"),
+        ("latent-briefing:select=snapkv(pool=4)", "snapkv.pool"),
+        ("latent-briefing:tau=4,select=recent", "does not go with"),
         ("latent-briefing:fit=some", "all, none, values or biases"),
         ("latent-briefing:score=min", "mean, max or rms"),
         ("latent-briefing:spans=words", "sentences or segments"),

@@ -28,6 +28,7 @@ mod repl_process;
 mod rlm;
 mod room;
 mod run_page;
+mod selections;
 mod session;
 mod snapshot;
 

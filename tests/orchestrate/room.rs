@@ -73,7 +73,7 @@ fn by_hand(whole: &WorkerSession, policy: CompactOldest, report: RoomReport) -> 
     let queries =
         model.prefill_capturing(&tokens[from..to], &mut repeating, &options, &mut |_, _| {}).unwrap().queries;
     let compaction = Compaction::kept_len(kept)
-        .with_selection(Selection::Shared)
+        .with_selection(Selection::shared())
         .with_protect(Protected { first: 0, last: 0 });
     let compaction = match policy.fit {
         RoomFit::Nothing => compaction.selection_only(),
@@ -91,7 +91,7 @@ fn by_hand(whole: &WorkerSession, policy: CompactOldest, report: RoomReport) -> 
         for (place, row) in rows.iter().enumerate() {
             let key = old.keys.narrow(1, *row, 1).unwrap();
             let by = place.cast_signed() - row.cast_signed();
-            keys.push(model.rerotate(&key, &[*row as u32], by).unwrap());
+            keys.push(model.rerotate(number, &key, &[*row as u32], by).unwrap());
             values.push(match slots.iter().position(|slot| slot == row) {
                 Some(slot) => new.values.narrow(1, slot, 1).unwrap(),
                 None => old.values.narrow(1, *row, 1).unwrap(),
@@ -186,7 +186,9 @@ fn many_rounds_far_past_the_limit() {
     // What was said last is known, and briefings are cut from what is left.
     session.extend(Segment::finding("The Torwick vault is kept by Selio.")).unwrap();
     assert_eq!(session.ask(TASK).via(Handoff::FullKv).run().unwrap().answer.text, "Selio");
-    for compaction in [Compaction::keep_ratio(0.2), Compaction::mad(2.0).with_selection(Selection::PerHead)] {
+    for compaction in
+        [Compaction::keep_ratio(0.2), Compaction::mad(2.0).with_selection(Selection::per_head())]
+    {
         let briefing = session.brief(TASK, &compaction).unwrap();
         assert_eq!(briefing.seq_len(), session.seq_len());
         let explained = briefing.explain(embedded());

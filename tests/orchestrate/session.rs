@@ -65,7 +65,7 @@ fn the_next_position_is_the_logical_length() {
 #[test]
 fn one_mask_per_layer_may_leave_uneven_layers() {
     let mut session = notes();
-    let config = Compaction::mad(1.0).with_selection(Selection::PerLayer);
+    let config = Compaction::mad(1.0).with_selection(Selection::per_layer());
     let briefing = session.brief(TASK, &config).unwrap();
     assert!(briefing.keep_ratio() <= 1.0);
     assert!(!session.ask(TASK).over(&briefing).run().unwrap().answer.tokens.generated.eq(&0));

@@ -32,8 +32,8 @@ fn handoffs() -> Vec<Handoff> {
         ratio().with_on_policy(true).into(),
         ratio().with_chunking(Chunking::rerotated(20)).into(),
         ratio().with_queries(QuerySource::RepeatPrefill).into(),
-        Compaction::keep_ratio(0.3).with_selection(Selection::Omp(Omp::default())).into(),
-        Compaction::error_below(0.3).with_selection(Selection::PerHead).into(),
+        Compaction::keep_ratio(0.3).with_selection(Selection::omp(Omp::default())).into(),
+        Compaction::error_below(0.3).with_selection(Selection::per_head()).into(),
     ]
 }
 

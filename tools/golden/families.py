@@ -3,7 +3,7 @@
 import dataclasses
 
 import torch
-from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config, Qwen3MoeConfig
+from transformers import Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config, Qwen3MoeConfig
 
 EOS = 302
 BOS = 300
@@ -41,6 +41,7 @@ CONFIGS = {
     "qwen2": Qwen2Config,
     "llama": LlamaConfig,
     "mistral": MistralConfig,
+    "gemma3_text": Gemma3TextConfig,
 }
 
 
@@ -195,4 +196,46 @@ MISTRAL = [
     ),
 ]
 
-SPECS = {spec.name: spec for spec in QWEN3 + QWEN3_MOE + QWEN2 + LLAMA + MISTRAL}
+
+
+def kinds(layers, every):
+    """All layers but each `every`th have a window of 8."""
+    return {
+        "sliding_window": 8,
+        "layer_types": ["full_attention" if (i + 1) % every == 0 else "sliding_attention" for i in range(layers)],
+    }
+
+
+def rope_by_kind(theta, local, **scaling):
+    full = {"rope_type": "default", "rope_theta": theta, **scaling}
+    return {"rope_parameters": {"full_attention": full, "sliding_attention": {"rope_type": "default", "rope_theta": local}}}
+
+
+GEMMA3 = [
+    Spec(
+        "gemma3",
+        "gemma3_text",
+        71,
+        shape(7, 32, 48, 4, 2, 12, True, query_pre_attn_scalar=12, bos_token_id=BOS, **EPSILON)
+        | kinds(7, 6)
+        | rope_by_kind(1e6, 1e4),
+        hub_fields={"sliding_window_pattern": 6, "cache_implementation": "hybrid"},
+    ),
+    Spec(
+        "gemma3_scaled",
+        "gemma3_text",
+        72,
+        shape(8, 24, 40, 4, 1, 16, True, query_pre_attn_scalar=7, bos_token_id=BOS, eos_token_id=[EOS, BOS])
+        | kinds(8, 3)
+        | rope_by_kind(1e5, 5e3, rope_type="linear", factor=8.0),
+        dtype=torch.bfloat16,
+        hub_fields={"sliding_window_pattern": 3},
+        more_layouts={
+            # transformers 4.55 and later list the kinds.
+            "config.layer_types.json": {"sliding_window_pattern": 6} | kinds(8, 3),
+        },
+        bf16=True,
+    ),
+]
+
+SPECS = {spec.name: spec for spec in QWEN3 + QWEN3_MOE + QWEN2 + LLAMA + MISTRAL + GEMMA3}

@@ -11,7 +11,11 @@ def transformers4(config, dtype, spec):
     old = {key: value for key, value in config.items() if key not in NEWER}
     if "num_local_experts" in config:
         old["num_experts"] = config["num_local_experts"]
-    scaling = dict(config["rope_parameters"])
+    scaling = config["rope_parameters"]
+    if "full_attention" in scaling:
+        old["rope_local_base_freq"] = scaling["sliding_attention"]["rope_theta"]
+        scaling = scaling["full_attention"]
+    scaling = dict(scaling)
     old["rope_theta"] = scaling.pop("rope_theta")
     old["rope_scaling"] = None if scaling["rope_type"] == "default" else scaling
     old["torch_dtype"] = str(dtype).removeprefix("torch.")

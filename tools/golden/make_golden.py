@@ -80,7 +80,7 @@ def notes(folder, spec, model, tokens, logits, positions):
     picked = logits[positions]
     found = {
         "family": spec.family,
-        "rope_type": model.config.rope_parameters["rope_type"],
+        "rope_type": measure.rope_parameters(model.config)["rope_type"],
         "logit_range": (picked.max() - picked.min()).item(),
         "f32_noise": measure.f32_noise(folder, tokens, logits, positions),
         "rope_bit_noise": measure.rope_noise(model, tokens, logits, positions),
@@ -89,6 +89,11 @@ def notes(folder, spec, model, tokens, logits, positions):
         found["rope_effect"] = measure.rope_effect(model, tokens, logits, positions)
         if found["rope_effect"] < MIN_ROPE_EFFECT:
             raise SystemExit(f"{spec.name}: the scaled RoPE changes nothing ({found['rope_effect']:.4f})")
+    if "sliding_attention" in (getattr(model.config, "layer_types", None) or []):
+        effects = measure.window_effects(model, tokens, logits, positions)
+        found["window_effect"], found["local_rope_effect"] = effects
+        if min(effects) < MIN_ROPE_EFFECT:
+            raise SystemExit(f"{spec.name}: windows or their rotary base change nothing ({effects})")
     found = {key: float(f"{value:.3g}") if isinstance(value, float) else value for key, value in found.items()}
     found["same_logits_with"] = write_layouts(folder, spec)
     for layout in found["same_logits_with"]:
@@ -130,7 +135,7 @@ def make_golden(folder, spec):
     save_file(tensors, OUT / f"{name}.safetensors")
     (OUT / f"{name}.json").write_text(json.dumps(golden, ensure_ascii=False, indent=1) + "\n")
     extra = {key: golden[key] for key in golden if key in ("router_margin", "bf16_difference", "same_logits_with")}
-    extra |= {key: value for key, value in golden.items() if "noise" in key or key in ("rope_effect", "logit_range")}
+    extra |= {key: value for key, value in golden.items() if "noise" in key or key.endswith("_effect") or key == "logit_range"}
     print(f"{name}: {len(tokens)} tokens, logits {list(logits[positions].shape)}, {len(set(greedy))} different greedy tokens,"
           f" smallest margin {margin:.4f}, {extra}", flush=True)
 

@@ -72,23 +72,55 @@ def relative(a, b, positions):
     return ((a - b).abs().max() / (b.max() - b.min())).item()
 
 
+def rope_parameters(config):
+    """Those of the layers that attend to everything."""
+    return config.rope_parameters.get("full_attention", config.rope_parameters)
+
+
+def changed(model, tokens, logits, positions, change):
+    """How far the logits are from those of the same weights under a changed configuration."""
+    config = copy.deepcopy(model.config)
+    change(config)
+    other = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    other.load_state_dict(model.state_dict())
+    return relative(logits_of(other, tokens), logits, positions)
+
+
 def rope_effect(model, tokens, logits, positions):
     """How far the logits are from those with unscaled rotary embeddings."""
-    config = copy.deepcopy(model.config)
-    config.rope_parameters = {"rope_type": "default", "rope_theta": config.rope_parameters["rope_theta"]}
-    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-    plain.load_state_dict(model.state_dict())
-    return relative(logits_of(plain, tokens), logits, positions)
+
+    def unscale(config):
+        plain = {"rope_type": "default", "rope_theta": rope_parameters(config)["rope_theta"]}
+        if "full_attention" in config.rope_parameters:
+            config.rope_parameters["full_attention"] = plain
+        else:
+            config.rope_parameters = plain
+
+    return changed(model, tokens, logits, positions, unscale)
+
+
+def window_effects(model, tokens, logits, positions):
+    """How far the logits are from those with one position more in each window, and with one rotary base in all layers."""
+
+    def widen(config):
+        config.sliding_window += 1
+
+    def one_base(config):
+        config.rope_parameters["sliding_attention"] = dict(config.rope_parameters["full_attention"])
+
+    return [changed(model, tokens, logits, positions, change) for change in (widen, one_base)]
 
 
 def rope_noise(model, tokens, logits, positions):
     """What the last bit of every rotary frequency is worth in the logits."""
     rotary = model.model.rotary_emb
-    kept = rotary.inv_freq.clone()
-    signs = torch.tensor([1.0, -1.0]).repeat(kept.numel())[:kept.numel()]
-    rotary.inv_freq.copy_(kept * (1 + signs * 2.0**-23))
+    kept = {name: buffer.clone() for name, buffer in rotary.named_buffers() if "original" not in name}
+    for name, frequencies in kept.items():
+        signs = torch.tensor([1.0, -1.0]).repeat(frequencies.numel())[:frequencies.numel()]
+        getattr(rotary, name).copy_(frequencies * (1 + signs * 2.0**-23))
     noise = relative(logits_of(model, tokens), logits, positions)
-    rotary.inv_freq.copy_(kept)
+    for name, frequencies in kept.items():
+        getattr(rotary, name).copy_(frequencies)
     return noise
 
 

@@ -52,6 +52,7 @@ def make_random(config, seed, head_gain=None, signed_norm=True):
     that it was given.
     """
     torch.manual_seed(seed)
+    offset = 1.0 if config.model_type.startswith("gemma") else 0.0
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     with torch.no_grad():
         for key, weight in model.named_parameters():
@@ -59,6 +60,8 @@ def make_random(config, seed, head_gain=None, signed_norm=True):
                 weight.uniform_(*head_gain)
             elif "norm" in key:
                 weight.uniform_(0.6, 1.8)
+                # Gemma's norms multiply by 1 + weight; those behind blocks keep the stream small.
+                weight -= offset
             elif "embed_tokens" in key or "lm_head" in key:
                 weight.normal_(0.0, 0.5)
             elif key.endswith(".bias"):
@@ -68,7 +71,8 @@ def make_random(config, seed, head_gain=None, signed_norm=True):
             else:
                 weight.normal_(0.0, 1.2 / weight.shape[-1] ** 0.5)
         if signed_norm:
-            model.model.norm.weight *= torch.randint(2, model.model.norm.weight.shape) * 2 - 1
+            gain = model.model.norm.weight + offset
+            model.model.norm.weight.copy_(gain * (torch.randint(2, gain.shape) * 2 - 1) - offset)
     return model
 
 

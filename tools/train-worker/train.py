@@ -1,6 +1,6 @@
 """Trains the built-in worker: a small Qwen3ForCausalLM that answers questions about an orchestrator's log.
 
-    cargo build --release -p lb-eval --bin lb-episodes
+    cargo build --release -p lb-eval --example lb-episodes
     python tools/train-worker/train.py --out runs/worker --minutes 60
 
 Resumes from OUT/last.pt. Writes OUT/log.jsonl (learning curve) and OUT/worker/ (Hugging Face layout, bf16).
@@ -47,7 +47,7 @@ BOUND = [([4, 8], [1], 2), ([8, 16], [1], 4), ([8, 16], [1, 2], 4), ([8, 16, 32]
 def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--out", type=Path, default=Path("runs/worker"))
-    p.add_argument("--episodes", default="target/release/lb-episodes", help="the generator's binary")
+    p.add_argument("--episodes", default="target/release/examples/lb-episodes", help="the generator's binary")
     p.add_argument("--minutes", type=float, default=60, help="whole training, earlier runs counted in")
     p.add_argument("--tokens", type=int, default=7000, help="tokens a batch")
     p.add_argument("--lr", type=float, default=3e-3)

@@ -1,20 +1,25 @@
 //! The pipeline: scores, mask, keys, biases, values.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
 
+use crate::budgets;
 use crate::compacted::{Compacted, Timing, timed};
-use crate::config::{Budget, Compaction, Selection, ValuesMethod};
+use crate::config::{Budget, Compaction, ValuesMethod, ensure};
 use crate::error::{Error, Result};
+use crate::error_target::{ErrorTarget, Search};
+use crate::extra_queries::Extra;
 use crate::fitted::fit_all;
 use crate::kept::{Kept, check_given};
 use crate::layout::{LayerKv, Padding, check_inputs, common_len};
 use crate::observed::{Observed, check_observed};
+use crate::scene::Scene;
 use crate::scores::observe_all;
-use crate::select::error_target::{ErrorTarget, Search};
-use crate::select::{Scene, Selected};
+use crate::selected::{Selected, check_importance};
+use crate::selectors::Lists;
 use crate::spans::SpanMap;
 
 /// Compacts a cache for the given task queries.
@@ -41,8 +46,7 @@ pub fn compact(layers: &[LayerKv], queries: &[Tensor], config: &Compaction) -> R
     Compactor::new(layers, queries, config).run()
 }
 
-/// Compacts a cache to a given selection, with the fits that [`compact`] would do; for baselines and for selections
-/// made elsewhere. Budget and protected positions are ignored.
+/// Compacts a cache to a given selection, with the fits that [`compact`] would do; for selections made elsewhere. Budget and protected positions are ignored.
 ///
 /// # Shapes
 ///
@@ -87,6 +91,7 @@ pub struct Compactor<'a> {
     config: &'a Compaction,
     units: Option<&'a [u32]>,
     group_size: usize,
+    extra: Extra<'a>,
     counts: Option<&'a [Vec<usize>]>,
     observed: Option<&'a [Observed]>,
     choice: Choice<'a>,
@@ -103,8 +108,17 @@ enum Choice<'a> {
 impl<'a> Compactor<'a> {
     /// The same as [`compact`] so far. For shapes see there.
     pub fn new(layers: &'a [LayerKv], queries: &'a [Tensor], config: &'a Compaction) -> Self {
-        let choice = Choice::Own;
-        Self { layers, queries, config, units: None, group_size: 1, counts: None, observed: None, choice }
+        Self {
+            layers,
+            queries,
+            config,
+            units: None,
+            group_size: 1,
+            extra: Extra::default(),
+            counts: None,
+            observed: None,
+            choice: Choice::Own,
+        }
     }
 
     /// Slots at which units of the text begin, strictly ascending; [`Spans::Units`](crate::Spans::Units) needs them.
@@ -117,6 +131,22 @@ impl<'a> Compactor<'a> {
     #[must_use]
     pub fn group_size(self, group_size: usize) -> Self {
         Self { group_size, ..self }
+    }
+
+    /// Queries of the context's own prefill, one for each slot: `[kv_heads, group_size * seq_len, head_dim]`, rows ordered
+    /// (head of the group, token). For selections that [need](crate::selectors::Needs::context) them.
+    #[must_use]
+    pub fn context(mut self, queries: &'a [Tensor]) -> Self {
+        self.extra.context = Some(queries);
+        self
+    }
+
+    /// Queries of the model while it repeats the context: `[kv_heads, group_size * n, head_dim]`, rows likewise. For
+    /// selections that [need](crate::selectors::Needs::repeat) them.
+    #[must_use]
+    pub fn repeat(mut self, queries: &'a [Tensor]) -> Self {
+        self.extra.repeat = Some(queries);
+        self
     }
 
     /// How many slots each head of each layer keeps, instead of what the budget says; for a selection per head.
@@ -196,8 +226,8 @@ impl<'a> Compactor<'a> {
 
     fn choose(&self, scene: &Scene<'_>) -> Result<Selected> {
         match self.choice {
-            Choice::Own => scene.select(None),
-            Choice::Given(kept) => scene.select(Some(kept)),
+            Choice::Own => Selected::by_selector(scene),
+            Choice::Given(kept) => Ok(Selected::given(scene, kept)),
             Choice::Selected(selected) => Ok(selected.clone()),
         }
     }
@@ -205,7 +235,8 @@ impl<'a> Compactor<'a> {
     fn prepare(&self) -> Result<Prepared> {
         self.config.validate()?;
         let padding = check_inputs(self.layers, self.queries)?;
-        if self.config.selection == Selection::Shared {
+        let selector = self.config.selection.selector();
+        if selector.lists() == Lists::Shared {
             common_len(self.layers)?;
         }
         self.check_choice()?;
@@ -220,11 +251,18 @@ impl<'a> Compactor<'a> {
         }
         let longest = self.layers.iter().map(LayerKv::seq_len).max().unwrap_or(0);
         let spans = SpanMap::new(self.config.spans, self.units, longest)?;
-        let mut prepared = Prepared { padding, spans, budget: None, target: None, search: Duration::ZERO };
+        let mut prepared =
+            Prepared { padding, spans, counts: None, budget: None, target: None, search: Duration::ZERO };
+        if let Choice::Own = self.choice {
+            self.extra.check(selector.needs(), self.layers, self.group_size)?;
+            if self.config.head_budgets.is_some() {
+                prepared.counts = Some(budgets::counts(self.layers, self.config)?);
+            }
+        }
         if let (Budget::ErrorBelow { epsilon, min_kept }, Choice::Own) = (self.config.budget, self.choice) {
-            let Self { layers, queries, config, group_size, .. } = *self;
+            let Self { layers, queries, config, group_size, extra, .. } = *self;
             let Prepared { padding, spans, .. } = &prepared;
-            let search = Search { layers, queries, padding, spans, config, group_size };
+            let search = Search { layers, queries, extra, padding, spans, config, group_size };
             let mut clock = Duration::ZERO;
             let (budget, target) = timed(&mut clock, || search.run(epsilon, min_kept))?;
             (prepared.budget, prepared.target, prepared.search) = (Some(budget), Some(target), clock);
@@ -238,16 +276,7 @@ impl<'a> Compactor<'a> {
             Choice::Given(kept) => check_given(self.layers, kept),
             Choice::Selected(selected) => {
                 check_given(self.layers, &selected.kept)?;
-                let fits = selected
-                    .importance
-                    .iter()
-                    .flatten()
-                    .all(|scores| self.layers.iter().all(|layer| scores.len() >= layer.seq_len()));
-                if fits && !selected.importance.is_empty() {
-                    return Ok(());
-                }
-                let (value, reason) = ("importance".to_owned(), "was made for another cache");
-                Err(Error::Config { field: "selected", value, reason })
+                check_importance(&selected.importance, self.layers, "selected")
             }
         }
     }
@@ -261,8 +290,8 @@ impl<'a> Compactor<'a> {
             return Err(Error::Shape { arg: "counts", expected, got });
         }
         let reason = "need a selection per head and counts of at least 1";
-        let holds = self.config.selection.is_per_head() && counts.iter().flatten().all(|count| *count > 0);
-        crate::config::ensure(holds, "counts", format!("{counts:?}"), reason)
+        let holds = self.config.has_head_counts() && counts.iter().flatten().all(|count| *count > 0);
+        ensure(holds, "counts", format!("{counts:?}"), reason)
     }
 }
 
@@ -270,6 +299,8 @@ impl<'a> Compactor<'a> {
 struct Prepared {
     padding: Vec<Padding>,
     spans: SpanMap,
+    /// What head budgets come to.
+    counts: Option<Vec<Vec<usize>>>,
     /// What an error target came to.
     budget: Option<Budget>,
     target: Option<ErrorTarget>,
@@ -294,7 +325,10 @@ impl Prepared {
             padding: &self.padding,
             spans: &self.spans,
             config,
-            counts: compactor.counts,
+            counts: compactor.counts.or(self.counts.as_deref()),
+            extra: compactor.extra,
+            group_size: compactor.group_size,
+            shared: OnceLock::new(),
         }
     }
 }

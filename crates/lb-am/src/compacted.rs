@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::beta::BetaFit;
 use crate::error::Result;
+use crate::error_target::ErrorTarget;
 use crate::kept::Kept;
 use crate::layout::LayerKv;
 use crate::mask::MaskInfo;
-use crate::select::error_target::ErrorTarget;
 use crate::values::ValuesFit;
 
 /// A compacted cache, layer by layer.

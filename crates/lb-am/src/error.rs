@@ -72,12 +72,71 @@ pub enum Error {
         /// The largest jitter tried, relative to the mean diagonal.
         jitter: f64,
     },
+    /// No selection has this name.
+    #[error("no selection is called `{name}`; there are {}", known.join(", "))]
+    UnknownSelector {
+        /// The name that was given.
+        name: String,
+        /// The names that there are, the likeliest first.
+        known: Vec<String>,
+    },
+    /// A selection has no such argument.
+    #[error("the selection {selector} takes no `{key}`; {}", taken(known))]
+    SelectorKey {
+        /// The selection.
+        selector: String,
+        /// The key that was given.
+        key: String,
+        /// The keys that it takes, the likeliest first.
+        known: Vec<String>,
+    },
+    /// An argument of a selection has a value that will not do.
+    #[error("{selector}: {key} = {value}: want {wanted}")]
+    SelectorValue {
+        /// The selection.
+        selector: String,
+        /// The argument.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What would do.
+        wanted: String,
+    },
+    /// A text is no selection.
+    #[error("{text:?} {reason}; a selection is written name or name:key=value,key=value")]
+    SelectorText {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A selection was to be registered under a name that another one has.
+    #[error("there is a selection called {name} already")]
+    SelectorTaken {
+        /// The name.
+        name: String,
+    },
+    /// A selection does not go with another setting.
+    #[error("the selection {selector} does not go with {setting}: {reason}")]
+    Combination {
+        /// The selection.
+        selector: String,
+        /// The other setting.
+        setting: &'static str,
+        /// Why not, and what would.
+        reason: &'static str,
+    },
     /// A tensor cannot be read as slices.
     #[error(transparent)]
     Kernel(#[from] lb_kernels::Error),
     /// A tensor operation failed, for example across devices.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+}
+
+/// What a selection takes.
+fn taken(keys: &[String]) -> String {
+    if keys.is_empty() { "it takes no arguments".to_owned() } else { format!("it takes {}", keys.join(", ")) }
 }
 
 /// Adds the layer to an error that happened there.

@@ -7,10 +7,11 @@ use crate::compacted::{CompactedLayer, Report, Timing, timed};
 use crate::config::{BetaMethod, Compaction, ValuesMethod};
 use crate::cpu::{self, Cut, HeadFit, ValuesPart};
 use crate::error::{AtLayer, Error, Result};
+use crate::error_target::ErrorTarget;
 use crate::kept::Kept;
 use crate::layout::{LayerKv, all_finite, gather, to_f32};
-use crate::select::error_target::ErrorTarget;
-use crate::select::{Scene, Selected};
+use crate::scene::Scene;
+use crate::selected::Selected;
 use crate::softmax::{logits, probabilities, weights_at};
 use crate::values::{ValuesSums, fit_values};
 

@@ -28,7 +28,6 @@
 //!
 //! The mathematics is in this crate's `README.md`.
 
-pub mod baselines;
 mod beta;
 pub mod budgets;
 mod cholesky;
@@ -37,6 +36,8 @@ mod compacted;
 mod config;
 mod cpu;
 mod error;
+mod error_target;
+mod extra_queries;
 mod fidelity;
 mod fitted;
 mod kept;
@@ -44,8 +45,12 @@ mod layout;
 mod mask;
 mod nnls;
 mod observed;
+pub mod registry;
+mod scene;
 mod scores;
-mod select;
+mod selected;
+mod selection;
+pub mod selectors;
 mod softmax;
 mod spans;
 mod values;
@@ -54,16 +59,19 @@ pub use beta::BetaFit;
 pub use compact::{Compactor, compact, compact_at};
 pub use compacted::{Compacted, CompactedLayer, Report, Timing};
 pub use config::{
-    BetaMethod, Budget, Compaction, HeadAgg, HeadBudgets, NnlsStart, Omp, OmpPhase, Protected, RowWeighting,
-    ScoreAgg, Selection, Spans, Units, ValuesMethod,
+    BetaMethod, Budget, Compaction, HeadAgg, HeadBudgets, NnlsStart, Protected, RowWeighting, ScoreAgg,
+    Spans, Units, ValuesMethod,
 };
 pub use error::{Error, Result};
+pub use error_target::ErrorTarget;
 pub use fidelity::{Errors, Fidelity, Sizes};
 pub use kept::Kept;
 pub use layout::LayerKv;
-pub use mask::{Limit, MaskInfo};
+pub use mask::{Limit, MaskInfo, Ranking, Score};
 pub use observed::Observed;
+pub use scene::Scene;
 pub use scores::{layer_position_scores, position_scores};
-pub use select::Selected;
-pub use select::error_target::ErrorTarget;
+pub use selected::Selected;
+pub use selection::Selection;
+pub use selectors::{Omp, OmpPhase, Selector};
 pub use values::ValuesFit;

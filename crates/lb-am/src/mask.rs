@@ -42,43 +42,95 @@ pub enum Limit {
     Given,
 }
 
+/// A number that positions are ranked by.
+pub trait Score: Copy + Into<f64> + Send + Sync + private::Sealed {
+    /// The largest.
+    fn largest(window: &[Self]) -> Self;
+
+    /// The mean.
+    fn mean(window: &[Self]) -> Self;
+}
+
+mod private {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
+impl Score for f32 {
+    fn largest(window: &[Self]) -> Self {
+        window.iter().copied().fold(Self::NEG_INFINITY, Self::max)
+    }
+
+    fn mean(window: &[Self]) -> Self {
+        window.iter().sum::<Self>() / window.len() as Self
+    }
+}
+
+impl Score for f64 {
+    fn largest(window: &[Self]) -> Self {
+        window.iter().copied().fold(Self::NEG_INFINITY, Self::max)
+    }
+
+    fn mean(window: &[Self]) -> Self {
+        window.iter().sum::<Self>() / window.len() as Self
+    }
+}
+
+/// How the slots of a list compete: by score, equal scores from the earlier position on.
+#[derive(Clone, Copy, Debug)]
+pub struct Ranking<'a, T = f32> {
+    scores: &'a [T],
+    padding_last: bool,
+}
+
+impl<'a, T> Ranking<'a, T> {
+    /// By a score for each slot. Padding never stays but where it is protected.
+    pub fn by(scores: &'a [T]) -> Self {
+        Self { scores, padding_last: false }
+    }
+
+    /// Padding stays where nothing else is left, so that counts are met.
+    #[must_use]
+    pub fn padding_last(self) -> Self {
+        Self { padding_last: true, ..self }
+    }
+
+    pub(crate) fn scores(&self) -> &'a [T] {
+        self.scores
+    }
+}
+
 /// Selects positions by their pooled scores.
 ///
-/// Returns original slots, ascending. With spans of units, a count is filled with whole units. `is_dead` marks padding, which only stays where it is protected.
-pub(crate) fn select(
-    scores: &[f32],
+/// Returns original slots, ascending. With spans of units, a count is filled with whole units. `is_dead` marks padding.
+pub(crate) fn select<T: Score>(
+    by: Ranking<'_, T>,
     is_dead: impl Fn(usize) -> bool,
     budget: Budget,
     protect: Protected,
     spans: &SpanMap,
 ) -> (Vec<u32>, MaskInfo) {
+    let scores = by.scores;
     let seq_len = scores.len();
     let is_protected = |j: usize| protect.covers(j, seq_len);
     let mut info = describe(scores, &is_dead);
     info.n_protected = (0..seq_len).filter(|j| is_protected(*j)).count();
 
-    let mut ranked: Vec<usize> = (0..seq_len).filter(|j| !is_protected(*j) && !is_dead(*j)).collect();
-    ranked.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
-
-    let wanted = match budget {
-        Budget::Mad { tau, min_kept, max_ratio } => {
-            let threshold = info.median + tau * info.mad;
-            info.threshold = Some(threshold);
-            let passed = ranked.partition_point(|j| f64::from(scores[*j]) > threshold);
-            let count = info.n_protected + passed;
-            let most = share(max_ratio, seq_len).max(min_kept);
-            info.limit = match count {
-                _ if count < min_kept => Limit::MinKept,
-                _ if count > most => Limit::MaxRatio,
-                _ => Limit::Threshold,
-            };
-            count.clamp(min_kept, most)
-        }
-        Budget::KeepRatio(ratio) => share(ratio, seq_len),
-        Budget::KeptLen(len) => len,
-        // Resolved into a ratio before anything is selected.
-        Budget::ErrorBelow { min_kept, .. } => min_kept,
+    let best_first = |a: &usize, b: &usize| {
+        let (x, y): (f64, f64) = (scores[*a].into(), scores[*b].into());
+        y.total_cmp(&x).then(a.cmp(b))
     };
+    let mut ranked: Vec<usize> = (0..seq_len).filter(|j| !is_protected(*j) && !is_dead(*j)).collect();
+    ranked.sort_by(best_first);
+    let passed = |threshold: f64| ranked.partition_point(|j| scores[*j].into() > threshold);
+    let wanted = wanted(budget, seq_len, &mut info, passed);
+    if by.padding_last {
+        let mut dead: Vec<usize> = (0..seq_len).filter(|j| !is_protected(*j) && is_dead(*j)).collect();
+        dead.sort_by(best_first);
+        ranked.extend(dead);
+    }
+
     let room = wanted.saturating_sub(info.n_protected);
     if info.limit != Limit::Threshold {
         if wanted <= info.n_protected {
@@ -93,12 +145,34 @@ pub(crate) fn select(
         ranked.truncate(room);
     }
     if !matches!(budget, Budget::Mad { .. }) {
-        info.threshold = ranked.last().map(|j| f64::from(scores[*j]));
+        info.threshold = ranked.last().map(|j| scores[*j].into());
     }
     let mut kept: Vec<u32> = ranked.iter().map(|j| *j as u32).collect();
     kept.extend((0..seq_len).filter(|j| is_protected(*j)).map(|j| j as u32));
     kept.sort_unstable();
     (kept, info)
+}
+
+/// How many positions the budget asks for; `passed` says how many that are not protected are above a threshold.
+fn wanted(budget: Budget, seq_len: usize, info: &mut MaskInfo, passed: impl Fn(f64) -> usize) -> usize {
+    match budget {
+        Budget::Mad { tau, min_kept, max_ratio } => {
+            let threshold = info.median + tau * info.mad;
+            info.threshold = Some(threshold);
+            let count = info.n_protected + passed(threshold);
+            let most = share(max_ratio, seq_len).max(min_kept);
+            info.limit = match count {
+                _ if count < min_kept => Limit::MinKept,
+                _ if count > most => Limit::MaxRatio,
+                _ => Limit::Threshold,
+            };
+            count.clamp(min_kept, most)
+        }
+        Budget::KeepRatio(ratio) => share(ratio, seq_len),
+        Budget::KeptLen(len) => len,
+        // Resolved into a ratio before anything is selected.
+        Budget::ErrorBelow { min_kept, .. } => min_kept,
+    }
 }
 
 /// The best units that fit into `room`, best first; where not even the best one does, the head of it.
@@ -121,13 +195,13 @@ fn whole_units(ranked: &[usize], room: usize, spans: &SpanMap, seq_len: usize) -
 }
 
 /// The information about a selection that was given.
-pub(crate) fn given(scores: &[f32], is_dead: impl Fn(usize) -> bool) -> MaskInfo {
+pub(crate) fn given<T: Score>(scores: &[T], is_dead: impl Fn(usize) -> bool) -> MaskInfo {
     MaskInfo { limit: Limit::Given, ..describe(scores, &is_dead) }
 }
 
-fn describe(scores: &[f32], is_dead: &impl Fn(usize) -> bool) -> MaskInfo {
+fn describe<T: Score>(scores: &[T], is_dead: &impl Fn(usize) -> bool) -> MaskInfo {
     let live: Vec<f64> =
-        scores.iter().enumerate().filter(|(j, _)| !is_dead(*j)).map(|(_, score)| f64::from(*score)).collect();
+        scores.iter().enumerate().filter(|(j, _)| !is_dead(*j)).map(|(_, score)| (*score).into()).collect();
     let median = median(live.clone());
     let mad = self::median(live.iter().map(|score| (score - median).abs()).collect());
     MaskInfo { threshold: None, median, mad, n_protected: 0, limit: Limit::Count }

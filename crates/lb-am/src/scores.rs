@@ -74,7 +74,7 @@ pub(crate) fn layer_scores(observed: &Observed, across: HeadAgg) -> Vec<f32> {
     aggregate(&observed.scores, across)
 }
 
-fn aggregate<'a>(rows: impl IntoIterator<Item = &'a Vec<f32>>, across: HeadAgg) -> Vec<f32> {
+pub(crate) fn aggregate<'a>(rows: impl IntoIterator<Item = &'a Vec<f32>>, across: HeadAgg) -> Vec<f32> {
     let mut total: Vec<f64> = Vec::new();
     let mut count: Vec<f64> = Vec::new();
     for row in rows {

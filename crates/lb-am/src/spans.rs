@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::config::Spans;
 use crate::error::{Error, Result};
+use crate::mask::Score;
 
 /// How positions of a text belong together, for scores and for what is kept.
 #[derive(Clone, Debug)]
@@ -17,7 +18,7 @@ impl SpanMap {
     /// Units need to be told where they begin: strictly ascending, inside the cache. A first unit begins at 0 anyway.
     pub(crate) fn new(spans: Spans, starts: Option<&[u32]>, seq_len: usize) -> Result<Self> {
         if !matches!(spans, Spans::Units(_)) {
-            return Ok(Self { spans, starts: Vec::new() });
+            return Ok(Self::windows_of(spans));
         }
         let refuse = |value: String, reason| Err(Error::Config { field: "units", value, reason });
         let Some(given) = starts else { return refuse("none".into(), "must be given for spans of units") };
@@ -34,18 +35,20 @@ impl SpanMap {
         Ok(Self { spans, starts })
     }
 
+    /// Spans of so many positions.
+    pub(crate) fn windows_of(spans: Spans) -> Self {
+        Self { spans, starts: Vec::new() }
+    }
+
     /// Scores with those around them.
-    pub(crate) fn pool(&self, scores: &[f32]) -> Vec<f32> {
-        let largest = |window: &[f32]| window.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    pub(crate) fn pool<T: Score>(&self, scores: &[T]) -> Vec<T> {
         match self.spans {
-            Spans::Max { width } => windows(scores.len(), width).map(|w| largest(&scores[w])).collect(),
-            Spans::Mean { width } => windows(scores.len(), width)
-                .map(|w| scores[w.clone()].iter().sum::<f32>() / w.len() as f32)
-                .collect(),
+            Spans::Max { width } => windows(scores.len(), width).map(|w| T::largest(&scores[w])).collect(),
+            Spans::Mean { width } => windows(scores.len(), width).map(|w| T::mean(&scores[w])).collect(),
             Spans::Units(_) => {
                 let mut pooled = Vec::with_capacity(scores.len());
                 for unit in self.units(scores.len()) {
-                    pooled.resize(unit.end, largest(&scores[unit]));
+                    pooled.resize(unit.end, T::largest(&scores[unit]));
                 }
                 pooled
             }

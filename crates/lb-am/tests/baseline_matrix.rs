@@ -1,8 +1,13 @@
-//! All baselines in one matrix, and the scores of each against plain loops in f64.
+//! All published selections in one matrix, and the scores of each against plain loops in f64.
 
 use candle_core::{DType, Device, Tensor};
-use lb_am::baselines::{Baseline, Needs, Observation, random_positions, recent_positions, select};
-use lb_am::{Compaction, Error, Kept, LayerKv, Protected, Selection, compact_at};
+use lb_am::selectors::{
+    ExpectedAttention, H2o, KeyNorm, KvZip, PyramidKv, Random, Recent, SnapKv, StreamingLlm, Tova, published,
+    random_positions, recent_positions,
+};
+use lb_am::{
+    Compaction, Compactor, Error, Kept, LayerKv, Protected, Result, Selection, Selector, Spans, compact_at,
+};
 
 use crate::support::caches::{Case, noise, rng};
 
@@ -40,8 +45,8 @@ impl Scene {
         Self { case, ..self }
     }
 
-    fn observation(&self) -> Observation<'_> {
-        Observation {
+    fn view(&self) -> View<'_> {
+        View {
             layers: &self.case.layers,
             task: &self.case.queries,
             context: Some(&self.context),
@@ -50,9 +55,46 @@ impl Scene {
         }
     }
 
-    fn select(&self, baseline: Baseline, kept_len: usize, protect: Protected) -> Vec<Kept> {
-        select(baseline, &self.observation(), kept_len, protect).unwrap()
+    fn select(&self, selection: &Selection, kept_len: usize, protect: Protected) -> Vec<Kept> {
+        self.view().select(selection, kept_len, protect).unwrap()
     }
+}
+
+/// What a selection may look at.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    layers: &'a [LayerKv],
+    task: &'a [Tensor],
+    context: Option<&'a [Tensor]>,
+    repeat: Option<&'a [Tensor]>,
+    group_size: usize,
+}
+
+impl View<'_> {
+    /// By the selection's own scores alone.
+    fn select(self, selection: &Selection, kept_len: usize, protect: Protected) -> Result<Vec<Kept>> {
+        let config = Compaction::kept_len(kept_len)
+            .with_selection(selection.clone())
+            .with_spans(Spans::OFF)
+            .with_protect(protect);
+        let mut compactor = Compactor::new(self.layers, self.task, &config).group_size(self.group_size);
+        if let Some(queries) = self.context {
+            compactor = compactor.context(queries);
+        }
+        if let Some(queries) = self.repeat {
+            compactor = compactor.repeat(queries);
+        }
+        Ok(compactor.select()?.kept)
+    }
+}
+
+/// The published ones and the plain window.
+fn all() -> Vec<Selection> {
+    [published(), vec![Selection::new(Recent)]].concat()
+}
+
+fn of(selector: impl Selector + 'static) -> Selection {
+    Selection::new(selector)
 }
 
 fn scenes() -> Vec<Scene> {
@@ -75,13 +117,13 @@ fn scenes() -> Vec<Scene> {
 fn every_baseline_keeps_what_it_says() {
     for (index, scene) in scenes().iter().enumerate() {
         let lens: Vec<usize> = scene.case.layers.iter().map(LayerKv::seq_len).collect();
-        for baseline in Baseline::ALL {
+        for baseline in all() {
             for protect in [BARE, ENDS, Protected::default()] {
                 for kept_len in [1, 2, 5, 9, 16, 33, 1000] {
                     let at = format!("{baseline}, scene {index}, {protect:?}, {kept_len}");
-                    let kept = scene.select(baseline, kept_len, protect);
+                    let kept = scene.select(&baseline, kept_len, protect);
                     assert_eq!(kept.len(), lens.len(), "{at}");
-                    check_sizes(baseline, &kept, &lens, kept_len, protect, &at);
+                    check_sizes(&baseline, &kept, &lens, kept_len, protect, &at);
                     for (layer, (kept, len)) in kept.iter().zip(&lens).enumerate() {
                         for head in 0..scene.case.layers[layer].kv_heads() {
                             let list = kept.head(head);
@@ -92,7 +134,7 @@ fn every_baseline_keeps_what_it_says() {
                             check_padding(&scene.case.layers[layer], head, list, &covered, &at);
                         }
                     }
-                    assert_eq!(kept, scene.select(baseline, kept_len, protect), "{at}");
+                    assert_eq!(kept, scene.select(&baseline, kept_len, protect), "{at}");
                 }
             }
         }
@@ -100,7 +142,7 @@ fn every_baseline_keeps_what_it_says() {
 }
 
 fn check_sizes(
-    baseline: Baseline,
+    baseline: &Selection,
     kept: &[Kept],
     lens: &[usize],
     kept_len: usize,
@@ -110,7 +152,7 @@ fn check_sizes(
     let want = |len: usize| kept_len.max((protect.first + protect.last).min(len)).min(len);
     let counts: Vec<usize> = kept.iter().map(Kept::max_len).collect();
     assert!(kept.iter().all(|kept| !kept.is_ragged()), "{at}");
-    if baseline == Baseline::PyramidKv {
+    if baseline.name() == "pyramidkv" {
         let total: usize = lens.iter().map(|len| want(*len)).sum();
         assert_eq!(counts.iter().sum::<usize>(), total, "{at}: {counts:?}");
         if lens.iter().all(|len| *len == lens[0]) {
@@ -138,8 +180,8 @@ fn every_baseline_compacts_in_every_dtype() {
         let scene = Scene::new(&[24, 24], 2, 8, 6, 5);
         let case = scene.case.to_dtype(dtype);
         let scene = scene.with_case(case);
-        for baseline in Baseline::ALL {
-            let kept = scene.select(baseline, 9, Protected::default());
+        for baseline in all() {
+            let kept = scene.select(&baseline, 9, Protected::default());
             let config = Compaction::kept_len(9).selection_only();
             let done = compact_at(&scene.case.layers, &scene.case.queries, &kept, &config).unwrap();
             for (small, kept) in done.layers.iter().zip(&kept) {
@@ -150,9 +192,9 @@ fn every_baseline_compacts_in_every_dtype() {
     }
     // Layers of different lengths.
     let scene = Scene::new(&[33, 12, 20], 3, 5, 4, 2);
-    for baseline in Baseline::ALL {
-        let kept = scene.select(baseline, 6, ENDS);
-        let config = Compaction::kept_len(6).with_selection(Selection::PerLayer).selection_only();
+    for baseline in all() {
+        let kept = scene.select(&baseline, 6, ENDS);
+        let config = Compaction::kept_len(6).with_selection(Selection::per_layer()).selection_only();
         compact_at(&scene.case.layers, &scene.case.queries, &kept, &config).unwrap();
     }
 }
@@ -160,8 +202,8 @@ fn every_baseline_compacts_in_every_dtype() {
 #[test]
 fn everything_fits_into_a_large_budget() {
     let scene = Scene::small();
-    for baseline in Baseline::ALL {
-        for kept in scene.select(baseline, 20, BARE) {
+    for baseline in all() {
+        for kept in scene.select(&baseline, 20, BARE) {
             assert!(kept.lists().iter().all(|list| list.len() == 20 && list[19] == 19), "{baseline}");
         }
     }
@@ -170,15 +212,20 @@ fn everything_fits_into_a_large_budget() {
 #[test]
 fn random_and_recent_are_the_free_functions() {
     let scene = Scene::small();
-    let random = scene.select(Baseline::Random { seed: 9 }, 8, ENDS);
+    let random = scene.select(&of(Random { seed: 9 }), 8, ENDS);
     assert_eq!(random, vec![Kept::shared(random_positions(20, 8, ENDS, 9)); 2]);
-    assert_ne!(random, scene.select(Baseline::Random { seed: 10 }, 8, ENDS));
+    assert_ne!(random, scene.select(&of(Random { seed: 10 }), 8, ENDS));
     // With its sinks protected, a window is all that is left.
     let sinks = Protected { first: 4, last: 0 };
-    let recent = scene.select(Baseline::Streaming, 8, sinks);
+    let window = scene.select(&of(Recent), 8, ENDS);
+    assert_eq!(window, vec![Kept::shared(recent_positions(20, 8, ENDS)); 2]);
+    let recent = scene.select(&of(StreamingLlm::default()), 8, sinks);
     assert_eq!(recent, vec![Kept::shared(recent_positions(20, 8, sinks)); 2]);
-    assert_eq!(scene.select(Baseline::Streaming, 10, BARE)[0].head(0), [0, 1, 2, 3, 14, 15, 16, 17, 18, 19]);
-    assert_eq!(scene.select(Baseline::Streaming, 3, BARE)[0].head(0), [0, 18, 19]);
+    assert_eq!(
+        scene.select(&of(StreamingLlm::default()), 10, BARE)[0].head(0),
+        [0, 1, 2, 3, 14, 15, 16, 17, 18, 19]
+    );
+    assert_eq!(scene.select(&of(StreamingLlm::default()), 3, BARE)[0].head(0), [0, 18, 19]);
 }
 
 #[test]
@@ -186,62 +233,41 @@ fn equal_scores_go_to_the_earlier_position() {
     let flat = |rows: usize| Tensor::ones((1, rows, 4), DType::F32, &Device::Cpu).unwrap();
     let layers = [LayerKv::new(flat(12), flat(12), None).unwrap()];
     let (task, context, repeat) = ([flat(4)], [flat(24)], [flat(4)]);
-    let observation = Observation {
-        layers: &layers,
-        task: &task,
-        context: Some(&context),
-        repeat: Some(&repeat),
-        group_size: 2,
-    };
+    let view =
+        View { layers: &layers, task: &task, context: Some(&context), repeat: Some(&repeat), group_size: 2 };
     for baseline in [
-        Baseline::SnapKv,
-        Baseline::PyramidKv,
-        Baseline::KeyNorm,
-        Baseline::ExpectedAttention,
-        Baseline::KvZip,
-        Baseline::Tova,
+        of(SnapKv::default()),
+        of(PyramidKv::default()),
+        of(KeyNorm),
+        of(ExpectedAttention),
+        of(KvZip),
+        of(Tova),
     ] {
-        let kept = select(baseline, &observation, 4, BARE).unwrap();
+        let kept = view.select(&baseline, 4, BARE).unwrap();
         assert_eq!(kept[0].head(0), [0, 1, 2, 3], "{baseline}");
-    }
-}
-
-#[test]
-fn names_parse_and_print() {
-    for baseline in Baseline::ALL.into_iter().chain([Baseline::Random { seed: 7 }]) {
-        assert_eq!(baseline.to_string().parse::<Baseline>().unwrap(), baseline);
-        let json = serde_json::to_string(&baseline).unwrap();
-        assert!(json.contains(baseline.name()), "{json}");
-        assert_eq!(serde_json::from_str::<Baseline>(&json).unwrap(), baseline);
-    }
-    assert_eq!("random".parse::<Baseline>().unwrap(), Baseline::Random { seed: 0 });
-    for bad in ["", "H2O", "random:", "random:-1", "snapkv:1"] {
-        let error = bad.parse::<Baseline>().unwrap_err();
-        assert!(matches!(error, Error::Config { field: "baseline", .. }), "{bad}: {error}");
     }
 }
 
 #[test]
 fn wrong_input_is_an_error() {
     let scene = Scene::small();
-    let whole = scene.observation();
-    for baseline in Baseline::ALL {
-        let run = |observation: Observation<'_>| select(baseline, &observation, 5, BARE);
-        let error = select(baseline, &whole, 0, BARE).unwrap_err();
-        assert!(matches!(error, Error::Config { field: "kept_len", .. }), "{error}");
-        let error = run(Observation { group_size: 0, ..whole }).unwrap_err();
+    let whole = scene.view();
+    for baseline in all() {
+        let run = |view: View<'_>| view.select(&baseline, 5, BARE);
+        let error = whole.select(&baseline, 0, BARE).unwrap_err();
+        assert!(matches!(error, Error::Config { field: "budget.kept_len", .. }), "{error}");
+        let error = run(View { group_size: 0, ..whole }).unwrap_err();
         assert!(matches!(error, Error::Config { field: "group_size", .. }), "{error}");
-        let error = run(Observation { layers: &[], ..whole }).unwrap_err();
+        let error = run(View { layers: &[], ..whole }).unwrap_err();
         assert!(matches!(error, Error::Empty { arg: "layers" }), "{error}");
         // Only what it needs is asked for, and named when it is missing.
-        let nothing = Observation { task: &[], context: None, repeat: None, ..whole };
-        let name = match baseline.needs() {
-            Needs::Nothing => {
-                assert!(run(nothing).is_ok());
+        let (nothing, needs) = (View { context: None, repeat: None, ..whole }, baseline.selector().needs());
+        let name = match (needs.context, needs.repeat) {
+            (false, false) => {
+                assert!(run(nothing).is_ok(), "{baseline}");
                 continue;
             }
-            Needs::Task => "task",
-            Needs::Context => "context",
+            (true, _) => "context",
             _ => "repeat",
         };
         let error = run(nothing).unwrap_err();
@@ -249,9 +275,7 @@ fn wrong_input_is_an_error() {
         let fill = |dims: (usize, usize, usize), value: f32| {
             vec![Tensor::full(value, dims, &Device::Cpu).unwrap(); 2]
         };
-        let given = |queries: &[Tensor]| {
-            run(Observation { task: queries, context: Some(queries), repeat: Some(queries), ..whole })
-        };
+        let given = |queries: &[Tensor]| run(View { context: Some(queries), repeat: Some(queries), ..whole });
         for wrong in [(2, 40, 5), (1, 40, 6), (2, 39, 6)] {
             let error = given(&fill(wrong, 1.0)).unwrap_err();
             let Error::Layer { index: 0, source } = &error else { panic!("{baseline}: {error}") };
@@ -328,7 +352,7 @@ const SLOTS: usize = 14;
 const TOKENS: usize = 35;
 
 /// Compares `baseline` with scores from plain loops at every budget, on a cache with a bias.
-fn compare(baseline: Baseline, window: impl Fn(usize) -> usize, score: impl Fn(&At<'_>) -> Vec<f64>) {
+fn compare(baseline: &Selection, window: impl Fn(usize) -> usize, score: impl Fn(&At<'_>) -> Vec<f64>) {
     let scene = Scene::new(&[SLOTS; 2], 2, 6, TOKENS, 23);
     let case = scene.case.with_bias(|head, slot| ((slot + 3 * head) as f32 * 1.3).cos());
     let scene = scene.with_case(case);
@@ -349,7 +373,7 @@ fn add(total: &mut [f64], more: &[f64]) {
 #[test]
 fn h2o_accumulates_causal_attention() {
     compare(
-        Baseline::H2o,
+        &of(H2o::default()),
         |count| count / 2,
         |head| {
             let mut scores = vec![0.0; SLOTS];
@@ -378,22 +402,22 @@ fn snapkv(head: &At<'_>) -> Vec<f64> {
 
 #[test]
 fn snapkv_pools_the_end_of_the_task() {
-    compare(Baseline::SnapKv, |_| 0, snapkv);
+    compare(&of(SnapKv::default()), |_| 0, snapkv);
 }
 
 #[test]
 fn pyramidkv_is_snapkv_with_falling_budgets() {
     let scene = Scene::new(&[40; 5], 2, 6, 5, 3);
-    let kept = scene.select(Baseline::PyramidKv, 10, BARE);
+    let kept = scene.select(&of(PyramidKv::default()), 10, BARE);
     let counts: Vec<usize> = kept.iter().map(Kept::max_len).collect();
     // From 19.5 to 0.5 in five steps, the last at least 1, rounded down and filled up from below.
     assert_eq!(counts, [20, 14, 10, 5, 1]);
     for (layer, count) in counts.into_iter().enumerate() {
-        assert_eq!(kept[layer], scene.select(Baseline::SnapKv, count, BARE)[layer]);
+        assert_eq!(kept[layer], scene.select(&of(SnapKv::default()), count, BARE)[layer]);
     }
     // A first layer that would exceed the cache makes the slope flatter.
     let counts = |kept_len| -> Vec<usize> {
-        scene.select(Baseline::PyramidKv, kept_len, BARE).iter().map(Kept::max_len).collect()
+        scene.select(&of(PyramidKv::default()), kept_len, BARE).iter().map(Kept::max_len).collect()
     };
     assert_eq!(counts(30), [40, 35, 30, 25, 20]);
     assert_eq!(counts(1), [1; 5]);
@@ -401,13 +425,13 @@ fn pyramidkv_is_snapkv_with_falling_budgets() {
 
 #[test]
 fn key_norm_prefers_short_keys() {
-    compare(Baseline::KeyNorm, |_| 0, |head| head.keys().iter().map(|key| -dot(key, key).sqrt()).collect());
+    compare(&of(KeyNorm), |_| 0, |head| head.keys().iter().map(|key| -dot(key, key).sqrt()).collect());
 }
 
 #[test]
 fn expected_attention_is_the_formula() {
     compare(
-        Baseline::ExpectedAttention,
+        &of(ExpectedAttention),
         |_| 0,
         |head| {
             let (keys, values, bias) = (head.keys(), head.values(), head.bias());
@@ -443,7 +467,7 @@ fn expected_attention_is_the_formula() {
 #[test]
 fn kvzip_is_the_largest_attention_while_repeating() {
     compare(
-        Baseline::KvZip,
+        &of(KvZip),
         |_| 0,
         |head| {
             let mut scores = vec![0.0f64; SLOTS];
@@ -459,7 +483,7 @@ fn kvzip_is_the_largest_attention_while_repeating() {
 #[test]
 fn tova_is_one_list_of_the_last_token() {
     compare(
-        Baseline::Tova,
+        &of(Tova),
         |_| 0,
         |head| {
             let mut scores = vec![0.0; SLOTS];
@@ -472,5 +496,5 @@ fn tova_is_one_list_of_the_last_token() {
             scores
         },
     );
-    assert!(Scene::small().select(Baseline::Tova, 5, BARE).iter().all(Kept::is_shared));
+    assert!(Scene::small().select(&of(Tova), 5, BARE).iter().all(Kept::is_shared));
 }

@@ -1,7 +1,7 @@
 //! Random and recent selections.
 
 use lb_am::Protected;
-use lb_am::baselines::{random_positions, recent_positions};
+use lb_am::selectors::{random_positions, recent_positions};
 
 use super::BARE;
 

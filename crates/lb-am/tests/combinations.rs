@@ -11,11 +11,11 @@ use crate::support::caches::{Dims, SMALL, scene};
 fn selections() -> Vec<Selection> {
     let dropping = Omp { drop_below: Some(-2.0), ..Omp::steady(2, 1) };
     vec![
-        Selection::Shared,
-        Selection::PerLayer,
-        Selection::PerHead,
-        Selection::Omp(Omp::default()),
-        Selection::Omp(dropping),
+        Selection::shared(),
+        Selection::per_layer(),
+        Selection::per_head(),
+        Selection::omp(Omp::default()),
+        Selection::omp(dropping),
     ]
 }
 
@@ -79,7 +79,7 @@ fn every_choice_goes_with_every_other_in_every_dtype() {
 fn head_budgets_go_with_both_selections_per_head_and_every_fit() {
     let scene = scene(SMALL, 502);
     let budgets = HeadBudgets { shares: vec![vec![5.0, 1.0], vec![1.0, 3.0]] };
-    for selection in [Selection::PerHead, Selection::Omp(Omp::default())] {
+    for selection in [Selection::per_head(), Selection::omp(Omp::default())] {
         for (beta, values) in fits() {
             for dtype in [DType::F32, DType::BF16] {
                 let case = scene.task.to_dtype(dtype);

@@ -77,7 +77,7 @@ fn defaults_are_those_documented() {
     assert_eq!(config.budget, Budget::Mad { tau: 4.0, min_kept: 32, max_ratio: 1.0 });
     assert_eq!(
         (config.selection.clone(), config.score, config.across),
-        (Selection::PerLayer, ScoreAgg::Mean, HeadAgg::Mean)
+        (Selection::per_layer(), ScoreAgg::Mean, HeadAgg::Mean)
     );
     assert_eq!((config.spans, config.protect), (Spans::Max { width: 9 }, Protected { first: 1, last: 0 }));
     assert_eq!(config.beta, BetaMethod::default());
@@ -88,11 +88,11 @@ fn defaults_are_those_documented() {
 fn configurations_survive_serialisation() {
     for config in [
         Compaction::default(),
-        Compaction::keep_ratio(0.1).with_values(ValuesMethod::Copy).with_selection(Selection::PerLayer),
+        Compaction::keep_ratio(0.1).with_values(ValuesMethod::Copy).with_selection(Selection::per_layer()),
         Compaction::kept_len(7).with_beta(BetaMethod::Zero).with_values(ValuesMethod::LeastSquares),
         Compaction::error_below(0.1).with_values(ValuesMethod::RidgeLeaveOneOut),
         Compaction::kept_len(9)
-            .with_selection(Selection::Omp(Omp::default()))
+            .with_selection(Selection::omp(Omp::default()))
             .with_spans(Spans::Units(Units::Sentences))
             .with_head_budgets(HeadBudgets::uniform(2, 3)),
     ] {
@@ -110,14 +110,15 @@ fn what_cannot_be_combined_is_refused() {
     let budgets = || HeadBudgets::uniform(2, 2);
     let shared = Compaction::keep_ratio(0.1).with_head_budgets(budgets());
     assert_eq!(refused(&shared), "head_budgets");
-    let by_threshold = Compaction::mad(2.0).with_selection(Selection::PerHead).with_head_budgets(budgets());
+    let by_threshold =
+        Compaction::mad(2.0).with_selection(Selection::per_head()).with_head_budgets(budgets());
     assert_eq!(refused(&by_threshold), "head_budgets");
     for shares in
         [vec![], vec![vec![0.0, 0.0]], vec![vec![-0.1, 1.0]], vec![vec![f64::NAN]], vec![vec![f64::INFINITY]]]
     {
         let budgets = HeadBudgets { shares };
         let config =
-            Compaction::keep_ratio(0.1).with_selection(Selection::PerHead).with_head_budgets(budgets);
+            Compaction::keep_ratio(0.1).with_selection(Selection::per_head()).with_head_budgets(budgets);
         assert_eq!(refused(&config), "head_budgets.shares");
     }
     for epsilon in [0.0, -1.0, 10.0, f64::NAN] {
@@ -138,7 +139,7 @@ fn what_cannot_be_combined_is_refused() {
 fn a_pursuit_needs_a_schedule_that_holds() {
     let phase = |until, keys_per_step, refit_every| OmpPhase { until, keys_per_step, refit_every };
     let with = |schedule, drop_below| {
-        Compaction::keep_ratio(0.1).with_selection(Selection::Omp(Omp { schedule, drop_below }))
+        Compaction::keep_ratio(0.1).with_selection(Selection::omp(Omp { schedule, drop_below }))
     };
     for (schedule, field) in [
         (vec![], "omp.schedule"),

@@ -168,7 +168,7 @@ fn strided_views_give_the_same_result() {
 #[test]
 fn compact_at_takes_the_selection_of_compact() {
     let case = random(SMALL, 1.0, 58);
-    for mask in [Selection::Shared, Selection::PerLayer] {
+    for mask in [Selection::shared(), Selection::per_layer()] {
         let config = Compaction::keep_ratio(0.3).with_selection(mask);
         let free = run(&case, &config);
         let kept: Vec<_> = free.layers.iter().map(|layer| layer.kept.clone()).collect();
@@ -186,7 +186,7 @@ fn compact_at_takes_the_selection_of_compact() {
 fn reports_survive_serialisation() {
     let case = random(SMALL, 1.0, 59);
     let budget = Budget::Mad { tau: 1.0, min_kept: 4, max_ratio: 0.9 };
-    let config = Compaction::with_budget(budget).with_selection(Selection::PerLayer);
+    let config = Compaction::with_budget(budget).with_selection(Selection::per_layer());
     let report = compact(&case.layers, &case.queries, &config).unwrap().report;
     let text = serde_json::to_string(&report).unwrap();
     let back: lb_am::Report = serde_json::from_str(&text).unwrap();

@@ -21,7 +21,7 @@ fn below(epsilon: f64) -> Compaction {
 
 #[test]
 fn a_smaller_error_keeps_more_and_the_estimate_is_below_the_target() {
-    for selection in [Selection::Shared, Selection::PerLayer, Selection::PerHead] {
+    for selection in [Selection::shared(), Selection::per_layer(), Selection::per_head()] {
         let scene = scene(DIMS, 301);
         let mut last = 0;
         for epsilon in [0.6, 0.4, 0.25, 0.1] {

@@ -188,12 +188,12 @@ fn a_shared_mask_needs_one_length() {
     let mut case = random(SMALL, 1.0, 87);
     let short = random(crate::support::caches::Dims { seq_len: 20, ..SMALL }, 1.0, 88);
     case.layers[1] = short.layers[1].clone();
-    let config = Compaction::keep_ratio(0.5).with_selection(Selection::Shared);
+    let config = Compaction::keep_ratio(0.5).with_selection(Selection::shared());
     let error = compact(&case.layers, &case.queries, &config).unwrap_err();
     let Error::Layer { index: 1, source } = error else { panic!("{error:?}") };
     assert!(matches!(*source, Error::Shape { arg: "keys", .. }));
     assert!(position_scores(&case.layers, &case.queries, ScoreAgg::Mean, HeadAgg::Mean).is_err());
-    compact(&case.layers, &case.queries, &config.with_selection(Selection::PerLayer)).unwrap();
+    compact(&case.layers, &case.queries, &config.with_selection(Selection::per_layer())).unwrap();
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn attend(query: &[f64], keys: &Rows, values: &Rows, bias: &[f64]) -> (Vec<f64>,
 fn errors_are_those_of_plain_loops() {
     let scene = scene(SMALL, 4);
     let case = scene.task.with_bias(|head, slot| ((head + slot) as f32).sin());
-    let config = Compaction::keep_ratio(0.25).with_selection(Selection::PerHead);
+    let config = Compaction::keep_ratio(0.25).with_selection(Selection::per_head());
     let small = compact(&case.layers, &case.queries, &config).unwrap().layers;
     let measured = Fidelity::measure(&case.layers, &small, &scene.answer).unwrap();
     let (mut error, mut norm, mut queries) = (0.0, 0.0, 0);
@@ -82,7 +82,7 @@ fn padding_takes_slots_but_no_bytes() {
     let case = random(SMALL, 1.0, 3).to_dtype(DType::BF16);
     let budgets = HeadBudgets { shares: vec![vec![0.4, 0.1], vec![0.3, 0.2]] };
     let config = Compaction::kept_len(12)
-        .with_selection(Selection::PerHead)
+        .with_selection(Selection::per_head())
         .with_head_budgets(budgets)
         .selection_only();
     let done = compact(&case.layers, &case.queries, &config).unwrap();

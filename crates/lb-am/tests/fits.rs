@@ -183,7 +183,7 @@ fn the_pair_chosen_has_the_least_error_left_out() {
 /// With few queries the default is better than least squares on queries that neither was fitted to.
 #[test]
 fn the_default_beats_least_squares_on_held_out_queries() {
-    for selection in [Selection::Shared, Selection::PerLayer, Selection::PerHead] {
+    for selection in [Selection::shared(), Selection::per_layer(), Selection::per_head()] {
         let (mut ridge, mut squares, mut chosen, mut copied) = (0.0, 0.0, 0.0, 0.0);
         for seed in 460..470 {
             let scene = scene(Dims { seq_len: 96, ..SMALL }, seed);

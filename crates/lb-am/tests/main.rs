@@ -15,6 +15,7 @@ mod mask;
 mod padding;
 mod properties;
 mod recompaction;
+mod registry;
 mod scale;
 mod scores;
 mod select;
@@ -34,7 +35,7 @@ const BARE: Protected = Protected { first: 0, last: 0 };
 
 /// One mask for all layers, so that `report.scores` are what everything went by.
 fn shared(config: Compaction) -> Compaction {
-    config.with_selection(Selection::Shared)
+    config.with_selection(Selection::shared())
 }
 
 fn run(case: &Case, config: &Compaction) -> Compacted {

@@ -114,7 +114,7 @@ fn ties_go_to_the_earlier_position() {
 fn a_mask_per_layer_follows_each_layer() {
     let case = random(SMALL, 3.0, 16);
     let config =
-        Compaction::kept_len(8).with_selection(Selection::PerLayer).with_protect(BARE).with_pooling(1);
+        Compaction::kept_len(8).with_selection(Selection::per_layer()).with_protect(BARE).with_pooling(1);
     let compacted = run(&case, &config);
     let scores = layer_position_scores(&case.layers, &case.queries, ScoreAgg::Mean, HeadAgg::Mean).unwrap();
     for (layer, scores) in compacted.layers.iter().zip(&scores) {
@@ -139,7 +139,7 @@ fn layers_of_different_length_need_a_mask_per_layer() {
     case.layers[1] = LayerKv::new(cut(&short.keys), cut(&short.values), None).unwrap();
     let config = shared(Compaction::keep_ratio(0.5));
     assert!(lb_am::compact(&case.layers, &case.queries, &config).is_err());
-    let compacted = run(&case, &config.with_selection(Selection::PerLayer));
+    let compacted = run(&case, &config.with_selection(Selection::per_layer()));
     assert_eq!(compacted.layers.iter().map(|layer| slots(layer).len()).collect::<Vec<_>>(), [24, 10]);
     let report = compacted.report;
     assert_eq!((report.seq_len, report.kept_len, report.scores.len()), (48, 24, 48));

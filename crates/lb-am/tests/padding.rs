@@ -38,7 +38,7 @@ fn padding_behind_the_cache_changes_nothing() {
 #[test]
 fn padding_is_kept_only_where_protected_and_stays_padding() {
     let case = random(SMALL, 1.0, 62).with_bias(|_, j| if j < 30 { 0.0 } else { PAD });
-    for mask in [Selection::Shared, Selection::PerLayer] {
+    for mask in [Selection::shared(), Selection::per_layer()] {
         for values in [ValuesMethod::Copy, ValuesMethod::default(), ValuesMethod::LeastSquares] {
             // More than the 30 live slots are asked for; pooling spreads scores into the padding.
             let config = Compaction::kept_len(40).with_selection(mask.clone()).with_values(values);

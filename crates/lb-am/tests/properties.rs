@@ -1,6 +1,6 @@
 //! Properties that hold for any cache and any setting.
 
-use lb_am::baselines::{random_positions, recent_positions};
+use lb_am::selectors::{random_positions, recent_positions};
 use lb_am::{BetaMethod, Budget, Compaction, Protected, ScoreAgg, Selection, ValuesMethod};
 use proptest::prelude::*;
 
@@ -28,7 +28,7 @@ fn budget() -> impl Strategy<Value = Budget> {
 fn config() -> impl Strategy<Value = Compaction> {
     let parts = (
         budget(),
-        prop_oneof![Just(Selection::Shared), Just(Selection::PerLayer)],
+        prop_oneof![Just(Selection::shared()), Just(Selection::per_layer())],
         prop_oneof![Just(ScoreAgg::Mean), Just(ScoreAgg::Max), Just(ScoreAgg::Rms)],
         (0..6usize).prop_map(|half| 2 * half + 1),
         (0..6usize, 0..4usize).prop_map(|(first, last)| Protected { first, last }),

@@ -74,7 +74,7 @@ fn values_agree_with_the_oracle() {
             (90, 12, 1e-4, ValuesMethod::Ridge { lambda: 1e-4, importance: 1.0 }),
         ] {
             let case = case(scale, queries, 72);
-            let config = Compaction::kept_len(kept).with_selection(Selection::Shared).with_values(method);
+            let config = Compaction::kept_len(kept).with_selection(Selection::shared()).with_values(method);
             let compacted = run(&case, &config);
             let scores = wide(&compacted.report.scores);
             for (full, briefed, kept) in pairs(&case, &compacted) {

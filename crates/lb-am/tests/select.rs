@@ -10,7 +10,7 @@ use crate::support::caches::{Case, Dims, SMALL, random, scene};
 use crate::support::compare::{assert_close, flat};
 
 fn per_head(config: Compaction) -> Compaction {
-    config.with_selection(Selection::PerHead)
+    config.with_selection(Selection::per_head())
 }
 
 /// The best `count` slots by `scores`, ties to the earlier one.
@@ -144,8 +144,8 @@ fn a_pursuit_explains_more_mass_than_the_best_scores() {
             let config = config.clone().with_selection(selection);
             run(&case, &config).report.beta.unwrap().mass_error_after
         };
-        by_score += error(Selection::PerHead);
-        by_pursuit += error(Selection::Omp(Omp::steady(1, 1)));
+        by_score += error(Selection::per_head());
+        by_pursuit += error(Selection::omp(Omp::steady(1, 1)));
     }
     assert!(by_pursuit < 0.8 * by_score, "{by_pursuit} against {by_score}");
 }
@@ -153,7 +153,7 @@ fn a_pursuit_explains_more_mass_than_the_best_scores() {
 #[test]
 fn the_first_key_of_a_pursuit_correlates_most_with_the_whole_mass() {
     let case = random(SMALL, 2.0, 216);
-    let selection = Selection::Omp(Omp::steady(1, 1));
+    let selection = Selection::omp(Omp::steady(1, 1));
     let config = Compaction::kept_len(1).with_protect(BARE).with_pooling(1).with_selection(selection);
     let compacted = run(&case, &config);
     for (i, head) in all_heads(&case).iter().enumerate() {
@@ -173,7 +173,7 @@ fn a_pursuit_keeps_its_count_its_protected_slots_and_its_spans() {
     for omp in [Omp::default(), Omp::steady(4, 2), Omp { drop_below: Some(-2.5), ..Omp::default() }] {
         for width in [1, 5] {
             let config = Compaction::kept_len(17).with_protect(protect).with_pooling(width);
-            let compacted = run(&case, &config.with_selection(Selection::Omp(omp.clone())));
+            let compacted = run(&case, &config.with_selection(Selection::omp(omp.clone())));
             for layer in &compacted.layers {
                 for list in layer.kept.lists() {
                     assert_eq!(list.len(), 17);
@@ -189,7 +189,7 @@ fn a_pursuit_keeps_its_count_its_protected_slots_and_its_spans() {
 fn a_pursuit_never_takes_padding() {
     let case =
         random(SMALL, 1.0, 218).with_bias(|h, j| if h == 1 && j >= 20 { f32::NEG_INFINITY } else { 0.0 });
-    let config = Compaction::kept_len(30).with_selection(Selection::Omp(Omp::default()));
+    let config = Compaction::kept_len(30).with_selection(Selection::omp(Omp::default()));
     let compacted = run(&case, &config);
     for layer in &compacted.layers {
         assert_eq!((layer.kept.head(0).len(), layer.kept.head(1).len()), (30, 20));
@@ -202,7 +202,7 @@ fn units_are_kept_whole() {
     let case = random(SMALL, 3.0, 219);
     let starts: Vec<u32> = vec![0, 7, 9, 20, 31, 40];
     let units = [0..7, 7..9, 9..20, 20..31, 31..40, 40..48];
-    for selection in [Selection::Shared, Selection::PerLayer, Selection::PerHead] {
+    for selection in [Selection::shared(), Selection::per_layer(), Selection::per_head()] {
         for kept_len in [12, 20, 33] {
             let config = Compaction::kept_len(kept_len)
                 .with_protect(BARE)
@@ -292,7 +292,7 @@ fn counts_from_outside_are_taken_and_checked() {
 fn a_selection_can_be_fitted_layer_by_layer() {
     let case = scene(SMALL, 224).task;
     for selection in
-        [Selection::Shared, Selection::PerLayer, Selection::PerHead, Selection::Omp(Omp::default())]
+        [Selection::shared(), Selection::per_layer(), Selection::per_head(), Selection::omp(Omp::default())]
     {
         let config = Compaction::keep_ratio(0.3).with_selection(selection);
         let whole = run(&case, &config);

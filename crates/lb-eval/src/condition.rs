@@ -1,7 +1,9 @@
 //! How a question is answered, from a short text that is its name in rows and reports as well.
 //!
-//! A condition is a handoff (`full-kv`, `latent-briefing:keep=0.1`, everything that [`Handoff`] reads), a published selection
-//! with a size (`snapkv:keep=0.1`, `snapkv:keep=64,state=reuse`), which keeps what it selects as it is, or [`DIRECT`].
+//! A condition is a handoff (`full-kv`, `latent-briefing:keep=0.1`, everything that [`Handoff`] reads), any selection of the
+//! [registry] with a size (`snapkv:keep=0.1`, `snapkv:keep=64,state=reuse,window=16`), which keeps what it selects as it is, or
+//! [`DIRECT`]. Size and state are written as those of a briefing, the rest is the selection's. A name that is both, as
+//! `random` is, is a handoff.
 //!
 //! ```
 //! use lb_eval::condition::{Condition, at_each_size, split_conditions};
@@ -17,8 +19,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use lb_am::{Budget, Compaction, baselines::Baseline, baselines::Needs};
-use lb_session::{BriefConfig, Handoff, HandoffKind, SelectionSize, TaskState};
+use lb_am::registry::{self, Spec};
+use lb_am::{Budget, Compaction, Selection};
+use lb_session::{Error as SessionError, Handoff, HandoffKind, SelectionSize, TaskState};
 
 use crate::{Error, Result};
 
@@ -41,7 +44,7 @@ pub enum Way {
     Direct,
     /// What a handoff gives.
     Handoff(Box<Handoff>),
-    /// What a published selection keeps.
+    /// What a selection keeps.
     Selection(Selected),
     /// As many positions as a briefing keeps for the same question, chosen without a look at it. Not from text.
     SameSize {
@@ -52,11 +55,11 @@ pub enum Way {
     },
 }
 
-/// What a published selection keeps, and what becomes of the task's own state.
+/// What a selection keeps, and what becomes of the task's own state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Selected {
     /// The selection.
-    pub baseline: Baseline,
+    pub selection: Selection,
     /// How much of the trajectory.
     pub size: SelectionSize,
     /// Whether the task is read anew over what is kept, or its state over the full cache is kept.
@@ -66,22 +69,28 @@ pub struct Selected {
 impl Selected {
     /// Whether it looks at the task's queries.
     pub(crate) fn reads_task(&self) -> bool {
-        self.baseline.needs() == Needs::Task
+        self.selection.selector().needs().queries
     }
+}
 
-    /// `NAME:keep=0.1`, `NAME:keep=0.1,state=reuse`; `None` for the name of a handoff, which `random` is.
-    fn read(text: &str) -> Result<Option<Self>> {
-        let (name, arguments) = text.split_once(':').unwrap_or((text, ""));
-        let baseline = match name.trim().parse::<Baseline>() {
-            Ok(Baseline::Random { .. }) | Err(_) => return Ok(None),
-            Ok(baseline) => baseline,
-        };
+impl FromStr for Selected {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let spec: Spec = text.parse().map_err(SessionError::from)?;
+        let (mut ours, mut own) = (Vec::new(), Spec::new(spec.name()));
+        for (key, value) in spec.arguments() {
+            if ["keep", "state"].contains(&key.as_str()) {
+                ours.push(format!("{key}={value}"));
+            } else {
+                own = own.with(key, value);
+            }
+        }
         let wrong = || Error::config("conditions", text, "want a size, as in snapkv:keep=0.1");
-        if arguments.trim().is_empty() {
+        if !ours.iter().any(|argument| argument.starts_with("keep")) {
             return Err(wrong());
         }
-        // Size and state are written as those of a briefing, and there is nothing else to say.
-        let Handoff::LatentBriefing(config) = format!("latent-briefing:{arguments}").parse()? else {
+        let Handoff::LatentBriefing(config) = format!("latent-briefing:{}", ours.join(",")).parse()? else {
             return Err(wrong());
         };
         let size = match config.compaction.budget {
@@ -89,10 +98,8 @@ impl Selected {
             Budget::KeptLen(len) => SelectionSize::KeptLen(len),
             _ => return Err(wrong()),
         };
-        let state = config.task_state;
-        let mut plain = BriefConfig::default().with_task_state(state);
-        plain.compaction.budget = config.compaction.budget;
-        if *config == plain { Ok(Some(Self { baseline, size, state })) } else { Err(wrong()) }
+        let selection = registry::build(&own).map_err(SessionError::from)?;
+        Ok(Self { selection, size, state: config.task_state })
     }
 }
 
@@ -153,17 +160,24 @@ impl FromStr for Condition {
     type Err = Error;
 
     /// # Errors
-    /// [`Error::Config`] for a selection without a size, [`Error::Session`] for a text that is no handoff.
+    /// [`Error::Config`] for a selection without a size; [`Error::Session`] for a name that is none, with those that there
+    /// are, and for what stands behind a name.
     fn from_str(text: &str) -> Result<Self> {
-        let name = text.trim();
-        let way = if name == DIRECT {
+        let text = text.trim();
+        let name = text.split_once(':').map_or(text, |(name, _)| name).trim();
+        let way = if text == DIRECT {
             Way::Direct
-        } else if let Some(selected) = Selected::read(name)? {
-            Way::Selection(selected)
+        } else if name.parse::<HandoffKind>().is_ok() {
+            Way::Handoff(Box::new(text.parse()?))
+        } else if registry::knows(name) {
+            Way::Selection(text.parse()?)
         } else {
-            Way::Handoff(Box::new(name.parse()?))
+            let ours = HandoffKind::ALL.into_iter().map(HandoffKind::name).chain([DIRECT]);
+            let names = ours.map(str::to_owned).chain(registry::names()).collect();
+            let (known, name) = (registry::nearest_first(name, names), name.to_owned());
+            return Err(SessionError::from(lb_am::Error::UnknownSelector { name, known }).into());
         };
-        Ok(Self { name: name.to_owned(), way })
+        Ok(Self { name: text.to_owned(), way })
     }
 }
 
@@ -177,7 +191,7 @@ impl fmt::Display for Condition {
 pub fn split_conditions(text: &str) -> Vec<String> {
     let named = |piece: &str| {
         let name = piece.split_once(':').map_or(piece, |(name, _)| name).trim();
-        name == DIRECT || name.parse::<HandoffKind>().is_ok() || name.parse::<Baseline>().is_ok()
+        name == DIRECT || name.parse::<HandoffKind>().is_ok() || registry::knows(name)
     };
     let mut conditions: Vec<String> = Vec::new();
     for part in text.split(';') {

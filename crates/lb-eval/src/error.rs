@@ -22,6 +22,7 @@ pub enum Error {
     #[error(transparent)]
     Session(#[from] lb_session::Error),
     /// A run of the loop failed.
+    #[cfg(feature = "loop")]
     #[error(transparent)]
     Run(#[from] lb_orchestrate::Error),
     /// A line is no JSON of the form it should have.
@@ -70,9 +71,11 @@ pub enum Error {
         repeat: usize,
     },
     /// The page of a run could not be made.
+    #[cfg(feature = "loop")]
     #[error(transparent)]
     Explain(#[from] lb_explain::Error),
     /// A page could not be made, which would be a bug of its template.
+    #[cfg(feature = "loop")]
     #[error("page: {0}")]
     Page(Box<minijinja::Error>),
     /// A data set's file cannot be read, or not to its end.

@@ -9,14 +9,20 @@ mod error;
 mod fault;
 mod files;
 pub mod logs;
+#[cfg(feature = "loop")]
 pub mod metrics;
+#[cfg(feature = "plots")]
 mod picture;
 pub mod pipeline;
+#[cfg(feature = "loop")]
 pub mod prompts;
+#[cfg(feature = "loop")]
 pub mod report;
 pub mod retained;
+#[cfg(feature = "loop")]
 pub mod runs;
 pub mod stats;
+#[cfg(feature = "plots")]
 pub mod study;
 mod table;
 pub mod tensor_job;

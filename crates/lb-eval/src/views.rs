@@ -4,12 +4,8 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use candle_core::{D, Tensor};
-use lb_am::{
-    Compacted, Compaction, Kept, LayerKv, Protected,
-    baselines::{self, Baseline, Needs, Observation},
-    compact_at,
-};
+use candle_core::Tensor;
+use lb_am::{Compacted, Compaction, Compactor, Kept, LayerKv, Selection, Spans};
 use lb_model::{Captured, KvCache, PrefillOptions};
 use lb_session::Error as SessionError;
 use lb_session::WorkerSession;
@@ -53,8 +49,8 @@ pub(crate) struct Views {
     pub(crate) layers: Vec<LayerKv>,
     context: OnceCell<Vec<Tensor>>,
     repeat: OnceCell<Vec<Tensor>>,
-    /// Selections of baselines that do not look at the task, by name and size.
-    selections: HashMap<(Baseline, usize), Vec<Kept>>,
+    /// Selections that do not look at the task, with their sizes.
+    selections: HashMap<(Selection, usize), Vec<Kept>>,
 }
 
 impl Views {
@@ -64,7 +60,7 @@ impl Views {
         Ok(Self { layers, context, repeat, selections: HashMap::new() })
     }
 
-    /// What a published selection keeps, in a cache of its own; and how long that took, the pass of the task counted in
+    /// What a selection keeps, in a cache of its own; and how long that took, the pass of the task counted in
     /// where its queries are looked at.
     pub(crate) fn selected(
         &mut self,
@@ -73,51 +69,43 @@ impl Views {
         selected: &Selected,
     ) -> Result<(KvCache, Duration)> {
         let (start, seq_len) = (Instant::now(), session.seq_len());
-        let small = self.cut(session, &task.queries, selected.baseline, selected.size.resolve(seq_len)?)?;
+        let small = self.cut(session, &task.queries, &selected.selection, selected.size.resolve(seq_len)?)?;
         let cache = KvCache::from_compacted(&small, seq_len, session.worker().config());
         let pass = if selected.reads_task() { task.time } else { Duration::ZERO };
         Ok((cache.map_err(SessionError::from)?, start.elapsed() + pass))
     }
 
-    /// What `baseline` keeps, `kept_len` slots a head, as it is.
+    /// What `selection` keeps, `kept_len` slots a head, as it is: no spans but its own, nothing fitted. Selections that look
+    /// at no task are made once.
     pub(crate) fn cut(
         &mut self,
         session: &WorkerSession,
         task: &[Tensor],
-        baseline: Baseline,
+        selection: &Selection,
         kept_len: usize,
     ) -> Result<Compacted> {
-        let kept = self.select(session, task, baseline, kept_len)?;
-        let config = Compaction::kept_len(kept_len).selection_only();
-        Ok(compact_at(&self.layers, task, &kept, &config).map_err(SessionError::from)?)
-    }
-
-    /// Selections that look at no task are made once.
-    fn select(
-        &mut self,
-        session: &WorkerSession,
-        task: &[Tensor],
-        baseline: Baseline,
-        kept_len: usize,
-    ) -> Result<Vec<Kept>> {
-        if let Some(kept) = self.selections.get(&(baseline, kept_len)) {
-            return Ok(kept.clone());
+        let config = Compaction::kept_len(kept_len).with_selection(selection.clone()).with_spans(Spans::OFF);
+        let config = config.selection_only();
+        let group_size = session.worker().config().group_size();
+        let needs = selection.selector().needs();
+        let known = (selection.clone(), kept_len);
+        if let Some(kept) = self.selections.get(&known) {
+            let compactor = Compactor::new(&self.layers, task, &config).group_size(group_size);
+            return Ok(compactor.at(kept).run().map_err(SessionError::from)?);
         }
-        let needs = baseline.needs();
-        let observation = Observation {
-            layers: &self.layers,
-            task,
-            context: if needs == Needs::Context { Some(self.context(session)?) } else { None },
-            repeat: if needs == Needs::Repeat { Some(self.repeat(session)?) } else { None },
-            group_size: session.worker().config().group_size(),
-        };
-        let protect = Protected::default();
-        let kept =
-            baselines::select(baseline, &observation, kept_len, protect).map_err(SessionError::from)?;
-        if needs != Needs::Task {
-            self.selections.insert((baseline, kept_len), kept.clone());
+        let mut compactor = Compactor::new(&self.layers, task, &config).group_size(group_size);
+        if needs.context {
+            compactor = compactor.context(self.context(session)?);
         }
-        Ok(kept)
+        if needs.repeat {
+            compactor = compactor.repeat(self.repeat(session)?);
+        }
+        let cut = compactor.run().map_err(SessionError::from)?;
+        if !needs.queries {
+            let kept = cut.layers.iter().map(|layer| layer.kept.clone()).collect();
+            self.selections.insert(known, kept);
+        }
+        Ok(cut)
     }
 
     /// The queries with which the worker reads the trajectory.
@@ -149,10 +137,4 @@ pub(crate) fn capture(session: &WorkerSession, tokens: &[u32], cache: &mut KvCac
     let options = PrefillOptions::default();
     let captured = session.worker().model().prefill_capturing(tokens, cache, &options, &mut |_, _| {});
     Ok(captured.map_err(SessionError::from)?)
-}
-
-/// ln of the softmax of each row, in the dtype of `rows`.
-pub(crate) fn log_softmax(rows: &Tensor) -> candle_core::Result<Tensor> {
-    let shifted = rows.broadcast_sub(&rows.max_keepdim(D::Minus1)?)?;
-    shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)
 }

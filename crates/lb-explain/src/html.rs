@@ -1,10 +1,10 @@
 //! The heat map as one self-contained page.
 
+use lb_io::shown::visible;
 use lb_model::Worker;
 use lb_session::Briefing;
 use minijinja::{AutoEscape, Environment, context};
 
-use super::visible::visible;
 use super::{PALETTE, heat};
 use crate::{Error, Result};
 

@@ -22,6 +22,7 @@ mod terminal;
 mod trace;
 #[cfg(feature = "runs")]
 mod turn_view;
+#[cfg(feature = "runs")]
 mod visible;
 
 pub use error::{Error, Result};

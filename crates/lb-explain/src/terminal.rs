@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use anstyle::{Ansi256Color, Style};
+use lb_io::shown::visible;
 use lb_session::Position;
 
 use super::heat;
-use super::visible::visible;
 
 /// From little to much attention, in the 256-colour palette: grey, yellow, orange, red.
 const SCALE: [u8; 6] = [250, 229, 221, 214, 208, 196];

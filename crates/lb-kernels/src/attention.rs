@@ -39,6 +39,8 @@ pub struct AttentionInput<'a> {
     pub scale: f32,
     /// Runs of slots, each of at least one slot.
     pub chunks: &'a [KvSlice<'a>],
+    /// By row, how many of the first slots of all chunks it does not see, fewer than it sees: a window. None without.
+    pub hidden: Option<&'a [usize]>,
     /// By row, how many slots of the last chunk it sees, at least one: a causal mask. All of them without.
     pub visible: Option<&'a [usize]>,
     /// Whether queries and softmax weights may be rounded to bf16 for products with bf16 keys and values, where the
@@ -147,9 +149,10 @@ pub fn attend(input: &AttentionInput<'_>, scratch: &mut Scratch, out: &mut [f32]
     let mut slot = 0;
     let mut observed = None;
     for (index, chunk) in input.chunks.iter().enumerate() {
-        let seen = input.visible.filter(|_| index + 1 == input.chunks.len());
+        let visible = input.visible.filter(|_| index + 1 == input.chunks.len());
         let observing = index < observed_chunks;
-        slot += work.chunk(chunk, seen, (observing && scored).then_some(slot), observing, scratch);
+        let view = View { first: slot, hidden: input.hidden, visible, scored: observing && scored };
+        slot += work.chunk(chunk, &view, observing, scratch);
         if index + 1 == observed_chunks {
             observed = input.observe.map(|observe| work.observed(observe, slot, scratch));
         }
@@ -211,28 +214,25 @@ impl Work {
         }
     }
 
-    /// One run of slots; returns how many. `scored` is the number of the first among those whose scores are wanted.
-    fn chunk(
-        &self,
-        chunk: &KvSlice<'_>,
-        seen: Option<&[usize]>,
-        scored: Option<usize>,
-        observing: bool,
-        scratch: &mut Scratch,
-    ) -> usize {
+    /// One run of slots; returns how many.
+    fn chunk(&self, chunk: &KvSlice<'_>, view: &View<'_>, observing: bool, scratch: &mut Scratch) -> usize {
         let slots = chunk.keys.len() / self.head_dim;
-        let visible = seen.map_or(slots, |seen| seen.iter().copied().max().unwrap_or(slots).min(slots));
+        let visible =
+            view.visible.map_or(slots, |seen| seen.iter().copied().max().unwrap_or(slots).min(slots));
         for first in (0..visible).step_by(TILE) {
             let count = TILE.min(visible - first);
-            let logits = scored.map_or(0, |start| start + first);
+            let logits = if view.scored { view.first + first } else { 0 };
             if scratch.logits.len() < logits + count {
                 scratch.logits.resize(logits + count.next_multiple_of(2), [0.0; PANEL]);
             }
             self.logits(chunk, first, &mut Tile { scratch, at: logits, count });
-            if let Some(seen) = seen {
-                mask_hidden(&mut scratch.logits[logits..logits + count], first, seen);
+            if let Some(visible) = view.visible {
+                mask_hidden(&mut scratch.logits[logits..logits + count], first, visible);
             }
-            self.online_softmax(&mut Tile { scratch, at: logits, count }, scored.is_some());
+            if let Some(hidden) = view.hidden {
+                mask_first(&mut scratch.logits[logits..logits + count], view.first + first, hidden);
+            }
+            self.online_softmax(&mut Tile { scratch, at: logits, count }, view.scored);
             if self.outputs[usize::from(!observing)] {
                 self.weigh(chunk, first, &mut Tile { scratch, at: logits, count });
             }
@@ -338,11 +338,34 @@ impl Work {
     }
 }
 
+/// What rows see of a run of slots, and whether their scores are wanted.
+struct View<'a> {
+    /// Slots before the run.
+    first: usize,
+    hidden: Option<&'a [usize]>,
+    visible: Option<&'a [usize]>,
+    scored: bool,
+}
+
 /// A tile's place in the logits.
 struct Tile<'a> {
     scratch: &'a mut Scratch,
     at: usize,
     count: usize,
+}
+
+/// Sets the logits of the first slots of all that a row does not see to −∞.
+fn mask_first(logits: &mut [PanelRow<f32>], first: usize, hidden: &[usize]) {
+    if hidden.iter().all(|hidden| *hidden <= first) {
+        return;
+    }
+    for (slot, line) in (first..).zip(logits) {
+        for (logit, hidden) in line.iter_mut().zip(hidden) {
+            if slot < *hidden {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+    }
 }
 
 /// Sets the logits of slots that a row does not see to −∞.

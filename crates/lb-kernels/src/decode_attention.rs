@@ -40,7 +40,7 @@ pub(crate) fn decode_attention(
     mass.resize(rows, 0.0);
     output.clear();
     output.resize(rows * d, 0.0);
-    let mut observed = None;
+    let (mut observed, mut before) = (None, 0);
     for (index, chunk) in input.chunks.iter().enumerate() {
         let slots = chunk.keys.len() / d;
         let visible = input.visible.filter(|_| index + 1 == input.chunks.len());
@@ -53,6 +53,8 @@ pub(crate) fn decode_attention(
                 values: chunk.values.range(first * d, count * d).as_f32(wide_values),
                 bias: chunk.bias.map(|bias| &bias[first..first + count]),
                 visible,
+                hidden: input.hidden,
+                before,
                 first,
                 d,
                 scale: input.scale,
@@ -61,6 +63,7 @@ pub(crate) fn decode_attention(
                 output,
             });
         }
+        before += slots;
         if input.observe.is_some_and(|observe| observe.chunks == index + 1) {
             let mut noted = vec![0.0; rows * d];
             finish(output, mass, d, &mut noted);
@@ -87,6 +90,9 @@ struct Tile<'a> {
     values: &'a [f32],
     bias: Option<&'a [f32]>,
     visible: Option<&'a [usize]>,
+    hidden: Option<&'a [usize]>,
+    /// Slots of the runs before.
+    before: usize,
     first: usize,
     d: usize,
     scale: f32,
@@ -113,6 +119,10 @@ impl WithSimd for Tile<'_> {
             if let Some(visible) = self.visible {
                 let visible = visible[row].saturating_sub(self.first).min(TILE);
                 logits[visible..].fill(f32::NEG_INFINITY);
+            }
+            if let Some(hidden) = self.hidden {
+                let unseen = hidden[row].saturating_sub(self.before + self.first).min(TILE);
+                logits[..unseen].fill(f32::NEG_INFINITY);
             }
             let before = self.max[row];
             let largest = logits.iter().fold(before, |largest, logit| largest.max(*logit));

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`attend`] | softmax attention of a block of queries over the slots of one KV head, with running sums; few queries take a path of their own, as in decoding |
 //! | [`gemm`] | `x Wᵀ` by packed panels; few rows of `x` as matrix-vector products |
-//! | [`RmsNorm`], [`NormRope`], [`silu_mul`] | norms, norm and rotation of heads in one pass, the gate of a feed-forward block |
+//! | [`RmsNorm`], [`NormRope`], [`silu_mul`], [`gelu_tanh_mul`] | norms, norm and rotation of heads in one pass, the gates of feed-forward blocks |
 //! | [`f32_to_bf16`], [`f32_to_f16`], [`FloatSlice::to_f32`] | conversions |
 //! | [`panel`] | products and sums over packed panels, for fits made elsewhere |
 //!
@@ -26,6 +26,7 @@
 //!     head_dim: 2,
 //!     scale: 0.5,
 //!     chunks: &slots,
+//!     hidden: None,
 //!     visible: None,
 //!     allow_bf16: false,
 //!     output: true,
@@ -44,6 +45,7 @@ mod decode_attention;
 mod error;
 mod exp;
 mod float_slice;
+mod gated_mul;
 mod gemm;
 mod gemv;
 mod microkernel;
@@ -54,7 +56,6 @@ mod panel_ops;
 mod prefetch;
 mod quantized;
 mod rms_norm;
-mod silu_mul;
 mod weight;
 
 pub use attention::{AttentionInput, KvSlice, Observation, Observe, QUERY_BLOCK, Scratch, attend};
@@ -62,12 +63,12 @@ pub use convert::{f32_to_bf16, f32_to_f16};
 pub use cpu_tensors::{CpuTensors, contiguous_heads};
 pub use error::{Error, Result};
 pub use float_slice::FloatSlice;
+pub use gated_mul::{gelu_tanh_mul, silu_mul};
 pub use gemm::gemm;
 pub use norm_rope::NormRope;
 pub use online_softmax::QueryAgg;
 pub use quantized::{QuantFormat, QuantizedSlice};
 pub use rms_norm::RmsNorm;
-pub use silu_mul::silu_mul;
 pub use weight::Weight;
 
 /// Products and sums over packed panels: what a fit of many queries against the slots of a head is made of.

@@ -8,13 +8,13 @@ use lb_am::Observed;
 
 use crate::attend::{Asker, Watching, attend};
 use crate::buffers;
-use crate::cache::LayerCache;
+use crate::cache::{LayerCache, Views};
 use crate::heads;
 use crate::matrix::Linear;
 use crate::norm::RmsNorm;
 use crate::pass::{Pass, Span};
 use crate::plain::is_plain;
-use crate::rope::Rotation;
+use crate::rope::Rotations;
 use crate::weights::Weights;
 use crate::{ModelConfig, Result};
 
@@ -42,16 +42,23 @@ pub(crate) struct Attention {
     kv_heads: usize,
     head_dim: usize,
     scale: f32,
+    /// Positions that a token sees, its own included; all of them without.
+    window: Option<usize>,
 }
 
 impl Attention {
-    pub(crate) fn load(weights: &mut Weights, prefix: &str, config: &ModelConfig) -> Result<Self> {
+    pub(crate) fn load(
+        weights: &mut Weights,
+        prefix: &str,
+        layer: usize,
+        config: &ModelConfig,
+    ) -> Result<Self> {
         let (hidden, d) = (config.hidden_size, config.head_dim);
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
         let (qkv, out) = (config.biases.qkv, config.biases.output);
         let norm = |weights: &mut Weights, name: &str| {
-            let name = format!("{prefix}.{name}.weight");
-            config.qk_norm.then(|| RmsNorm::load(weights, &name, d, config.rms_norm_eps)).transpose()
+            let name = format!("{prefix}.{name}");
+            config.qk_norm.then(|| RmsNorm::load(weights, &name, d, config)).transpose()
         };
         Ok(Self {
             q_proj: weights.linear(&format!("{prefix}.q_proj"), hidden, heads * d, qkv)?,
@@ -63,7 +70,8 @@ impl Attention {
             heads,
             kv_heads,
             head_dim: d,
-            scale: config.attention_scale(),
+            scale: config.attention_scale,
+            window: config.window(layer),
         })
     }
 
@@ -80,8 +88,8 @@ impl Attention {
     ) -> Result<(Tensor, Vec<Heard>)> {
         let (q, k) = (self.q_proj.forward(x)?, self.k_proj.forward(x)?);
         let v = self.v_proj.forward(x)?;
-        let q = by_sequence(q, self.heads, self.q_norm.as_ref(), pass)?;
-        let k = by_sequence(k, self.kv_heads, self.k_norm.as_ref(), pass)?;
+        let q = self.by_sequence(q, self.heads, self.q_norm.as_ref(), pass)?;
+        let k = self.by_sequence(k, self.kv_heads, self.k_norm.as_ref(), pass)?;
         let mut askers = Vec::with_capacity(caches.len());
         for ((span, cache), (q, k)) in pass.spans.iter().zip(caches).zip(q.into_iter().zip(k)) {
             let grouped = (self.kv_heads, self.heads / self.kv_heads * span.tokens, self.head_dim);
@@ -89,12 +97,14 @@ impl Attention {
             before(&q, cache)?;
             cache.append(&k, &heads::split(&span.of(&v, 0)?, self.kv_heads)?)?;
             buffers::give(k)?;
-            let chunks = cache.views(span.tokens)?;
-            // Where heads have different counts there is no score for every slot of every head.
+            let Views { chunks, hidden } = cache.views(span.tokens, self.window)?;
+            // Where heads have different counts there is no score for every slot of every head, and where there is a
+            // window a compaction asks for none.
             let even = chunks.iter().all(|chunk| chunk.counts.is_none());
-            let watch = pass.watch.filter(|_| chunks.len() > 1 && even);
+            let watch = pass.watch.filter(|_| chunks.len() > 1 && even && self.window.is_none());
             let watch = watch.map(|score| Watching { chunks: chunks.len() - 1, score });
-            askers.push(Asker { q, scale: self.scale, chunks, mask: span.mask.clone(), watch });
+            let (scale, mask) = (self.scale, span.mask.clone());
+            askers.push(Asker { q, scale, chunks, mask, hidden, watch });
         }
         buffers::give(v)?;
         let (outs, heard): (Vec<Tensor>, Vec<Heard>) = attend(&askers)?
@@ -120,24 +130,30 @@ impl Attention {
 
     /// `x`: `[1, heads, tokens, d]`, normed and rotated like this layer's queries. Result as the queries of
     /// [`forward`](Self::forward).
-    pub(crate) fn as_queries(&self, x: &Tensor, rotation: &Rotation) -> Result<Tensor> {
-        let q = heads::turned_plainly(x, self.q_norm.as_ref(), rotation)?;
+    pub(crate) fn as_queries(&self, x: &Tensor, rotations: &Rotations) -> Result<Tensor> {
+        let q = heads::turned_plainly(x, self.q_norm.as_ref(), rotations.of(self.window))?;
         Ok(q.reshape((self.kv_heads, self.heads / self.kv_heads * x.dim(2)?, self.head_dim))?)
     }
-}
 
-/// A projection `[rows, heads * d]`, which nobody else reads any more, as normed and rotated heads of each sequence,
-/// `[1, heads, tokens, d]`.
-fn by_sequence(x: Tensor, heads: usize, norm: Option<&RmsNorm>, pass: &Pass) -> Result<Vec<Tensor>> {
-    if !is_plain(&x) {
-        // Elsewhere a few large steps are better than many small ones.
-        let all = heads::turned(&x, heads, norm, &pass.rotation)?;
-        return pass.spans.iter().map(|span| span.of(&all, 2)).collect();
+    /// A projection `[rows, heads * d]`, which nobody else reads any more, as normed and rotated heads of each sequence,
+    /// `[1, heads, tokens, d]`.
+    fn by_sequence(
+        &self,
+        x: Tensor,
+        heads: usize,
+        norm: Option<&RmsNorm>,
+        pass: &Pass,
+    ) -> Result<Vec<Tensor>> {
+        if !is_plain(&x) {
+            // Elsewhere a few large steps are better than many small ones.
+            let all = heads::turned(&x, heads, norm, pass.rotations.of(self.window))?;
+            return pass.spans.iter().map(|span| span.of(&all, 2)).collect();
+        }
+        let own = |span: &Span| heads::turned(&span.of(&x, 0)?, heads, norm, span.rotations.of(self.window));
+        let own = pass.spans.iter().map(own).collect();
+        buffers::give(x)?;
+        own
     }
-    let own = |span: &Span| heads::turned(&span.of(&x, 0)?, heads, norm, &span.rotation);
-    let own = pass.spans.iter().map(own).collect();
-    buffers::give(x)?;
-    own
 }
 
 #[cfg(test)]
@@ -150,7 +166,7 @@ mod tests {
     use crate::cache::{LayerCache, SlotKind};
     use crate::checkpoint::Source;
     use crate::pass::Pass;
-    use crate::rope::Rope;
+    use crate::rope::Ropes;
     use crate::weights::Weights;
 
     use std::path::Path;
@@ -163,21 +179,22 @@ mod tests {
         let json = source.read("config.json")?.unwrap();
         let (config, _) = ModelConfig::parse(&json, &source.path("config.json"))?;
         let mut weights = Weights::open(&source, None, &Device::Cpu)?;
-        let attention = Attention::load(&mut weights, "model.layers.1.self_attn", &config)?;
-        let rope = Rope::new(&config, &Device::Cpu);
+        let attention = Attention::load(&mut weights, "model.layers.1.self_attn", 1, &config)?;
+        let ropes = Ropes::new(&config, &Device::Cpu);
         let random = |rows: usize| Tensor::randn(0f32, 1.0, (rows, 48), &Device::Cpu);
         let mut cache =
             LayerCache::new(SlotKind { heads: 2, dim: 16, dtype: DType::F32, device: Device::Cpu });
-        let first = Pass::new(&[(0, 70)], &rope, &Device::Cpu)?;
+        let first = Pass::new(&[(0, 70)], &ropes, &Device::Cpu)?;
         attention.forward(&random(70)?, &first, &mut [&mut cache], &mut |_, _| Ok(()))?;
-        let pass = Pass::new(&[(70, 5)], &rope, &Device::Cpu)?;
+        let pass = Pass::new(&[(70, 5)], &ropes, &Device::Cpu)?;
         let (output, heard) = attention.forward(&random(5)?, &pass, &mut [&mut cache], &mut |_, _| Ok(()))?;
         let again = |q: &Tensor| -> crate::Result<Vec<Vec<f32>>> {
             let asker = Asker {
                 q: q.clone(),
                 scale: attention.scale,
-                chunks: cache.views(5)?,
+                chunks: cache.views(5, None)?.chunks,
                 mask: pass.spans[0].mask.clone(),
+                hidden: None,
                 watch: None,
             };
             let heads = attend(&[asker])?.remove(0).out.reshape((4, 5, 16))?.transpose(0, 1)?;

@@ -33,8 +33,8 @@ impl DeviceChoice {
     pub fn open(self) -> Result<Device> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(index) => self.gpu(cfg!(feature = "cuda"), "cuda", || cuda(index)),
-            Self::Metal(index) => self.gpu(cfg!(feature = "metal"), "metal", || Device::new_metal(index)),
+            Self::Cuda(index) => self.gpu("cuda", || cuda(index)),
+            Self::Metal(index) => self.gpu("metal", || Device::new_metal(index)),
             Self::Auto => match from_environment()? {
                 Self::Auto => first(),
                 named => named.open(),
@@ -42,14 +42,18 @@ impl DeviceChoice {
         }
     }
 
-    fn gpu(
-        self,
-        built: bool,
-        feature: &str,
-        open: impl FnOnce() -> candle_core::Result<Device>,
-    ) -> Result<Device> {
+    /// Whether this build has what the device takes; whether the machine has one shows [`open`](Self::open).
+    pub fn is_built(self) -> bool {
+        match self {
+            Self::Auto | Self::Cpu => true,
+            Self::Cuda(_) => cfg!(feature = "cuda"),
+            Self::Metal(_) => cfg!(feature = "metal"),
+        }
+    }
+
+    fn gpu(self, feature: &str, open: impl FnOnce() -> candle_core::Result<Device>) -> Result<Device> {
         let error = |reason: String| Error::Device { device: self.to_string(), reason };
-        if !built {
+        if !self.is_built() {
             return Err(error(format!("this build lacks the feature `{feature}`")));
         }
         open().map_err(|e| error(e.to_string()))

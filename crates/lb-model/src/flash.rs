@@ -37,9 +37,9 @@ pub(crate) struct Fused {
 }
 
 impl Fused {
-    /// `None` where heads have different counts of slots, which a kernel cannot read.
+    /// `None` where heads have different counts of slots, which a kernel cannot read, and where windows end within them.
     pub(crate) fn new(asker: &Asker) -> Result<Option<Self>> {
-        if asker.chunks.iter().any(|chunk| chunk.counts.is_some()) {
+        if asker.hidden.is_some() || asker.chunks.iter().any(|chunk| chunk.counts.is_some()) {
             return Ok(None);
         }
         let (kv_heads, rows, head_dim) = asker.q.dims3()?;
@@ -181,11 +181,20 @@ mod tests {
                 bias.map(|size| -> Result<Tensor> { Ok((random(&[2, slots])? * size)?) }).transpose()?;
             let [keys, values] = [random(&[1, 2, slots, dim])?, random(&[1, 2, slots, dim])?];
             let (keys, values) = (keys.to_dtype(dtype)?, values.to_dtype(dtype)?);
-            chunks.push(Chunk { keys, values, bias, counts: None, positions: slots, exact: true });
+            chunks.push(Chunk {
+                keys,
+                values,
+                bias,
+                counts: None,
+                positions: slots,
+                exact: true,
+                places: None,
+            });
         }
         let q = random(&[2, 3 * tokens, dim])?.to_dtype(dtype)?;
         let mask = causal_mask(tokens, &Device::Cpu)?;
-        let asker = Asker { q, scale: (dim as f32).sqrt().recip(), chunks, mask, watch: None };
+        let scale = (dim as f32).sqrt().recip();
+        let asker = Asker { q, scale, chunks, mask, hidden: None, watch: None };
         let fused = Fused::new(&asker)?.expect("even heads");
         let got = fused.finish(&kernel(&fused)?)?;
         let wide = Asker { q: asker.q.to_dtype(DType::F32)?, ..asker.clone() };
@@ -215,9 +224,10 @@ mod tests {
         let mut random = seeded(1);
         let (keys, values) = (random(&[1, 1, 3, 8])?, random(&[1, 1, 3, 8])?);
         let bias = Tensor::new(&[[0f32, f32::NEG_INFINITY, 0.5]], &Device::Cpu)?;
-        let chunk = Chunk { keys, values, bias: Some(bias), counts: None, positions: 3, exact: false };
-        let asker =
-            Asker { q: random(&[1, 2, 8])?, scale: 0.3, chunks: vec![chunk], mask: None, watch: None };
+        let (bias, counts, places) = (Some(bias), None, None);
+        let chunk = Chunk { keys, values, bias, counts, positions: 3, exact: false, places };
+        let (q, chunks) = (random(&[1, 2, 8])?, vec![chunk]);
+        let asker = Asker { q, scale: 0.3, chunks, mask: None, hidden: None, watch: None };
         let fused = Fused::new(&asker)?.expect("even heads");
         let expected = attend(std::slice::from_ref(&asker))?.remove(0).out;
         let d = (fused.finish(&kernel(&fused)?)? - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;

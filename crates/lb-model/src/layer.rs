@@ -9,7 +9,7 @@ use crate::mlp::FeedForward;
 use crate::norm::RmsNorm;
 use crate::pass::Pass;
 use crate::residual::Residual;
-use crate::rope::Rotation;
+use crate::rope::Rotations;
 use crate::weights::Weights;
 use crate::{ModelConfig, Result};
 
@@ -17,23 +17,26 @@ use crate::{ModelConfig, Result};
 pub(crate) struct DecoderLayer {
     attention_norm: RmsNorm,
     attention: Attention,
+    /// Behind the attention, in some families.
+    attended_norm: Option<RmsNorm>,
     mlp_norm: RmsNorm,
     mlp: FeedForward,
+    /// Behind the MLP likewise.
+    output_norm: Option<RmsNorm>,
 }
 
 impl DecoderLayer {
     pub(crate) fn load(weights: &mut Weights, index: usize, config: &ModelConfig) -> Result<Self> {
         let prefix = format!("model.layers.{index}");
-        let (width, eps) = (config.hidden_size, config.rms_norm_eps);
+        let names = &config.family.spec().layer_norms;
+        let mut norm =
+            |name: &str| RmsNorm::load(weights, &format!("{prefix}.{name}"), config.hidden_size, config);
         Ok(Self {
-            attention_norm: RmsNorm::load(weights, &format!("{prefix}.input_layernorm.weight"), width, eps)?,
-            attention: Attention::load(weights, &format!("{prefix}.self_attn"), config)?,
-            mlp_norm: RmsNorm::load(
-                weights,
-                &format!("{prefix}.post_attention_layernorm.weight"),
-                width,
-                eps,
-            )?,
+            attention_norm: norm(names.before_attention)?,
+            attended_norm: names.behind_attention.map(&mut norm).transpose()?,
+            mlp_norm: norm(names.before_mlp)?,
+            output_norm: names.behind_mlp.map(&mut norm).transpose()?,
+            attention: Attention::load(weights, &format!("{prefix}.self_attn"), index, config)?,
             mlp: FeedForward::load(weights, &format!("{prefix}.mlp"), index, config)?,
         })
     }
@@ -50,14 +53,23 @@ impl DecoderLayer {
         let (x, normed) = x.normed(&self.attention_norm)?;
         let (attended, heard) = self.attention.forward(&normed, pass, caches, before)?;
         buffers::give(normed)?;
+        let attended = behind(self.attended_norm.as_ref(), attended)?;
         let (x, normed) = x.add(attended)?.normed(&self.mlp_norm)?;
-        let x = x.add(self.mlp.forward(&normed)?)?;
+        let out = behind(self.output_norm.as_ref(), self.mlp.forward(&normed)?)?;
         buffers::give(normed)?;
-        Ok((x, heard))
+        Ok((x.add(out)?, heard))
     }
 
     /// See [`Attention::as_queries`].
-    pub(crate) fn as_queries(&self, x: &Tensor, rotation: &Rotation) -> Result<Tensor> {
-        self.attention.as_queries(x, rotation)
+    pub(crate) fn as_queries(&self, x: &Tensor, rotations: &Rotations) -> Result<Tensor> {
+        self.attention.as_queries(x, rotations)
     }
+}
+
+/// A block's output, which nobody else reads any more, behind the norm that follows it, if one does.
+fn behind(norm: Option<&RmsNorm>, x: Tensor) -> Result<Tensor> {
+    let Some(norm) = norm else { return Ok(x) };
+    let normed = norm.forward(&x)?;
+    buffers::give(x)?;
+    Ok(normed)
 }

@@ -90,7 +90,7 @@ mod worker;
 
 pub use cache::KvCache;
 pub use checkpoint::Checkpoint;
-pub use config::{Biases, Experts, Family, ModelConfig, RopeScaling};
+pub use config::{Biases, Experts, Family, LocalAttention, ModelConfig, RopeScaling};
 pub use device::DeviceChoice;
 pub use error::{Error, Result};
 pub use generate::{Generation, StopReason};

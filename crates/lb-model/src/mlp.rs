@@ -1,10 +1,10 @@
 //! The feed-forward half of a layer: one gated block, or a mixture of them.
 
 use candle_core::{D, DType, Tensor};
-use lb_kernels::silu_mul;
+use lb_kernels::{gelu_tanh_mul, silu_mul};
 
 use crate::buffers;
-use crate::config::Experts;
+use crate::config::{Activation, Experts};
 use crate::matrix::Linear;
 use crate::plain::{by_rows, is_plain, numbers_of, read, tensor};
 use crate::weights::Weights;
@@ -38,9 +38,10 @@ impl FeedForward {
     }
 }
 
-/// `down(silu(gate(x)) * up(x))`.
+/// `down(activation(gate(x)) * up(x))`.
 #[derive(Debug)]
 pub(crate) struct Mlp {
+    activation: Activation,
     gate: Linear,
     up: Linear,
     down: Linear,
@@ -50,6 +51,7 @@ impl Mlp {
     fn load(weights: &mut Weights, prefix: &str, config: &ModelConfig, inner: usize) -> Result<Self> {
         let (hidden, bias) = (config.hidden_size, config.biases.mlp);
         Ok(Self {
+            activation: config.family.spec().activation,
             gate: weights.linear(&format!("{prefix}.gate_proj"), hidden, inner, bias)?,
             up: weights.linear(&format!("{prefix}.up_proj"), hidden, inner, bias)?,
             down: weights.linear(&format!("{prefix}.down_proj"), inner, hidden, bias)?,
@@ -57,25 +59,37 @@ impl Mlp {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let gated = gated(self.gate.forward(x)?, self.up.forward(x)?)?;
+        let gated = gated(self.activation, self.gate.forward(x)?, self.up.forward(x)?)?;
         let out = self.down.forward(&gated)?;
         buffers::give(gated)?;
         Ok(out)
     }
 }
 
-/// `silu(gate) * up`; nobody else reads either any more.
-fn gated(gate: Tensor, up: Tensor) -> Result<Tensor> {
+/// `activation(gate) * up`; nobody else reads either any more.
+fn gated(activation: Activation, gate: Tensor, up: Tensor) -> Result<Tensor> {
     if !is_plain(&gate) || !is_plain(&up) || gate.dims() != up.dims() || !up.is_contiguous() {
-        return Ok((gate.silu()? * up)?);
+        return Ok((activated(activation, &gate)? * up)?);
     }
+    let gate_by: fn(&mut [f32], &[f32]) = match activation {
+        Activation::Silu => silu_mul,
+        Activation::GeluTanh => gelu_tanh_mul,
+    };
     let (shape, mut numbers) = (gate.shape().clone(), numbers_of(gate)?);
     {
         let up = read(&up)?;
-        by_rows(&mut numbers, 1, |first, gate| silu_mul(gate, &up[first..][..gate.len()]));
+        by_rows(&mut numbers, 1, |first, gate| gate_by(gate, &up[first..][..gate.len()]));
     }
     buffers::give(up)?;
     tensor(numbers, shape)
+}
+
+/// By plain operations.
+fn activated(activation: Activation, x: &Tensor) -> Result<Tensor> {
+    Ok(match activation {
+        Activation::Silu => x.silu()?,
+        Activation::GeluTanh => x.gelu()?,
+    })
 }
 
 /// Each token goes to the few experts that a router likes best (Qwen3-MoE).
@@ -139,7 +153,8 @@ impl Mixture {
 mod tests {
     use candle_core::{Device, Tensor};
 
-    use super::gated;
+    use super::{activated, gated};
+    use crate::config::Activation;
 
     /// The exponential's own error, relative to the largest number.
     const BOUND: f32 = 1e-6;
@@ -148,11 +163,15 @@ mod tests {
     #[test]
     fn a_gate_is_that_of_plain_operations() -> crate::Result<()> {
         for dims in [(1, 5), (3, 700), (40, 3072)] {
-            let random = || Tensor::randn(0f32, 4.0, dims, &Device::Cpu);
-            let (gate, up) = (random()?, random()?);
-            let want = (gate.silu()? * &up)?;
-            let error = (gated(gate, up)? - &want)?.abs()?.max_all()?.to_scalar::<f32>()?;
-            assert!(error <= BOUND * want.abs()?.max_all()?.to_scalar::<f32>()?, "{dims:?}: {error:e}");
+            for activation in [Activation::Silu, Activation::GeluTanh] {
+                let random = || Tensor::randn(0f32, 4.0, dims, &Device::Cpu);
+                let (gate, up) = (random()?, random()?);
+                let want = (activated(activation, &gate)? * &up)?;
+                let got = gated(activation, gate, up)?;
+                let error = (got - &want)?.abs()?.max_all()?.to_scalar::<f32>()?;
+                let largest = want.abs()?.max_all()?.to_scalar::<f32>()?;
+                assert!(error <= BOUND * largest, "{activation:?}, {dims:?}: {error:e}");
+            }
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::matrix::{Linear, Matrix};
 use crate::norm::RmsNorm;
 use crate::pass::Pass;
 use crate::residual::Residual;
-use crate::rope::Rope;
+use crate::rope::Ropes;
 use crate::weights::Weights;
 use crate::{Error, KvCache, ModelConfig, Result, Warning};
 
@@ -24,10 +24,12 @@ pub(crate) const HEADROOM: usize = 256;
 pub struct Decoder {
     config: ModelConfig,
     embedding: Matrix,
+    /// What embeddings are multiplied by, in some families.
+    embedding_scale: Option<f64>,
     pub(crate) layers: Vec<DecoderLayer>,
     norm: RmsNorm,
     head: Linear,
-    pub(crate) rope: Rope,
+    pub(crate) ropes: Ropes,
     device: Device,
     dtype: DType,
     compute: DType,
@@ -80,7 +82,7 @@ impl Decoder {
         let layers = (0..config.num_hidden_layers)
             .map(|index| DecoderLayer::load(&mut weights, index, &config))
             .collect::<Result<Vec<_>>>()?;
-        let norm = RmsNorm::load(&mut weights, "model.norm.weight", hidden, config.rms_norm_eps)?;
+        let norm = RmsNorm::load(&mut weights, "model.norm", hidden, &config)?;
         let head = if config.tie_word_embeddings {
             Linear::new(embedding.clone(), None)
         } else {
@@ -88,8 +90,12 @@ impl Decoder {
         };
         let (dtype, compute) = (weights.dtype(), weights.compute());
         let warnings = weights.finish(config.tie_word_embeddings)?;
-        let (rope, device) = (Rope::new(&config, device), device.clone());
-        let decoder = Self { config, embedding, layers, norm, head, rope, device, dtype, compute };
+        let scaled = config.family.spec().scaled_embeddings;
+        let embedding_scale =
+            scaled.then(|| rounded((hidden as f64).sqrt(), embedding.dtype())).transpose()?;
+        let (ropes, device) = (Ropes::new(&config, device), device.clone());
+        let decoder =
+            Self { config, embedding, embedding_scale, layers, norm, head, ropes, device, dtype, compute };
         Ok((decoder, warnings))
     }
 
@@ -233,7 +239,7 @@ impl Decoder {
     ) -> Result<Tensor> {
         let runs: Vec<(usize, usize)> =
             caches.iter().zip(tokens).map(|(cache, tokens)| (cache.logical_len(), tokens.len())).collect();
-        let pass = Pass { watch, ..Pass::new(&runs, &self.rope, &self.device)? };
+        let pass = Pass { watch, ..Pass::new(&runs, &self.ropes, &self.device)? };
         let _keeper = buffers::keep();
         let mut x = Residual::new(self.embed(&tokens.concat())?);
         for (index, layer) in self.layers.iter().enumerate() {
@@ -252,7 +258,11 @@ impl Decoder {
 
     /// `[tokens, hidden]`.
     pub(crate) fn embed(&self, tokens: &[u32]) -> Result<Tensor> {
-        self.embedding.rows(tokens, self.compute, &self.device)
+        let rows = self.embedding.rows(tokens, self.compute, &self.device)?;
+        match self.embedding_scale {
+            None => Ok(rows),
+            Some(scale) => Ok((rows * scale)?),
+        }
     }
 
     /// From the residual stream behind the last layer to `[sequences or rows, vocab]`, f32.
@@ -270,6 +280,11 @@ impl Decoder {
     pub(crate) fn logits_of_none(&self) -> Result<Tensor> {
         Ok(Tensor::zeros((0, self.config.vocab_size), DType::F32, &self.device)?)
     }
+}
+
+/// A number as it is in `dtype`.
+fn rounded(number: f64, dtype: DType) -> Result<f64> {
+    Ok(Tensor::new(number, &Device::Cpu)?.to_dtype(dtype)?.to_dtype(DType::F64)?.to_scalar()?)
 }
 
 /// A listener that never stops anything.
@@ -291,6 +306,16 @@ mod tests {
         Worker::load(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/tiny_tied")).unwrap()
     }
 
+    /// Gemma's embeddings are multiplied by the root of their width in their own dtype.
+    #[test]
+    fn scales_are_rounded_to_the_dtype_of_embeddings() {
+        let root = 640f64.sqrt();
+        let rounded = |dtype| super::rounded(root, dtype).unwrap();
+        assert!((rounded(DType::BF16) - 25.25).abs() < 1e-12);
+        assert!((rounded(DType::F16) - 25.296_875).abs() < 1e-12);
+        assert!((rounded(DType::F32) - root).abs() < 1e-6);
+    }
+
     /// What attention shares between forks, whatever each has read since.
     #[test]
     fn forks_have_the_same_first_chunk() {
@@ -299,11 +324,12 @@ mod tests {
         worker.model().forward(&[1, 2, 3], &mut cache).unwrap();
         let mut forks = [cache.fork(), cache.fork(), cache.fork().fork()];
         worker.model().forward_batch(&[vec![4], vec![5, 6], vec![7]], &mut forks).unwrap();
-        let first = forks.each_mut().map(|fork| fork.layer_mut(1).views(1).unwrap().remove(0));
-        assert!(first[0].same(&first[1]) && first[0].same(&first[2]));
+        let first = |fork: &mut crate::KvCache| fork.layer_mut(1).views(1, None).unwrap().chunks.remove(0);
+        let firsts = forks.each_mut().map(first);
+        assert!(firsts[0].same(&firsts[1]) && firsts[0].same(&firsts[2]));
         let mut other = worker.model().new_cache();
         worker.model().forward(&[1, 2, 3], &mut other).unwrap();
-        assert!(!first[0].same(&other.fork().layer_mut(1).views(1).unwrap().remove(0)));
+        assert!(!firsts[0].same(&first(&mut other.fork())));
     }
 
     /// The second layer fails behind a first one that has already appended: both are as before.
@@ -318,6 +344,7 @@ mod tests {
             values: misfit,
             bias: None,
             counts: None,
+            places: None,
             positions: 4,
             exact: true,
         };

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use crate::ModelConfig;
 use crate::Result;
 use crate::buffers;
 use crate::plain::{Reading, by_rows, by_rows_of_both, is_plain, numbers_of, read, tensor};
@@ -15,8 +16,16 @@ pub(crate) struct RmsNorm {
 }
 
 impl RmsNorm {
-    pub(crate) fn load(weights: &mut Weights, name: &str, width: usize, eps: f64) -> Result<Self> {
-        Ok(Self { gain: weights.vector(name, width)?, eps: eps as f32 })
+    /// The norm `{name}.weight` over rows of `width`.
+    pub(crate) fn load(
+        weights: &mut Weights,
+        name: &str,
+        width: usize,
+        config: &ModelConfig,
+    ) -> Result<Self> {
+        let offset = config.family.spec().norm_offset;
+        let gain = weights.gain(&format!("{name}.weight"), width, offset)?;
+        Ok(Self { gain, eps: config.rms_norm_eps as f32 })
     }
 
     #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::{Captured, Decoder, KvCache, Result, buffers};
 pub struct Observing {
     /// Queries and logits, as of [`Decoder::prefill_capturing`].
     pub captured: Captured,
-    /// By layer what the queries saw of the cache as it was before, for
+    /// By layer that attends to everything what the queries saw of the cache as it was before, for
     /// [`Compactor::observed`](lb_am::Compactor::observed). `None` for an empty cache, for one whose heads keep
     /// different counts, and off the CPU, where the way attention is computed does not pass by these numbers.
     pub observed: Option<Vec<Observed>>,
@@ -43,7 +43,8 @@ impl Decoder {
             observed.extend(heard.observed);
         };
         let logits = self.run(&[tokens], &mut [cache], Rows::Last, Some(score), Some(&mut capture))?;
-        let observed = (observed.len() == queries.len()).then_some(observed);
+        let global = self.config().of_global_layers(vec![(); queries.len()]).len();
+        let observed = (observed.len() == global).then_some(observed);
         Ok(Observing { captured: Captured { queries, logits: logits.squeeze(0)? }, observed })
     }
 }

@@ -4,13 +4,13 @@ use candle_core::{Device, Tensor};
 use lb_am::ScoreAgg;
 
 use crate::Result;
-use crate::rope::{Rope, Rotation};
+use crate::rope::{Ropes, Rotations};
 
 /// Projections, norms and feed-forward blocks see the rows alone; attention goes by the spans.
 #[derive(Debug)]
 pub(crate) struct Pass {
     /// Of all rows.
-    pub(crate) rotation: Rotation,
+    pub(crate) rotations: Rotations,
     /// By sequence, in order and without gaps.
     pub(crate) spans: Vec<Span>,
     /// Whether to note what each sequence sees of its cache, and how scores are aggregated over its queries.
@@ -23,14 +23,14 @@ pub(crate) struct Span {
     pub(crate) start: usize,
     pub(crate) tokens: usize,
     /// Of its own rows.
-    pub(crate) rotation: Rotation,
+    pub(crate) rotations: Rotations,
     /// [`causal_mask`].
     pub(crate) mask: Option<Tensor>,
 }
 
 impl Pass {
     /// `runs`: by sequence the position of its first new token and how many there are, at least one.
-    pub(crate) fn new(runs: &[(usize, usize)], rope: &Rope, device: &Device) -> Result<Self> {
+    pub(crate) fn new(runs: &[(usize, usize)], ropes: &Ropes, device: &Device) -> Result<Self> {
         let mut spans: Vec<Span> = Vec::with_capacity(runs.len());
         let mut start = 0;
         for &(position, tokens) in runs {
@@ -38,11 +38,11 @@ impl Pass {
                 Some(span) => span.mask.clone(),
                 None => causal_mask(tokens, device)?,
             };
-            spans.push(Span { start, tokens, rotation: rope.at(position, tokens)?, mask });
+            spans.push(Span { start, tokens, rotations: ropes.at(position, tokens)?, mask });
             start += tokens;
         }
-        let rotations: Vec<Rotation> = spans.iter().map(|span| span.rotation.clone()).collect();
-        Ok(Self { rotation: Rotation::joined(&rotations)?, spans, watch: None })
+        let rotations: Vec<Rotations> = spans.iter().map(|span| span.rotations.clone()).collect();
+        Ok(Self { rotations: Rotations::joined(&rotations)?, spans, watch: None })
     }
 
     /// Of rows along the first dimension, the last of each sequence.

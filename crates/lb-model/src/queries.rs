@@ -66,7 +66,7 @@ impl Decoder {
         if positions > limit {
             return Err(Error::ContextOverflow { positions, limit });
         }
-        let rotation = self.rope.at(position, count)?;
+        let rotations = self.ropes.at(position, count)?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let shape = (1, config.num_attention_heads, count, config.head_dim);
         let mut draw = || -> Result<Tensor> {
@@ -74,7 +74,7 @@ impl Decoder {
             let x = Tensor::from_vec(numbers, shape, self.device())?;
             Ok(x.to_dtype(self.compute_dtype())?)
         };
-        self.layers.iter().map(|layer| layer.as_queries(&draw()?, &rotation)).collect()
+        self.layers.iter().map(|layer| layer.as_queries(&draw()?, &rotations)).collect()
     }
 }
 

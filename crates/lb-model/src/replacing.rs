@@ -3,7 +3,6 @@
 use candle_core::Tensor;
 use lb_am::{CompactedLayer, LayerKv};
 
-use crate::cache::Chunk;
 use crate::model::Rows;
 use crate::pass::Pass;
 use crate::residual::Residual;
@@ -21,7 +20,8 @@ pub struct Replaced {
 
 impl Decoder {
     /// Reads `tokens` behind `full` while `replace` exchanges one layer after another: it gets the layer's index, the
-    /// queries of the tokens and the layer, and what it returns is what these queries attend to. So the queries of
+    /// queries of the tokens and the layer, and what it returns is what these queries attend to. A layer with a window is
+    /// not exchanged: it keeps what the window reaches. So the queries of
     /// layer l come from a residual stream that has run through the replaced layers before it (AM, arXiv 2602.16284,
     /// on-policy queries). One pass; `full` is not changed.
     ///
@@ -41,14 +41,16 @@ impl Decoder {
         self.check_input(tokens, full)?;
         let positions = full.logical_len();
         let mut cache = KvCache::new(self.config(), full.dtype(), full.device());
-        let pass = Pass::new(&[(positions, tokens.len())], &self.rope, self.device())?;
+        let pass = Pass::new(&[(positions, tokens.len())], &self.ropes, self.device())?;
         let mut x = Residual::new(self.embed(tokens)?);
         let mut queries = Vec::with_capacity(self.layers.len());
         for (index, layer) in self.layers.iter().enumerate() {
             let before = &mut |queries: &Tensor, cache: &mut crate::cache::LayerCache| {
-                let replaced = replace(index, queries, full.layer(index)?)?;
-                full.check_replacement(index, &replaced)?;
-                cache.push(Chunk::compacted(&replaced, positions)?);
+                let replaced = match self.config().window(index) {
+                    None => replace(index, queries, full.layer(index)?)?,
+                    Some(window) => full.reached(index, window, &(0..positions), 0)?,
+                };
+                cache.push(full.replacement(index, &replaced)?);
                 Ok(())
             };
             let (next, heard) = layer.forward(x, &pass, &mut [cache.layer_mut(index)], before)?;

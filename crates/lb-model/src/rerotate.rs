@@ -6,7 +6,7 @@ use crate::config::check;
 use crate::{Decoder, Error, Result};
 
 impl Decoder {
-    /// Keys that were cached at `positions`, as they are `by` positions later (earlier where `by` is negative). Rotations
+    /// Keys that `layer` cached at `positions`, as they are `by` positions later (earlier where `by` is negative). Rotations
     /// add up, so nothing else about a key changes (AM, arXiv 2602.16284, text-based chunking).
     ///
     /// # Shapes
@@ -19,7 +19,7 @@ impl Decoder {
     /// # Errors
     /// [`Error::Shape`] where positions and slots differ in number, [`Error::Config`] for a position below 0,
     /// [`Error::ContextOverflow`].
-    pub fn rerotate(&self, keys: &Tensor, positions: &[u32], by: isize) -> Result<Tensor> {
+    pub fn rerotate(&self, layer: usize, keys: &Tensor, positions: &[u32], by: isize) -> Result<Tensor> {
         let limit = self.config().position_limit();
         let moved = |position: &u32| {
             let moved = i64::from(*position).saturating_add(by as i64);
@@ -28,7 +28,7 @@ impl Decoder {
             u32::try_from(moved).map_err(|_| Error::ContextOverflow { positions, limit })
         };
         let targets = positions.iter().map(moved).collect::<Result<Vec<u32>>>()?;
-        self.rerotate_to(keys, positions, &targets)
+        self.rerotate_to(layer, keys, positions, &targets)
     }
 
     /// Like [`rerotate`](Self::rerotate) to a position of its own for each slot.
@@ -38,7 +38,13 @@ impl Decoder {
     ///
     /// # Errors
     /// [`Error::Shape`] where positions, targets and slots differ in number, [`Error::ContextOverflow`].
-    pub fn rerotate_to(&self, keys: &Tensor, positions: &[u32], targets: &[u32]) -> Result<Tensor> {
+    pub fn rerotate_to(
+        &self,
+        layer: usize,
+        keys: &Tensor,
+        positions: &[u32],
+        targets: &[u32],
+    ) -> Result<Tensor> {
         if keys.rank() != 3 || keys.dims()[1] != positions.len() {
             let expected = format!("[kv_heads, {}, head_dim]", positions.len());
             return Err(Error::Shape { arg: "keys", expected, got: keys.dims().to_vec() });
@@ -55,7 +61,7 @@ impl Decoder {
         if positions == targets {
             return Ok(keys.clone());
         }
-        let rotation = self.rope.between(positions, targets)?;
+        let rotation = self.ropes.of(self.config().window(layer)).between(positions, targets)?;
         Ok(rotation.apply(&keys.unsqueeze(0)?)?.squeeze(0)?)
     }
 }

@@ -2,8 +2,8 @@
 //! briefing each, briefings included. `cargo bench -p lb-perf --bench batch`
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
 use latent_briefing::prelude::*;
+use lb_eval::episodes::{Episode, EpisodeConfig};
 
 /// Length of the log in words; about 1,500 tokens.
 const WORDS: usize = 760;

@@ -67,7 +67,7 @@ fn compactions(c: &mut Criterion) {
         // Made when the first point that the filter lets through asks for it.
         let cell = OnceCell::new();
         let scene = || -> &Scene { cell.get_or_init(|| config.build(&Device::Cpu).expect("fits")) };
-        for (order, selection) in [("shared", Selection::Shared), ("per-head", Selection::PerHead)] {
+        for (order, selection) in [("shared", Selection::shared()), ("per-head", Selection::per_head())] {
             let settings = Compaction::keep_ratio(keep_ratio).with_selection(selection);
             group.bench_function(order, |b| {
                 let scene = scene();

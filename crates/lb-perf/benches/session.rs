@@ -3,9 +3,9 @@
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use latent_briefing::am::{Observed, ScoreAgg};
-use latent_briefing::eval::episodes::{Episode, EpisodeConfig};
 use latent_briefing::model::PrefillOptions;
 use latent_briefing::prelude::*;
+use lb_eval::episodes::{Episode, EpisodeConfig};
 
 /// Lengths of the log in words; a word is about one and a half tokens.
 const WORDS: [usize; 3] = [300, 600, 1200];

@@ -12,8 +12,7 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::qwen3::{Config, ModelForCausalLM};
 use clap::{Parser, ValueEnum};
 use latent_briefing::model::{Checkpoint, PrefillOptions};
-use latent_briefing::programs;
-use latent_briefing::{complain, say};
+use lb_cli::{complain, say};
 use serde_json::{Value, json};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -127,7 +126,7 @@ fn measure(args: &Args, side: Side) -> Result<Value> {
 
 fn ours(folder: &Path, dtype: DType) -> Result<Step> {
     let worker = Checkpoint::dir(folder)?.load(&Device::Cpu, Some(dtype))?;
-    programs::tell(worker.warnings());
+    lb_cli::tell(worker.warnings());
     let mut cache = worker.model().new_cache();
     Ok(Box::new(move |tokens, position| {
         if position == 0 {

@@ -42,8 +42,9 @@ pub struct OverheadConfig {
     /// Rounds, at least 1; medians are shown.
     #[arg(long, default_value_t = 3)]
     pub runs: usize,
-    /// Batched selections: shared, per-layer, per-head; the first one is the one that all else is compared with.
-    #[arg(long = "selection", value_delimiter = ',', default_value = "shared,per-head", value_parser = selection)]
+    /// Batched selections that read the task's queries alone: shared, per-layer, per-head and so on; the first one is the
+    /// one that all else is compared with.
+    #[arg(long = "selection", value_delimiter = ',', default_value = "shared,per-head")]
     pub selections: Vec<Selection>,
     /// Layers that the serial baseline runs in each round, 0 for no baseline.
     #[arg(long, default_value_t = 1)]
@@ -57,15 +58,6 @@ pub struct OverheadConfig {
     /// Also measure 4k to 64k positions, and fit the exponent of time in length.
     #[arg(long)]
     pub scaling: bool,
-}
-
-fn selection(name: &str) -> std::result::Result<Selection, &'static str> {
-    match name {
-        "shared" => Ok(Selection::Shared),
-        "per-layer" => Ok(Selection::PerLayer),
-        "per-head" => Ok(Selection::PerHead),
-        _ => Err("must be shared, per-layer or per-head"),
-    }
 }
 
 impl OverheadConfig {

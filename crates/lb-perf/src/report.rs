@@ -105,13 +105,8 @@ pub struct Batched {
 
 impl Batched {
     /// The selection as a flag names it.
-    pub fn name(&self) -> &'static str {
-        match self.selection {
-            Selection::Shared => "shared",
-            Selection::PerLayer => "per-layer",
-            Selection::PerHead => "per-head",
-            _ => "omp",
-        }
+    pub fn name(&self) -> String {
+        self.selection.to_string()
     }
 }
 
@@ -254,7 +249,7 @@ impl OverheadReport {
             table.add_row(row);
         };
         for batched in &self.batched {
-            add(batched.name(), &batched.seconds, Some(batched.gflops));
+            add(&batched.name(), &batched.seconds, Some(batched.gflops));
         }
         for baseline in &self.baselines {
             add(name(baseline.fit), &baseline.seconds, None);

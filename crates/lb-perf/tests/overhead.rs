@@ -206,7 +206,7 @@ fn small() -> OverheadConfig {
         keep_ratio: 0.25,
         dtype: DType::BF16,
         runs: 2,
-        selections: vec![Selection::Shared, Selection::PerHead],
+        selections: vec![Selection::shared(), Selection::per_head()],
         serial_layers: 1,
         prefill: PrefillEffort::Full,
         only_ours: false,
@@ -271,7 +271,7 @@ fn shares_are_of_the_whole_shape() {
     report.baselines.push(Baseline { fit: SerialFit::Ridge, layers_measured: 1, seconds, ratio });
     assert!(report.to_string().contains("11.0x (10.0 to 12.0)"), "{report}");
     let Batched { gflop, .. } = report.batched[0];
-    let settings = small().compaction(&Selection::Shared);
+    let settings = small().compaction(&Selection::shared());
     assert!((gflop - 4.0 * head_flops(&settings, 8, 128, 32, 16) / 1e9).abs() < 1e-12);
 }
 
@@ -347,7 +347,7 @@ fn tensors_are_written_whole() {
     let scene = scene(&config("2x2x2x16", 64, 4));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("scene.safetensors");
-    let config = Compaction::keep_ratio(0.25).with_selection(Selection::PerHead);
+    let config = Compaction::keep_ratio(0.25).with_selection(Selection::per_head());
     let compacted = compact(&scene.layers, &scene.queries, &config).unwrap();
     let named = [("per-head".to_owned(), &compacted)];
     write_tensors(&path, &scene, &named, &config).unwrap();

@@ -1,7 +1,7 @@
 //! What to keep and how to correct it: plain settings with units, ranges and defaults.
 //!
-//! The choices are orthogonal: any budget goes with any selection, any spans, any bias fit and any value fit. What
-//! cannot be combined is refused by [`Compaction::validate`].
+//! The choices are orthogonal: any selection goes with any spans, any bias fit and any value fit, and with any budget that
+//! its scores allow. What cannot be combined is refused by [`Compaction::validate`].
 
 mod budget;
 mod fits;
@@ -9,11 +9,13 @@ mod selection;
 
 pub use budget::{Budget, HeadBudgets};
 pub use fits::{BetaMethod, NnlsStart, RowWeighting, ValuesMethod};
-pub use selection::{HeadAgg, Omp, OmpPhase, Protected, ScoreAgg, Selection, Spans, Units};
+pub use selection::{HeadAgg, Protected, ScoreAgg, Spans, Units};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::selection::Selection;
+use crate::selectors::{Budgets, Lists};
 
 /// How one compaction is done. Build it with [`mad`](Self::mad), [`keep_ratio`](Self::keep_ratio) or
 /// [`kept_len`](Self::kept_len) and the `with_*` methods; [`compact`](crate::compact) validates it.
@@ -29,7 +31,7 @@ use crate::error::{Error, Result};
 pub struct Compaction {
     /// How many positions stay. Default: the MAD rule with τ = 4.
     pub budget: Budget,
-    /// Which positions compete with which, and by what. Default [`Selection::PerLayer`].
+    /// Which positions stay. Default [`Selection::per_layer`].
     pub selection: Selection,
     /// How a position's attention is aggregated over queries. Default [`ScoreAgg::Mean`].
     pub score: ScoreAgg,
@@ -158,18 +160,41 @@ impl Compaction {
     /// [`Error::Config`] naming the first field that is out of range.
     pub fn validate(&self) -> Result<()> {
         self.budget.validate()?;
-        self.selection.validate()?;
+        self.check_selection()?;
         self.spans.validate()?;
         self.beta.validate()?;
         self.values.validate()?;
         if let Some(budgets) = &self.head_budgets {
             budgets.validate()?;
-            let own = matches!(self.selection, Selection::PerHead | Selection::Omp(_));
-            ensure(own, "head_budgets", "given", "need a selection per head: per_head or omp")?;
+            ensure(
+                self.has_head_counts(),
+                "head_budgets",
+                "given",
+                "need a selection per head, as per-head and omp are",
+            )?;
             let counted = matches!(self.budget, Budget::KeepRatio(_) | Budget::KeptLen(_));
             ensure(counted, "head_budgets", "given", "need a budget of a keep ratio or a kept length")?;
         }
         Ok(())
+    }
+
+    fn check_selection(&self) -> Result<()> {
+        let selector = self.selection.selector();
+        selector.validate()?;
+        if matches!(self.budget, Budget::Mad { .. }) && selector.budgets() != Budgets::Any {
+            return Err(Error::Combination {
+                selector: self.selection.to_string(),
+                setting: "a budget by threshold (mad)",
+                reason: "it has an order of positions and no scores; take a ratio, a length or an error target",
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether each head takes a count of its own.
+    pub(crate) fn has_head_counts(&self) -> bool {
+        let selector = self.selection.selector();
+        selector.lists() == Lists::PerHead && selector.budgets() != Budgets::OwnCounts
     }
 }
 

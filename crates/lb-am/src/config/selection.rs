@@ -1,4 +1,4 @@
-//! Which positions stay: what they are ranked by, and who ranks.
+//! What positions are ranked by, and which stay in any case.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,103 +7,6 @@ use crate::error::Result;
 
 /// The largest span that is accepted, in positions.
 const MAX_WIDTH: usize = 255;
-
-/// Which positions compete with which, and by what.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-#[non_exhaustive]
-pub enum Selection {
-    /// One mask for all layers and heads (Latent Briefing); all layers must have the same length.
-    Shared,
-    /// One mask per layer, shared by its heads; layers may differ in length. Costs what a shared mask costs and loses
-    /// less where little is kept, see `docs/fidelity.md`.
-    #[default]
-    PerLayer,
-    /// The best positions of each KV head on its own (AM, arXiv 2602.16284, "highest attention keys").
-    PerHead,
-    /// Orthogonal matching pursuit of the attention mass in each KV head (AM, "OMP").
-    Omp(Omp),
-}
-
-/// Orthogonal matching pursuit: keys are added one after another, each the one that explains most of the attention mass
-/// still missing, and the weights of all are refitted in between (AM, arXiv 2602.16284, section 3).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Omp {
-    /// How many keys are added at a time, and how often weights are refitted, as the selection grows. Default: one
-    /// and one up to 300 keys, two and two up to 1,500, then four and two, the progressive schedule of the reference.
-    pub schedule: Vec<OmpPhase>,
-    /// Keys whose fitted β is at most this are dropped for good and replaced by others, once enough were found. Below
-    /// 0; default: none are dropped.
-    pub drop_below: Option<f64>,
-}
-
-/// A stretch of the schedule of [`Omp`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OmpPhase {
-    /// Holds until this many keys were found; `None` for the last phase.
-    pub until: Option<usize>,
-    /// Keys added at a time, at least 1.
-    pub keys_per_step: usize,
-    /// Steps from one refit to the next, at least 1.
-    pub refit_every: usize,
-}
-
-impl Default for Omp {
-    fn default() -> Self {
-        let phase = |until, keys_per_step, refit_every| OmpPhase { until, keys_per_step, refit_every };
-        Self {
-            schedule: vec![phase(Some(300), 1, 1), phase(Some(1500), 2, 2), phase(None, 4, 2)],
-            drop_below: None,
-        }
-    }
-}
-
-impl Omp {
-    /// `keys_per_step` keys at a time, weights refitted every `refit_every` steps, however many there are.
-    pub fn steady(keys_per_step: usize, refit_every: usize) -> Self {
-        Self { schedule: vec![OmpPhase { until: None, keys_per_step, refit_every }], drop_below: None }
-    }
-
-    /// The phase that holds once `found` keys were found.
-    pub(crate) fn phase(&self, found: usize) -> OmpPhase {
-        let phase = self.schedule.iter().find(|phase| phase.until.is_none_or(|until| found < until));
-        *phase.or(self.schedule.last()).expect("a validated schedule is not empty")
-    }
-
-    fn validate(&self) -> Result<()> {
-        ensure(!self.schedule.is_empty(), "omp.schedule", "[]", "must have a phase")?;
-        let mut before = 0;
-        for (index, phase) in self.schedule.iter().enumerate() {
-            let keys = phase.keys_per_step;
-            ensure((1..=1024).contains(&keys), "omp.keys_per_step", keys, "must be within 1..=1024")?;
-            let refit = phase.refit_every;
-            ensure((1..=1024).contains(&refit), "omp.refit_every", refit, "must be within 1..=1024")?;
-            let last = index + 1 == self.schedule.len();
-            let until = phase.until.unwrap_or(usize::MAX);
-            let rises = until > before && (phase.until.is_some() || last);
-            ensure(rises, "omp.until", until, "must rise from phase to phase and be open in the last alone")?;
-            before = until;
-        }
-        let below = self.drop_below.unwrap_or(-1.0);
-        ensure(below < 0.0 && below.is_finite(), "omp.drop_below", below, "must be below 0")
-    }
-}
-
-impl Selection {
-    pub(super) fn validate(&self) -> Result<()> {
-        match self {
-            Self::Omp(omp) => omp.validate(),
-            Self::Shared | Self::PerLayer | Self::PerHead => Ok(()),
-        }
-    }
-
-    /// Whether each head selects on its own.
-    pub(crate) fn is_per_head(&self) -> bool {
-        matches!(self, Self::PerHead | Self::Omp(_))
-    }
-}
 
 /// Aggregation of attention weights over queries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,7 +12,8 @@ use crate::compacted::Timing;
 use crate::error::{AtLayer, Result};
 use crate::kept::Kept;
 use crate::observed::Observed;
-use crate::select::{Scene, Selected};
+use crate::scene::Scene;
+use crate::selected::Selected;
 
 /// A layer whose kept rows were copied.
 pub(crate) struct Cut {

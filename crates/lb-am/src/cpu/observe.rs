@@ -117,6 +117,7 @@ impl Open<'_> {
             head_dim: d,
             chunks: &[slots],
             scale: self.layer.scale,
+            hidden: None,
             visible: None,
             allow_bf16,
             output: false,

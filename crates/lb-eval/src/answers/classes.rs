@@ -13,7 +13,7 @@ use crate::stats::bootstrap::Bootstrap;
 const FOR_CLASSES: usize = 2_000;
 
 /// The axis of kind and length together.
-pub(crate) const CELLS: &str = "kind and length";
+pub const CELLS: &str = "kind and length";
 
 type Axis = (&'static str, fn(&AnswerRow) -> Option<&str>);
 

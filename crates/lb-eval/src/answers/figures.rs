@@ -15,7 +15,7 @@ type Key<'a> = (&'a str, usize);
 pub(super) type ByKey<'a> = BTreeMap<Key<'a>, &'a AnswerRow>;
 
 /// Conditions in the order in which they first come.
-pub(crate) fn conditions(rows: &[AnswerRow]) -> Vec<&str> {
+pub fn conditions(rows: &[AnswerRow]) -> Vec<&str> {
     let mut seen = BTreeSet::new();
     rows.iter().map(|r| r.condition.as_str()).filter(|c| seen.insert(*c)).collect()
 }

@@ -14,9 +14,8 @@ mod summary;
 mod table;
 
 pub use aggregate::summarise;
-pub(crate) use classes::CELLS;
-pub(crate) use families::{families, lines, weight};
-pub(crate) use figures::conditions;
+pub use classes::CELLS;
+pub use figures::conditions;
 pub use row::{AnswerRow, OrchestratorTokens};
 pub use summary::{Clusters, Failure, Figures, Group, Letters, Noise, Power, Summary};
 pub use table::table;

@@ -102,7 +102,7 @@ impl Calls<'_> {
         }
     }
 
-    /// Answers over what a published selection keeps. Its time counts the pass of the task where it looks at the task's
+    /// Answers over what a selection keeps. Its time counts the pass of the task where it looks at the task's
     /// queries.
     fn by_selection(
         &self,

@@ -31,7 +31,7 @@ pub enum Logs {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EpisodePlan {
-    /// Handoffs and published selections as text ([`Condition`]).
+    /// Handoffs and selections as text ([`Condition`]).
     pub conditions: Vec<String>,
     /// The logs.
     pub logs: Vec<Logs>,

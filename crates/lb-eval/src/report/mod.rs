@@ -1,6 +1,8 @@
 //! The report of answered questions, from their rows alone: Markdown, a self-contained page, CSV, JSON, pictures.
 
+mod cells;
 mod csv;
+mod families;
 mod markdown;
 mod page;
 mod plot;

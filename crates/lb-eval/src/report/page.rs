@@ -8,10 +8,10 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Value, context, escape_formatter};
 use serde::Serialize;
 
+use super::cells::thousands;
 use super::sections::{opening, sections};
 use crate::answers::calibrate::Calibration;
 use crate::answers::{AnswerRow, Summary, conditions};
-use crate::table::cells::thousands;
 use crate::{Error, Result};
 
 const PAGE: &str = include_str!("page.html.jinja");

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
+use super::cells::{interval, points, share};
 use super::tables;
 use crate::answers::calibrate::{Calibration, ENOUGH};
 use crate::answers::{CELLS, Clusters, Summary};
 use crate::table::Table;
-use crate::table::cells::{interval, points, share};
 
 /// A heading, what it is about, tables with their names, and sentences behind them.
 #[derive(Serialize)]

@@ -1,9 +1,10 @@
 //! Tables of the report: each is its columns.
 
+use super::cells::{dash, interval, points, share, thousands};
+use super::families::families;
 use crate::answers::calibrate::{Calibration, Class, Share};
-use crate::answers::{Figures, Letters, Noise, Power, Summary, families};
+use crate::answers::{Figures, Letters, Noise, Power, Summary};
 use crate::stats::bootstrap::Interval;
-use crate::table::cells::{dash, interval, points, share, thousands};
 use crate::table::{Column, Table};
 
 pub(super) fn accuracy(conditions: &[Figures]) -> Table {

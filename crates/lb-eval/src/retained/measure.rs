@@ -155,7 +155,7 @@ impl Compare<'_> {
         Ok(self.measured(name, &logits, kept, attended, brief))
     }
 
-    /// A published selection, kept as it is; the task is read anew over it.
+    /// A selection, kept as it is; the task is read anew over it.
     fn selected(
         &self,
         session: &WorkerSession,

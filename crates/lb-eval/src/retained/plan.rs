@@ -35,7 +35,7 @@ impl FromStr for Target {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetainedPlan {
-    /// Handoffs and published selections as text ([`Condition`]). The full cache and no trajectory are measured in any case.
+    /// Handoffs and selections as text ([`Condition`]). The full cache and no trajectory are measured in any case.
     pub conditions: Vec<String>,
     /// What is read behind them.
     pub target: Target,

@@ -32,7 +32,7 @@ impl HeadSensitivity {
     /// [`Error::Session`] where a compaction fails.
     pub fn add(&mut self, probe: &Probe<'_>, asked: &Asked) -> Result<()> {
         let at = |ratio: f64| {
-            probe.compacted(asked, &Compaction::keep_ratio(ratio).with_selection(Selection::PerHead))
+            probe.compacted(asked, &Compaction::keep_ratio(ratio).with_selection(Selection::per_head()))
         };
         let base = at(BASE)?;
         for (index, ratio) in RATIOS.into_iter().enumerate() {

@@ -1,9 +1,7 @@
 //! What is compared.
 
-use lb_am::{
-    BetaMethod, Budget, Compaction, HeadBudgets, Omp, Selection, Spans, Units, ValuesMethod,
-    baselines::Baseline,
-};
+use lb_am::selectors::published;
+use lb_am::{BetaMethod, Budget, Compaction, HeadBudgets, Omp, Selection, Spans, Units, ValuesMethod};
 
 /// A way to make a cache smaller.
 #[derive(Clone, Debug)]
@@ -22,8 +20,8 @@ pub enum Method {
         /// Layer by layer, with the queries that the compacted layers before lead to.
         on_policy: bool,
     },
-    /// A selection that others published, nothing fitted.
-    Baseline(Baseline),
+    /// A selection kept as it is, nothing fitted.
+    Selection(Selection),
 }
 
 impl Method {
@@ -34,11 +32,11 @@ impl Method {
     }
 
     /// The name in tables.
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> String {
         match self {
-            Self::Full => "full cache",
-            Self::Compaction { name, .. } => name,
-            Self::Baseline(baseline) => baseline.name(),
+            Self::Full => "full cache".to_owned(),
+            Self::Compaction { name, .. } => name.clone(),
+            Self::Selection(selection) => selection.to_string(),
         }
     }
 
@@ -49,7 +47,7 @@ impl Method {
             Self::Compaction { compaction, .. } => {
                 matches!(compaction.budget, Budget::Mad { .. } | Budget::ErrorBelow { .. })
             }
-            Self::Baseline(_) => false,
+            Self::Selection(_) => false,
         }
     }
 
@@ -59,15 +57,15 @@ impl Method {
         vec![
             Self::new("per layer (default)", base()),
             Self::new("per layer, selection only", base().selection_only()),
-            Self::new("shared mask", base().with_selection(Selection::Shared)),
-            Self::new("per head", base().with_selection(Selection::PerHead)),
-            Self::new("omp", base().with_selection(Selection::Omp(Omp::default()))),
+            Self::new("shared mask", base().with_selection(Selection::shared())),
+            Self::new("per head", base().with_selection(Selection::per_head())),
+            Self::new("omp", base().with_selection(Selection::omp(Omp::default()))),
         ]
     }
 
     /// A mask per head with budgets of its own.
     pub fn with_head_budgets(budgets: HeadBudgets) -> Self {
-        let per_head = Compaction::keep_ratio(0.1).with_selection(Selection::PerHead);
+        let per_head = Compaction::keep_ratio(0.1).with_selection(Selection::per_head());
         Self::new("per head, own budgets", per_head.with_head_budgets(budgets))
     }
 
@@ -80,7 +78,7 @@ impl Method {
 
     /// Every published baseline.
     pub fn baselines() -> Vec<Self> {
-        Baseline::ALL.into_iter().map(Self::Baseline).collect()
+        published().into_iter().map(Self::Selection).collect()
     }
 
     /// One choice changed at a time.
@@ -101,8 +99,8 @@ impl Method {
             Self::new("λ, p left out", base().with_values(ValuesMethod::RidgeLeaveOneOut)),
             Self::new("least squares", base().with_values(ValuesMethod::LeastSquares)),
             Self::new("whole sentences", base().with_spans(Spans::Units(Units::Sentences))),
-            Self::new("shared mask", base().with_selection(Selection::Shared)),
-            Self::new("per head", base().with_selection(Selection::PerHead)),
+            Self::new("shared mask", base().with_selection(Selection::shared())),
+            Self::new("per head", base().with_selection(Selection::per_head())),
             changed("context queries", true, false),
             changed("on policy", false, true),
         ]

@@ -17,7 +17,8 @@ const SIZE: (u32, u32) = (1800, 820);
 /// # Errors
 /// [`Error::Plot`] for figures without a size, [`Error::Io`] names the file.
 pub fn draw(figures: &[Figure], strong: &[Method], path: &Path) -> Result<()> {
-    let ours: Vec<&str> = strong.iter().map(Method::name).collect();
+    let names: Vec<String> = strong.iter().map(Method::name).collect();
+    let ours: Vec<&str> = names.iter().map(String::as_str).collect();
     if !figures.iter().any(|f| f.asked > 0.0) {
         return Err(Error::Plot { reason: "there is no method that was run at several sizes".to_owned() });
     }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use candle_core::Tensor;
+use candle_core::{D, Tensor};
 use lb_am::{Budget, Compacted, Compaction, Compactor, Fidelity, LayerKv};
 use lb_model::{KvCache, Worker};
 use lb_session::Error as SessionError;
@@ -11,7 +11,7 @@ use lb_session::{BriefConfig, Briefing, WorkerSession};
 use super::{Cell, Method};
 use crate::Result;
 use crate::episodes::{Episode, Question};
-use crate::views::{TaskPass, Views, capture, log_softmax};
+use crate::views::{TaskPass, Views, capture};
 
 /// An episode in a worker's cache, with everything that a method may look at.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl<'a> Probe<'a> {
         let question = self.question(asked.number);
         let (nll, right) = self.answer(cache.fork(), asked)?;
         Ok(Cell {
-            method: method.name().to_owned(),
+            method: method.name(),
             asked: if method.sizes_itself() { 0.0 } else { ratio },
             episode: self.episode.seed,
             question: asked.number,
@@ -139,9 +139,9 @@ impl<'a> Probe<'a> {
                 }
                 Made::Layers(Box::new(compactor.run().map_err(SessionError::from)?))
             }
-            Method::Baseline(baseline) => {
+            Method::Selection(selection) => {
                 let kept_len = (ratio * self.session.seq_len() as f64).ceil() as usize;
-                Made::Layers(Box::new(self.views.cut(&self.session, &asked.task, *baseline, kept_len)?))
+                Made::Layers(Box::new(self.views.cut(&self.session, &asked.task, selection, kept_len)?))
             }
         };
         Ok((made, started.elapsed().as_secs_f64() * 1e3))
@@ -183,4 +183,10 @@ impl<'a> Probe<'a> {
         cache.append_layers(layers, self.session.seq_len()).map_err(SessionError::from)?;
         Ok(self.answer(cache, asked)?.0)
     }
+}
+
+/// ln of the softmax of each row, in the dtype of `rows`.
+fn log_softmax(rows: &Tensor) -> candle_core::Result<Tensor> {
+    let shifted = rows.broadcast_sub(&rows.max_keepdim(D::Minus1)?)?;
+    shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)
 }

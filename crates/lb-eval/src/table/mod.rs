@@ -6,7 +6,6 @@ use std::fmt;
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, LineStyle};
-use lb_io::shown;
 use serde::Serialize;
 
 /// A column of rows `R`: its head, and the cell of a row.
@@ -34,7 +33,11 @@ impl Table {
     pub(crate) fn push(&mut self, row: Vec<String>) {
         self.0.push(row);
     }
+}
 
+/// As reports want it.
+#[cfg(feature = "loop")]
+impl Table {
     /// Whether it has a head alone.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.len() < 2
@@ -50,7 +53,7 @@ impl Table {
     pub(crate) fn markdown(&self) -> String {
         let mut out = String::new();
         for (at, row) in self.0.iter().enumerate() {
-            let escaped: Vec<String> = row.iter().map(|cell| shown::markdown(cell)).collect();
+            let escaped: Vec<String> = row.iter().map(|cell| lb_io::shown::markdown(cell)).collect();
             out.extend(["| ", &escaped.join(" | "), " |\n"]);
             if at == 0 {
                 out.extend(["|---|", &"---:|".repeat(row.len().saturating_sub(1)), "\n"]);
@@ -62,7 +65,7 @@ impl Table {
     /// As comma-separated values, a line a row.
     pub(crate) fn csv(&self) -> String {
         let line = |row: &Vec<String>| {
-            let fields: Vec<String> = row.iter().map(|cell| shown::csv(cell)).collect();
+            let fields: Vec<String> = row.iter().map(|cell| lb_io::shown::csv(cell)).collect();
             fields.join(",") + "\n"
         };
         self.0.iter().map(line).collect()
@@ -87,7 +90,7 @@ impl fmt::Display for Table {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "loop"))]
 mod tests {
     use super::*;
 

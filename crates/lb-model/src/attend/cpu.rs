@@ -104,8 +104,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The slots of a head in some chunks, and how many of these have any.
-    fn slots(&self, head: usize, chunks: Range<usize>) -> Result<Vec<KvSlice<'_>>> {
+    /// The slots of a head in some chunks but the first `skipped`, and how many of these have any.
+    fn slots(&self, head: usize, chunks: Range<usize>, mut skipped: usize) -> Result<Vec<KvSlice<'_>>> {
         let mut slots = Vec::with_capacity(chunks.len());
         for index in chunks {
             let chunk = &self.asker.chunks[index];
@@ -113,6 +113,9 @@ impl<'a> Reader<'a> {
                 Some(counts) => (0, counts[..head].iter().sum(), counts[head]),
                 None => (head, 0, chunk.slots()),
             };
+            let without = skipped.min(count);
+            skipped -= without;
+            let (from, count) = (from + without, count - without);
             if count == 0 {
                 continue;
             }
@@ -139,10 +142,21 @@ impl<'a> Reader<'a> {
             .collect()
     }
 
-    /// By row, how many of the sequence's own tokens it sees; `None` where there is but one.
-    fn seen(&self, rows: &Range<usize>) -> Option<Vec<usize>> {
+    /// By row, how many of the sequence's own tokens it sees, of those that are left without the first `skipped` slots;
+    /// `None` where there is but one.
+    fn seen(&self, rows: &Range<usize>, skipped: usize) -> Option<Vec<usize>> {
         self.asker.mask.as_ref()?;
-        Some(rows.clone().map(|row| row % self.tokens + 1).collect())
+        let cached: usize = self.asker.chunks.iter().rev().skip(1).map(Chunk::slots).sum();
+        let own = skipped.saturating_sub(cached);
+        Some(rows.clone().map(|row| row % self.tokens + 1 - own).collect())
+    }
+
+    /// How many of the first slots no row of a panel sees, and by row how many of those behind them it does not see.
+    fn hidden(&self, rows: &Range<usize>) -> (usize, Option<Vec<usize>>) {
+        let Some(hidden) = &self.asker.hidden else { return (0, None) };
+        let by_row: Vec<usize> = rows.clone().map(|row| hidden[row % self.tokens]).collect();
+        let skipped = by_row.iter().copied().min().unwrap_or(0);
+        (skipped, Some(by_row.into_iter().map(|hidden| hidden - skipped).collect()))
     }
 
     fn input<'b>(
@@ -156,6 +170,7 @@ impl<'a> Reader<'a> {
             head_dim: self.dim,
             scale: self.asker.scale,
             chunks: slots,
+            hidden: None,
             visible,
             allow_bf16: self.tokens > EXACT,
             output: true,
@@ -184,15 +199,17 @@ fn alone(asker: &Asker) -> Result<Attended> {
     let watched = pieces
         .into_par_iter()
         .map_init(Scratch::default, |scratch, (head, panel, out)| {
-            let slots = reader.slots(head, 0..asker.chunks.len())?;
-            let seen = reader.seen(panel);
+            let (skipped, hidden) = reader.hidden(panel);
+            let slots = reader.slots(head, 0..asker.chunks.len(), skipped)?;
+            let seen = reader.seen(panel, skipped);
             let queries = &reader.queries(head)?[panel.start * dim..panel.end * dim];
             let observe = asker.watch.map(|watch| -> Result<Observe> {
-                let chunks = reader.slots(head, 0..watch.chunks)?.len();
+                let chunks = reader.slots(head, 0..watch.chunks, 0)?.len();
                 Ok(Observe { chunks, score: Some(watch.score.of_queries()), output: true })
             });
             let input = reader.input(queries, &slots, seen.as_deref());
-            Ok(attend_head(&AttentionInput { observe: observe.transpose()?, ..input }, scratch, out))
+            let hidden = hidden.as_deref();
+            Ok(attend_head(&AttentionInput { hidden, observe: observe.transpose()?, ..input }, scratch, out))
         })
         .collect::<Result<Vec<_>>>()?;
     let out = Tensor::from_vec(out, (heads, rows, dim), &Device::Cpu)?;
@@ -281,7 +298,7 @@ fn shared_panel(
                 chunks: Range<usize>,
                 seen: Option<&[usize]>,
                 scratch: &mut Scratch| {
-        let slots = reader.slots(head, chunks)?;
+        let slots = reader.slots(head, chunks, 0)?;
         let observe = Some(Observe { chunks: slots.len(), score: None, output: true });
         let input = AttentionInput { observe, output: false, ..reader.input(queries, &slots, seen) };
         Ok::<_, crate::Error>(attend_head(&input, scratch, &mut []).filter(|_| !slots.is_empty()))
@@ -292,7 +309,7 @@ fn shared_panel(
     for (number, rows) in panel {
         let reader = &readers[*number];
         let own_queries = &queries[from * dim..(from + rows.len()) * dim];
-        let seen = reader.seen(rows);
+        let seen = reader.seen(rows, 0);
         let own = over(reader, own_queries, common..reader.asker.chunks.len(), seen.as_deref(), scratch)?;
         let shared = shared.as_ref().map(|shared| Observation {
             max: shared.max[from..from + rows.len()].to_vec(),

@@ -28,6 +28,8 @@ pub(crate) struct Asker {
     pub(crate) chunks: Vec<Chunk>,
     /// `[tokens, tokens]`, see [`causal_mask`](crate::pass::causal_mask).
     pub(crate) mask: Option<Tensor>,
+    /// By token, how many of the first slots of all chunks it does not see; see [`Views`](crate::cache::Views).
+    pub(crate) hidden: Option<Vec<usize>>,
     /// What to note of the first chunks.
     pub(crate) watch: Option<Watching>,
 }
@@ -48,7 +50,7 @@ pub(crate) struct Attended {
     pub(crate) observed: Option<Observed>,
 }
 
-/// `softmax(scale · q Kᵀ + bias + causal mask) V` of each sequence over the concatenation of its chunks, softmax in f32.
+/// `softmax(scale · q Kᵀ + bias + masks) V` of each sequence over the concatenation of its chunks, softmax in f32.
 pub(crate) fn attend(askers: &[Asker]) -> Result<Vec<Attended>> {
     #[cfg(feature = "flash-attn")]
     if let Some(attended) = crate::flash::attend(askers)? {
@@ -66,9 +68,10 @@ impl Attended {
     }
 }
 
-/// Whether both begin with the same slots.
+/// Whether both begin with the same slots, which all of their tokens see.
 fn same_start(a: &Asker, b: &Asker) -> bool {
-    a.chunks.first().zip(b.chunks.first()).is_some_and(|(a, b)| a.same(b))
+    let whole = a.hidden.is_none() && b.hidden.is_none();
+    whole && a.chunks.first().zip(b.chunks.first()).is_some_and(|(a, b)| a.same(b))
 }
 
 /// How many chunks all have in common, from the first on; none for a sequence alone.

@@ -102,13 +102,17 @@ impl Asker {
     /// Scores over the chunks from `from` on, `[kv_heads, rows, slots]`, f32.
     fn scores(&self, from: usize) -> Result<Tensor> {
         let last = self.chunks.len() - 1;
-        let mut scores = Vec::with_capacity(self.chunks.len() - from);
+        let (mut scores, mut first) = (Vec::with_capacity(self.chunks.len() - from), 0);
         for (index, chunk) in self.chunks.iter().enumerate().skip(from) {
-            let s = chunk_scores(&self.q, chunk, self.scale)?;
-            scores.push(match &self.mask {
-                Some(mask) if index == last => masked(&s, mask)?,
-                _ => s,
-            });
+            let mut s = chunk_scores(&self.q, chunk, self.scale)?;
+            if let Some(mask) = self.mask.as_ref().filter(|_| index == last) {
+                s = masked(&s, mask)?;
+            }
+            if let Some(hidden) = &self.hidden {
+                s = masked(&s, &hidden_mask(hidden, first, chunk.slots(), s.device())?)?;
+            }
+            scores.push(s);
+            first += chunk.slots();
         }
         joined(&scores, 2)
     }
@@ -122,6 +126,7 @@ impl Asker {
             scale: self.scale,
             chunks,
             mask: self.mask.clone(),
+            hidden: None,
             watch: None,
         })
     }
@@ -162,11 +167,19 @@ fn chunk_scores(q: &Tensor, chunk: &Chunk, scale: f32) -> Result<Tensor> {
     }
 }
 
-/// `s`: `[kv_heads, group_size * tokens, tokens]`, rows (head, token).
+/// `s`: `[kv_heads, group_size * tokens, slots]`, rows (head, token); `mask`: `[tokens, slots]`.
 fn masked(s: &Tensor, mask: &Tensor) -> Result<Tensor> {
-    let (kv_heads, rows, tokens) = s.dims3()?;
-    let s = s.reshape((kv_heads * rows / tokens, tokens, tokens))?.broadcast_add(mask)?;
-    Ok(s.reshape((kv_heads, rows, tokens))?)
+    let ((kv_heads, rows, slots), tokens) = (s.dims3()?, mask.dim(0)?);
+    let s = s.reshape((kv_heads * rows / tokens, tokens, slots))?.broadcast_add(mask)?;
+    Ok(s.reshape((kv_heads, rows, slots))?)
+}
+
+/// What hides the first slots from tokens, of the `slots` slots from `first` on, `[tokens, slots]`.
+fn hidden_mask(hidden: &[usize], first: usize, slots: usize, device: &Device) -> Result<Tensor> {
+    let seen = |hidden: usize, slot: usize| if slot < hidden { f32::NEG_INFINITY } else { 0.0 };
+    let row = |hidden: &usize| (first..first + slots).map(|slot| seen(*hidden, slot)).collect::<Vec<_>>();
+    let mask: Vec<f32> = hidden.iter().flat_map(row).collect();
+    Ok(Tensor::from_vec(mask, (hidden.len(), slots), device)?)
 }
 
 /// Columns up to `width` that take no mass.

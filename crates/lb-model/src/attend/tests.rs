@@ -27,13 +27,13 @@ const SCALE: f32 = 0.3;
 fn chunk(slots: usize) -> Chunk {
     let (keys, values) = (random(&[1, 2, slots, 8]), random(&[1, 2, slots, 8]));
     let bias = Some(random(&[2, slots]));
-    Chunk { keys, values, bias, counts: None, positions: slots, exact: true }
+    Chunk { keys, values, bias, counts: None, positions: slots, exact: true, places: None }
 }
 
 fn alone(q: &Tensor, chunks: &[Chunk]) -> Result<Tensor> {
-    Ok(attend(&[Asker { q: q.clone(), scale: SCALE, chunks: chunks.to_vec(), mask: None, watch: None }])?
-        .remove(0)
-        .out)
+    let (q, chunks) = (q.clone(), chunks.to_vec());
+    let asker = Asker { q, scale: SCALE, chunks, mask: None, hidden: None, watch: None };
+    Ok(attend(&[asker])?.remove(0).out)
 }
 
 fn difference(a: &Tensor, b: &Tensor) -> Result<f32> {
@@ -68,12 +68,9 @@ fn together_is_as_alone() -> Result<()> {
     let askers: Vec<Asker> = lists
         .into_iter()
         .zip([2, 4, 6, 2, 2, 8])
-        .map(|(chunks, rows)| Asker {
-            q: random(&[2, rows, 8]),
-            scale: SCALE,
-            chunks,
-            mask: None,
-            watch: None,
+        .map(|(chunks, rows)| {
+            let q = random(&[2, rows, 8]);
+            Asker { q, scale: SCALE, chunks, mask: None, hidden: None, watch: None }
         })
         .collect();
     assert_eq!(in_common(&[&askers[0], &askers[2], &askers[4]]), 2);
@@ -104,7 +101,8 @@ fn kernels_attend_like_tensor_operations() -> Result<()> {
                 let even = |slots: usize, biased: bool| -> Result<Chunk> {
                     let bias = biased.then(|| random(&[2, slots]));
                     let (keys, values) = (narrow(&[1, 2, slots, dim])?, narrow(&[1, 2, slots, dim])?);
-                    Ok(Chunk { keys, values, bias, counts: None, positions: slots, exact: true })
+                    let (positions, places) = (slots, None);
+                    Ok(Chunk { keys, values, bias, counts: None, positions, exact: true, places })
                 };
                 let mut chunks = vec![even(150, true)?, even(tokens, false)?];
                 if ragged {
@@ -115,16 +113,58 @@ fn kernels_attend_like_tensor_operations() -> Result<()> {
                         counts: Some([0, 70].into()),
                         positions: 150,
                         exact: false,
+                        places: None,
                     };
                 }
                 let mask = causal_mask(tokens, &Device::Cpu)?;
                 let q = random(&[2, 3 * tokens, dim]);
-                let asker = Asker { q, scale: SCALE, chunks, mask, watch: None };
+                let asker = Asker { q, scale: SCALE, chunks, mask, hidden: None, watch: None };
                 let want = plain::attend(std::slice::from_ref(&asker))?.remove(0);
                 let far = difference(&attend(&[asker])?.remove(0).out, &want)?;
                 let bound = if dtype == DType::BF16 && tokens > 48 { ROUNDED } else { EXACT };
                 assert!(far <= bound, "{tokens} tokens, width {dim}, {dtype:?}, ragged {ragged}: {far:e}");
             }
+        }
+    }
+    Ok(())
+}
+
+/// Windows that begin in the cache and among the tokens themselves, for few rows and for several panels of them.
+#[test]
+fn hidden_slots_take_no_part() -> Result<()> {
+    for (tokens, window, dim) in
+        [(2, 1, 8), (5, 3, 8), (7, 20, 12), (70, 5, 16), (150, 40, 64), (200, 130, 8)]
+    {
+        let (cached, own) = (chunk(90), chunk(tokens));
+        let hidden = |token: usize| (90 + token + 1usize).saturating_sub(window);
+        let hidden: Vec<usize> = (0..tokens).map(hidden).collect();
+        let q = random(&[2, 3 * tokens, dim]);
+        let wide = |dims: &[usize]| random(dims);
+        let of = |slots: usize| -> Chunk {
+            let (keys, values) = (wide(&[1, 2, slots, dim]), wide(&[1, 2, slots, dim]));
+            Chunk { keys, values, bias: Some(random(&[2, slots])), ..chunk(1) }
+        };
+        let chunks = vec![of(cached.slots()), of(own.slots())];
+        let mask = causal_mask(tokens, &Device::Cpu)?;
+        let hidden_from = Some(hidden.clone());
+        let asker = Asker { q: q.clone(), scale: SCALE, chunks, mask, hidden: hidden_from, watch: None };
+        let got = attend(std::slice::from_ref(&asker))?.remove(0).out;
+        assert!(difference(&got, &plain::attend(std::slice::from_ref(&asker))?[0])? < EXACT);
+        // Each token alone over the slots that it sees.
+        let heads = |x: &Tensor| x.reshape((2, 3, tokens, dim));
+        for token in [0, tokens / 2, tokens - 1] {
+            let seen: Vec<Chunk> = if hidden[token] < 90 {
+                vec![
+                    asker.chunks[0].narrow(hidden[token], 90 - hidden[token])?,
+                    asker.chunks[1].narrow(0, token + 1)?,
+                ]
+            } else {
+                let first = hidden[token] - 90;
+                vec![asker.chunks[1].narrow(first, token + 1 - first)?]
+            };
+            let want = alone(&heads(&q)?.narrow(2, token, 1)?.reshape((2, 3, dim))?, &seen)?;
+            let own = heads(&got)?.narrow(2, token, 1)?.reshape((2, 3, dim))?;
+            assert!(difference(&own, &want)? < EXACT, "{tokens} tokens, window {window}, token {token}");
         }
     }
     Ok(())
@@ -138,10 +178,8 @@ fn what_is_noted_is_what_a_compaction_sees() -> Result<()> {
         let q = random(&[2, 3 * tokens, 8]);
         let (chunks, mask) = (vec![trajectory.clone(), own], causal_mask(tokens, &Device::Cpu)?);
         let watch = Some(Watching { chunks: 1, score: ScoreAgg::Mean });
-        let noted = attend(&[Asker { q: q.clone(), scale: SCALE, chunks, mask, watch }])?
-            .remove(0)
-            .observed
-            .expect("watched");
+        let asker = Asker { q: q.clone(), scale: SCALE, chunks, mask, hidden: None, watch };
+        let noted = attend(&[asker])?.remove(0).observed.expect("watched");
         let layer =
             LayerKv::new(trajectory.keys.squeeze(0)?, trajectory.values.squeeze(0)?, trajectory.bias)?
                 .with_scale(SCALE);

@@ -29,6 +29,8 @@ pub(crate) struct Chunk {
     pub(crate) positions: usize,
     /// Whether slot i is position i, so that the chunk can be cut anywhere.
     pub(crate) exact: bool,
+    /// Which of the positions the slots are, ascending, in a layer with a window where they are not all.
+    pub(crate) places: Option<Arc<[u32]>>,
 }
 
 impl Chunk {
@@ -41,6 +43,22 @@ impl Chunk {
             counts: None,
             positions,
             exact: layer.seq_len() == positions,
+            places: None,
+        })
+    }
+
+    /// Slots of a layer with a window that stand for some of `positions`, biases left out.
+    pub(crate) fn of_places(layer: &CompactedLayer, positions: usize) -> Result<Self> {
+        let places = layer.kept.head(0);
+        let exact = places.len() == positions;
+        Ok(Self {
+            keys: layer.keys.contiguous()?.unsqueeze(0)?,
+            values: layer.values.contiguous()?.unsqueeze(0)?,
+            bias: None,
+            counts: None,
+            positions,
+            exact,
+            places: (!exact).then(|| places.into()),
         })
     }
 
@@ -54,7 +72,8 @@ impl Chunk {
         let counts: Arc<[usize]> = live.iter().map(Vec::len).collect();
         if counts.iter().all(|count| *count == keys.dims()[1]) {
             let (keys, values) = (keys.unsqueeze(0)?, values.unsqueeze(0)?);
-            return Ok(Self { keys, values, bias: Some(bias), counts: None, positions, exact });
+            let (bias, counts, places) = (Some(bias), None, None);
+            return Ok(Self { keys, values, bias, counts, positions, exact, places });
         }
         let slots = keys.dims()[1];
         let rows: Vec<u32> = (0u32..)
@@ -70,6 +89,7 @@ impl Chunk {
             counts: Some(counts),
             positions,
             exact: false,
+            places: None,
         })
     }
 
@@ -79,6 +99,17 @@ impl Chunk {
             Some(counts) => counts.iter().copied().max().unwrap_or(0),
             None => self.keys.dims()[2],
         }
+    }
+
+    /// The position of a slot, from the chunk's first on.
+    pub(crate) fn place(&self, slot: usize) -> usize {
+        self.places.as_ref().map_or(slot, |places| places[slot] as usize)
+    }
+
+    /// How many slots lie before `position`, counted from the chunk's first.
+    pub(crate) fn slots_before(&self, position: usize) -> usize {
+        let before = |place: &u32| (*place as usize) < position;
+        self.places.as_ref().map_or(position.min(self.slots()), |places| places.partition_point(before))
     }
 
     /// Rows of all heads together.
@@ -162,6 +193,7 @@ impl Chunk {
             bias: self.bias.as_ref().map(|b| b.narrow(1, start, len)).transpose()?,
             positions: if self.exact { len } else { self.positions },
             exact: self.exact,
+            places: self.places.as_ref().map(|places| places[start..start + len].into()),
         })
     }
 }
@@ -238,6 +270,7 @@ impl Tail {
             counts: None,
             positions: len,
             exact: true,
+            places: None,
         }
     }
 

@@ -4,7 +4,8 @@
 //! list of chunks. Chunk c of layer l has the tensors `layers.l.c.keys` and `.values`, `[1, kv_heads, slots, head_dim]`,
 //! and, where `bias` is true, `layers.l.c.bias`, `[kv_heads, slots]` in f32. A chunk with `counts`, one per KV head, is
 //! ragged: its tensors hold the rows of head 0, then those of head 1 and so on, `[1, 1, rows, head_dim]` and
-//! `[1, rows]`; `slots` is the largest count. No padding is written.
+//! `[1, rows]`; `slots` is the largest count. No padding is written. A chunk of a layer with a window that has not all of its
+//! positions lists those it has in `places`.
 //!
 //! `latent-briefing-kv-1` has no ragged chunks; `latent-briefing-kv-2` is the same with them. Both are read; a cache
 //! without ragged chunks is written as the former, so that older readers can use it.
@@ -20,7 +21,7 @@ use super::chunk::{Chunk, Tail};
 use super::{Geometry, KvCache};
 use crate::config::{read_json, usual_scale};
 use crate::safefile::SafeFile;
-use crate::{Error, ModelConfig, Result, RopeScaling};
+use crate::{Error, LocalAttention, ModelConfig, Result, RopeScaling};
 
 const FORMAT: &str = "latent-briefing-kv-1";
 const RAGGED: &str = "latent-briefing-kv-2";
@@ -40,6 +41,8 @@ struct Header {
     /// Of attention; 1/√head_dim where it is not there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     scale: Option<f32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    local: Option<LocalAttention>,
     /// By layer.
     chunks: Vec<Vec<ChunkHeader>>,
 }
@@ -55,6 +58,9 @@ struct ChunkHeader {
     /// Rows of each head of a ragged chunk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     counts: Option<Vec<usize>>,
+    /// Which positions the slots are, in a layer with a window where they are not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    places: Option<Vec<u32>>,
 }
 
 fn names(layer: usize, chunk: usize) -> [String; 3] {
@@ -103,11 +109,12 @@ impl KvCache {
                     bias: chunk.bias.is_some(),
                     tail: is_tail,
                     counts: chunk.counts.as_ref().map(|counts| counts.to_vec()),
+                    places: chunk.places.as_ref().map(|places| places.to_vec()),
                 });
             }
             chunks.push(headers);
         }
-        let Geometry { layers, kv_heads, head_dim, rope_theta, rope_scaling, limit, scale } =
+        let Geometry { layers, kv_heads, head_dim, rope_theta, rope_scaling, limit, scale, local } =
             self.geometry.clone();
         let scale = (scale.to_bits() != usual_scale(head_dim).to_bits()).then_some(scale);
         let ragged = chunks.iter().flatten().any(|chunk| chunk.counts.is_some());
@@ -122,6 +129,7 @@ impl KvCache {
             rope_scaling,
             limit,
             scale,
+            local,
             chunks,
         };
         Ok((header, tensors))
@@ -142,9 +150,9 @@ impl KvCache {
             return Err(corrupt(&format!("the format {} is neither {FORMAT} nor {RAGGED}", header.format)));
         }
         let Header { layers, kv_heads, head_dim, rope_theta, limit, .. } = header;
-        let rope_scaling = header.rope_scaling.clone();
+        let (rope_scaling, local) = (header.rope_scaling.clone(), header.local.clone());
         let scale = header.scale.unwrap_or_else(|| usual_scale(head_dim));
-        let geometry = Geometry { layers, kv_heads, head_dim, rope_theta, rope_scaling, limit, scale };
+        let geometry = Geometry { layers, kv_heads, head_dim, rope_theta, rope_scaling, limit, scale, local };
         let dtype = file.dtype(&names(0, 0)[0]).unwrap_or(DType::F32);
         let mut cache = Self::new(config, dtype, device);
         if geometry != cache.geometry {
@@ -186,7 +194,8 @@ impl KvCache {
         };
         let (positions, exact) = (chunk.positions, chunk.exact);
         let counts = chunk.counts.as_deref().map(Into::into);
-        self.layers[layer].push(Chunk { keys, values, bias, counts, positions, exact });
+        let places = chunk.places.as_deref().map(Into::into);
+        self.layers[layer].push(Chunk { keys, values, bias, counts, positions, exact, places });
         Ok(())
     }
 }
@@ -221,6 +230,20 @@ fn checked(
     Ok(tensor)
 }
 
+/// Whether positions are listed where a window needs them, and nowhere else.
+fn placed(header: &Header, layer: usize, chunk: &ChunkHeader) -> bool {
+    let windowed = header.local.as_ref().is_some_and(|local| local.layers.get(layer) == Some(&true));
+    match &chunk.places {
+        None => !windowed || chunk.exact,
+        Some(places) => {
+            let ascending = places.windows(2).all(|pair| pair[0] < pair[1]);
+            let inside = places.last().is_none_or(|last| (*last as usize) < chunk.positions);
+            let fits = places.len() == chunk.slots && chunk.counts.is_none() && !chunk.exact;
+            windowed && ascending && inside && fits
+        }
+    }
+}
+
 /// Every layer's chunks stand for all positions, and the tail comes last.
 fn check_header(header: &Header) -> std::result::Result<(), String> {
     if header.chunks.len() != header.layers {
@@ -241,7 +264,12 @@ fn check_header(header: &Header) -> std::result::Result<(), String> {
                 let longest = counts.iter().copied().max();
                 c.tail || c.exact || counts.len() != header.kv_heads || longest != Some(c.slots)
             });
-            if ragged || !plain || c.slots > c.positions || (c.exact && c.slots != c.positions) {
+            if ragged
+                || !plain
+                || !placed(header, index, c)
+                || c.slots > c.positions
+                || (c.exact && c.slots != c.positions)
+            {
                 return Err(format!("chunk {number} of layer {index} contradicts itself"));
             }
         }

@@ -8,6 +8,15 @@ use crate::Result;
 /// Slots of a new tail when nothing was reserved.
 const FIRST_CAPACITY: usize = 64;
 
+/// What one attention reads of a layer.
+#[derive(Debug)]
+pub(crate) struct Views {
+    /// Runs of slots; with more than one new token these are the last one.
+    pub(crate) chunks: Vec<Chunk>,
+    /// By new token, how many of the first slots its window does not reach; `None` where every token sees all.
+    pub(crate) hidden: Option<Vec<usize>>,
+}
+
 /// Keys, values and biases of one layer.
 #[derive(Debug)]
 pub(crate) struct LayerCache {
@@ -74,6 +83,11 @@ impl LayerCache {
         self.frozen.push(chunk);
     }
 
+    /// Has nothing but these slots from now on.
+    pub(super) fn replace(&mut self, chunk: Chunk) {
+        (self.frozen, self.tail) = (vec![chunk], None);
+    }
+
     fn tail_chunk(&self) -> Option<Chunk> {
         self.tail.as_ref().filter(|t| t.len() > 0).map(|t| t.frozen(t.len()))
     }
@@ -85,9 +99,34 @@ impl LayerCache {
         Self { frozen, tail: None, kind: self.kind.clone() }
     }
 
-    /// Views for one attention: with more than one new token, these are a chunk of their own (the last).
-    pub(crate) fn views(&self, new_tokens: usize) -> Result<Vec<Chunk>> {
-        let mut views: Vec<Chunk> = self.frozen.iter().filter(|c| c.slots() > 0).cloned().collect();
+    /// Views for one attention of the last `new_tokens`, each of which sees the last `window` positions, its own included,
+    /// or all. Slots that none of them sees are left out.
+    pub(crate) fn views(&self, new_tokens: usize, window: Option<usize>) -> Result<Views> {
+        let mut parts = self.parts(new_tokens)?;
+        let Some(window) = window else {
+            parts.retain(|chunk| chunk.slots() > 0);
+            return Ok(Views { chunks: parts, hidden: None });
+        };
+        let old = parts.iter().map(|chunk| chunk.positions).sum::<usize>() - new_tokens;
+        // Where the window of each new token begins.
+        let first = |token: usize| (old + token + 1).saturating_sub(window);
+        let (mut chunks, mut positions, mut start) = (Vec::new(), Vec::new(), 0);
+        for chunk in parts {
+            let (skipped, slots) = (chunk.slots_before(first(0).saturating_sub(start)), chunk.slots());
+            if skipped < slots {
+                positions.extend((skipped..slots).map(|slot| start + chunk.place(slot)));
+                chunks.push(chunk.narrow(skipped, slots - skipped)?);
+            }
+            start += chunk.positions;
+        }
+        let unseen = |token| positions.partition_point(|position| *position < first(token));
+        let hidden = (unseen(new_tokens - 1) > 0).then(|| (0..new_tokens).map(unseen).collect());
+        Ok(Views { chunks, hidden })
+    }
+
+    /// All chunks, the new tokens apart where they are several.
+    fn parts(&self, new_tokens: usize) -> Result<Vec<Chunk>> {
+        let mut views = self.frozen.clone();
         if let Some(tail) = self.tail.as_ref().filter(|t| t.len() > 0) {
             let (all, old) = (tail.view(tail.len()), tail.len().saturating_sub(new_tokens));
             if new_tokens > 1 && old > 0 {

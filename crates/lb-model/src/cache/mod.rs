@@ -5,17 +5,20 @@
 //! part from head to head.
 
 mod chunk;
+mod geometry;
 mod io;
 mod layer;
 mod store;
+mod windows;
 
 use candle_core::{DType, Device, Tensor};
 use lb_am::{Compacted, CompactedLayer, LayerKv};
 
 pub(crate) use chunk::{Chunk, SlotKind};
-pub(crate) use layer::LayerCache;
+use geometry::Geometry;
+pub(crate) use layer::{LayerCache, Views};
 
-use crate::{Error, ModelConfig, Result, RopeScaling};
+use crate::{Error, ModelConfig, Result};
 
 /// Keys and values of everything a model has read, layer by layer, with biases where it was compacted.
 ///
@@ -36,33 +39,6 @@ pub(crate) struct Mark {
     /// Of each layer.
     slots: Vec<usize>,
     logical_len: usize,
-}
-
-/// What a cache must agree on with the model that reads it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Geometry {
-    pub(crate) layers: usize,
-    pub(crate) kv_heads: usize,
-    pub(crate) head_dim: usize,
-    pub(crate) rope_theta: f64,
-    pub(crate) rope_scaling: RopeScaling,
-    pub(crate) limit: usize,
-    /// Of q · k; biases and values of a compacted part hold for this one alone.
-    pub(crate) scale: f32,
-}
-
-impl Geometry {
-    fn of(config: &ModelConfig) -> Self {
-        Self {
-            layers: config.num_hidden_layers,
-            kv_heads: config.num_key_value_heads,
-            head_dim: config.head_dim,
-            rope_theta: config.rope_theta,
-            rope_scaling: config.rope_scaling.clone(),
-            limit: config.position_limit(),
-            scale: config.attention_scale(),
-        }
-    }
 }
 
 impl KvCache {
@@ -91,13 +67,17 @@ impl KvCache {
     }
 
     /// Appends compacted layers that stand for `n_positions` positions; see [`from_compacted`](Self::from_compacted).
+    /// A layer with a window is not compacted but keeps its last positions as they are, see
+    /// [`with_windows`](Self::with_windows).
     ///
     /// # Errors
-    /// Those of [`append_layers`](Self::append_layers). The cache is unchanged then.
+    /// Those of [`append_layers`](Self::append_layers), [`Error::Cache`] for other slots in a layer with a window. The cache
+    /// is unchanged then.
     pub fn append_compacted(&mut self, layers: &[CompactedLayer], n_positions: usize) -> Result<()> {
         let plain: Vec<LayerKv> = layers.iter().map(plain).collect();
         self.check_append(&plain, n_positions)?;
-        let chunks = layers.iter().map(|l| Chunk::compacted(l, n_positions)).collect::<Result<Vec<_>>>()?;
+        let chunk = |(index, layer)| self.compacted_chunk(index, layer, n_positions);
+        let chunks = layers.iter().enumerate().map(chunk).collect::<Result<Vec<_>>>()?;
         self.push_chunks(chunks, n_positions);
         Ok(())
     }
@@ -271,13 +251,15 @@ impl KvCache {
     }
 
     /// Appends slots computed elsewhere, one entry per layer, that stand for `n_positions` positions: a briefing, or
-    /// a task's own keys and values behind one. Layers may differ in length.
+    /// a task's own keys and values behind one. Layers may differ in length, but for those with a window, where every
+    /// position has its slot.
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::Cache`] (dtype, device, attention scale, more slots than positions), [`Error::ContextOverflow`],
     /// [`Error::Empty`]. The cache is unchanged then.
     pub fn append_layers(&mut self, layers: &[LayerKv], n_positions: usize) -> Result<()> {
         self.check_append(layers, n_positions)?;
+        self.check_windows(layers, n_positions)?;
         let chunks = layers.iter().map(|l| Chunk::of_layer(l, n_positions)).collect::<Result<Vec<_>>>()?;
         self.push_chunks(chunks, n_positions);
         Ok(())
@@ -306,15 +288,20 @@ impl KvCache {
         layers.iter().enumerate().try_for_each(|(index, layer)| self.check_layer(index, layer, n_positions))
     }
 
-    /// Whether `layer` can stand for all that this cache has read.
-    pub(crate) fn check_replacement(&self, index: usize, layer: &CompactedLayer) -> Result<()> {
-        self.check_layer(index, &plain(layer), self.logical_len)
+    /// `layer` as what stands for all that this cache has read.
+    pub(crate) fn replacement(&self, index: usize, layer: &CompactedLayer) -> Result<Chunk> {
+        self.check_layer(index, &plain(layer), self.logical_len)?;
+        self.compacted_chunk(index, layer, self.logical_len)
     }
 
     fn check_layer(&self, index: usize, layer: &LayerKv, n_positions: usize) -> Result<()> {
         let Geometry { kv_heads, head_dim, scale, .. } = self.geometry;
-        LayerKv::new(layer.keys.clone(), layer.values.clone(), layer.bias.clone())?;
         let dims = layer.keys.dims();
+        // A window may have left a layer nothing.
+        let nothing = self.window(index).is_some() && dims == [kv_heads, 0, head_dim];
+        if !nothing {
+            LayerKv::new(layer.keys.clone(), layer.values.clone(), layer.bias.clone())?;
+        }
         if dims[0] != kv_heads || dims[2] != head_dim {
             let expected = format!("[{kv_heads}, slots, {head_dim}]");
             return Err(Error::Shape { arg: "layers", expected, got: dims.to_vec() });

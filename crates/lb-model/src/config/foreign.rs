@@ -22,15 +22,14 @@ const ENCODER: &str = "an encoder, which does not write text";
 /// parts; the first that fits counts. Beside them, what such models have.
 const FOREIGN: &[(&str, &str)] = &[
     ("gemma3n", "inputs of every layer's own and layers that share keys and values, which are missing here"),
+    ("gemma2", "soft-capped scores and logits, which are not computed here"),
     (
-        "gemma2",
-        "soft-capped logits, scaled embeddings, norms by 1 + weight and windows in every other layer, which are missing here",
+        "gemma3",
+        "a model of text with pictures, whose encoder is missing here; gemma3_text, the same without it, is read",
     ),
-    (
-        "gemma",
-        "scaled embeddings, norms by 1 + weight, gated layers with gelu and (from Gemma 3 on) windows in most layers, which are \
-               missing here",
-    ),
+    ("gemma4", "heads of two widths and layers that share keys and values, which are missing here"),
+    ("gemma_embedding", ENCODER),
+    ("gemma", "Gemma 1, whose norms lie in other places than Gemma 3's; only the latter is read"),
     ("paligemma", PICTURES),
     ("phi4_multimodal", PICTURES),
     ("phi3_v", PICTURES),

@@ -4,6 +4,7 @@ mod experts;
 mod family;
 mod fields;
 mod foreign;
+mod packed;
 mod policy;
 mod rope;
 mod window;
@@ -15,11 +16,12 @@ use serde_json::{Map, Value};
 
 pub use experts::Experts;
 pub use family::Family;
-pub(crate) use family::{Bias, FAMILIES, FamilySpec, Window};
+pub(crate) use family::{Activation, AttentionScale, Bias, FAMILIES, FamilySpec, Window};
 pub(crate) use fields::unsupported;
 use fields::{Fields, typed};
 pub(crate) use foreign::foreign_has;
 pub use rope::RopeScaling;
+pub use window::LocalAttention;
 
 use crate::{Error, Result, Warning};
 
@@ -67,6 +69,10 @@ pub struct ModelConfig {
     pub tie_word_embeddings: bool,
     /// Whether every query and key head goes through a norm.
     pub qk_norm: bool,
+    /// What q · k is multiplied with in every attention logit: `1/√head_dim`, but for Gemma 3.
+    pub attention_scale: f32,
+    /// Which layers attend to a window of positions, if any.
+    pub local: Option<LocalAttention>,
     /// Which projections have a bias.
     pub biases: Biases,
     /// Which layers are mixtures of experts, if any.
@@ -81,9 +87,17 @@ impl ModelConfig {
         self.num_attention_heads / self.num_key_value_heads
     }
 
-    /// What q · k is multiplied with in every attention logit, 1/√[`head_dim`](Self::head_dim).
-    pub fn attention_scale(&self) -> f32 {
-        usual_scale(self.head_dim)
+    /// Positions that a token sees in `layer`, its own included; `None` where it sees all.
+    pub fn window(&self, layer: usize) -> Option<usize> {
+        let local = self.local.as_ref()?;
+        local.layers.get(layer).copied().unwrap_or(false).then_some(local.window)
+    }
+
+    /// What of a list with an entry for each layer belongs to the layers that attend to everything: those that a
+    /// compaction is about. The others keep what their windows reach.
+    pub fn of_global_layers<T>(&self, by_layer: Vec<T>) -> Vec<T> {
+        let numbered = by_layer.into_iter().enumerate();
+        numbered.filter(|(layer, _)| self.window(*layer).is_none()).map(|(_, entry)| entry).collect()
     }
 
     /// Positions the model can read: `max_position_embeddings`, or as many as YaRN stretches it to. A forward pass
@@ -130,6 +144,9 @@ impl ModelConfig {
         let theta = self.rope_theta;
         check(theta > 0.0 && theta.is_finite(), "rope_theta", theta, "above 0")?;
         self.rope_scaling.validate()?;
+        let scale = self.attention_scale;
+        check(scale > 0.0 && scale.is_finite(), "attention_scale", scale, "above 0 and finite")?;
+        self.local.as_ref().map_or(Ok(()), |local| local.validate(self.num_hidden_layers))?;
         self.experts.as_ref().map_or(Ok(()), Experts::validate)?;
         for &id in &self.eos_token_ids {
             check((id as usize) < self.vocab_size, "eos_token_id", id, "below vocab_size")?;
@@ -140,7 +157,12 @@ impl ModelConfig {
 
 /// 1/√d.
 pub(crate) fn usual_scale(head_dim: usize) -> f32 {
-    1.0 / (head_dim as f32).sqrt()
+    scale_of(head_dim as f64)
+}
+
+/// One over the root of a number.
+pub(crate) fn scale_of(number: f64) -> f32 {
+    1.0 / (number as f32).sqrt()
 }
 
 /// What config.json says.
@@ -164,19 +186,17 @@ impl ConfigJson {
 
 fn build(fields: &mut Fields<'_>) -> Result<ModelConfig> {
     let spec = foreign::family(fields)?;
-    policy::require_plain_weights(fields)?;
-    let act: String = fields.take_or("hidden_act", "silu".to_owned())?;
-    if !["silu", "swish"].contains(&act.as_str()) {
-        return Err(unsupported("hidden_act", &Value::from(act), "only silu"));
-    }
+    packed::require_plain_weights(fields)?;
+    require_activation(fields, spec)?;
     let max_position_embeddings: usize =
         fields.take_or("max_position_embeddings", spec.defaults.positions)?;
     let num_hidden_layers: usize = fields.take("num_hidden_layers")?;
-    window::require_full_attention(fields, spec, max_position_embeddings, num_hidden_layers)?;
-    let (rope_theta, rope_scaling) = rope::parse(fields, max_position_embeddings)?;
+    let (rope_theta, rope_scaling, local) =
+        positions(fields, spec, max_position_embeddings, num_hidden_layers)?;
     let hidden_size: usize = fields.take("hidden_size")?;
     let num_attention_heads: usize = fields.take("num_attention_heads")?;
     let head_dim = spec.defaults.head_dim.unwrap_or(hidden_size / num_attention_heads.max(1));
+    let head_dim = fields.take_or("head_dim", head_dim)?;
     // Missing is the family's usual number, null is one for each query head.
     let usual = if fields.map.contains_key("num_key_value_heads") { None } else { spec.defaults.kv_heads };
     let vocab_size = fields.take("vocab_size")?;
@@ -188,19 +208,58 @@ fn build(fields: &mut Fields<'_>) -> Result<ModelConfig> {
         num_hidden_layers,
         num_attention_heads,
         num_key_value_heads: fields.take_or("num_key_value_heads", usual.unwrap_or(num_attention_heads))?,
-        head_dim: fields.take_or("head_dim", head_dim)?,
+        head_dim,
         rms_norm_eps: fields.take_or("rms_norm_eps", family::RMS_NORM_EPS)?,
         rope_theta,
         rope_scaling,
         max_position_embeddings,
-        tie_word_embeddings: fields.take_or("tie_word_embeddings", false)?,
+        tie_word_embeddings: fields.take_or("tie_word_embeddings", spec.defaults.tied)?,
         qk_norm: spec.qk_norm,
+        attention_scale: attention_scale(fields, spec, head_dim)?,
+        local,
         biases: biases(fields, spec)?,
         experts: spec.experts.then(|| Experts::parse(fields)).transpose()?,
         eos_token_ids: ends(fields, vocab_size)?,
     };
     policy::judge(fields, spec)?;
     config.validate()
+}
+
+fn require_activation(fields: &mut Fields<'_>, spec: &FamilySpec) -> Result<()> {
+    let (field, names) = (spec.activation_field, spec.activation.names());
+    match fields.optional::<String>(field)? {
+        Some(name) if !names.contains(&name.as_str()) => {
+            Err(unsupported(field, &Value::from(name), &format!("only {}", names[0])))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How positions turn keys and queries, and which of them layers see.
+fn positions(
+    fields: &mut Fields<'_>,
+    spec: &FamilySpec,
+    limit: usize,
+    layers: usize,
+) -> Result<(f64, RopeScaling, Option<LocalAttention>)> {
+    let theta = spec.defaults.rope_theta;
+    let Window::Layers { every } = spec.window else {
+        window::require_full_attention(fields, spec, limit, layers)?;
+        let (theta, scaling) = rope::parse(fields, limit, theta)?;
+        return Ok((theta, scaling, None));
+    };
+    let (window, local) = window::local_layers(fields, spec, every, layers)?;
+    let (theta, scaling, local_theta) = rope::parse_by_kind(fields, limit, theta)?;
+    Ok((theta, scaling, LocalAttention::new(window, local_theta, local)))
+}
+
+fn attention_scale(fields: &mut Fields<'_>, spec: &FamilySpec, head_dim: usize) -> Result<f32> {
+    let AttentionScale::Root { field, usual, .. } = spec.attention_scale else {
+        return Ok(usual_scale(head_dim));
+    };
+    let number: f64 = fields.take_or(field, usual)?;
+    check(number > 0.0 && number.is_finite(), field, number, "above 0 and finite")?;
+    Ok(scale_of(number))
 }
 
 fn biases(fields: &mut Fields<'_>, spec: &FamilySpec) -> Result<Biases> {

@@ -19,6 +19,7 @@ pub(super) const HARMLESS: &[&str] = &[
     "base_model_tp_plan",
     "begin_suppress_tokens",
     "bos_token_id",
+    "cache_implementation",
     "chunk_size_feed_forward",
     "cross_attention_hidden_size",
     "decoder_start_token_id",
@@ -114,7 +115,7 @@ pub(super) enum Neutral {
 }
 
 impl Neutral {
-    fn is(self, value: &Value) -> bool {
+    pub(super) fn is(self, value: &Value) -> bool {
         match (self, value) {
             (Self::Flag(flag), Value::Bool(value)) => *value == flag,
             (Self::Number(number), value) => value.as_f64() == Some(number),
@@ -351,34 +352,6 @@ pub(super) fn judge(fields: &mut Fields<'_>, spec: &FamilySpec) -> Result<()> {
         } else {
             fields.unknown(name, &value);
         }
-    }
-    Ok(())
-}
-
-/// Refuses weights that are packed in ways of their own.
-pub(super) fn require_plain_weights(fields: &mut Fields<'_>) -> Result<()> {
-    for field in ["quantization_config", "quantization", "compression_config"] {
-        let Some(value) = fields.said(field).filter(|value| !Empty.is(value)) else { continue };
-        let flag = |name: &str| value.get(name).and_then(Value::as_bool);
-        // What bitsandbytes leaves in a model that was merged and saved in full.
-        if [flag("load_in_4bit"), flag("load_in_8bit")] == [Some(false); 2] {
-            continue;
-        }
-        let method = ["quant_method", "quant_algo", "quantization_method"]
-            .iter()
-            .find_map(|name| value.get(*name)?.as_str());
-        let bits = value.get("bits").or_else(|| value.get("w_bit")).and_then(Value::as_u64);
-        let how = match (method, bits) {
-            (Some(method), Some(bits)) => format!("packed by {method} to {bits} bits"),
-            (Some(method), None) => format!("packed by {method}"),
-            (None, Some(bits)) => format!("packed to {bits} bits"),
-            (None, None) => "packed".to_owned(),
-        };
-        let reason = format!(
-            "the weights are {how}; read are safetensors in bf16, f16 and f32, and GGUF files: take the model that this one \
-             was made of, or a GGUF of it"
-        );
-        return Err(unsupported(field, &value, &reason));
     }
     Ok(())
 }

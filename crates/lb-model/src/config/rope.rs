@@ -98,9 +98,9 @@ fn original(positions: usize) -> Result<()> {
 }
 
 /// Theta, and the scaling, from `rope_parameters` (transformers 5), or from top-level `rope_theta` and `rope_scaling`
-/// (transformers 4). Takes these fields out of `fields`.
-pub(super) fn parse(fields: &mut Fields<'_>, max_positions: usize) -> Result<(f64, RopeScaling)> {
-    let theta: f64 = fields.take_or("rope_theta", ROPE_THETA)?;
+/// (transformers 4). Takes these fields out of `fields`. `theta` is the family's where they do not say.
+pub(super) fn parse(fields: &mut Fields<'_>, max_positions: usize, theta: f64) -> Result<(f64, RopeScaling)> {
+    let theta: f64 = fields.take_or("rope_theta", theta)?;
     let original: Option<usize> = fields.optional("original_max_position_embeddings")?;
     let positions = Positions { max: max_positions, original };
     let mut read = None;
@@ -121,6 +121,43 @@ pub(super) fn parse(fields: &mut Fields<'_>, max_positions: usize) -> Result<(f6
         }
     }
     Ok(read.unwrap_or((theta, RopeScaling::Default)))
+}
+
+/// The same of the layers that attend to everything, and theta of those with a window: from `rope_parameters`, an object for
+/// each kind of layer (transformers 5), or from `rope_theta`, `rope_scaling` and `rope_local_base_freq` at the top
+/// (transformers 4).
+pub(super) fn parse_by_kind(
+    fields: &mut Fields<'_>,
+    max_positions: usize,
+    theta: f64,
+) -> Result<(f64, RopeScaling, f64)> {
+    let mut local: f64 = fields.take_or("rope_local_base_freq", ROPE_THETA)?;
+    let prefix = "rope_parameters";
+    if let Some(mut kinds) = fields.optional::<Map<String, Value>>(prefix)?.filter(|map| !map.is_empty()) {
+        let shown = Value::from(kinds.clone());
+        let mut kind = |name: &str| kinds.remove(name).filter(|value| !value.is_null());
+        let (full, sliding) = (kind("full_attention"), kind("sliding_attention"));
+        if !kinds.is_empty() {
+            let reason = "objects for full_attention and sliding_attention were expected";
+            return Err(unsupported(prefix, &shown, reason));
+        }
+        // What was said of all layers is said of these.
+        fields.map.extend(full.map(|full| (prefix.to_owned(), full)));
+        if let Some(Value::Object(map)) = sliding {
+            let mut rope = Fields::new(map, fields.path);
+            let positions = Positions { max: max_positions, original: None };
+            let name = "rope_parameters.sliding_attention";
+            let (theta, scaling) = object(&mut rope, name, local, positions)?;
+            fields.warnings.append(&mut rope.warnings);
+            if scaling != RopeScaling::Default {
+                let reason = "only unscaled rotary embeddings in layers with a window";
+                return Err(unsupported(&format!("{name}.rope_type"), &shown["sliding_attention"], reason));
+            }
+            local = theta;
+        }
+    }
+    let (theta, scaling) = parse(fields, max_positions, theta)?;
+    Ok((theta, scaling, local))
 }
 
 /// How many positions the model reads, and how many it was trained with first, if that stands outside.

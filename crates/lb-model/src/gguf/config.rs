@@ -6,14 +6,18 @@ use super::Gguf;
 use super::keys::{ELSEWHERE, EXPERTS, HARMLESS, NEUTRAL, READ};
 use super::types::Kind;
 use super::value::Value;
-use crate::config::{Bias, Biases, Experts, FAMILIES, FamilySpec, foreign_has};
+use crate::config::{Bias, Biases, Experts, FAMILIES, FamilySpec, LocalAttention, Window, foreign_has};
 use crate::{Error, ModelConfig, Result, RopeScaling, Warning};
 
 /// Llama 3's frequency factors.
 pub(crate) const ROPE_FACTORS: &str = "rope_freqs.weight";
 
+/// llama.cpp's base of rotary frequencies, where the file says nothing.
+const ROPE_BASE: f64 = 10_000.0;
+
 /// Control tokens that end an answer, whatever the file says its end of text is.
-const TURN_ENDS: [&str; 7] = [
+const TURN_ENDS: [&str; 8] = [
+    "<end_of_turn>",
     "<|endoftext|>",
     "<|im_end|>",
     "<|end_of_text|>",
@@ -37,7 +41,8 @@ impl Gguf {
         let num_attention_heads = heads.ok_or_else(|| self.missing(&self.key("attention.head_count")))?;
         let head_dim = self.head_dim(hidden_size / num_attention_heads.max(1))?;
         let max_position_embeddings = self.required("context_length")?;
-        self.require_full_attention(max_position_embeddings)?;
+        let num_hidden_layers = self.required("block_count")?;
+        let local = self.local(spec, max_position_embeddings, num_hidden_layers)?;
         let experts = spec.experts.then(|| self.experts()).transpose()?;
         let has = |name: &str| self.tensors.contains_key(name);
         let vocab_size = self.vocab_size(hidden_size)?;
@@ -46,17 +51,23 @@ impl Gguf {
             vocab_size,
             hidden_size,
             intermediate_size: self.required("feed_forward_length")?,
-            num_hidden_layers: self.required("block_count")?,
+            num_hidden_layers,
             num_attention_heads,
             num_key_value_heads: self.heads("attention.head_count_kv")?.unwrap_or(num_attention_heads),
             head_dim,
             rms_norm_eps: self.required_number("attention.layer_norm_rms_epsilon")?,
-            // llama.cpp's, where the file says nothing.
-            rope_theta: self.number(&self.key("rope.freq_base"))?.unwrap_or(10_000.0),
+            rope_theta: self.number(&self.key("rope.freq_base"))?.unwrap_or(ROPE_BASE),
             rope_scaling: self.rope_scaling(head_dim, max_position_embeddings)?,
             max_position_embeddings,
             tie_word_embeddings: !has("output.weight"),
             qk_norm: spec.qk_norm,
+            attention_scale: spec.attention_scale.of_gguf(
+                num_hidden_layers,
+                hidden_size,
+                num_attention_heads,
+                head_dim,
+            ),
+            local,
             biases: Biases {
                 qkv: spec.qkv_bias == Bias::Always || has("blk.0.attn_q.bias"),
                 output: has("blk.0.attn_output.bias"),
@@ -161,14 +172,33 @@ impl Gguf {
         Ok(())
     }
 
-    fn require_full_attention(&self, positions: usize) -> Result<()> {
+    /// Layers with a window, where the family has them; elsewhere a window must reach over all `positions`.
+    fn local(
+        &self,
+        spec: &'static FamilySpec,
+        positions: usize,
+        layers: usize,
+    ) -> Result<Option<LocalAttention>> {
         let key = self.key("attention.sliding_window");
-        match self.count(&key)? {
-            Some(width) if width > 0 && width < positions => {
-                Err(self.unsupported(&key, "only full attention"))
+        let window = self.count(&key)?.filter(|width| *width > 0);
+        match (spec.window, window) {
+            (Window::Layers { every }, Some(window)) => {
+                let theta = self.number(&self.key("rope.freq_base_swa"))?.unwrap_or(ROPE_BASE);
+                Ok(LocalAttention::new(window, theta, self.kinds(every, layers)?))
             }
-            _ => Ok(()),
+            (_, Some(width)) if width < positions => Err(self.unsupported(&key, "only full attention")),
+            _ => Ok(None),
         }
+    }
+
+    /// By layer, whether it has a window: all but each so many, or a list.
+    fn kinds(&self, every: usize, layers: usize) -> Result<Vec<bool>> {
+        let key = self.key("attention.sliding_window_pattern");
+        if !matches!(self.values.get(&key), Some(Value::List { .. })) {
+            return Ok(LocalAttention::pattern(self.count(&key)?.unwrap_or(every), layers));
+        }
+        let kinds = self.numbers(&key)?.unwrap_or_default();
+        Ok(kinds.into_iter().map(|kind| kind != 0.0).collect())
     }
 
     /// Rows of the embedding.

@@ -1,13 +1,14 @@
 //! What the keys of an architecture mean to this crate. Keys that are in no list say nothing here; llama.cpp reads none of
 //! them either.
 
-/// Read into the configuration.
+/// Read into the configuration; those of windows, where a family has them.
 pub(super) const READ: &[&str] = &[
     "attention.head_count",
     "attention.head_count_kv",
     "attention.key_length",
     "attention.layer_norm_rms_epsilon",
     "attention.sliding_window",
+    "attention.sliding_window_pattern",
     "attention.value_length",
     "block_count",
     "context_length",
@@ -15,6 +16,7 @@ pub(super) const READ: &[&str] = &[
     "feed_forward_length",
     "rope.dimension_count",
     "rope.freq_base",
+    "rope.freq_base_swa",
     "rope.scale_linear",
     "rope.scaling.factor",
     "rope.scaling.original_context_length",
@@ -32,12 +34,10 @@ pub(super) const EXPERTS: &[&str] = &["expert_count", "expert_used_count", "expe
 pub(super) const HARMLESS: &[&str] = &[
     "attention.key_length_swa",
     "attention.layer_norm_epsilon",
-    "attention.sliding_window_pattern",
     "attention.value_length_swa",
     "embedding_length_out",
     "pooling_type",
     "rope.dimension_count_swa",
-    "rope.freq_base_swa",
     "rope.scaling.finetuned",
     "tensor_data_layout",
 ];

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::value::Type;
 use super::{GgufFormat, tokenizer};
-use crate::config::unsupported;
+use crate::config::{LocalAttention, Window, unsupported};
 use crate::{Checkpoint, Error, ModelConfig, Result, RopeScaling};
 
 /// Keys and values in the file's own bytes.
@@ -122,7 +122,31 @@ fn shape(out: &mut Metadata, config: &ModelConfig) -> Result<()> {
         out.size(&key("expert_used_count"), experts.per_token)?;
         out.size(&key("expert_feed_forward_length"), experts.intermediate_size)?;
     }
+    windows(out, config, key)?;
     scaling(out, config, key)
+}
+
+/// What llama.cpp reads, and takes where a file does not say, is what must come out again.
+fn windows(out: &mut Metadata, config: &ModelConfig, key: impl Fn(&str) -> String) -> Result<()> {
+    let spec = config.family.spec();
+    let (layers, heads) = (config.num_hidden_layers, config.num_attention_heads);
+    let scale = spec.attention_scale.of_gguf(layers, config.hidden_size, heads, config.head_dim);
+    if (config.attention_scale - scale).abs() > 1e-6 * scale {
+        let reason = format!("GGUF files do not say it, and their readers take {scale}");
+        return Err(unsupported("attention_scale", &Json::from(config.attention_scale), &reason));
+    }
+    let (Some(local), Window::Layers { every: usual }) = (&config.local, spec.window) else { return Ok(()) };
+    let every = (1..=layers + 1).find(|every| LocalAttention::pattern(*every, layers) == local.layers);
+    let Some(every) = every else {
+        let reason = "GGUF files know windows in all but every so many layers";
+        return Err(unsupported("layer_types", &Json::from(local.layers.clone()), reason));
+    };
+    out.size(&key("attention.sliding_window"), local.window)?;
+    if every != usual {
+        out.size(&key("attention.sliding_window_pattern"), every)?;
+    }
+    out.float(&key("rope.freq_base_swa"), local.rope_theta);
+    Ok(())
 }
 
 fn scaling(out: &mut Metadata, config: &ModelConfig, key: impl Fn(&str) -> String) -> Result<()> {

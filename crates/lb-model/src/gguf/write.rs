@@ -13,7 +13,7 @@ use super::format::{GgufFormat, Matrix};
 use super::metadata::{Metadata, metadata, push_text};
 use super::{read, types};
 use crate::checkpoint::Source;
-use crate::weights::{Order, Safetensors, is_judge, place, says_nothing};
+use crate::weights::{Safetensors, Stored, is_judge, place, says_nothing};
 use crate::{Checkpoint, Error, ModelConfig, Result, RopeScaling};
 
 const VERSION: u32 = 3;
@@ -25,7 +25,7 @@ struct Planned {
     /// Without the dimension of the experts.
     shape: Vec<usize>,
     dtype: GgmlDType,
-    order: Order,
+    stored: Stored,
     /// Names in the checkpoint, one per expert; none for what is computed.
     sources: Vec<String>,
     experts: bool,
@@ -67,7 +67,8 @@ fn plan(shards: &Safetensors, config: &ModelConfig, format: GgufFormat) -> Resul
             continue;
         }
         let experts = config.experts.as_ref().map_or(0, |experts| experts.count);
-        let place = place(source).filter(|place| place.expert.is_none_or(|expert| expert < experts));
+        let place = place(source, config.family.spec())
+            .filter(|place| place.expert.is_none_or(|expert| expert < experts));
         let Some(place) = place else {
             unknown.push(source.to_owned());
             continue;
@@ -79,7 +80,7 @@ fn plan(shards: &Safetensors, config: &ModelConfig, format: GgufFormat) -> Resul
             name: place.name.clone(),
             shape: shape.to_vec(),
             dtype,
-            order: place.order,
+            stored: place.stored,
             sources: Vec::new(),
             experts: place.expert.is_some(),
         });
@@ -93,8 +94,8 @@ fn plan(shards: &Safetensors, config: &ModelConfig, format: GgufFormat) -> Resul
     }
     if matches!(config.rope_scaling, RopeScaling::Llama3 { .. } | RopeScaling::Factors { .. }) {
         let (name, shape) = (ROPE_FACTORS.to_owned(), vec![config.head_dim / 2]);
-        let (dtype, order) = (GgmlDType::F32, Order::Same);
-        let factors = Planned { name, shape, dtype, order, sources: Vec::new(), experts: false };
+        let (dtype, stored) = (GgmlDType::F32, Stored::Same);
+        let factors = Planned { name, shape, dtype, stored, sources: Vec::new(), experts: false };
         planned.insert(ROPE_FACTORS.to_owned(), factors);
     }
     Ok(planned.into_values().collect())
@@ -120,10 +121,11 @@ impl Planned {
     fn bytes(&self, source: &str, shards: &mut Safetensors, config: &ModelConfig) -> Result<Vec<u8>> {
         let tensor = shards.claim(source, &self.shape)?.load_finite(source, &Device::Cpu)?;
         let tensor = tensor.to_dtype(DType::F32)?;
-        let paired = config.family.spec().gguf_adjacent_pairs;
-        let tensor = match self.order {
-            Order::Queries if paired => in_pairs(&tensor, config.num_attention_heads)?,
-            Order::Keys if paired => in_pairs(&tensor, config.num_key_value_heads)?,
+        let spec = config.family.spec();
+        let tensor = match self.stored {
+            Stored::Queries if spec.gguf_adjacent_pairs => in_pairs(&tensor, config.num_attention_heads)?,
+            Stored::Keys if spec.gguf_adjacent_pairs => in_pairs(&tensor, config.num_key_value_heads)?,
+            Stored::Gain if spec.norm_offset != 0.0 => (tensor + spec.norm_offset)?,
             _ => tensor,
         };
         Ok(QTensor::quantize(&tensor, self.dtype)?.data()?.into_owned())

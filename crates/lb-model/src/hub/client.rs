@@ -136,6 +136,11 @@ impl Client {
         }
     }
 
+    /// Asks for the front page; any answer will do.
+    pub(super) fn ping(&self, place: &Place) -> Result<()> {
+        self.agent.head(&self.endpoint).call().map(drop).map_err(|error| self.transport(error, place))
+    }
+
     pub(super) fn timeout(&self) -> Duration {
         self.timeout
     }

@@ -41,6 +41,7 @@ mod gguf;
 mod layout;
 mod names;
 mod patience;
+mod reach;
 mod transfer;
 
 use std::fmt;
@@ -50,6 +51,7 @@ use std::time::Duration;
 
 pub use failure::{Failure, TokenUse};
 pub use patience::{Retries, Retry};
+pub use reach::Reach;
 
 use self::env::Token;
 use self::fetch::{Fetch, Found};

@@ -43,6 +43,15 @@ impl Matrix {
         Ok(Self::Quantized(Arc::new(Quantized { blocks, product })))
     }
 
+    /// What its numbers are kept in; f32 for blocks, which stand for such.
+    pub(crate) fn dtype(&self) -> DType {
+        match self {
+            Self::Dense(weight) => weight.dtype(),
+            Self::Narrow(weight) => weight.dtype(),
+            Self::Packed(_) | Self::Quantized(_) => DType::F32,
+        }
+    }
+
     /// The same matrix, multiplied with long inputs in its own dtype where the CPU can.
     pub(crate) fn rounding(self) -> Self {
         match self {

@@ -62,6 +62,10 @@ impl fmt::Debug for Narrow {
 }
 
 impl Narrow {
+    pub(crate) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
     /// `bits` must be `rows * columns` numbers of `dtype`, which is BF16 or F16.
     pub(crate) fn new(bits: Bits, dtype: DType, rows: usize, columns: usize) -> Result<Self> {
         check(matches!(dtype, DType::BF16 | DType::F16), "dtype", format!("{dtype:?}"), "bf16 or f16")?;

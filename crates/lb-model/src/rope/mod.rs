@@ -8,6 +8,20 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::{ModelConfig, Result, RopeScaling};
 
+/// The rotations of all layers: those with a window may have a base of their own.
+#[derive(Debug)]
+pub(crate) struct Ropes {
+    global: Rope,
+    local: Option<Rope>,
+}
+
+/// The same at the positions of one forward pass.
+#[derive(Debug, Clone)]
+pub(crate) struct Rotations {
+    global: Rotation,
+    local: Option<Rotation>,
+}
+
 /// Tables of cos and sin, grown to the positions that are needed.
 #[derive(Debug)]
 pub(crate) struct Rope {
@@ -33,8 +47,44 @@ pub(crate) struct Rotation {
     pub(crate) sin: Tensor,
 }
 
-impl Rope {
+impl Ropes {
     pub(crate) fn new(config: &ModelConfig, device: &Device) -> Self {
+        let local = config.local.as_ref().map(|local| {
+            let rope_scaling = RopeScaling::Default;
+            Rope::new(&ModelConfig { rope_theta: local.rope_theta, rope_scaling, ..config.clone() }, device)
+        });
+        Self { global: Rope::new(config, device), local }
+    }
+
+    /// That of a layer, with a window or without.
+    pub(crate) fn of(&self, window: Option<usize>) -> &Rope {
+        self.local.as_ref().filter(|_| window.is_some()).unwrap_or(&self.global)
+    }
+
+    /// The rotations of `count` tokens from logical position `start` on.
+    pub(crate) fn at(&self, start: usize, count: usize) -> Result<Rotations> {
+        let local = self.local.as_ref().map(|rope| rope.at(start, count)).transpose()?;
+        Ok(Rotations { global: self.global.at(start, count)?, local })
+    }
+}
+
+impl Rotations {
+    /// That of a layer, with a window or without.
+    pub(crate) fn of(&self, window: Option<usize>) -> &Rotation {
+        self.local.as_ref().filter(|_| window.is_some()).unwrap_or(&self.global)
+    }
+
+    /// Those of tokens behind one another.
+    pub(crate) fn joined(parts: &[Self]) -> Result<Self> {
+        let global: Vec<Rotation> = parts.iter().map(|part| part.global.clone()).collect();
+        let local: Vec<Rotation> = parts.iter().filter_map(|part| part.local.clone()).collect();
+        let local = if local.is_empty() { None } else { Some(Rotation::joined(&local)?) };
+        Ok(Self { global: Rotation::joined(&global)?, local })
+    }
+}
+
+impl Rope {
+    fn new(config: &ModelConfig, device: &Device) -> Self {
         let (inv_freq, sharpening) = frequencies::frequencies(config);
         Self {
             inv_freq,
@@ -46,7 +96,7 @@ impl Rope {
     }
 
     /// The rotation of `count` tokens from logical position `start` on.
-    pub(crate) fn at(&self, start: usize, count: usize) -> Result<Rotation> {
+    fn at(&self, start: usize, count: usize) -> Result<Rotation> {
         let tables = self.up_to(start + count)?;
         Ok(Rotation { cos: tables.cos.narrow(0, start, count)?, sin: tables.sin.narrow(0, start, count)? })
     }
@@ -97,7 +147,7 @@ pub(crate) fn frequency_factors(config: &ModelConfig) -> Vec<f32> {
 
 impl Rotation {
     /// Those of tokens behind one another.
-    pub(crate) fn joined(parts: &[Self]) -> Result<Self> {
+    fn joined(parts: &[Self]) -> Result<Self> {
         if let [only] = parts {
             return Ok(only.clone());
         }

@@ -133,10 +133,13 @@ fn sentence_piece_prefix(file: &Value) -> Result<Prefix> {
     let is_replace = |step: &Value| {
         step["type"] == "Replace" && step["pattern"]["String"] == " " && step["content"] == "▁"
     };
+    let is_split = |step: &Value| step["type"] == "Split" && step["pattern"]["String"] == " ";
     let pre_tokenizers = steps(file, "pre_tokenizer", "pretokenizers")?;
     match (&normalizers[..], &pre_tokenizers[..]) {
         ([prepend, replace], []) if is_prepend(prepend) && is_replace(replace) => Ok(Prefix::EverySection),
         ([replace], []) if is_replace(replace) => Ok(Prefix::Never),
+        // Gemma's splits at the spaces, of which none are left.
+        ([replace], [split]) if is_replace(replace) && is_split(split) => Ok(Prefix::Never),
         ([], [metaspace]) if metaspace["type"] == "Metaspace" && metaspace["replacement"] == "▁" => {
             match metaspace["prepend_scheme"].as_str() {
                 Some("first") => Ok(Prefix::First),

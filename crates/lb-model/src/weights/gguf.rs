@@ -7,7 +7,8 @@ use std::sync::Arc;
 use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device, Tensor};
 
-use super::names::{Order, Place, place};
+use super::names::{Place, Stored, place};
+use crate::config::FamilySpec;
 use crate::gguf::types::{self, Kind};
 use crate::gguf::{self, Gguf, Info, ROPE_FACTORS};
 use crate::matrix::{Bits, Bytes, Matrix, Narrow, Packed};
@@ -17,6 +18,7 @@ use crate::{Error, Result};
 pub(super) struct Blocks {
     file: Arc<Gguf>,
     left: BTreeSet<String>,
+    spec: &'static FamilySpec,
     /// Query and key heads whose rows are ordered by adjacent rotary pairs, if any are.
     paired: Option<(usize, usize)>,
     experts: usize,
@@ -39,9 +41,10 @@ impl Blocks {
         let computed = |name: &str| name == ROPE_FACTORS || name.contains(".attn_rot_embd");
         let left = file.tensors().keys().filter(|name| !computed(name)).cloned().collect();
         let heads = (config.num_attention_heads, config.num_key_value_heads);
-        let paired = config.family.spec().gguf_adjacent_pairs.then_some(heads);
+        let spec = config.family.spec();
+        let paired = spec.gguf_adjacent_pairs.then_some(heads);
         let experts = config.experts.as_ref().map_or(0, |experts| experts.count);
-        Ok(Self { file: file.clone(), left, paired, experts })
+        Ok(Self { file: file.clone(), left, spec, paired, experts })
     }
 
     /// The widest plain type of the file's tensors; `None` where there are blocks.
@@ -104,7 +107,7 @@ impl Blocks {
     fn find<'a>(&mut self, file: &'a Gguf, name: &str, shape: &[usize]) -> Result<Found<'a>> {
         let path = || file.path().to_path_buf();
         let missing = |name: &str| Error::MissingTensor { name: name.to_owned(), file: path() };
-        let Place { name, expert, order } = place(name).ok_or_else(|| missing(name))?;
+        let Place { name, expert, stored } = place(name, self.spec).ok_or_else(|| missing(name))?;
         let (name, info) = file.tensors().get_key_value(&name).ok_or_else(|| missing(&name))?;
         self.left.remove(name);
         let experts = expert.map(|_| self.experts);
@@ -127,10 +130,10 @@ impl Blocks {
         if !types::finite(dtype, bytes) {
             return Err(Error::NonFinite { tensor: name.clone(), file: path() });
         }
-        let heads = self.paired.and_then(|(queries, keys)| match order {
-            Order::Same => None,
-            Order::Queries => Some(queries),
-            Order::Keys => Some(keys),
+        let heads = self.paired.and_then(|(queries, keys)| match stored {
+            Stored::Same | Stored::Gain => None,
+            Stored::Queries => Some(queries),
+            Stored::Keys => Some(keys),
         });
         let (bytes, in_place) = match heads {
             Some(heads) => (Cow::Owned(unpaired(bytes, shape[0], heads)), None),

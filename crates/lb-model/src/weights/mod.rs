@@ -13,7 +13,7 @@ use crate::config::check;
 use crate::matrix::{Linear, Matrix};
 use crate::{Result, Warning};
 
-pub(crate) use self::names::{Order, place};
+pub(crate) use self::names::{Stored, place};
 pub(crate) use self::safetensors::{Shards as Safetensors, is_judge, says_nothing};
 
 /// Tensors by name. Each is read only when taken, so that the peak is the model plus one stored tensor; 16-bit weights
@@ -69,16 +69,32 @@ impl Weights {
         self.compute
     }
 
-    /// A norm's gains or a bias.
+    /// A bias.
     ///
     /// # Errors
     /// `MissingTensor`, `TensorShape`, `TensorDtype`, `NonFinite`, each naming tensor and file.
     pub(crate) fn vector(&mut self, name: &str, len: usize) -> Result<Tensor> {
-        let vector = match &mut self.store {
-            Store::Safetensors(shards) => shards.claim(name, &[len])?.load_finite(name, &self.device)?,
-            Store::Gguf(blocks) => blocks.vector(name, len, &self.device)?,
-        };
-        Ok(vector.to_dtype(self.compute)?)
+        Ok(self.stored(name, len)?.to_dtype(self.compute)?)
+    }
+
+    /// A vector in the dtype of the file.
+    fn stored(&mut self, name: &str, len: usize) -> Result<Tensor> {
+        match &mut self.store {
+            Store::Safetensors(shards) => shards.claim(name, &[len])?.load_finite(name, &self.device),
+            Store::Gguf(blocks) => blocks.vector(name, len, &self.device),
+        }
+    }
+
+    /// What a norm multiplies by: its weights and `offset`, which GGUF files hold added up.
+    ///
+    /// # Errors
+    /// Those of [`vector`](Self::vector).
+    pub(crate) fn gain(&mut self, name: &str, len: usize, offset: f64) -> Result<Tensor> {
+        let weights = self.stored(name, len)?;
+        let added = offset != 0.0 && matches!(self.store, Store::Safetensors(_));
+        // Added before anything is rounded to what is computed in.
+        let gain = if added { (weights.to_dtype(DType::F32)? + offset)? } else { weights };
+        Ok(gain.to_dtype(self.compute)?)
     }
 
     /// A weight `[rows, columns]`.

@@ -29,7 +29,7 @@ pub enum SerialFit {
 impl SerialFit {
     /// The configuration of `lb_am` that means the same.
     pub fn config(self, keep_ratio: f64) -> Compaction {
-        let config = Compaction::keep_ratio(keep_ratio).with_selection(Selection::PerHead);
+        let config = Compaction::keep_ratio(keep_ratio).with_selection(Selection::per_head());
         match self {
             Self::Ridge => config,
             Self::LeastSquares => {

@@ -10,7 +10,7 @@ use super::{BriefConfig, BriefTiming, Briefing, ChunkMode, TaskState};
 use super::{on_policy, pieces, rerotated};
 use crate::context::Reader;
 use crate::ledger::share;
-use crate::queries::QuerySource;
+use crate::queries::{Extra, QuerySource};
 use crate::{Error, Result, Task};
 
 /// Cuts briefings from the full cache of a context.
@@ -35,7 +35,10 @@ impl<'a> Briefer<'a> {
                 rerotated::rerotated(self.reader, &tokens, &config.compaction, chunking.chunk_len)?
             }
             None if config.on_policy => on_policy::on_policy(self.reader, &tokens, config)?,
-            _ => self.cut(pass(self.reader, &tokens, config)?, config)?,
+            _ => {
+                let extra = Extra::of(self.reader, &config.compaction.selection)?;
+                self.cut(pass(self.reader, &tokens, config)?.with_extra(extra), config)?
+            }
         };
         let compaction = start.elapsed().saturating_sub(cut.querying);
         Ok(self.briefing(task, cut, compaction))
@@ -55,8 +58,10 @@ impl<'a> Briefer<'a> {
         }
         let size = self.reader.context.settings.max_batch;
         let mut briefings = Vec::with_capacity(tasks.len());
+        let mut extra = Extra::of(self.reader, &config.compaction.selection)?;
         for (number, (tasks, tokens)) in tasks.chunks(size).zip(tokens.chunks(size)).enumerate() {
-            let briefed = self.brief_group(tasks, tokens, config);
+            let briefed = self.brief_group(tasks, tokens, &extra, config);
+            extra = extra.for_free();
             briefings.extend(briefed.map_err(|error| error.in_later_call(number * size))?);
         }
         Ok(briefings)
@@ -66,9 +71,14 @@ impl<'a> Briefer<'a> {
         self,
         tasks: &[&Task],
         tokens: &[Vec<u32>],
+        extra: &Extra,
         config: &BriefConfig,
     ) -> Result<Vec<Briefing>> {
-        let passes = passes(self.reader, tokens, config)?;
+        // The first one pays for what all have in common.
+        let with_extra = |(number, pass): (usize, QueryPass)| {
+            pass.with_extra(if number == 0 { extra.clone() } else { extra.for_free() })
+        };
+        let passes = passes(self.reader, tokens, config)?.into_iter().enumerate().map(with_extra).collect();
         let start = Instant::now();
         let cut = pieces::in_place(self.reader, passes, config)?;
         let share = share(start.elapsed(), tasks.len());
@@ -84,6 +94,7 @@ impl<'a> Briefer<'a> {
         let tokens = self.reader.task_tokens(task)?;
         self.reader.context.check_trajectory()?;
         let mut known: Vec<((ScoreAgg, TaskState), QueryPass)> = Vec::new();
+        let mut extras: Vec<((bool, bool), Extra)> = Vec::new();
         let mut briefings = Vec::with_capacity(configs.len());
         for config in configs {
             let alone = config.queries == QuerySource::Task && !config.on_policy && config.chunking.is_none();
@@ -101,8 +112,18 @@ impl<'a> Briefer<'a> {
                     pass
                 }
             };
+            let needs = config.compaction.selection.selector().needs();
+            let kind = (needs.context, needs.repeat);
+            let extra = match extras.iter().find(|(other, _)| *other == kind) {
+                Some((_, extra)) => extra.clone(),
+                None => {
+                    let extra = Extra::of(self.reader, &config.compaction.selection)?;
+                    extras.push((kind, extra.clone()));
+                    extra
+                }
+            };
             let start = Instant::now();
-            let cut = self.cut(pass, config)?;
+            let cut = self.cut(pass.with_extra(extra), config)?;
             briefings.push(self.briefing(task, cut, start.elapsed()));
         }
         Ok(briefings)

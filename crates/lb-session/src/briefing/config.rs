@@ -96,6 +96,11 @@ impl BriefConfig {
             return Err(Error::config("on_policy", true, "does not go with chunks"));
         }
         if chunking.mode == ChunkMode::Rerotated {
+            let needs = self.compaction.selection.selector().needs();
+            if needs.context || needs.repeat {
+                let reason = "reads queries of the whole trajectory, which chunks that are read on their own do not have";
+                return Err(Error::config("select", &self.compaction.selection, reason));
+            }
             if self.queries != QuerySource::Task {
                 let reason = "chunks that are read on their own are asked by the task alone";
                 return Err(Error::config("queries", format!("{:?}", self.queries), reason));

@@ -8,18 +8,29 @@ use lb_model::KvCache;
 
 use super::ReusedTask;
 use crate::context::Context;
+use crate::queries::Extra;
 
 /// The queries that a trajectory is compacted for, and what else their pass left.
 #[derive(Clone)]
 pub(super) struct QueryPass {
-    /// By layer.
+    /// By layer that attends to everything.
     pub(super) queries: Vec<Tensor>,
     /// What they saw of the whole trajectory, where that was noted.
     pub(super) observed: Option<Vec<Observed>>,
+    /// What the selection reads besides.
+    pub(super) extra: Extra,
     pub(super) reused: Option<ReusedTask>,
     /// Tokens that were read.
     pub(super) prefilled: usize,
     pub(super) elapsed: Duration,
+}
+
+impl QueryPass {
+    /// With what the selection reads besides, and what that cost.
+    pub(super) fn with_extra(self, extra: Extra) -> Self {
+        let (prefilled, elapsed) = (self.prefilled + extra.prefilled, self.elapsed + extra.elapsed);
+        Self { extra, prefilled, elapsed, ..self }
+    }
 }
 
 /// A compacted cache, and how it came about.

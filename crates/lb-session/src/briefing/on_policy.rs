@@ -3,18 +3,21 @@
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
-use lb_am::{Budget, Compaction, ErrorTarget, LayerKv, Report, Selected, Selection, budgets};
+use lb_am::{Budget, Compaction, ErrorTarget, LayerKv, Report, Selected, budgets};
 
 use super::cut::{CutCache, compactor, kept_by};
 use super::merge;
 use super::{BriefConfig, ReusedTask, TaskState};
 use crate::context::{Reader, unit_starts};
+use crate::queries::Extra;
 use crate::{Error, Result};
 
 /// What must be known of all layers before the first one is compacted.
 struct Plan {
     compaction: Compaction,
     units: Option<Vec<u32>>,
+    /// What the selection reads besides the task's queries.
+    extra: Extra,
     selected: Option<Selected>,
     counts: Option<Vec<Vec<usize>>>,
     /// How an error target was met, by the queries of the full cache.
@@ -32,17 +35,21 @@ pub(super) fn on_policy(reader: Reader<'_>, task: &[u32], config: &BriefConfig) 
     let (context, seq_len) = (reader.context, reader.context.seq_len());
     let plan = Plan::make(reader, task, &config.compaction)?;
     let (mut reports, mut layers) = (Vec::new(), Vec::new());
-    let mut replace = |index: usize, queries: &Tensor, layer: LayerKv| {
+    let mut replace = |model_layer: usize, queries: &Tensor, layer: LayerKv| {
+        // The plan is for the layers that attend to everything, and only those come here.
+        let index = reports.len();
         let (layer, queries) = ([layer], [queries.clone()]);
         let own = plan.selected.as_ref().map(|selected| selected.layer(index));
-        let mut compactor = compactor(context, &layer, &queries, &plan.compaction, plan.units.as_deref());
+        let extra = plan.extra.layer(index);
+        let compactor = compactor(context, &layer, &queries, &plan.compaction, plan.units.as_deref());
+        let mut compactor = extra.to(compactor);
         if let Some(own) = &own {
             compactor = compactor.selected(own);
         }
         if let Some(counts) = &plan.counts {
             compactor = compactor.counts(&counts[index..=index]);
         }
-        let mut compacted = compactor.run().map_err(|error| at_layer(error, index))?;
+        let mut compacted = compactor.run().map_err(|error| at_layer(error, model_layer))?;
         reports.push(compacted.report);
         let compacted = compacted.layers.remove(0);
         layers.push(compacted.clone());
@@ -62,9 +69,10 @@ pub(super) fn on_policy(reader: Reader<'_>, task: &[u32], config: &BriefConfig) 
         }
     };
     cache.truncate(seq_len)?;
+    let shared = plan.selected.as_ref().is_some_and(|selected| selected.masks.len() == 1);
     let report = Report {
         error_target: plan.target,
-        ..merge::of_layers(reports, plan.selected.is_some()).ok_or(Error::Empty { arg: "layers" })?
+        ..merge::of_layers(reports, shared).ok_or(Error::Empty { arg: "layers" })?
     };
     Ok(CutCache {
         reused,
@@ -80,6 +88,7 @@ impl Plan {
         let mut plan = Self {
             compaction: compaction.clone(),
             units: unit_starts(context, compaction.spans, 0, context.seq_len()),
+            extra: Extra::of(reader, &compaction.selection)?,
             selected: None,
             counts: None,
             target: None,
@@ -87,24 +96,29 @@ impl Plan {
             elapsed: Duration::ZERO,
         };
         let search = matches!(compaction.budget, Budget::ErrorBelow { .. });
-        let shared = compaction.selection == Selection::Shared;
-        if search || shared {
-            let queries = reader.capture_behind_all(task)?.0.queries;
-            let layers = context.full.cache.layers()?;
+        // What looks at all layers together selects by the full cache, before the first one is compacted.
+        let needs = compaction.selection.selector().needs();
+        if search || needs.all_layers {
+            let model = context.worker().config();
+            let queries = model.of_global_layers(reader.capture_behind_all(task)?.0.queries);
+            let layers = model.of_global_layers(context.full.cache.layers()?);
             let units = plan.units.as_deref();
-            let resolved = compactor(context, &layers, &queries, &plan.compaction, units).resolve()?;
+            let searching = compactor(context, &layers, &queries, &plan.compaction, units);
+            let resolved = plan.extra.to(searching).resolve()?;
             (plan.compaction, plan.target) = resolved;
-            if shared {
+            if needs.all_layers {
                 let compactor = compactor(context, &layers, &queries, &plan.compaction, units);
-                plan.selected = Some(compactor.select()?);
+                plan.selected = Some(plan.extra.to(compactor).select()?);
             }
-            plan.prefilled = task.len();
+            plan.prefilled += task.len();
         }
         if compaction.head_budgets.is_some() {
-            plan.counts = Some(budgets::counts(&context.full.cache.layers()?, &plan.compaction)?);
+            let layers = context.worker().config().of_global_layers(context.full.cache.layers()?);
+            plan.counts = Some(budgets::counts(&layers, &plan.compaction)?);
             // The counts are what the budgets say, and a single layer has no shares of the whole.
             plan.compaction.head_budgets = None;
         }
+        plan.prefilled += plan.extra.prefilled;
         plan.elapsed = start.elapsed();
         Ok(plan)
     }

@@ -9,28 +9,31 @@ use super::cut::QueryPass;
 use super::{BriefConfig, ReusedTask, TaskState};
 use crate::context::Reader;
 use crate::ledger::share;
-use crate::queries::{QuerySource, gather};
+use crate::queries::{Extra, QuerySource, gather};
 use crate::{Error, Result};
 
 /// The queries that a configuration asks for, and the task's state where it is wanted.
 pub(super) fn pass(reader: Reader<'_>, task: &[u32], config: &BriefConfig) -> Result<QueryPass> {
-    let start = Instant::now();
+    let (start, model) = (Instant::now(), reader.context.worker().config());
     let reuse = config.task_state == TaskState::Reuse;
     if config.queries == QuerySource::Task {
         let (Observing { captured, observed }, fork) = observing(reader, task, config)?;
         let reused =
             if reuse { Some(state_behind_all(reader, &fork, task.len(), captured.logits)?) } else { None };
-        let (queries, prefilled) = (captured.queries, task.len());
-        return Ok(QueryPass { queries, observed, reused, prefilled, elapsed: start.elapsed() });
+        let (queries, prefilled) = (model.of_global_layers(captured.queries), task.len());
+        let (extra, elapsed) = (Extra::default(), start.elapsed());
+        return Ok(QueryPass { queries, observed, extra, reused, prefilled, elapsed });
     }
     let (queries, mut prefilled) = gather(reader, &config.queries, task)?;
+    let queries = model.of_global_layers(queries);
     let mut reused = None;
     if reuse {
         let (captured, fork) = reader.capture_behind_all(task)?;
         reused = Some(state_behind_all(reader, &fork, task.len(), captured.logits)?);
         prefilled += task.len();
     }
-    Ok(QueryPass { queries, observed: None, reused, prefilled, elapsed: start.elapsed() })
+    let (extra, elapsed) = (Extra::default(), start.elapsed());
+    Ok(QueryPass { queries, observed: None, extra, reused, prefilled, elapsed })
 }
 
 /// The tasks' own queries, of one pass over all of them; each has an equal share of its time.
@@ -46,8 +49,10 @@ pub(super) fn passes(reader: Reader<'_>, tasks: &[Vec<u32>], config: &BriefConfi
             TaskState::Reuse => Some(state_behind_all(reader, fork, tokens.len(), captured.logits)?),
             TaskState::Recompute => None,
         };
-        let (queries, prefilled) = (captured.queries, tokens.len());
-        passes.push(QueryPass { queries, observed: None, reused, prefilled, elapsed: Duration::ZERO });
+        let queries = context.worker().config().of_global_layers(captured.queries);
+        let prefilled = tokens.len();
+        let (extra, elapsed) = (Extra::default(), Duration::ZERO);
+        passes.push(QueryPass { queries, observed: None, extra, reused, prefilled, elapsed });
     }
     let elapsed = share(start.elapsed(), tasks.len());
     Ok(passes.into_iter().map(|pass| QueryPass { elapsed, ..pass }).collect())

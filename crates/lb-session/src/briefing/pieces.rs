@@ -1,12 +1,16 @@
 //! The full cache compacted range by range; as a whole, as one range (AM, arXiv 2602.16284, chunked compaction).
 
+use std::ops::Range;
+
 use candle_core::Tensor;
 use lb_am::{Compacted, Compaction, LayerKv, Observed};
+use lb_model::KvCache;
 
 use super::BriefConfig;
 use super::cut::{CutCache, QueryPass, compactor, kept_by, protected_within};
 use super::merge;
 use crate::context::{Context, Reader, unit_starts};
+use crate::queries::Extra;
 use crate::{Error, Result};
 
 /// Compacted slots that stand for the positions `from..to`.
@@ -27,11 +31,12 @@ pub(super) fn in_place(
     let mut pieces: Vec<Result<Vec<Piece>>> = passes.iter().map(|_| Ok(Vec::new())).collect();
     for (from, to) in ranges(0, seq_len, chunk_len) {
         reader.guard.check()?;
-        let layers = context.full.cache.layer_views(from, to)?;
+        let cache = &context.full.cache;
+        let layers = context.worker().config().of_global_layers(cache.layer_views(from, to)?);
         for (pass, pieces) in passes.iter().zip(&mut pieces) {
             let Ok(done) = pieces else { continue };
-            let seen = (&pass.queries[..], pass.observed.as_deref());
-            match compact_piece(context, &layers, seen, &config.compaction, (from, to)) {
+            let compacted = compact_for(context, &layers, pass, &config.compaction, (from, to));
+            match compacted.and_then(|c| with_windows(context, c, cache, &(from..to), to)) {
                 Ok(compacted) => done.push(Piece { from, to, compacted }),
                 Err(error) => *pieces = Err(error),
             }
@@ -49,17 +54,42 @@ pub(super) fn ranges(start: usize, end: usize, len: usize) -> impl Iterator<Item
     (start..end).step_by(len).map(move |from| (from, from.saturating_add(len).min(end)))
 }
 
-/// Compacts the positions `from..to` alone by queries, and what they saw of these positions where that is known.
+fn compact_for(
+    context: &Context,
+    layers: &[LayerKv],
+    pass: &QueryPass,
+    compaction: &Compaction,
+    (from, to): (usize, usize),
+) -> Result<Compacted> {
+    let extra = pass.extra.range(context, from, to)?;
+    let seen = (&pass.queries[..], pass.observed.as_deref(), &extra);
+    compact_piece(context, layers, seen, compaction, (from, to))
+}
+
+/// Every layer of a piece whose slots in `cache` are `slots` and which ends at `to`: those with a window keep what tokens
+/// behind the trajectory see.
+pub(super) fn with_windows(
+    context: &Context,
+    mut compacted: Compacted,
+    cache: &KvCache,
+    slots: &Range<usize>,
+    to: usize,
+) -> Result<Compacted> {
+    compacted.layers = cache.with_windows(compacted.layers, slots, context.seq_len() - to)?;
+    Ok(compacted)
+}
+
+/// Compacts the layers that attend to everything, the positions `from..to` alone, by queries, and what they saw of these positions where that is known.
 pub(super) fn compact_piece(
     context: &Context,
     layers: &[LayerKv],
-    (queries, observed): (&[Tensor], Option<&[Observed]>),
+    (queries, observed, extra): (&[Tensor], Option<&[Observed]>, &Extra),
     compaction: &Compaction,
     (from, to): (usize, usize),
 ) -> Result<Compacted> {
     let compaction = protected_within(compaction, context.seq_len(), from, to);
     let units = unit_starts(context, compaction.spans, from, to);
-    let compactor = compactor(context, layers, queries, &compaction, units.as_deref());
+    let compactor = extra.to(compactor(context, layers, queries, &compaction, units.as_deref()));
     let compactor = match observed {
         Some(observed) => compactor.observed(observed),
         None => compactor,
@@ -74,7 +104,7 @@ pub(super) fn join(context: &Context, pieces: Vec<Piece>) -> Result<CutCache> {
     for Piece { from, to, compacted } in pieces {
         cache.append_compacted(&compacted.layers, to - from)?;
         reports.push(compacted.report);
-        parts.push((from, compacted.layers));
+        parts.push((from, context.worker().config().of_global_layers(compacted.layers)));
     }
     let report = merge::of_chunks(reports).ok_or(Error::Empty { arg: "trajectory" })?;
     Ok(CutCache::new(cache, kept_by(&parts, context.seq_len()), report))

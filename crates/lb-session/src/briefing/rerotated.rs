@@ -6,9 +6,10 @@ use candle_core::Tensor;
 use lb_am::{CompactedLayer, Compaction};
 
 use super::cut::CutCache;
-use super::pieces::{Piece, compact_piece, join, ranges};
+use super::pieces::{Piece, compact_piece, join, ranges, with_windows};
 use crate::Result;
 use crate::context::{Context, Reader};
+use crate::queries::Extra;
 
 /// Reads pieces of `chunk_len` tokens right behind the template's head with the task behind them.
 pub(super) fn rerotated(
@@ -33,11 +34,14 @@ pub(super) fn rerotated(
         prefilled += task.len();
         reading += start.elapsed();
         let (from, own) = if first { (0, 0) } else { (from, head) };
-        let layers = local.layers_range(own, local.logical_len())?;
-        let seen = (&captured.queries[..], None);
-        let mut compacted = compact_piece(context, &layers, seen, compaction, (from, to))?;
-        for layer in &mut compacted.layers {
-            layer.keys = moved(context, layer, own, from)?;
+        let (slots, model) = (own..local.logical_len(), context.worker().config());
+        let layers = model.of_global_layers(local.layers_range(slots.start, slots.end)?);
+        let (queries, extra) = (model.of_global_layers(captured.queries), Extra::default());
+        let seen = (&queries[..], None, &extra);
+        let compacted = compact_piece(context, &layers, seen, compaction, (from, to))?;
+        let mut compacted = with_windows(context, compacted, &local, &slots, to)?;
+        for (index, layer) in compacted.layers.iter_mut().enumerate() {
+            layer.keys = moved(context, index, layer, (own, from))?;
         }
         pieces.push(Piece { from, to, compacted });
     }
@@ -45,7 +49,12 @@ pub(super) fn rerotated(
 }
 
 /// The keys of a layer whose first slot was read at position `own` and stands for `from`.
-fn moved(context: &Context, layer: &CompactedLayer, own: usize, from: usize) -> Result<Tensor> {
+fn moved(
+    context: &Context,
+    index: usize,
+    layer: &CompactedLayer,
+    (own, from): (usize, usize),
+) -> Result<Tensor> {
     let (model, by, slots) = (context.model(), (from - own).cast_signed(), layer.keys.dim(1)?);
     // What fills up a shorter head is zero wherever it is.
     let positions = |list: &[u32]| -> Vec<u32> {
@@ -53,10 +62,13 @@ fn moved(context: &Context, layer: &CompactedLayer, own: usize, from: usize) -> 
         filled.map(|slot| own as u32 + slot).collect()
     };
     if layer.kept.is_shared() {
-        return Ok(model.rerotate(&layer.keys, &positions(layer.kept.head(0)), by)?);
+        return Ok(model.rerotate(index, &layer.keys, &positions(layer.kept.head(0)), by)?);
     }
     let heads = (0..layer.keys.dim(0)?)
-        .map(|head| model.rerotate(&layer.keys.narrow(0, head, 1)?, &positions(layer.kept.head(head)), by))
+        .map(|head| {
+            let keys = layer.keys.narrow(0, head, 1)?;
+            model.rerotate(index, &keys, &positions(layer.kept.head(head)), by)
+        })
         .collect::<lb_model::Result<Vec<_>>>()?;
     Ok(Tensor::cat(&heads, 0)?)
 }

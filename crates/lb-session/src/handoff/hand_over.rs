@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use lb_am::{Protected, baselines};
+use lb_am::Protected;
+use lb_am::selectors::{random_positions, recent_positions};
 
 use super::only::only;
 use super::stand_in::StandIn;
@@ -32,11 +33,9 @@ pub(crate) fn hand_over(
         Handoff::TextReplay => Ok(StandIn::of_text(context, context.text.tokens.clone())),
         Handoff::Notes => Ok(StandIn::of_text(context, notes(reader)?)),
         Handoff::FullKv => Ok(StandIn::of_cache(context, context.full.cache.fork(), Duration::ZERO)),
-        Handoff::Recent(size) => {
-            selected(&baselines::recent_positions(seq_len, size.resolve(seq_len)?, protect))
-        }
+        Handoff::Recent(size) => selected(&recent_positions(seq_len, size.resolve(seq_len)?, protect)),
         Handoff::Random { size, seed } => {
-            selected(&baselines::random_positions(seq_len, size.resolve(seq_len)?, protect, *seed))
+            selected(&random_positions(seq_len, size.resolve(seq_len)?, protect, *seed))
         }
     };
     Ok(one?.shared(count))

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use lb_am::{BetaMethod, Compaction, Omp, ScoreAgg, Selection, Spans, Units, ValuesMethod};
+use lb_am::{BetaMethod, Compaction, ScoreAgg, Selection, Spans, Units, ValuesMethod};
 
 use super::{Handoff, HandoffKind, PASSAGE, SelectionSize, SummaryConfig, SummaryScope};
 use crate::{BriefConfig, Error, Result, TaskState};
@@ -165,14 +165,8 @@ impl<'a> Arguments<'a> {
 
     fn selection(&mut self, compaction: Compaction) -> Result<Compaction> {
         let compaction = match self.take("select") {
-            None | Some("per-layer") => compaction,
-            Some("shared") => compaction.with_selection(Selection::Shared),
-            Some("per-head") => compaction.with_selection(Selection::PerHead),
-            Some("omp") => compaction.with_selection(Selection::Omp(Omp::default())),
-            Some(other) => {
-                let reason = "want per-layer, shared, per-head or omp";
-                return Err(Error::config("select", format!("{other:?}"), reason));
-            }
+            None => compaction,
+            Some(text) => compaction.with_selection(text.parse::<Selection>()?),
         };
         let score = match self.take("score") {
             None | Some("mean") => ScoreAgg::Mean,

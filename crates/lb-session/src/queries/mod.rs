@@ -1,6 +1,7 @@
 //! Where the queries come from that a trajectory is compacted for (AM, arXiv 2602.16284, reference queries).
 
 mod context;
+mod extra;
 mod mixture;
 mod repeat;
 mod self_study;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::context::Reader;
 use crate::{Error, Result};
 
+pub(crate) use extra::Extra;
 pub(crate) use repeat::REQUEST;
 
 /// Where the queries come from. All are the worker's own query vectors behind the full cache, but for random ones; a

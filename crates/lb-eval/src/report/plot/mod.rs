@@ -9,8 +9,10 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
+use super::families::{families, lines};
 use crate::Result;
-use crate::answers::{Figures, Group, Summary, families, lines, weight};
+use crate::answers::calibrate::weight;
+use crate::answers::{Figures, Group, Summary};
 use crate::picture::{self, Area, COLOURS, Drawn};
 use crate::stats::bootstrap::Interval;
 use classes::{Chart, Series};

@@ -3,7 +3,8 @@
 use plotters::prelude::*;
 
 use super::{Area, Drawn, FAINT, INK, LEGEND, colour, legend, percent, put_mark, say, stroke, variable};
-use crate::answers::{CELLS, Figures, Group, Summary, families, lines};
+use crate::answers::{CELLS, Figures, Group, Summary};
+use crate::report::families::{families, lines};
 
 /// Pixels of a panel, in height.
 const HEIGHT: u32 = 400;

@@ -3,7 +3,8 @@
 use plotters::prelude::*;
 
 use super::{Area, Drawn, FAINT, INK, LEGEND, SIZE, colour, legend, percent, put_mark, say, stroke};
-use crate::answers::{Figures, Summary, lines};
+use crate::answers::{Figures, Summary};
+use crate::report::families::lines;
 
 pub(in crate::report) struct Dot {
     /// Conditions of one family share it.
@@ -90,5 +91,5 @@ pub(super) fn draw(root: &Area<'_>, dots: &[Dot]) -> Drawn {
 fn tick(tokens: f64, wide: bool) -> String {
     let leading = tokens / 10f64.powf(tokens.log10().floor());
     let shown = !wide || [1.0, 2.0, 5.0, 10.0].iter().any(|digit| (leading - digit).abs() < 1e-6);
-    if shown { crate::table::cells::thousands(tokens) } else { String::new() }
+    if shown { crate::report::cells::thousands(tokens) } else { String::new() }
 }

@@ -69,6 +69,8 @@ pub(super) fn splits(pre_tokenizer: &Value) -> Option<Vec<Value>> {
             ("Digits", _) if step["individual_digits"] == true => all.push(split(DIGIT)),
             ("Digits", _) => all.push(split(DIGITS)),
             ("Metaspace", _) => all.push(step),
+            // With SentencePiece's normalizer, which leaves no space (Gemma); a file with another one is not read.
+            ("Split", None) if step["pattern"]["String"] == " " => {}
             _ => return None,
         }
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::Tensor;
-use lb_am::{BetaMethod, Compaction, LayerKv, Protected, Selection};
-use lb_model::KvCache;
+use candle_core::{DType, Tensor};
+use lb_am::{BetaMethod, CompactedLayer, Compaction, Kept, LayerKv, Protected, Selection};
+use lb_model::{KvCache, ModelConfig};
 
 use super::{CompactOldest, RoomFit, RoomReport};
 use crate::briefing::compactor;
@@ -18,7 +18,7 @@ impl CompactOldest {
     fn compaction(&self, kept_len: usize) -> Compaction {
         let protect = Protected { first: 0, last: 0 };
         let compaction =
-            Compaction::kept_len(kept_len).with_selection(Selection::Shared).with_protect(protect);
+            Compaction::kept_len(kept_len).with_selection(Selection::shared()).with_protect(protect);
         match self.fit {
             RoomFit::Nothing => compaction.selection_only(),
             RoomFit::Values => compaction.with_beta(BetaMethod::Zero),
@@ -39,20 +39,22 @@ pub(super) fn compact_oldest(
     let span = policy.span(seq_len - from, need);
     let (to, kept_len) = (from + span, policy.kept(span));
     let (queries, read) = repeated(context, full, (from, to), policy.queries, go_on)?;
+    let (config, model) = (context.worker().config(), context.model());
     let layers = full.cache.layer_views(from, to)?;
+    let (global, queries) = (config.of_global_layers(layers.clone()), config.of_global_layers(queries));
     let compaction = policy.compaction(kept_len);
-    let mut compacted = compactor(context, &layers, &queries, &compaction, None).run()?;
-    let slots = compacted.layers.first().map(|layer| layer.kept.head(0)).unwrap_or_default();
+    let compacted = compactor(context, &global, &queries, &compaction, None).run()?.layers;
+    let slots = compacted.first().map(|layer| layer.kept.head(0).to_vec()).unwrap_or_default();
+    let mut compacted = with_picked(config, compacted, &layers, &slots)?;
     let kept: Vec<u32> = slots.iter().map(|slot| from as u32 + slot).collect();
     let behind = (from + kept.len()) as u32;
     let places: Vec<u32> = (from as u32..behind).collect();
-    let model = context.model();
-    for layer in &mut compacted.layers {
-        layer.keys = model.rerotate_to(&layer.keys, &kept, &places)?;
+    for (index, layer) in compacted.iter_mut().enumerate() {
+        layer.keys = model.rerotate_to(index, &layer.keys, &kept, &places)?;
     }
     let mut cache = model.new_cache();
     cache.append_layers(&owned(full.cache.layers_range(0, from)?)?, from)?;
-    cache.append_compacted(&compacted.layers, kept.len())?;
+    cache.append_compacted(&compacted, kept.len())?;
     if to < seq_len {
         cache.append_layers(&moved_down(context, &full.cache, to, behind as usize)?, seq_len - to)?;
     }
@@ -66,6 +68,32 @@ pub(super) fn compact_oldest(
         .chain(full.tokens[to..].iter().copied());
     *full = FullCache { tokens: Arc::new(tokens.collect()), cache, starts: Arc::new(starts) };
     Ok(RoomReport { from, to, kept: kept.len(), seq_len, read, elapsed: start.elapsed() })
+}
+
+/// Compacted layers for every layer: those with a window have the same slots as the others, unchanged, as if what is left
+/// had been the text.
+fn with_picked(
+    config: &ModelConfig,
+    compacted: Vec<CompactedLayer>,
+    layers: &[LayerKv],
+    slots: &[u32],
+) -> Result<Vec<CompactedLayer>> {
+    let mut compacted = compacted.into_iter();
+    let complete = |(index, layer)| match config.window(index) {
+        None => compacted.next().map(Ok),
+        Some(_) => Some(picked(layer, slots)),
+    };
+    layers.iter().enumerate().filter_map(complete).collect()
+}
+
+/// Some slots of a layer, unchanged, counted anew.
+fn picked(layer: &LayerKv, slots: &[u32]) -> Result<CompactedLayer> {
+    let index = Tensor::new(slots, layer.keys.device())?;
+    let pick = |x: &Tensor| x.contiguous()?.index_select(&index, 1);
+    let (keys, values) = (pick(&layer.keys)?, pick(&layer.values)?);
+    let bias = Tensor::zeros((layer.kv_heads(), slots.len()), DType::F32, layer.keys.device())?;
+    let kept = Kept::shared((0..slots.len() as u32).collect());
+    Ok(CompactedLayer { keys, values, bias, scale: layer.scale, kept })
 }
 
 /// Queries of the positions `from..to`, read once more behind themselves after a request to repeat them: up to `count`.
@@ -110,11 +138,11 @@ fn moved_down(context: &Context, cache: &KvCache, from: usize, to: usize) -> Res
     let (model, end) = (context.model(), cache.logical_len());
     let positions: Vec<u32> = (from as u32..end as u32).collect();
     let places: Vec<u32> = (to as u32..(to + end - from) as u32).collect();
-    let moved = |layer: LayerKv| {
-        let keys = model.rerotate_to(&layer.keys, &positions, &places)?;
+    let moved = |(index, layer): (usize, LayerKv)| {
+        let keys = model.rerotate_to(index, &layer.keys, &positions, &places)?;
         Ok(LayerKv { keys, ..layer })
     };
-    owned(cache.layers_range(from, end)?)?.into_iter().map(moved).collect()
+    owned(cache.layers_range(from, end)?)?.into_iter().enumerate().map(moved).collect()
 }
 
 /// The same in memory of their own, so that what they were cut from can go.

@@ -1,0 +1,43 @@
+//! KVzip: what repeating the context needs.
+
+use super::{Budgets, Needs, Picked, Selector};
+use crate::config::ScoreAgg;
+use crate::error::Result;
+use crate::mask::Ranking;
+use crate::registry::{Factory, Spec};
+use crate::scene::Scene;
+
+const NAME: &str = "kvzip";
+
+/// The largest attention that a slot gets while the model repeats the context (Kim et al., arXiv 2505.23416, section 3).
+///
+/// Simplified: attention is normalised over the cache alone, where the paper's softmax also holds the repeated chunk, and
+/// every head keeps the same number of slots, where the paper shares one budget out among all heads. The maximum is taken
+/// over the queries and the heads of a group, as in the paper.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KvZip;
+
+pub(super) fn factory() -> Factory {
+    Factory::new(NAME, "what repeating the context needs", |_| Ok(KvZip))
+}
+
+impl Selector for KvZip {
+    fn spec(&self) -> Spec {
+        Spec::new(NAME)
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::REPEAT
+    }
+
+    fn budgets(&self) -> Budgets {
+        Budgets::Any
+    }
+
+    fn select(&self, scene: &Scene<'_>) -> Result<Picked> {
+        let scores = scene.attention(scene.repeat()?, ScoreAgg::Max)?;
+        scene.each_head(|layer, head| {
+            scene.pick(layer, head, Ranking::by(&scene.pool(&scores[layer][head])).padding_last())
+        })
+    }
+}

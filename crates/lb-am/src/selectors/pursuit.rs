@@ -1,0 +1,226 @@
+//! The pursuit of one head.
+
+use candle_core::Tensor;
+
+use super::omp::Omp;
+use crate::config::BetaMethod;
+use crate::error::Result;
+use crate::layout::to_f32;
+use crate::scene::Scene;
+use crate::softmax::{logits, weights_at};
+
+/// Steps of each refit: it begins where the last one ended, and one key changes little.
+const REFIT_STEPS: usize = 8;
+/// Passes that drop keys and look for others, at most.
+const DROP_ROUNDS: usize = 8;
+
+/// As many slots as `ranked` has, which the scores alone would keep; protected ones stay and come first.
+///
+/// Minimises ‖Φ_kept w − Z‖ greedily (AM, arXiv 2602.16284, section 3, Algorithm "OMP"): of the keys that are left, the one
+/// whose weights correlate most with the mass not yet explained. What stands in its span comes along while there is room.
+pub(super) fn pursue(
+    scene: &Scene<'_>,
+    omp: &Omp,
+    (layer, head): (usize, usize),
+    ranked: &[u32],
+) -> Result<Vec<u32>> {
+    let cache = &scene.layers[layer];
+    let seq_len = cache.seq_len();
+    if ranked.len() >= seq_len {
+        return Ok(ranked.to_vec());
+    }
+    let part = |tensor: &Tensor| -> Result<Tensor> { to_f32(&tensor.narrow(0, head, 1)?) };
+    let bias = cache.bias.as_ref().map(part).transpose()?;
+    let s = logits(&part(&scene.queries[layer])?, &part(&cache.keys)?, bias.as_ref(), cache.scale)?;
+    let max = scene.observed[layer].max.narrow(0, head, 1)?;
+    // Transposed: a key's weights over all queries lie side by side.
+    let columns: Vec<f32> = weights_at(&s, &max)?.squeeze(0)?.t()?.contiguous()?.flatten_all()?.to_vec1()?;
+    let mass: Vec<f32> = scene.observed[layer].mass.narrow(0, head, 1)?.flatten_all()?.to_vec1()?;
+    let (lower, upper) = match scene.config.beta {
+        BetaMethod::Nnls { lower, upper, .. } => (lower, upper),
+        BetaMethod::Zero => (0.0, 0.0),
+    };
+    let dead = |slot: usize| scene.is_padding(layer, head, slot);
+    let mut pursuit = Pursuit {
+        columns: &columns,
+        mass: &mass,
+        bounds: (lower.exp() as f32, upper.exp() as f32),
+        open: (0..seq_len).map(|slot| !dead(slot)).collect(),
+        found: Vec::new(),
+        weights: Vec::new(),
+        residual: mass.clone(),
+    };
+    for slot in (0..seq_len).filter(|slot| scene.is_protected(layer, *slot)) {
+        pursuit.take(slot);
+    }
+    let protected = pursuit.found.len();
+    pursuit.refit(REFIT_STEPS);
+    for _ in 0..DROP_ROUNDS {
+        pursuit.fill(omp, ranked.len(), |slot| scene.span_of(layer, slot));
+        let Some(cutoff) = omp.drop_below else { break };
+        pursuit.refit(REFIT_STEPS);
+        if !pursuit.drop_below(cutoff.exp() as f32, protected) {
+            break;
+        }
+    }
+    let mut slots: Vec<u32> = pursuit.found.iter().map(|slot| *slot as u32).collect();
+    slots.sort_unstable();
+    Ok(slots)
+}
+
+struct Pursuit<'a> {
+    /// Φ, key by key.
+    columns: &'a [f32],
+    /// Z.
+    mass: &'a [f32],
+    /// Of w.
+    bounds: (f32, f32),
+    /// Slots that may still be taken.
+    open: Vec<bool>,
+    found: Vec<usize>,
+    weights: Vec<f32>,
+    /// Z − Φ_found w.
+    residual: Vec<f32>,
+}
+
+impl Pursuit<'_> {
+    fn column(&self, slot: usize) -> &[f32] {
+        let n = self.mass.len();
+        &self.columns[slot * n..(slot + 1) * n]
+    }
+
+    fn take(&mut self, slot: usize) {
+        self.open[slot] = false;
+        self.found.push(slot);
+        self.weights.push(1.0);
+        let n = self.mass.len();
+        let column = &self.columns[slot * n..(slot + 1) * n];
+        for (r, phi) in self.residual.iter_mut().zip(column) {
+            *r -= phi;
+        }
+    }
+
+    /// Adds keys until there are `count`, or none is left.
+    fn fill(&mut self, omp: &Omp, count: usize, around: impl Fn(usize) -> std::ops::Range<usize>) {
+        let mut steps = 0;
+        while self.found.len() < count {
+            let phase = omp.phase(self.found.len());
+            let best = self.best(phase.keys_per_step);
+            if best.is_empty() {
+                break;
+            }
+            for centre in best {
+                // The nearest first, so that a span that does not fit is cut at its far end.
+                let mut span: Vec<usize> = around(centre).collect();
+                span.sort_by_key(|slot| (slot.abs_diff(centre), *slot));
+                for slot in span {
+                    if self.found.len() < count && self.open[slot] {
+                        self.take(slot);
+                    }
+                }
+            }
+            steps += 1;
+            if steps % phase.refit_every == 0 {
+                self.refit(REFIT_STEPS);
+            }
+        }
+    }
+
+    /// The open keys with the largest correlation Φ_jᵀ r, best first; equal ones by position.
+    fn best(&self, count: usize) -> Vec<usize> {
+        let mut best: Vec<(f32, usize)> = Vec::with_capacity(count + 1);
+        for slot in (0..self.open.len()).filter(|slot| self.open[*slot]) {
+            let correlation = dot(self.column(slot), &self.residual);
+            if best.len() == count && correlation <= best[count - 1].0 {
+                continue;
+            }
+            let at = best.partition_point(|(other, _)| *other >= correlation);
+            best.insert(at, (correlation, slot));
+            best.truncate(count);
+        }
+        best.into_iter().map(|(_, slot)| slot).collect()
+    }
+
+    /// A few steps of projected gradient on ‖Φ_found w − Z‖², from the weights as they are; none raises it.
+    fn refit(&mut self, steps: usize) {
+        let n = self.mass.len();
+        for _ in 0..steps {
+            let mut gradient = Vec::with_capacity(self.found.len());
+            let mut image = vec![0.0; n];
+            for slot in &self.found {
+                let g = dot(self.column(*slot), &self.residual);
+                gradient.push(g);
+            }
+            for (slot, g) in self.found.iter().zip(&gradient) {
+                add(&mut image, &self.columns[slot * n..(slot + 1) * n], *g);
+            }
+            // The exact length along the gradient; clamping can only undo a part of the step, so it is checked below.
+            let (along, across) = (dot(&gradient, &gradient), dot(&image, &image));
+            if across <= f32::MIN_POSITIVE {
+                return;
+            }
+            let before = dot(&self.residual, &self.residual);
+            let mut step = along / across;
+            loop {
+                let moved: Vec<f32> = self
+                    .weights
+                    .iter()
+                    .zip(&gradient)
+                    .map(|(w, g)| (w + step * g).clamp(self.bounds.0, self.bounds.1))
+                    .collect();
+                let mut residual = self.mass.to_vec();
+                for (slot, w) in self.found.iter().zip(&moved) {
+                    add(&mut residual, &self.columns[slot * n..(slot + 1) * n], -w);
+                }
+                if dot(&residual, &residual) <= before {
+                    (self.weights, self.residual) = (moved, residual);
+                    break;
+                }
+                step *= 0.5;
+                if step <= along / across * 1e-3 {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Drops keys whose weight is at most `cutoff`, the first `protected` excepted; they do not come back. False where
+    /// there was none, or nothing is left to take their place.
+    fn drop_below(&mut self, cutoff: f32, protected: usize) -> bool {
+        let dropped: Vec<usize> =
+            (protected..self.found.len()).filter(|i| self.weights[*i] <= cutoff).collect();
+        let left = self.open.iter().filter(|open| **open).count();
+        if dropped.is_empty() || left < dropped.len() {
+            return false;
+        }
+        for i in dropped.into_iter().rev() {
+            self.found.remove(i);
+            self.weights.remove(i);
+        }
+        let n = self.mass.len();
+        self.residual = self.mass.to_vec();
+        for (slot, w) in self.found.iter().zip(&self.weights) {
+            add(&mut self.residual, &self.columns[slot * n..(slot + 1) * n], -w);
+        }
+        true
+    }
+}
+
+fn add(sum: &mut [f32], column: &[f32], factor: f32) {
+    for (sum, value) in sum.iter_mut().zip(column) {
+        *sum += factor * value;
+    }
+}
+
+/// In eight running sums, which the compiler turns into vector code.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 8];
+    let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
+    let tail: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(x, y)| x * y).sum();
+    for (x, y) in a_chunks.zip(b_chunks) {
+        for (sum, (x, y)) in sums.iter_mut().zip(x.iter().zip(y)) {
+            *sum += x * y;
+        }
+    }
+    sums.iter().sum::<f32>() + tail
+}

@@ -1,0 +1,101 @@
+//! `bench logs`: how much of a recorded trajectory's worth each handoff keeps: likelihood of the right continuation, agreement
+//! with the full cache, KL.
+
+use std::path::PathBuf;
+
+use lb_eval::condition::{at_each_size, split_conditions};
+use lb_eval::logs::{Continuation, LoadOptions, LogItem, generated, load};
+use lb_eval::retained::{self, RetainedPlan, Target, summarise, table};
+use lb_eval::stats::bootstrap::Bootstrap;
+use lb_session::CancelToken;
+
+use crate::output::JsonTo;
+use crate::progress::at;
+use crate::worker::WorkerArgs;
+use crate::{Exit, Result, bar, complain, interrupt, say};
+
+/// How much of what recorded logs are worth to a worker each handoff keeps; without --data, generated logs
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Recorded logs, a file or a folder: the plain form of docs/evaluating.md, chats of OpenAI and Anthropic, Who&When, SWE-agent,
+    /// logs of `run`. Generated ones by default.
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    worker: WorkerArgs,
+    /// Conditions: handoffs, and published selections such as snapkv:keep=0.1.
+    #[arg(
+        long,
+        value_name = "A,B,..",
+        default_value = "full-kv,none,latent-briefing:keep=0.1,snapkv:keep=0.1"
+    )]
+    handoff: String,
+    /// Sizes; every condition with `keep=*` is measured at each.
+    #[arg(long, value_delimiter = ',')]
+    keep: Vec<f64>,
+    /// What is read behind a handoff: the recorded continuation (reference), or the worker's over the full cache (own).
+    #[arg(long, default_value = "reference")]
+    target: Target,
+    /// Tokens of it.
+    #[arg(long, default_value_t = 96)]
+    target_tokens: usize,
+    /// The first items of the file alone.
+    #[arg(long)]
+    limit: Option<usize>,
+    /// A folder for the rows, one JSON line an item; a run that was stopped goes on there.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    json: JsonTo,
+}
+
+fn items(args: &Args) -> Result<Vec<LogItem>> {
+    let Some(path) = &args.data else { return Ok(generated(50_000, 20, 3)?) };
+    let options =
+        LoadOptions { limit: args.limit, continuation: Continuation::LastMessage, ..LoadOptions::default() };
+    let loaded = load(path, &options)?;
+    for fault in &loaded.faults {
+        complain!("logs: left out: {fault}");
+    }
+    for note in &loaded.notes {
+        complain!("logs: {note}");
+    }
+    Ok(loaded.items)
+}
+
+pub(super) fn run(args: &Args) -> Result<Exit> {
+    args.json.begin();
+    let plan = RetainedPlan {
+        conditions: at_each_size(split_conditions(&args.handoff), &args.keep)?,
+        target: args.target,
+        target_tokens: args.target_tokens,
+    };
+    plan.validate()?;
+    let mut items = items(args)?;
+    items.truncate(args.limit.unwrap_or(usize::MAX));
+    if items.is_empty() {
+        return Err("there is no item to measure".into());
+    }
+    let worker = args.worker.open()?;
+    let cancel = CancelToken::new();
+    interrupt::heed(&cancel)?;
+    let progress = bar(items.len() as u64, "items");
+    let finished = retained::run(&worker, &plan, &items, args.out.as_deref(), &cancel, &|row| {
+        progress.inc(1);
+        at(&progress, &row.item);
+        if let Some(failure) = &row.failure {
+            progress.suspend(|| complain!("logs: item {}: {failure}", row.item));
+        }
+    })?;
+    progress.finish_and_clear();
+    let data = args.data.as_ref().map_or("generated".into(), |path| path.display().to_string());
+    let summary = summarise(worker.name(), &data, &finished.rows, &Bootstrap::default())?;
+    say!("{}", table(&summary));
+    say!("{}", summary.meaning());
+    args.json.end(&summary)?;
+    if finished.cancelled {
+        complain!("logs: called off; the same command with --out goes on");
+        return Ok(Exit::Interrupted);
+    }
+    Ok(if summary.items == 0 { Exit::Failed } else { Exit::Done })
+}

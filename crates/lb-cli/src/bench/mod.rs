@@ -1,0 +1,32 @@
+//! `bench`: handoffs and selections compared, on question sets, recorded logs, generated ones and recorded runs.
+
+mod episodes;
+mod items;
+mod logs;
+mod questions;
+
+use crate::{Exit, Result};
+
+/// Compare handoffs and selections; every row is kept, runs go on where they were stopped
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    of: Of,
+}
+
+#[derive(clap::Subcommand)]
+enum Of {
+    Items(Box<items::Args>),
+    Logs(logs::Args),
+    Episodes(episodes::Args),
+    Questions(questions::Args),
+}
+
+pub(crate) fn run(args: &Args) -> Result<Exit> {
+    match &args.of {
+        Of::Items(args) => items::run(args),
+        Of::Logs(args) => logs::run(args),
+        Of::Episodes(args) => episodes::run(args),
+        Of::Questions(args) => questions::run(args),
+    }
+}

@@ -1,0 +1,111 @@
+//! `compact`: a cache from a safetensors file, compacted for the queries beside it, no model involved.
+//!
+//! What the files hold is told in [`lb_eval::tensor_job`].
+
+use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
+
+use lb_am::{BetaMethod, Budget, Compaction, Protected, Selection, Spans, ValuesMethod};
+use lb_eval::tensor_job::TensorJob;
+
+use crate::output::{Json, is_json};
+use crate::{Exit, Result, write_file};
+
+/// Compact a KV cache that lies in a safetensors file, for the queries beside it
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// File with `keys`, `values`, `queries`, and where there are any `bias` and `held_out_queries`.
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// File for `keys`, `values`, `beta` and `indices`.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Any selection that reads no more than the queries beside the cache: shared, per-layer, per-head, omp, snapkv:pool=5.
+    #[arg(long, default_value = "shared")]
+    selection: Selection,
+    /// Keep this share of the positions, in (0, 1]; 0.1 where no budget is given.
+    #[arg(long, group = "budget", allow_negative_numbers = true)]
+    keep_ratio: Option<f64>,
+    /// Keep this many positions.
+    #[arg(long, group = "budget")]
+    kept_len: Option<usize>,
+    /// Keep what scores above median + TAU x MAD (0 to 1e6; higher keeps less), 32 at the least.
+    #[arg(long, group = "budget", allow_negative_numbers = true)]
+    tau: Option<f64>,
+    /// Keep as few as hold the estimated relative error below this, in (0, 10); 32 at the least.
+    #[arg(long, group = "budget", allow_negative_numbers = true)]
+    error: Option<f64>,
+    /// How attention is aggregated over queries.
+    #[arg(long, default_value = "mean", value_parser = ["mean", "max", "rms"])]
+    score: String,
+    /// How key biases are fitted.
+    #[arg(long, default_value = "nnls", value_parser = ["nnls", "zero"])]
+    beta: String,
+    /// How values are refitted; `direct` copies them.
+    #[arg(long, default_value = "ridge-original",
+          value_parser = ["ridge-original", "ridge-zero", "ridge-loo", "lstsq", "direct"])]
+    values: String,
+    /// Strength of the ridges, 1e-6 to 1e6.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    lambda: f64,
+    /// Exponent of the importance weights of `ridge-original`, 0 to 8.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    importance: f64,
+    /// Width of the max-pool over scores, odd, 1 to 255; 1 turns it off.
+    #[arg(long, default_value_t = 9)]
+    pool: usize,
+    /// First positions that always stay.
+    #[arg(long, default_value_t = 4)]
+    sinks: usize,
+    /// Query heads per KV head.
+    #[arg(long, default_value_t = 1)]
+    group_size: usize,
+    /// Write settings, sizes, fits, times and errors as JSON.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    #[command(flatten)]
+    json: Json,
+}
+
+impl Args {
+    fn config(&self) -> Compaction {
+        let budget = match (self.kept_len, self.tau, self.error) {
+            (Some(len), _, _) => Budget::KeptLen(len),
+            (_, Some(tau), _) => Compaction::mad(tau).budget,
+            (_, _, Some(error)) => Compaction::error_below(error).budget,
+            _ => Budget::KeepRatio(self.keep_ratio.unwrap_or(0.1)),
+        };
+        let selection = self.selection.clone();
+        let (lambda, importance) = (self.lambda, self.importance);
+        let values = match self.values.as_str() {
+            "ridge-zero" => ValuesMethod::RidgeToZero { lambda },
+            "ridge-loo" => ValuesMethod::RidgeLeaveOneOut,
+            "lstsq" => ValuesMethod::LeastSquares,
+            "direct" => ValuesMethod::Copy,
+            _ => ValuesMethod::Ridge { lambda, importance },
+        };
+        let score = serde_json::from_value(self.score.as_str().into()).expect("one of the names above");
+        let config = Compaction::with_budget(budget).with_selection(selection).with_score(score);
+        let config = config.with_spans(Spans::Max { width: self.pool }).with_values(values);
+        let config = config.with_protect(Protected { first: self.sinks, last: 0 });
+        if self.beta == "zero" { config.with_beta(BetaMethod::Zero) } else { config }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<Exit> {
+    args.json.begin();
+    let outcome = TensorJob::read(&args.input)?.run(&args.config(), args.group_size)?;
+    // What was computed is shown whatever becomes of the files.
+    if !is_json() {
+        match writeln!(std::io::stdout(), "{}", outcome.report) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error.into()),
+            _ => {}
+        }
+    }
+    outcome.write(&args.output)?;
+    if let Some(path) = &args.report {
+        write_file(path, format!("{}\n", serde_json::to_string_pretty(&outcome.report)?).as_bytes())?;
+    }
+    args.json.end(&outcome.report)?;
+    Ok(Exit::Done)
+}
