@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use latent_briefing::complain;
-use latent_briefing::eval::overhead::{OverheadConfig, measure, write_tensors};
+use latent_briefing::eval::overhead::{Batched, OverheadConfig, measure, write_tensors};
 use latent_briefing::eval::report::{with_causes, write_file};
 use latent_briefing::model::DeviceChoice;
 
@@ -60,7 +60,7 @@ fn run(args: &Args) -> Result<()> {
         write_file(path, format!("{}\n", serde_json::to_string_pretty(&report)?).as_bytes())?;
     }
     if let Some(path) = &args.write_tensors {
-        let named: Vec<_> = report.batched.iter().map(|b| b.name().to_owned()).zip(&compacted).collect();
+        let named: Vec<_> = report.batched.iter().map(Batched::name).zip(&compacted).collect();
         write_tensors(path, &scene, &named, &args.config.compaction(&args.config.selections[0]))?;
     }
     Ok(())

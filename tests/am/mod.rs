@@ -1,5 +1,6 @@
 //! Tests of `lb-am` against a naive f64 reference.
 
+mod backend;
 mod baseline_matrix;
 mod baselines;
 mod beta;

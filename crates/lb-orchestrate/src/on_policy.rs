@@ -95,8 +95,8 @@ impl WorkerSession {
         };
         let search = matches!(compaction.budget, Budget::ErrorBelow { .. });
         // What looks at all layers together selects by the full cache, before the first one is compacted.
-        let needs = compaction.selection.selector().needs();
-        if search || needs.all_layers {
+        let together = compaction.selection.selector().needs_all_layers();
+        if search || together {
             let (captured, _) = self.task_pass(task)?;
             let layers = self.held.cache.layers()?;
             let resolved = {
@@ -104,7 +104,7 @@ impl WorkerSession {
                 plan.extra.to(self.knowing(compactor, plan.units.as_deref())).resolve()?
             };
             (plan.compaction, plan.target) = resolved;
-            if needs.all_layers {
+            if together {
                 let compactor = Compactor::new(&layers, &captured.queries, &plan.compaction);
                 let compactor = plan.extra.to(self.knowing(compactor, plan.units.as_deref()));
                 plan.selected = Some(compactor.select()?);
