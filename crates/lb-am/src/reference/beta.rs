@@ -1,56 +1,11 @@
 //! Key biases: the kept keys stand in for the mass of the dropped ones.
 
 use candle_core::{DType, Tensor};
-use serde::{Deserialize, Serialize};
 
+use super::nnls::projected_gradient;
 use crate::config::{BetaMethod, RowWeighting};
-use crate::cpu::BetaPart;
 use crate::error::Result;
-use crate::nnls::projected_gradient;
-
-/// How the bias fit went, over all layers that were compacted.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct BetaFit {
-    /// Steps of projected gradient that were taken.
-    pub iterations: usize,
-    /// ‖Φ_kept 1 − Z‖ / ‖Z‖: the share of the attention mass that is missing with β = 0.
-    pub mass_error_before: f64,
-    /// ‖Φ_kept w − Z‖ / ‖Z‖ with the fitted w = exp β, before β is rounded to the cache dtype.
-    pub mass_error_after: f64,
-    /// Weights that ended at a bound.
-    pub clamped: usize,
-}
-
-/// Sums over layers behind a [`BetaFit`].
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct BetaSums {
-    before: f64,
-    after: f64,
-    mass: f64,
-    clamped: usize,
-    iterations: usize,
-}
-
-impl BetaSums {
-    /// Counts one head in.
-    pub(crate) fn add_head(&mut self, part: &BetaPart, iterations: usize) {
-        self.before += part.before;
-        self.after += part.after;
-        self.mass += part.mass;
-        self.clamped += part.clamped;
-        self.iterations = iterations;
-    }
-
-    pub(crate) fn report(self) -> BetaFit {
-        let relative = |error: f64| if self.mass > 0.0 { (error / self.mass).sqrt() } else { 0.0 };
-        BetaFit {
-            iterations: self.iterations,
-            mass_error_before: relative(self.before),
-            mass_error_after: relative(self.after),
-            clamped: self.clamped,
-        }
-    }
-}
+use crate::fits::{BetaPart, BetaSums};
 
 /// The correction β of one layer, `[H, t]` in f32; `None` for [`BetaMethod::Zero`].
 ///
@@ -80,12 +35,15 @@ pub(crate) fn fit_beta(
         }
     };
     let ones = w.ones_like()?;
-    sums.before += squared_norm(&(weights.matmul(&ones)? - mass)?)?;
-    sums.after += squared_norm(&(weights.matmul(&w)? - mass)?)?;
-    sums.mass += squared_norm(mass)?;
-    sums.iterations = iterations;
+    let (before, after) = ((weights.matmul(&ones)? - mass)?, (weights.matmul(&w)? - mass)?);
     let w = w.squeeze(2)?;
-    sums.clamped += clamped(&w, &weights.sum(1)?, bounds)?;
+    let part = BetaPart {
+        before: squared_norm(&before)?,
+        after: squared_norm(&after)?,
+        mass: squared_norm(mass)?,
+        clamped: clamped(&w, &weights.sum(1)?, bounds)?,
+    };
+    sums.add(&part, iterations);
     Ok(Some(w.log()?))
 }
 

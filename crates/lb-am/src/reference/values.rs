@@ -1,84 +1,17 @@
 //! Values: the kept positions absorb what the dropped ones contributed to the task's attention output.
 
 use candle_core::{D, DType, Tensor};
-use serde::{Deserialize, Serialize};
 
 use crate::cholesky::solve;
 use crate::config::ValuesMethod;
-use crate::cpu::ValuesPart;
 use crate::error::Result;
+use crate::fits::{LEAST_SQUARES_LAMBDA, ValuesPart, ValuesSums, omega_of};
 use crate::layout::transposed;
 
-/// λ of [`ValuesMethod::LeastSquares`], relative like any other; just above the noise of f32 products.
-pub(crate) const LEAST_SQUARES_LAMBDA: f64 = 1e-6;
 /// What [`ValuesMethod::RidgeLeaveOneOut`] chooses from.
 const LAMBDAS: [f64; 5] = [0.01, 0.1, 1.0, 10.0, 100.0];
 /// Likewise.
 const EXPONENTS: [f64; 3] = [0.0, 1.0, 2.0];
-/// Importance weights stay within this range.
-const OMEGA: (f64, f64) = (1e-2, 1e2);
-
-/// How the value fit went, over all layers that were compacted.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ValuesFit {
-    /// ‖X V_kept − Y‖ / ‖Y‖ on the fitted queries, with the values copied and the biases fitted.
-    pub output_error_before: f64,
-    /// ‖X C2 − Y‖ / ‖Y‖ on the fitted queries, up to the rounding of C2 to the cache dtype. How it does on other queries is
-    /// another matter.
-    pub output_error_after: f64,
-    /// λ relative to the mean diagonal of X Ω⁻¹ Xᵀ; where layers chose their own, the geometric mean.
-    pub lambda: f64,
-    /// Exponent p of the importance weights; where layers chose their own, the mean.
-    pub importance: f64,
-    /// ‖errors‖ / ‖Y‖ with each query left out of the fit in turn, where that was what λ and p were chosen by. Query
-    /// heads of a group that read the same token are left out apart.
-    pub left_out_error: Option<f64>,
-    /// The largest diagonal jitter that a factorisation needed, relative to the mean diagonal; 0 as a rule.
-    pub jitter: f64,
-}
-
-/// Sums over layers behind a [`ValuesFit`].
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct ValuesSums {
-    layers: f64,
-    before: f64,
-    after: f64,
-    output: f64,
-    log_lambda: f64,
-    importance: f64,
-    left_out: Option<f64>,
-    jitter: f64,
-}
-
-impl ValuesSums {
-    /// Counts the heads of one layer in, all fitted with the same λ and exponent.
-    pub(crate) fn add_layer(&mut self, heads: &[ValuesPart], lambda: f64, exponent: f64) {
-        for part in heads {
-            self.before += part.before;
-            self.after += part.after;
-            self.output += part.output;
-            self.jitter = self.jitter.max(part.jitter);
-        }
-        self.layers += 1.0;
-        self.log_lambda += lambda.ln();
-        self.importance += exponent;
-    }
-
-    pub(crate) fn report(self) -> ValuesFit {
-        let relative =
-            |error: f64| if self.output > 0.0 { (error / self.output).sqrt() } else { error.sqrt() };
-        let layers = self.layers.max(1.0);
-        ValuesFit {
-            output_error_before: relative(self.before),
-            output_error_after: relative(self.after),
-            lambda: (self.log_lambda / layers).exp(),
-            importance: self.importance / layers,
-            left_out_error: self.left_out.map(relative),
-            jitter: self.jitter,
-        }
-    }
-}
-
 /// The fitted values of one layer in the dtype of `kept_values`; `None` for [`ValuesMethod::Copy`].
 ///
 /// Minimises ‖X C2 − Y‖² + λ Σ_j ω_j ‖C2_j − V_j‖² (Latent Briefing; AM, arXiv 2602.16284, has the least squares).
@@ -108,7 +41,7 @@ pub(crate) fn fit_values(
         ValuesMethod::Ridge { lambda, importance } => (lambda, importance, true),
         ValuesMethod::RidgeLeaveOneOut => {
             let best = leave_one_out(attention, &residual, importance)?;
-            sums.left_out = Some(sums.left_out.unwrap_or(0.0) + best.error);
+            sums.add_left_out(best.error);
             (best.lambda, best.exponent, true)
         }
         ValuesMethod::RidgeToZero { lambda } => (lambda, 0.0, false),
@@ -119,29 +52,15 @@ pub(crate) fn fit_values(
     let (change, jitter) = System::new(attention, &weights)?.solve(goal, lambda)?;
     let fitted = if to_original { (originals + change)? } else { change };
     let stored = fitted.to_dtype(kept_values.dtype())?;
-    sums.layers += 1.0;
-    sums.before += squared_norm(&residual)?;
-    sums.after += squared_norm(&(target - attention.matmul(&stored.to_dtype(DType::F32)?)?)?)?;
-    sums.output += squared_norm(target)?;
-    sums.log_lambda += lambda.ln();
-    sums.importance += exponent;
-    sums.jitter = sums.jitter.max(jitter);
+    let left = (target - attention.matmul(&stored.to_dtype(DType::F32)?)?)?;
+    let (before, after, output) = (squared_norm(&residual)?, squared_norm(&left)?, squared_norm(target)?);
+    sums.add_layer(&[ValuesPart { before, after, output, jitter }], lambda, exponent);
     Ok(Some(stored))
 }
 
-/// ω_j = (g_j / mean g)^p over the kept positions of a list, clamped, and 1 for padding up to `t`.
+/// The weights of each list.
 fn omega(importance: &[Vec<f32>], exponent: f64, t: usize) -> Vec<Vec<f64>> {
     importance.iter().map(|list| omega_of(list, exponent, t)).collect()
-}
-
-/// The same for one list.
-pub(crate) fn omega_of(importance: &[f32], exponent: f64, t: usize) -> Vec<f64> {
-    let mean = importance.iter().map(|g| f64::from(*g)).sum::<f64>() / importance.len() as f64;
-    let weight = |g: f32| (f64::from(g) / mean).powf(exponent).clamp(OMEGA.0, OMEGA.1);
-    let mut weights: Vec<f64> =
-        importance.iter().map(|g| if mean > 0.0 { weight(*g) } else { 1.0 }).collect();
-    weights.resize(t, 1.0);
-    weights
 }
 
 /// The D that minimises ‖X D − R‖² + λ' Σ ω_j ‖D_j‖², λ' = λ · mean diagonal of X Ω⁻¹ Xᵀ, for one Ω and any R and λ.
