@@ -48,7 +48,7 @@ fn run(args: &Args) -> lb_cli::Result<()> {
         write_file(path, format!("{:#}\n", serde_json::to_value(&report)?).as_bytes())?;
     }
     if let Some(path) = &args.write_tensors {
-        let named: Vec<_> = report.batched.iter().map(|b| b.name().to_owned()).zip(&compacted).collect();
+        let named: Vec<_> = report.batched.iter().map(|b| b.name().clone()).zip(&compacted).collect();
         write_tensors(path, &scene, &named, &args.config.compaction(&args.config.selections[0]))?;
     }
     Ok(())

@@ -1,36 +1,23 @@
 //! What comes from documents and models is shown as text: it moves no cursor, makes no link and is no formula.
 
-use std::path::PathBuf;
-use std::process::Command;
-
 use latent_briefing::eval::answers::{AnswerRow, OrchestratorTokens};
 use latent_briefing::eval::report::{Options, report};
 use latent_briefing::session::CallTokens;
 
-/// An example that was built with the tests.
-pub(super) fn example(name: &str) -> Option<PathBuf> {
-    let this = std::env::current_exe().unwrap();
-    let path = this.ancestors().nth(2).unwrap().join("examples").join(name);
-    if !path.is_file() {
-        eprintln!("skipped: the example {name} was not built");
-        return None;
-    }
-    Some(path)
-}
+use crate::support::latent_briefing;
 
 /// Sets a title, moves up, writes in red, turns the direction around.
 const ACTS: &str = "\u{1b}]0;owned\u{7}\u{1b}[2A\u{9b}31m\u{202e}";
 
 #[test]
 fn a_run_shows_no_escape_sequence_of_a_document_or_a_question() {
-    let Some(rlm) = example("rlm") else { return };
     let dir = tempfile::tempdir().unwrap();
     let context = dir.path().join(format!("notes{ACTS}.txt"));
     std::fs::write(&context, format!("finding: The office{ACTS} of Anara is in Redmoor{ACTS}.\n")).unwrap();
     let question = format!("Where is the office{ACTS} of Anara?");
     for extra in [&[][..], &["--max-calls", "2"], &["--worker", "/no\u{1b}[2J/such"]] {
-        let output = Command::new(&rlm)
-            .arg("--document")
+        let output = latent_briefing()
+            .args(["run", "--document"])
             .arg(&context)
             .args(["--question", &question])
             .arg("--log")

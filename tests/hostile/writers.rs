@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use latent_briefing::io::files::{Output, write_whole};
 
-use super::shown::example;
+use crate::support::latent_briefing;
 
 #[test]
 #[cfg(unix)]
@@ -71,11 +71,11 @@ fn what_is_not_finished_is_not_there() {
 #[test]
 #[cfg(unix)]
 fn a_ledger_that_cannot_be_written_costs_no_answer() {
-    let Some(rlm) = example("rlm") else { return };
     let dir = tempfile::tempdir().unwrap();
     for ledger in ["/dev/full", "/", "/no/such/folder/ledger.json"] {
         let log = dir.path().join("log");
-        let output = Command::new(&rlm).args(["--ledger", ledger]).arg("--log").arg(&log).output().unwrap();
+        let output =
+            latent_briefing().args(["run", "--ledger", ledger]).arg("--log").arg(&log).output().unwrap();
         let (said, complained) =
             (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
         assert!(said.contains("Vinereach"), "{ledger}: {said}");
@@ -83,8 +83,8 @@ fn a_ledger_that_cannot_be_written_costs_no_answer() {
         assert!(!output.status.success(), "{ledger}");
     }
     // A pipe and the standard output are written to.
-    let mut child = Command::new(&rlm)
-        .args(["--ledger", "/dev/stdout"])
+    let mut child = latent_briefing()
+        .args(["run", "--ledger", "/dev/stdout"])
         .arg("--log")
         .arg(dir.path().join("log"))
         .stdout(Stdio::piped())

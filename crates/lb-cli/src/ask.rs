@@ -64,7 +64,7 @@ struct Of {
 }
 
 impl Of {
-    fn of(handoff: &str, outcome: &Outcome) -> Self {
+    fn told(handoff: &str, outcome: &Outcome) -> Self {
         Self {
             handoff: handoff.to_owned(),
             answer: outcome.answer.text.clone(),
@@ -93,7 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     let beside = if args.beside {
         let full = answered(&mut session, &Handoff::FullKv, &args.task)?;
         say!("\nOver the whole cache: {}", full.answer);
-        Some(Of::of(Handoff::FullKv.name(), &full))
+        Some(Of::told(Handoff::FullKv.name(), &full))
     } else {
         None
     };
@@ -102,7 +102,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         task: &args.task,
         worker: worker.name(),
         seq_len: session.seq_len(),
-        by: Of::of(&args.handoff.text, &outcome),
+        by: Of::told(&args.handoff.text, &outcome),
         beside,
         page: args.html.as_ref(),
     })?;

@@ -109,8 +109,9 @@ pub fn main() -> ExitCode {
 pub fn program(words: &[&str]) -> ExitCode {
     let mut arguments = std::env::args_os();
     let name = arguments.next();
+    let of = words.last().map(OsString::from);
     let words = words.iter().map(OsString::from);
-    called(name.into_iter().chain(words.clone()).chain(arguments).collect(), words.last())
+    called(name.into_iter().chain(words).chain(arguments).collect(), of)
 }
 
 /// `of` is what complaints begin with, the command where there is none.
@@ -151,6 +152,26 @@ fn told(error: &clap::Error) -> Exit {
 
 #[cfg(test)]
 mod tests {
+    /// What a light build lacks, it names; and it takes any arguments with it.
+    #[cfg(not(feature = "full"))]
+    #[test]
+    fn commands_that_are_not_built_say_so() {
+        use clap::Parser;
+
+        use crate::Exit;
+
+        let help = super::command().render_help().to_string();
+        for name in ["run", "bench", "report"] {
+            let cli = super::Cli::try_parse_from(["latent-briefing", name, "items", "--out", "x", "--help"])
+                .unwrap();
+            let error = cli.command.carry_out().unwrap_err();
+            assert_eq!(Exit::of(error.as_ref()), Exit::NotBuilt, "{error}");
+            assert!(error.to_string().contains("--features full"), "{error}");
+            assert!(!help.contains(&format!("\n  {name}")), "{help}");
+        }
+        assert!(help.contains("Not in this build: run, bench, report"), "{help}");
+    }
+
     #[test]
     fn arguments_do_not_contradict_each_other() {
         super::command().debug_assert();

@@ -46,3 +46,8 @@ pub use worker::{checkpoint, worker};
 
 /// Whatever stops a command.
 pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+/// The code of the README is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -52,12 +52,6 @@ impl JsonTo {
         self.json.as_deref().filter(|file| *file != Path::new("-"))
     }
 
-    /// On stdout, where that was asked.
-    #[cfg(feature = "full")]
-    pub(crate) fn print(&self, result: &impl Serialize) -> Result<()> {
-        if is_json() { print(result) } else { Ok(()) }
-    }
-
     pub(crate) fn begin(&self) {
         JSON.store(self.json.as_deref() == Some(Path::new("-")), Ordering::Relaxed);
     }
@@ -73,6 +67,12 @@ impl JsonTo {
             }
         }
     }
+}
+
+/// On stdout, where that was asked, whatever becomes of a file.
+#[cfg(feature = "full")]
+pub(crate) fn print_json(result: &impl Serialize) -> Result<()> {
+    if is_json() { print(result) } else { Ok(()) }
 }
 
 /// On stdout: a document, keys that are known masked. A reader that has gone is no reason to fail.

@@ -25,7 +25,7 @@ pub(crate) struct Args {
 }
 
 fn format(name: &str) -> Result<GgufFormat, String> {
-    let known = || GgufFormat::all().map(|format| format.name()).collect::<Vec<_>>().join(", ");
+    let known = || GgufFormat::all().map(GgufFormat::name).collect::<Vec<_>>().join(", ");
     GgufFormat::from_name(name).ok_or_else(|| format!("no format that is written; want {}", known()))
 }
 

@@ -14,7 +14,7 @@ use lb_sandbox::{MontyConfig, MontyRepl};
 use lb_session::BoundaryPolicy;
 
 use crate::exit::Usage;
-use crate::output::JsonTo;
+use crate::output::{JsonTo, print_json};
 use crate::worker::WorkerArgs;
 use crate::{Exit, Result, bar, say, write_file};
 
@@ -122,6 +122,6 @@ fn of_runs(args: &Args, worker: &Worker, open: &OpenRepl, folder: &Path, chosen:
     }
     progress.finish_and_clear();
     say!("{}", replay::replay_table(&replayed));
-    args.json.print(&replayed)?;
+    print_json(&replayed)?;
     unwritten.map_or(Ok(()), Err)
 }

@@ -35,7 +35,7 @@ fn measure(worker: &Worker) -> Result<Finding> {
     if lines > PROBE as f64 {
         (session, read) = reading(worker, &episode.lines[..(lines as usize).min(episode.lines.len())])?;
     }
-    let briefing = session.brief(episode.questions[0].text.as_str(), &Compaction::keep_ratio(0.1))?;
+    let briefing = session.brief(episode.questions[0].text.as_str(), Compaction::keep_ratio(0.1))?;
     let compaction_ms = briefing.timing().compaction.as_secs_f64() * 1e3;
     let written = decode(worker, &session)?;
     let said = format!(

@@ -1,0 +1,108 @@
+//! `bench` and `report`, each on as little as there can be.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{json_of, ran};
+
+fn exists(told: &Value, name: &str) {
+    let path = told[name].as_str().unwrap_or_else(|| panic!("no {name}: {told}"));
+    assert!(Path::new(path).is_file(), "{path}");
+}
+
+#[test]
+fn episodes_are_asked_and_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("rows");
+    let arguments = [
+        "bench",
+        "episodes",
+        "--episodes",
+        "2",
+        "--questions",
+        "1",
+        "--tokens",
+        "128",
+        "256",
+        "--handoff",
+        "full-kv,latent-briefing:keep=*,snapkv:keep=*",
+        "--keep",
+        "0.5",
+        "--out",
+        dir.to_str().unwrap(),
+    ];
+    let told = json_of(arguments);
+    assert_eq!((told["rows"].as_u64(), told["cancelled"].as_bool()), (Some(6), Some(false)), "{told}");
+    exists(&told, "report");
+    assert!(told["summary"].is_object());
+    // The folder is taken; it is gone on with where that is asked, and nothing is asked twice.
+    let ended = ran(arguments);
+    assert!(ended.code == 1 && ended.err.contains("resume"), "{}", ended.err);
+    assert_eq!(json_of(arguments.into_iter().chain(["--resume"]))["resumed"], 6);
+
+    let report = json_of(["report", dir.to_str().unwrap(), "--resamples", "100"]);
+    for name in ["html", "markdown", "csv", "json"] {
+        exists(&report, name);
+    }
+    assert_eq!(ran(["report", folder.path().to_str().unwrap()]).code, 1, "there are no rows");
+}
+
+#[test]
+fn items_are_asked_through_the_loop() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("items");
+    let told = json_of([
+        "bench",
+        "items",
+        "--ruler",
+        "needle",
+        "--lengths",
+        "512",
+        "--samples",
+        "1",
+        "--handoff",
+        "full-kv,none",
+        "--out",
+        dir.to_str().unwrap(),
+    ]);
+    assert_eq!(told["rows"].as_u64(), Some(2), "{told}");
+    exists(&told, "report");
+    let ended = ran(["bench", "items", "--subset", "ids=no-such", "--out", dir.to_str().unwrap()]);
+    assert!(ended.code != 0 && !ended.err.is_empty(), "{}", ended.err);
+}
+
+#[test]
+fn logs_are_read_behind_every_handoff() {
+    let folder = tempfile::tempdir().unwrap();
+    let figures = folder.path().join("figures.json");
+    let arguments = ["bench", "logs", "--limit", "2", "--target-tokens", "4", "--handoff", "full-kv,none"];
+    let told = json_of(arguments);
+    assert_eq!(told["items"].as_u64(), Some(2), "{told}");
+    let ended = ran(arguments.into_iter().chain(["--json", figures.to_str().unwrap()]));
+    assert!(ended.code == 0 && ended.out.contains("full-kv"), "{}", ended.err);
+    let written: Value = serde_json::from_slice(&std::fs::read(figures).unwrap()).unwrap();
+    assert_eq!(written["items"], told["items"]);
+    let ended = ran(["bench", "logs", "--data", "/no/such.jsonl", "--json"]);
+    assert!(ended.code == 1 && ended.json()["error"].as_str().unwrap().contains("/no/such.jsonl"));
+}
+
+#[test]
+fn a_recorded_run_is_replayed() {
+    let told = json_of([
+        "bench",
+        "questions",
+        "--episodes",
+        "1",
+        "--questions",
+        "2",
+        "--words",
+        "60",
+        "90",
+        "--handoff",
+        "full-kv;latent-briefing:keep=0.5",
+    ]);
+    let names: Vec<&str> =
+        told.as_array().unwrap().iter().map(|row| row["handoff"].as_str().unwrap()).collect();
+    assert_eq!(names, ["full-kv", "latent-briefing:keep=0.5"]);
+}

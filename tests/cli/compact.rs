@@ -1,0 +1,51 @@
+//! `compact`: tensors in, tensors out.
+
+use candle_core::{Device, safetensors};
+
+use super::{json_of, ran};
+use crate::support::caches::{noise, rng};
+
+#[test]
+fn a_cache_in_a_file_becomes_a_shorter_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (folder.path().join("in.safetensors"), folder.path().join("out.safetensors"));
+    let mut rng = rng(11);
+    let mut draw = |rows: usize| noise(&mut rng, (4, rows, 8), 1.0).reshape((2, 2, rows, 8)).unwrap();
+    let tensors = [("keys", draw(64)), ("values", draw(64)), ("queries", draw(6))];
+    safetensors::save(&tensors.map(|(name, tensor)| (name.to_owned(), tensor)).into(), &input).unwrap();
+    let (from, to) = (input.to_str().unwrap(), output.to_str().unwrap());
+    let told = json_of(["compact", "--input", from, "--output", to, "--keep-ratio", "0.25"]);
+    assert_eq!((told["kept_len"].as_u64(), &told["shape"]), (Some(16), &serde_json::json!([2, 2, 64, 8])));
+    let made = safetensors::load(&output, &Device::Cpu).unwrap();
+    assert_eq!(made["keys"].dims(), [2, 2, 16, 8]);
+    // The same for a person, and a report beside it.
+    let report = folder.path().join("report.json");
+    let ended = ran([
+        "compact",
+        "--input",
+        from,
+        "--output",
+        to,
+        "--keep-ratio",
+        "0.25",
+        "--selection",
+        "per-head",
+        "--report",
+        report.to_str().unwrap(),
+    ]);
+    assert!(ended.code == 0 && ended.out.contains("kept "), "{}{}", ended.out, ended.err);
+    assert!(report.is_file());
+
+    let before = std::fs::read(&output).unwrap();
+    for (arguments, word) in
+        [(["--keep-ratio", "0"], "keep_ratio"), (["--pool", "4"], "width"), (["--lambda", "0"], "lambda")]
+    {
+        let ended = ran(["compact", "--input", from, "--output", to, "--json"].into_iter().chain(arguments));
+        assert_eq!(ended.code, 1, "{arguments:?}: {}", ended.err);
+        assert!(ended.err.contains(word), "{arguments:?}: {}", ended.err);
+        assert_eq!(ended.json()["exit"], 1);
+    }
+    let ended = ran(["compact", "--input", "/no/such.safetensors", "--output", to]);
+    assert!(ended.code == 1 && ended.err.contains("/no/such.safetensors"), "{}", ended.err);
+    assert_eq!(std::fs::read(&output).unwrap(), before);
+}
