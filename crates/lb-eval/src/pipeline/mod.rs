@@ -17,7 +17,7 @@ pub use folder::{Existing, hold};
 pub use lines::{ROWS, Rows, read_rows};
 pub use lot::Part;
 pub(crate) use lot::{fingerprint, mixed, part};
-pub use plan::{PLAN, PlanFields, PlanRecord};
+pub use plan::{PLAN, PlanRecord};
 pub(crate) use plan::{at_least_one, check};
 pub use protocol::{Context, Protocol, Row};
 pub use run::{Finished, Settings, run};

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{Error, Result};
 
-/// What was run.
+/// What was run, in the folder of the rows.
 pub const PLAN: &str = "plan.json";
 
 /// What was run: `plan.json`.
@@ -15,7 +15,7 @@ pub const PLAN: &str = "plan.json";
 pub struct PlanRecord {
     /// The plan.
     #[serde(flatten)]
-    pub plan: PlanFields,
+    pub plan: Map<String, Value>,
     /// The worker's name.
     pub worker: String,
     /// The orchestrator.
@@ -25,9 +25,6 @@ pub struct PlanRecord {
     /// Of their ids and documents, in any order.
     pub items_hash: u64,
 }
-
-/// A plan as fields of [`PlanRecord`].
-pub type PlanFields = Map<String, Value>;
 
 impl PlanRecord {
     /// The record of a plan over items with these numbers; an item may stand for several.

@@ -4,82 +4,56 @@ use crate::answers::{Figures, Summary};
 use crate::stats::bootstrap::Interval;
 use crate::table::Table;
 
-/// A figure and, where it has one, its interval.
-enum Field {
-    Text(String),
-    Number(Option<f64>),
-    Three(Option<[f64; 3]>),
-}
-
-type Column = (&'static str, fn(&Figures) -> Field);
-
-fn of(interval: Option<Interval>) -> Field {
-    Field::Three(interval.map(|i| [i.estimate, i.low, i.high]))
-}
-
-fn count(n: usize) -> Field {
-    Field::Text(n.to_string())
-}
-
-fn one(value: f64) -> Field {
-    Field::Number(Some(value))
-}
-
-const COLUMNS: [Column; 21] = [
-    ("condition", |f| Field::Text(f.condition.clone())),
-    ("rows", |f| count(f.n)),
-    ("items", |f| count(f.items)),
-    ("right", |f| count(f.right)),
-    ("failures", |f| count(f.failures)),
-    ("accuracy", |f| Field::Three(Some([f.accuracy, f.accuracy_ci[0], f.accuracy_ci[1]]))),
-    ("difference", |f| of(f.difference)),
-    ("mcnemar_p", |f| Field::Number(f.mcnemar.map(|test| test.mid_p))),
-    ("retention", |f| of(f.retention)),
-    ("worker_median", |f| one(f.worker_median)),
-    ("worker_mean", |f| of(Some(f.worker_mean))),
-    ("reduction", |f| of(f.reduction)),
-    ("orchestrator_mean", |f| one(f.orchestrator_mean)),
-    ("total_mean", |f| one(f.total_mean)),
-    ("medium_savings", |f| of(f.medium_savings)),
-    ("overhead", |f| of(f.overhead)),
-    ("brief_s_median", |f| one(f.brief_s)),
-    ("keep_ratio", |f| of(f.keep_ratio)),
-    ("letter_agreement", |f| {
-        Field::Three(f.letters.as_ref().map(|l| [l.agreement, l.agreement_ci[0], l.agreement_ci[1]]))
-    }),
-    ("letter_kl", |f| of(f.letters.as_ref().map(|l| l.kl))),
-    ("letter_mass", |f| Field::Number(f.letters.as_ref().map(|l| l.mass))),
-];
-
 /// One line per class and condition; shares from 0 to 1, an empty field where there is no figure.
 pub(super) fn csv(summary: &Summary) -> String {
-    // Which columns have an interval shows at any condition.
-    let Some(first) = summary.conditions.first() else { return String::new() };
-    let mut head = vec!["axis".to_owned(), "class".to_owned()];
-    for (name, figure) in COLUMNS {
-        head.push(name.to_owned());
-        if let Field::Three(_) = figure(first) {
-            head.extend([format!("{name}_low"), format!("{name}_high")]);
-        }
-    }
-    let mut table = Table::new(head);
-    let all = summary.conditions.iter().map(|f| ("all", "", f));
-    let groups =
-        summary.groups.iter().flat_map(|g| g.conditions.iter().map(|f| (g.axis, g.value.as_str(), f)));
-    for (axis, class, f) in all.chain(groups) {
-        let mut line = vec![axis.to_owned(), class.to_owned()];
-        line.extend(COLUMNS.iter().flat_map(|(_, figure)| fields(figure(f))));
-        table.push(line);
+    let all = summary.conditions.iter().map(|f| fields("all", "", f));
+    let classes =
+        summary.groups.iter().flat_map(|g| g.conditions.iter().map(|f| fields(g.axis, &g.value, f)));
+    let lines: Vec<_> = all.chain(classes).collect();
+    let mut table = Table::new(lines.iter().take(1).flatten().map(|(name, _)| name));
+    for line in lines {
+        table.push(line.into_iter().map(|(_, text)| text).collect());
     }
     table.csv()
 }
 
-fn fields(figure: Field) -> Vec<String> {
-    let number = |value: f64| format!("{value:.6}");
-    match figure {
-        Field::Text(text) => vec![text],
-        Field::Number(value) => vec![value.map_or_else(String::new, number)],
-        Field::Three(Some(three)) => three.map(number).to_vec(),
-        Field::Three(None) => vec![String::new(); 3],
-    }
+/// The fields of a line, with their names.
+fn fields(axis: &str, class: &str, f: &Figures) -> Vec<(String, String)> {
+    let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.6}"));
+    let text = |name: &str, text: &dyn ToString| vec![(name.to_owned(), text.to_string())];
+    let one = |name: &str, value: Option<f64>| text(name, &number(value));
+    let share = |name: &str, value: Option<f64>, ci: Option<[f64; 2]>| {
+        let ends = [("_low", ci.map(|ci| ci[0])), ("_high", ci.map(|ci| ci[1]))];
+        let ends = ends.map(|(end, value)| (format!("{name}{end}"), number(value)));
+        [one(name, value), ends.to_vec()].concat()
+    };
+    let interval =
+        |name: &str, i: Option<Interval>| share(name, i.map(|i| i.estimate), i.map(|i| [i.low, i.high]));
+    let letters = f.letters.as_ref();
+    let fields = [
+        text("axis", &axis),
+        text("class", &class),
+        text("condition", &f.condition),
+        text("rows", &f.n),
+        text("items", &f.items),
+        text("right", &f.right),
+        text("failures", &f.failures),
+        share("accuracy", Some(f.accuracy), Some(f.accuracy_ci)),
+        interval("difference", f.difference),
+        one("mcnemar_p", f.mcnemar.map(|test| test.mid_p)),
+        interval("retention", f.retention),
+        one("worker_median", Some(f.worker_median)),
+        interval("worker_mean", Some(f.worker_mean)),
+        interval("reduction", f.reduction),
+        one("orchestrator_mean", Some(f.orchestrator_mean)),
+        one("total_mean", Some(f.total_mean)),
+        interval("medium_savings", f.medium_savings),
+        interval("overhead", f.overhead),
+        one("brief_s_median", Some(f.brief_s)),
+        interval("keep_ratio", f.keep_ratio),
+        share("letter_agreement", letters.map(|l| l.agreement), letters.map(|l| l.agreement_ci)),
+        interval("letter_kl", letters.map(|l| l.kl)),
+        one("letter_mass", letters.map(|l| l.mass)),
+    ];
+    fields.concat()
 }
