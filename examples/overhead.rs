@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use latent_briefing::model::DeviceChoice;
 use lb_cli::{complain, say, spinner, write_file};
-use lb_perf::{Batched, OverheadConfig, measure, write_tensors};
+use lb_perf::{OverheadConfig, measure, write_tensors};
 
 /// Measure what it costs to compact random caches of a model's size.
 #[derive(Parser)]
