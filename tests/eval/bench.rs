@@ -5,14 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use latent_briefing::eval::bench::{
-    self, Bench, BenchPlan, BenchRow, Existing, Finished, Part, RecordedTurns, Scoring,
-};
+use latent_briefing::eval::Error;
+use latent_briefing::eval::answers::{self, AnswerRow};
 use latent_briefing::eval::datasets::{
     FileKind, Item, ItemFault, LoadOptions, Loaded, OnFault, load, ruler, synthetic,
 };
+use latent_briefing::eval::pipeline::{self, Existing, Finished, Part};
+use latent_briefing::eval::runs::items::{self, Bench, BenchPlan, RecordedTurns, Scoring};
+use latent_briefing::eval::runs::replay::trained_policy;
 use latent_briefing::eval::stats::bootstrap::Bootstrap;
-use latent_briefing::eval::{Error, handoffs};
 use latent_briefing::orchestrate::{
     self, ChatRequest, Completion, Limits, Orchestrator, Reader, RlmConfig, RunRecord,
 };
@@ -22,7 +23,7 @@ use crate::support::embedded;
 
 fn bench() -> Bench {
     let mut config = RlmConfig { log_briefings: false, ..RlmConfig::default() };
-    config.session.policy = handoffs::trained_policy();
+    config.session.policy = trained_policy();
     let worker = Some(crate::support::sandbox_program());
     let sandbox = MontyConfig { worker, ..MontyConfig::default() };
     Bench {
@@ -54,13 +55,19 @@ fn loaded(items: &[Item]) -> Loaded {
     Loaded { items: items.to_vec(), ..Loaded::default() }
 }
 
-fn run(bench: &Bench, plan: &BenchPlan, items: &[Item], dir: &Path, existing: Existing) -> Finished {
-    bench::run(bench, plan, &loaded(items), dir, existing, &|_| {}).unwrap()
+fn run(
+    bench: &Bench,
+    plan: &BenchPlan,
+    items: &[Item],
+    dir: &Path,
+    existing: Existing,
+) -> Finished<AnswerRow> {
+    items::run(bench, plan, &loaded(items), dir, existing, &|_| {}).unwrap()
 }
 
 /// The rows without what a clock or chance puts there.
-fn content(rows: &[BenchRow]) -> BTreeMap<(String, String, usize), BenchRow> {
-    let timeless = |row: &BenchRow| BenchRow {
+fn content(rows: &[AnswerRow]) -> BTreeMap<(String, String, usize), AnswerRow> {
+    let timeless = |row: &AnswerRow| AnswerRow {
         log: row.log.as_ref().map(|_| String::new()),
         brief_s: 0.0,
         prefill_s: 0.0,
@@ -68,7 +75,7 @@ fn content(rows: &[BenchRow]) -> BTreeMap<(String, String, usize), BenchRow> {
         elapsed_s: 0.0,
         ..row.clone()
     };
-    let key = |row: &BenchRow| (row.item.clone(), row.condition.clone(), row.repeat);
+    let key = |row: &AnswerRow| (row.item.clone(), row.condition.clone(), row.repeat);
     let map: BTreeMap<_, _> = rows.iter().map(|row| (key(row), timeless(row))).collect();
     assert_eq!(map.len(), rows.len(), "no row is there twice");
     map
@@ -83,9 +90,9 @@ fn rows_are_the_same_for_any_number_of_jobs_and_after_a_cut() {
     let both = run(&bench, &plan(2), &items, &two, Existing::Refuse);
     assert_eq!(alone.rows.len(), 10);
     assert_eq!(content(&alone.rows), content(&both.rows));
-    assert_eq!(content(&bench::read_rows(&two).unwrap().rows), content(&both.rows));
+    assert_eq!(content(&pipeline::read_rows(&two).unwrap().rows), content(&both.rows));
     // The turns are read once in every condition with a loop, and what differs is the handoff.
-    let of = |condition: &str| -> Vec<&BenchRow> {
+    let of = |condition: &str| -> Vec<&AnswerRow> {
         alone.rows.iter().filter(|row| row.condition == condition).collect()
     };
     for (full, brief) in of("full-kv").into_iter().zip(of("latent-briefing:tau=4")) {
@@ -103,7 +110,7 @@ fn rows_are_the_same_for_any_number_of_jobs_and_after_a_cut() {
     assert!(of("direct").iter().all(|row| row.calls == 1 && row.trajectory == 0));
 
     // The file ends within the last row; one row before it is gone too.
-    let path = one.join(bench::ROWS);
+    let path = one.join(pipeline::ROWS);
     let text = std::fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     let kept = lines.len() - 2;
@@ -118,16 +125,16 @@ fn rows_are_the_same_for_any_number_of_jobs_and_after_a_cut() {
     let resumed = run(&again, &plan(2), &items, &one, Existing::Resume);
     assert_eq!((resumed.resumed, resumed.rows.len()), (kept, 10));
     assert_eq!(content(&resumed.rows), content(&alone.rows));
-    assert_eq!(content(&bench::read_rows(&one).unwrap().rows), content(&alone.rows));
+    assert_eq!(content(&pipeline::read_rows(&one).unwrap().rows), content(&alone.rows));
     assert_eq!(calls.load(Ordering::Relaxed), 0, "the recorded turns are taken");
 
-    let refused = bench::run(&bench, &plan(1), &loaded(&items), &one, Existing::Refuse, &|_| {}).unwrap_err();
+    let refused = items::run(&bench, &plan(1), &loaded(&items), &one, Existing::Refuse, &|_| {}).unwrap_err();
     assert!(matches!(refused, Error::Config { field: "out", .. }), "{refused}");
     let other = BenchPlan { seed: 1, ..plan(1) };
-    let changed = bench::run(&bench, &other, &loaded(&items), &one, Existing::Resume, &|_| {}).unwrap_err();
+    let changed = items::run(&bench, &other, &loaded(&items), &one, Existing::Resume, &|_| {}).unwrap_err();
     assert!(matches!(&changed, Error::PlanChanged { field, .. } if field == "seed"), "{changed}");
     let fewer =
-        bench::run(&bench, &plan(1), &loaded(&items[..1]), &one, Existing::Resume, &|_| {}).unwrap_err();
+        items::run(&bench, &plan(1), &loaded(&items[..1]), &one, Existing::Resume, &|_| {}).unwrap_err();
     assert!(matches!(&fewer, Error::PlanChanged { field, .. } if field.starts_with("items")), "{fewer}");
 }
 
@@ -252,8 +259,8 @@ fn malformed_items_are_listed_and_skipped_or_fail() {
     let loaded = load(&file, FileKind::LongBenchV2, &LoadOptions::default()).unwrap();
     assert_eq!((loaded.items.len(), loaded.faults.len()), (1, 1));
     let (out, plan) = (dir.path().join("out"), BenchPlan { conditions: vec!["direct".into()], ..plan(1) });
-    bench::run(&bench(), &plan, &loaded, &out, Existing::Refuse, &|_| {}).unwrap();
-    let text = std::fs::read_to_string(out.join(bench::FAULTS)).unwrap();
+    items::run(&bench(), &plan, &loaded, &out, Existing::Refuse, &|_| {}).unwrap();
+    let text = std::fs::read_to_string(out.join(items::FAULTS)).unwrap();
     let listed: Vec<ItemFault> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(listed, loaded.faults);
     assert_eq!(listed[0].line, 2);
@@ -281,11 +288,11 @@ fn rows_have_the_chances_of_the_letters() {
         assert!(letters.mass > 0.0 && letters.mass <= 1.0, "{letters:?}");
     }
     let of =
-        |name: &str| -> Vec<&BenchRow> { finished.rows.iter().filter(|r| r.condition == name).collect() };
+        |name: &str| -> Vec<&AnswerRow> { finished.rows.iter().filter(|r| r.condition == name).collect() };
     assert!(of("full-kv").iter().zip(of("none")).any(|(full, none)| full.letters != none.letters));
-    let summary = bench::aggregate(&finished.rows, None, &Bootstrap::default()).unwrap();
+    let summary = answers::summarise(&finished.rows, None, &Bootstrap::default()).unwrap();
     assert_eq!(summary.conditions.iter().filter(|f| f.letters.is_some()).count(), 3);
-    let table = bench::table(&finished.rows, &conditions(&all));
+    let table = answers::table(&finished.rows, &conditions(&all));
     assert!(table.contains("letter as full-kv") && table.contains("KL, nats"), "{table}");
 
     // The full cache alone, then a condition that replays it: nothing is in common then.

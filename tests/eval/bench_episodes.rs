@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use latent_briefing::eval::Error;
-use latent_briefing::eval::bench::{
-    BenchRow, EpisodePlan, Existing, Finished, Logs, at_each_size, read_rows, run_episodes, split_conditions,
-};
+use latent_briefing::eval::answers::AnswerRow;
+use latent_briefing::eval::calls::{self, EpisodePlan, Logs};
+use latent_briefing::eval::condition::{Condition, Way, at_each_size, split_conditions};
 use latent_briefing::eval::datasets::ruler::NativeTask;
+use latent_briefing::eval::pipeline::{Existing, Finished, read_rows};
 use latent_briefing::session::CancelToken;
 
 use crate::support::{assert_error, embedded};
@@ -23,13 +24,13 @@ fn plan(conditions: &[&str], jobs: usize) -> EpisodePlan {
     }
 }
 
-fn run(plan: &EpisodePlan, dir: &Path, existing: Existing) -> Result<Finished, Error> {
-    run_episodes(embedded(), plan, dir, existing, &CancelToken::new(), &|_| {})
+fn run(plan: &EpisodePlan, dir: &Path, existing: Existing) -> Result<Finished<AnswerRow>, Error> {
+    calls::run(embedded(), plan, dir, existing, &CancelToken::new(), &|_| {})
 }
 
 /// By item and condition, without what a clock puts there.
-fn content(rows: &[BenchRow]) -> BTreeMap<(String, String), BenchRow> {
-    let timeless = |row: &BenchRow| BenchRow {
+fn content(rows: &[AnswerRow]) -> BTreeMap<(String, String), AnswerRow> {
+    let timeless = |row: &AnswerRow| AnswerRow {
         brief_s: 0.0,
         prefill_s: 0.0,
         decode_s: 0.0,
@@ -123,6 +124,7 @@ fn plans_out_of_range_are_refused() {
         ("conditions", plan(&["full-kv", " full-kv"], 1)),
         ("conditions", plan(&["snapkv"], 1)),
         ("conditions", plan(&["snapkv:tau=1"], 1)),
+        ("conditions", plan(&["direct"], 1)),
     ];
     for (name, plan) in wrong {
         let error = plan.validate().unwrap_err();
@@ -151,4 +153,9 @@ fn conditions_are_split_at_names() {
     let all = at_each_size(names.clone(), &[0.1, 0.05]).unwrap();
     assert_eq!(all, ["full-kv", "snapkv:keep=0.1,state=reuse", "snapkv:keep=0.05,state=reuse"]);
     assert_error!(at_each_size(names, &[]).unwrap_err(), Error::Config { field: "keep", .. }, "sizes");
+    // What is parsed is printed as it was written.
+    for condition in Condition::read_all(&split_conditions(text)).unwrap() {
+        assert_eq!(condition.to_string().parse::<Condition>().unwrap(), condition);
+        assert_eq!(matches!(condition.way, Way::Selection(_)), condition.name.starts_with("snapkv"));
+    }
 }

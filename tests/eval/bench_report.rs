@@ -3,16 +3,17 @@
 use std::path::Path;
 
 use latent_briefing::eval::Error;
-use latent_briefing::eval::bench::calibrate::{Rule, calibrate, family};
-use latent_briefing::eval::bench::{BenchRow, Options, Part, aggregate, read_rows, report};
+use latent_briefing::eval::answers::calibrate::{Rule, calibrate, family};
+use latent_briefing::eval::answers::{AnswerRow, OrchestratorTokens, summarise};
+use latent_briefing::eval::pipeline::{Part, read_rows};
+use latent_briefing::eval::report::{Options, report};
 use latent_briefing::eval::stats::bootstrap::Bootstrap;
-use latent_briefing::orchestrate::Usage;
 use latent_briefing::session::{CallTokens, Chances};
 
 use crate::support::assert_error;
 
-fn row(item: usize, condition: &str, right: bool, attended: usize) -> BenchRow {
-    BenchRow {
+fn row(item: usize, condition: &str, right: bool, attended: usize) -> AnswerRow {
+    AnswerRow {
         item: format!("item-{item:03}"),
         dataset: "made".to_owned(),
         condition: condition.to_owned(),
@@ -25,16 +26,16 @@ fn row(item: usize, condition: &str, right: bool, attended: usize) -> BenchRow {
         answer: if right { "7" } else { "8" }.to_owned(),
         score: f64::from(right),
         worker: CallTokens { attended, generated: 10, ..CallTokens::default() },
-        orchestrator: Usage { input: 90, output: 10, ..Usage::default() },
+        orchestrator: OrchestratorTokens { input: 90, output: 10, ..OrchestratorTokens::default() },
         prefill_s: 2.0,
         brief_s: if condition.starts_with("latent") { 0.5 } else { 0.0 },
         keep_ratio: condition.starts_with("latent").then_some(0.1),
-        ..BenchRow::default()
+        ..AnswerRow::default()
     }
 }
 
 /// 100 items: full cache right on 80, τ = 4 on the first 70 of these and 4 of the others, τ = 8 on half of them.
-fn rows() -> Vec<BenchRow> {
+fn rows() -> Vec<AnswerRow> {
     let one = |i: usize| {
         [
             row(i, "full-kv", i < 80, 990),
@@ -50,7 +51,7 @@ fn few() -> Bootstrap {
     Bootstrap { resamples: 500, ..Bootstrap::default() }
 }
 
-fn write(dir: &Path, rows: &[BenchRow], end: &str) {
+fn write(dir: &Path, rows: &[AnswerRow], end: &str) {
     let mut text: String = rows.iter().map(|r| serde_json::to_string(r).unwrap() + "\n").collect();
     text.push_str(end);
     std::fs::write(dir.join("rows.jsonl"), text).unwrap();
@@ -65,7 +66,7 @@ fn figures_are_those_of_the_rows() {
     let mut rows = rows();
     // A failure counts as wrong, whatever its score.
     rows[2].failure = Some("no answer".to_owned());
-    let summary = aggregate(&rows, None, &few()).unwrap();
+    let summary = summarise(&rows, None, &few()).unwrap();
     assert_eq!(summary.reference, "full-kv");
     assert_eq!((summary.items, summary.documents, summary.failures.len()), (100, 100, 1));
     let f = &summary.conditions[2];
@@ -108,11 +109,11 @@ fn the_orchestrators_noise_is_apart_from_the_handoffs() {
         for repeat in 0..3 {
             // Both handoffs follow the run's turns.
             let right = (item * 7 + repeat * 5) % 3 == 0;
-            rows.push(BenchRow { repeat, ..row(item, "full-kv", right, 900) });
-            rows.push(BenchRow { repeat, ..row(item, "latent-briefing:tau=4", right, 90) });
+            rows.push(AnswerRow { repeat, ..row(item, "full-kv", right, 900) });
+            rows.push(AnswerRow { repeat, ..row(item, "latent-briefing:tau=4", right, 90) });
         }
     }
-    let noise = aggregate(&rows, None, &few()).unwrap().noise;
+    let noise = summarise(&rows, None, &few()).unwrap().noise;
     assert_eq!(noise.len(), 1);
     assert!(noise[0].handoff.estimate < 1e-12 && noise[0].orchestrator.estimate > 0.2, "{noise:?}");
 }
@@ -125,7 +126,7 @@ fn settings_are_chosen_on_one_part_and_reported_on_the_other() {
         let long = item % 2 == 0;
         let mut add = |condition: &str, right, tokens| {
             let length = Some(if long { "long" } else { "short" }.to_owned());
-            rows.push(BenchRow { part, length, ..row(item, condition, right, tokens) });
+            rows.push(AnswerRow { part, length, ..row(item, condition, right, tokens) });
         };
         let known = item % 10 > 1;
         add("full-kv", known, 990);
@@ -144,11 +145,11 @@ fn settings_are_chosen_on_one_part_and_reported_on_the_other() {
     // Short ones take 110 tokens in the place of 410.
     close(done.saved.unwrap().estimate, 150.0 / 410.0);
     assert!(done.findings[0].contains("do not overlap"), "{:?}", done.findings);
-    let few_items: Vec<BenchRow> =
+    let few_items: Vec<AnswerRow> =
         rows.iter().filter(|r| r.item.as_str() < "item-020" || r.part == Part::Test).cloned().collect();
     let done = calibrate(&few_items, None, &Rule::default(), &few()).unwrap().unwrap();
     assert!(done.classes.iter().all(|c| c.too_few && (c.value - done.single.value).abs() < 1e-12));
-    let test: Vec<BenchRow> = rows.iter().filter(|r| r.part == Part::Test).cloned().collect();
+    let test: Vec<AnswerRow> = rows.iter().filter(|r| r.part == Part::Test).cloned().collect();
     assert!(calibrate(&test, None, &Rule::default(), &few()).unwrap().is_none());
     assert_eq!(family("a:tau=0.5,seed=3"), Some(("a:tau=*,seed=3".to_owned(), 0.5)));
     assert_eq!(family("full-kv"), None);
@@ -192,7 +193,7 @@ fn classes_are_in_order_and_settings_that_hold_are_named() {
         let kind = ["needle", "count"][item % 2].to_owned();
         let length = Some(["2048", "512", "1024"][item % 3].to_owned());
         let mut add = |condition: &str, right, tokens| {
-            rows.push(BenchRow {
+            rows.push(AnswerRow {
                 kind: kind.clone(),
                 length: length.clone(),
                 ..row(item, condition, right, tokens)
@@ -206,7 +207,7 @@ fn classes_are_in_order_and_settings_that_hold_are_named() {
             add(&format!("snapkv:keep={keep}"), item % 4 == 0, tokens);
         }
     }
-    let summary = aggregate(&rows, None, &few()).unwrap();
+    let summary = summarise(&rows, None, &few()).unwrap();
     let classes = |axis: &str| -> Vec<&str> {
         summary.groups.iter().filter(|g| g.axis == axis).map(|g| g.value.as_str()).collect()
     };
@@ -228,12 +229,16 @@ fn classes_are_in_order_and_settings_that_hold_are_named() {
 #[test]
 fn malformed_rows_are_errors() {
     let dir = tempfile::tempdir().unwrap();
-    assert_error!(read_rows(dir.path()).unwrap_err(), Error::Io { .. }, "rows.jsonl");
+    assert_error!(read_rows::<AnswerRow>(dir.path()).unwrap_err(), Error::Io { .. }, "rows.jsonl");
     write(dir.path(), &rows()[..2], "nonsense\n{}\n");
-    assert_error!(read_rows(dir.path()).unwrap_err(), Error::Json { line_number: 3, .. }, "rows.jsonl");
+    assert_error!(
+        read_rows::<AnswerRow>(dir.path()).unwrap_err(),
+        Error::Json { line_number: 3, .. },
+        "rows.jsonl"
+    );
     write(dir.path(), &rows()[..2], "{}\n");
     assert_error!(
-        read_rows(dir.path()).unwrap_err(),
+        read_rows::<AnswerRow>(dir.path()).unwrap_err(),
         Error::Row { line_number: 3, field: "item", .. },
         "rows.jsonl"
     );
@@ -241,25 +246,25 @@ fn malformed_rows_are_errors() {
     bad.score = 2.0;
     write(dir.path(), &[bad], "");
     assert_error!(
-        read_rows(dir.path()).unwrap_err(),
+        read_rows::<AnswerRow>(dir.path()).unwrap_err(),
         Error::Row { line_number: 1, field: "score", .. },
         "rows.jsonl"
     );
     let twice = [rows()[0].clone(), rows()[1].clone(), rows()[0].clone()];
     write(dir.path(), &twice, "");
     assert_error!(
-        read_rows(dir.path()).unwrap_err(),
+        read_rows::<AnswerRow>(dir.path()).unwrap_err(),
         Error::DuplicateRow { first: 1, second: 3, .. },
         "rows.jsonl"
     );
     write(dir.path(), &[], "");
-    assert!(read_rows(dir.path()).unwrap().rows.is_empty());
+    assert!(read_rows::<AnswerRow>(dir.path()).unwrap().rows.is_empty());
     assert_error!(
         report(dir.path(), &Options::default()).unwrap_err(),
         Error::Config { field: "rows", .. },
         "rows"
     );
-    let other = aggregate(&rows(), Some("no-such"), &few()).unwrap_err();
+    let other = summarise(&rows(), Some("no-such"), &few()).unwrap_err();
     assert_error!(other, Error::Config { field: "reference", .. }, "no-such");
 }
 
@@ -269,13 +274,13 @@ fn letters_are_compared_with_those_of_the_reference() {
     let (sure, even) = ([0.7, 0.1, 0.1, 0.1], [0.25; 4]);
     let mut rows = Vec::new();
     for item in 0..4 {
-        rows.push(BenchRow { letters: chances(sure, 0.9), ..row(item, "full-kv", true, 990) });
+        rows.push(AnswerRow { letters: chances(sure, 0.9), ..row(item, "full-kv", true, 990) });
         let own = if item == 0 { [0.1, 0.7, 0.1, 0.1] } else { even };
-        rows.push(BenchRow { letters: chances(own, 0.5), ..row(item, "latent-briefing:tau=4", true, 90) });
+        rows.push(AnswerRow { letters: chances(own, 0.5), ..row(item, "latent-briefing:tau=4", true, 90) });
         // Rows of before have none.
         rows.push(row(item, "none", false, 9));
     }
-    let summary = aggregate(&rows, None, &few()).unwrap();
+    let summary = summarise(&rows, None, &few()).unwrap();
     let letters: Vec<_> = summary.conditions.iter().map(|f| f.letters.as_ref()).collect();
     let (None, Some(own), None) = (letters[0], letters[1], letters[2]) else { panic!("{letters:?}") };
     // Of equal chances the first letter is the likeliest.

@@ -4,11 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use latent_briefing::eval::handoffs::OpenRepl;
 use latent_briefing::eval::metrics::{ShortScore, same_in_another_form, short_answer};
-use latent_briefing::eval::questions::{
-    Outcome, QuestionItem, QuestionRow, done, read_questions, read_rows, replay_rows, replay_table, summary,
+use latent_briefing::eval::pipeline::read_rows;
+use latent_briefing::eval::runs::OpenRepl;
+use latent_briefing::eval::runs::questions::{
+    self, Outcome, QuestionItem, QuestionRow, Questions, read_questions, summary,
 };
+use latent_briefing::eval::runs::replay::{replay_rows, replay_table};
 use latent_briefing::orchestrate::{Rlm, RlmConfig, Script};
 use latent_briefing::sandbox::{MontyConfig, MontyRepl};
 use latent_briefing::session::{BoundaryPolicy, Source};
@@ -145,15 +147,13 @@ fn rows_say_how_a_run_ended_and_are_read_again() {
         rows.push(row);
     }
     let path = dir.path().join("rows.jsonl");
-    assert_eq!(read_rows(&path).unwrap(), []);
     let lines: Vec<String> = rows.iter().map(|row| serde_json::to_string(row).unwrap() + "\n").collect();
     // A process was ended while it wrote the last one.
     fs::write(&path, lines.concat().trim_end_matches(['}', '\n'])).unwrap();
-    let read = read_rows(&path).unwrap();
+    let read = read_rows::<QuestionRow>(dir.path()).unwrap().rows;
     // Seconds may lose their last digit.
     let plain = |row: &QuestionRow| QuestionRow { seconds: 0.0, ..row.clone() };
     assert!(read.iter().map(plain).eq(rows[..5].iter().map(plain)), "{read:?}");
-    assert!(done(&read).contains("guess") && !done(&read).contains("stopped"));
     let text = summary(&rows);
     for part in [
         "1 of 6 right by exact match, 2 contain",
@@ -163,6 +163,44 @@ fn rows_say_how_a_run_ended_and_are_read_again() {
     ] {
         assert!(text.contains(part), "{text}");
     }
+}
+
+/// A folder is gone on with: rows before a cut stay as they are, an id that is there twice is asked once.
+#[test]
+fn questions_are_answered_once_each_in_a_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let item = |id: &str| QuestionItem {
+        id: id.to_owned(),
+        document: NOTES.to_owned(),
+        question: "Who keeps the Velmar ledger?".to_owned(),
+        answers: vec!["Anara".to_owned()],
+    };
+    let items = ["a", "b", "a", "c"].map(item);
+    let config = RlmConfig { ask_first: false, ..RlmConfig::small() };
+    let asked = Questions { worker: embedded().clone(), open: open(), config };
+    let run = |turns: &[&str]| {
+        let turns = turns.iter().map(|answer| format!("```repl\nFINAL({answer:?})\n```"));
+        let mut script = Script::new(turns.collect::<Vec<_>>());
+        questions::run(&asked, &mut script, &items, dir.path(), &|_| {}).unwrap()
+    };
+    let first = run(&["Anara", "Tolio", "Anara"]);
+    let outcomes: Vec<_> = first.rows.iter().map(|row| (row.id.as_str(), row.outcome)).collect();
+    let wanted = [("a", Outcome::Right), ("b", Outcome::NeverAsked), ("c", Outcome::Right)];
+    assert_eq!((outcomes, first.resumed), (wanted.to_vec(), 0));
+    for row in &first.rows {
+        assert!(dir.path().join("logs").join(row.log.as_ref().unwrap()).is_file());
+    }
+    assert!(!dir.path().join("plan.json").exists());
+
+    let path = dir.path().join("rows.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let before = text.split_inclusive('\n').take(2).collect::<String>();
+    fs::write(&path, &text[..text.len() - 20]).unwrap();
+    let second = run(&["Tolio"]);
+    assert_eq!((second.resumed, second.rows.len()), (2, 3));
+    assert_eq!(second.rows[2].outcome, Outcome::NeverAsked, "asked anew");
+    assert!(fs::read_to_string(&path).unwrap().starts_with(&before));
+    assert_eq!(run(&[]).resumed, 3);
 }
 
 #[test]

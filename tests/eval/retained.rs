@@ -4,9 +4,8 @@ use std::path::Path;
 
 use latent_briefing::eval::Error;
 use latent_briefing::eval::logs::{LogItem, generated};
-use latent_briefing::eval::retained::{
-    Measured, RetainedPlan, RetainedRow, RetainedRun, Target, run, summarise, table,
-};
+use latent_briefing::eval::pipeline::Finished;
+use latent_briefing::eval::retained::{Measured, RetainedPlan, RetainedRow, Target, run, summarise, table};
 use latent_briefing::eval::stats::bootstrap::Bootstrap;
 use latent_briefing::session::{CancelToken, Segment};
 
@@ -17,7 +16,11 @@ fn plan(conditions: &[&str], target: Target) -> RetainedPlan {
     RetainedPlan { conditions, target, ..RetainedPlan::default() }
 }
 
-fn measure(plan: &RetainedPlan, items: &[LogItem], dir: Option<&Path>) -> Result<RetainedRun, Error> {
+fn measure(
+    plan: &RetainedPlan,
+    items: &[LogItem],
+    dir: Option<&Path>,
+) -> Result<Finished<RetainedRow>, Error> {
     run(embedded(), plan, items, dir, &CancelToken::new(), &|_| {})
 }
 
@@ -175,6 +178,8 @@ fn plans_out_of_range_are_refused() {
     assert_error!(refused(&[], 96), Error::Config { .. }, "conditions", "at least one");
     assert_error!(refused(&["none", "none"], 96), Error::Config { .. }, "there twice");
     assert_error!(refused(&["snapkv"], 96), Error::Config { .. }, "want a size");
+    assert_error!(refused(&["snapkv:keep=0.1,state=reuse"], 96), Error::Config { .. }, "state", "read anew");
+    assert_error!(refused(&["direct"], 96), Error::Config { .. }, "direct", "question sets");
     assert_error!(
         refused(&["latent-briefing:score=min"], 96),
         Error::Session(_),

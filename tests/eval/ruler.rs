@@ -8,8 +8,8 @@ use latent_briefing::eval::datasets::ruler::{
 use latent_briefing::eval::datasets::{Item, ItemKind};
 use latent_briefing::eval::episodes::{Episode, Kind, Source};
 use latent_briefing::eval::metrics::score;
-use latent_briefing::eval::trial::{Condition, Trial};
 use latent_briefing::eval::{Error, Result};
+use latent_briefing::eval::{calls, condition::Condition};
 use latent_briefing::session::Handoff;
 
 use crate::support::{assert_error, embedded};
@@ -268,17 +268,13 @@ fn longer_chains_have_more_facts() {
 /// The built-in worker is at home in these words: with the whole log in its cache it finds single facts.
 #[test]
 fn the_built_in_worker_answers_native_tasks() {
-    let trial = Trial::new(
-        embedded(),
-        latent_briefing::am::Compaction::keep_ratio(0.1),
-        vec![Condition::Fixed(Handoff::FullKv), Condition::Fixed(Handoff::None)],
-    );
+    let conditions = [Condition::handoff(Handoff::FullKv), Condition::handoff(Handoff::None)];
     for (task, wanted) in [(NativeTask::Needle, 10), (NativeTask::MultiKey, 9)] {
         let mut right = [0; 2];
         for seed in 0..12 {
-            let rows = trial.run(&episode(task, 512, seed), &mut |_, _| {}).unwrap();
+            let rows = calls::ask(embedded(), &conditions, &episode(task, 512, seed)).unwrap();
             for (count, row) in right.iter_mut().zip(&rows) {
-                *count += usize::from(row.right);
+                *count += usize::from(row.right());
             }
         }
         assert!(right[0] >= wanted && right[1] <= 2, "{task:?}: {right:?} of 12");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use latent_briefing::eval::datasets::{FileKind, LoadOptions, OnFault, load};
-use latent_briefing::eval::{logs, questions, tensor_job::TensorJob};
+use latent_briefing::eval::{logs, runs::questions, tensor_job::TensorJob};
 use latent_briefing::model::{Checkpoint, ModelConfig, Tokenizer, Worker};
 use latent_briefing::orchestrate::{PriceTable, RunRecord};
 use latent_briefing::session::{Trajectory, read_text};

@@ -1,7 +1,7 @@
 //! What comes from documents and models is shown as text: it moves no cursor, makes no link and is no formula.
 
-use latent_briefing::eval::bench::{BenchRow, Options, report};
-use latent_briefing::orchestrate::Usage;
+use latent_briefing::eval::answers::{AnswerRow, OrchestratorTokens};
+use latent_briefing::eval::report::{Options, report};
 use latent_briefing::session::CallTokens;
 
 use crate::support::latent_briefing;
@@ -37,7 +37,7 @@ fn a_report_has_no_markup_and_no_formula_of_its_rows() {
     let dir = tempfile::tempdir().unwrap();
     let hostile =
         ["<img src=x onerror=alert(1)>", "=HYPERLINK(\"http://x\")", "[a](http://x)", "@SUM(1)", "a|b\nc"];
-    let row = |item: usize, condition: &str| BenchRow {
+    let row = |item: usize, condition: &str| AnswerRow {
         item: format!("{} {item}", hostile[item % 5]),
         dataset: hostile[0].to_owned(),
         condition: condition.to_owned(),
@@ -49,10 +49,10 @@ fn a_report_has_no_markup_and_no_formula_of_its_rows() {
         seq_len: 500,
         score: f64::from(item.is_multiple_of(2)),
         worker: CallTokens { attended: 100, generated: 10, ..CallTokens::default() },
-        orchestrator: Usage { input: 90, output: 10, ..Usage::default() },
-        ..BenchRow::default()
+        orchestrator: OrchestratorTokens { input: 90, output: 10, ..OrchestratorTokens::default() },
+        ..AnswerRow::default()
     };
-    let rows: Vec<BenchRow> =
+    let rows: Vec<AnswerRow> =
         (0..40).flat_map(|item| [row(item, "full-kv"), row(item, "latent-briefing:tau=4")]).collect();
     let text: String = rows.iter().map(|row| serde_json::to_string(row).unwrap() + "\n").collect();
     std::fs::write(dir.path().join("rows.jsonl"), text).unwrap();

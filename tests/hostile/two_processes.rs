@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use latent_briefing::eval::{self, questions};
+use latent_briefing::eval::{self, pipeline};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -24,7 +24,7 @@ fn played() {
         "hub" => jobs::download(arguments[0], Path::new(arguments[1])),
         "quantise" => jobs::quantise(Path::new(arguments[0])),
         "hold" => {
-            let _lock = questions::hold(Path::new(arguments[0])).unwrap();
+            let _lock = pipeline::hold(Path::new(arguments[0])).unwrap();
             tell("held");
             std::thread::sleep(Duration::from_mins(1));
             String::new()
@@ -45,13 +45,13 @@ fn who_holds_a_folder_is_named_and_its_death_frees_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut holder = start(&format!("hold {}", dir.path().display()));
     assert_eq!(holder.said(), "held");
-    let error = questions::hold(dir.path()).unwrap_err();
+    let error = pipeline::hold(dir.path()).unwrap_err();
     let (named, id) = (error.to_string(), holder.child.id());
     assert!(matches!(error, eval::Error::Locked { .. }), "{error:?}");
     assert!(named.contains(&format!("process {id}")), "{named}");
     holder.kill();
-    let lock = questions::hold(dir.path()).unwrap();
-    assert!(questions::hold(dir.path()).is_err(), "not twice in one process either");
+    let lock = pipeline::hold(dir.path()).unwrap();
+    assert!(pipeline::hold(dir.path()).is_err(), "not twice in one process either");
     drop(lock);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing stays of a lock");
 }
@@ -86,9 +86,10 @@ mod jobs {
         use std::sync::Arc;
 
         use latent_briefing::am::Compaction;
-        use latent_briefing::eval::bench::{self, Bench, BenchPlan, Existing};
         use latent_briefing::eval::datasets::{Loaded, synthetic};
-        use latent_briefing::eval::handoffs;
+        use latent_briefing::eval::pipeline::Existing;
+        use latent_briefing::eval::runs::items::{self, Bench, BenchPlan};
+        use latent_briefing::eval::runs::replay::trained_policy;
         use latent_briefing::orchestrate::{Error, Reader, Rlm, RlmConfig};
         use latent_briefing::session::Handoff;
 
@@ -141,7 +142,7 @@ mod jobs {
 
         pub(in super::super) fn bench(dir: &Path) -> String {
             let mut config = RlmConfig { log_briefings: false, ..RlmConfig::default() };
-            config.session.policy = handoffs::trained_policy();
+            config.session.policy = trained_policy();
             let bench = Bench {
                 worker: embedded().clone(),
                 open: Arc::new(monty),
@@ -155,7 +156,7 @@ mod jobs {
             let items = synthetic::bundled().unwrap().into_iter().take(2).collect();
             let loaded = Loaded { items, ..Loaded::default() };
             loop {
-                match bench::run(&bench, &plan, &loaded, dir, Existing::Resume, &|_| {}) {
+                match items::run(&bench, &plan, &loaded, dir, Existing::Resume, &|_| {}) {
                     Err(eval::Error::Locked { .. }) => std::thread::sleep(WAIT),
                     finished => break format!("{} rows", finished.unwrap().rows.len()),
                 }
@@ -208,7 +209,7 @@ fn all_jobs(times: usize, seed: u64) {
             (format!("loop {}", log.display()), log)
         };
         kills(times, &mut random, &run, true);
-        let bench = |dir: &Path| (format!("bench {}", dir.display()), dir.join(eval::bench::ROWS));
+        let bench = |dir: &Path| (format!("bench {}", dir.display()), dir.join(pipeline::ROWS));
         kills(times, &mut random, &bench, true);
     }
     {

@@ -317,7 +317,7 @@ fn a_quantised_worker_answers_from_a_briefing() {
         let answers = [embedded(), &worker].map(|worker| {
             let mut session = worker.session().unwrap();
             session.extend_all(episode.lines.iter().map(Segment::from), &mut |_, _| {}).unwrap();
-            let briefing = session.brief(question.text.as_str(), &Compaction::keep_ratio(0.2)).unwrap();
+            let briefing = session.brief(question.text.as_str(), Compaction::keep_ratio(0.2)).unwrap();
             session.ask(question.text.as_str()).over(&briefing).run().unwrap().answer.text
         });
         assert_eq!(answers[0], answers[1], "{}", question.text);

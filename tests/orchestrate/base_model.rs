@@ -75,7 +75,7 @@ fn sessions_are_plain_text() {
     let text = worker.tokenizer().decode(session.tokens()).unwrap();
     assert!(text.starts_with("Answer in one word.\n\nNotes so far:\n"), "{text:?}");
     assert!(text.ends_with("the keeper is Ada\n"), "{text:?}");
-    let briefing = session.brief("Who keeps it?", &Compaction::keep_ratio(0.5)).unwrap();
+    let briefing = session.brief("Who keeps it?", Compaction::keep_ratio(0.5)).unwrap();
     assert!(briefing.kept_len() < session.seq_len());
     session.ask("Who keeps it?").over(&briefing).run().unwrap();
     let full = session.ask("Who keeps it?").via(Handoff::FullKv).run().unwrap();

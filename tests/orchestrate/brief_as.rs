@@ -146,7 +146,7 @@ fn every_source_of_queries_makes_the_same_briefing_twice() {
         let config = ratio(0.3).with_queries(source.clone());
         let [a, b] = [(); 2].map(|()| session.brief(TASK, &config).unwrap());
         assert_eq!(bytes(&contents(a.cache())), bytes(&contents(b.cache())), "{source:?}");
-        assert_eq!(a.kept_len(), session.brief(TASK, &Compaction::keep_ratio(0.3)).unwrap().kept_len());
+        assert_eq!(a.kept_len(), session.brief(TASK, Compaction::keep_ratio(0.3)).unwrap().kept_len());
         let task = session.brief(TASK, ratio(0.3)).unwrap();
         let same = bytes(&contents(task.cache())) == bytes(&contents(a.cache()));
         assert_eq!(same, source == QuerySource::Task, "{source:?}");

@@ -14,7 +14,7 @@ fn the_pieces_are_the_text() {
     let briefing = session
         .brief(
             "Who keeps the Velmar ledger?",
-            &Compaction::keep_ratio(0.3).with_selection(Selection::shared()),
+            Compaction::keep_ratio(0.3).with_selection(Selection::shared()),
         )
         .unwrap();
     let positions = briefing.explain(embedded());
@@ -54,7 +54,7 @@ fn control_characters_of_a_document_do_not_reach_the_terminal() {
 fn the_page_escapes_hostile_text_and_loads_nothing() {
     let mut session = embedded().session().unwrap();
     session.extend(Segment::tool("<script>alert(1)</script> & \"quotes\"")).unwrap();
-    let briefing = session.brief("What is <b>this</b>?", &Compaction::keep_ratio(1.0)).unwrap();
+    let briefing = session.brief("What is <b>this</b>?", Compaction::keep_ratio(1.0)).unwrap();
     let page = explain::heat_map(&briefing, embedded(), "<img src=x>").unwrap();
     for bad in ["<script>", "<b>this", "<img", "http://", "https://", "src="] {
         assert!(!page.contains(bad) || bad == "src=" && page.contains("img src=x&gt;"), "{bad}");

@@ -28,7 +28,7 @@ fn a_trajectory_read_in_pieces_is_the_trajectory_read_at_once() {
 fn a_briefing_leaves_the_session_as_it_is() {
     let mut session = notes();
     let before = contents(session.cache());
-    let briefing = session.brief(TASK, &Compaction::keep_ratio(0.3)).unwrap();
+    let briefing = session.brief(TASK, Compaction::keep_ratio(0.3)).unwrap();
     session.ask(TASK).over(&briefing).run().unwrap();
     session.ask("What is the code of the Oslund relay?").over(&briefing).run().unwrap();
     assert_eq!(before, contents(session.cache()));
@@ -38,7 +38,7 @@ fn a_briefing_leaves_the_session_as_it_is() {
 #[test]
 fn the_same_call_makes_the_same_briefing() {
     let session = notes();
-    let [a, b] = [(); 2].map(|()| session.brief(TASK, &Compaction::mad(2.0)).unwrap());
+    let [a, b] = [(); 2].map(|()| session.brief(TASK, Compaction::mad(2.0)).unwrap());
     assert_eq!(contents(a.cache()), contents(b.cache()));
     assert_eq!(a.report().scores, b.report().scores);
 }
@@ -46,7 +46,7 @@ fn the_same_call_makes_the_same_briefing() {
 #[test]
 fn a_briefing_that_keeps_everything_answers_like_the_full_cache() {
     let mut session = notes();
-    let briefing = session.brief(TASK, &Compaction::keep_ratio(1.0)).unwrap();
+    let briefing = session.brief(TASK, Compaction::keep_ratio(1.0)).unwrap();
     assert_eq!(briefing.kept_len(), session.seq_len());
     let over_briefing = session.ask(TASK).over(&briefing).run().unwrap().answer;
     let full = session.ask(TASK).via(Handoff::FullKv).run().unwrap().answer;
@@ -57,7 +57,7 @@ fn a_briefing_that_keeps_everything_answers_like_the_full_cache() {
 #[test]
 fn the_next_position_is_the_logical_length() {
     let session = notes();
-    let briefing = session.brief(TASK, &Compaction::keep_ratio(0.2)).unwrap();
+    let briefing = session.brief(TASK, Compaction::keep_ratio(0.2)).unwrap();
     assert_eq!(briefing.cache().logical_len(), session.seq_len());
     assert!(briefing.cache().slots() < session.seq_len() / 3);
 }
@@ -74,7 +74,7 @@ fn one_mask_per_layer_may_leave_uneven_layers() {
 #[test]
 fn the_first_position_is_always_kept() {
     let session = notes();
-    let briefing = session.brief(TASK, &Compaction::kept_len(4)).unwrap();
+    let briefing = session.brief(TASK, Compaction::kept_len(4)).unwrap();
     let explained = briefing.explain(embedded());
     assert!((explained[0].kept_by - 1.0).abs() < f32::EPSILON);
     let kept: f32 = explained.iter().map(|p| p.kept_by).sum();
@@ -84,7 +84,7 @@ fn the_first_position_is_always_kept() {
 #[test]
 fn a_saved_briefing_decodes_identically() {
     let mut session = notes();
-    let briefing = session.brief(TASK, &Compaction::keep_ratio(0.3)).unwrap();
+    let briefing = session.brief(TASK, Compaction::keep_ratio(0.3)).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("briefing.safetensors");
     briefing.cache().save(&path).unwrap();
@@ -154,9 +154,9 @@ fn hostile_text_never_becomes_a_control_token() {
 #[test]
 fn empty_input_is_named() {
     let empty = embedded().session().unwrap();
-    assert!(matches!(empty.brief(TASK, &Compaction::mad(4.0)), Err(Error::Empty { arg: "trajectory" })));
+    assert!(matches!(empty.brief(TASK, Compaction::mad(4.0)), Err(Error::Empty { arg: "trajectory" })));
     let mut session = notes();
-    assert!(matches!(session.brief("  ", &Compaction::mad(4.0)), Err(Error::Empty { arg: "task" })));
+    assert!(matches!(session.brief("  ", Compaction::mad(4.0)), Err(Error::Empty { arg: "task" })));
     let before = (session.seq_len(), session.trajectory().len());
     assert!(matches!(session.extend(Segment::tool(" \n")), Err(Error::Empty { arg: "segment text" })));
     let batch = [Segment::finding("fine"), Segment::finding("")];

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
 
+use crate::backend::{self, Backend, Observing, check_serves};
 use crate::budgets;
 use crate::compacted::{Compacted, Timing, timed};
 use crate::config::{Budget, Compaction, ValuesMethod, ensure};
 use crate::error::{Error, Result};
 use crate::error_target::{ErrorTarget, Search};
 use crate::extra_queries::Extra;
-use crate::fitted::fit_all;
+use crate::fitted::{fit_all, report};
 use crate::kept::{Kept, check_given};
 use crate::layout::{LayerKv, Padding, check_inputs, common_len};
 use crate::observed::{Observed, check_observed};
@@ -92,6 +93,7 @@ pub struct Compactor<'a> {
     units: Option<&'a [u32]>,
     group_size: usize,
     extra: Extra<'a>,
+    backend: Option<&'a dyn Backend>,
     counts: Option<&'a [Vec<usize>]>,
     observed: Option<&'a [Observed]>,
     choice: Choice<'a>,
@@ -115,6 +117,7 @@ impl<'a> Compactor<'a> {
             units: None,
             group_size: 1,
             extra: Extra::default(),
+            backend: None,
             counts: None,
             observed: None,
             choice: Choice::Own,
@@ -159,6 +162,16 @@ impl<'a> Compactor<'a> {
     #[must_use]
     pub fn observed(self, observed: &'a [Observed]) -> Self {
         Self { observed: Some(observed), ..self }
+    }
+
+    /// Computes the heavy stages by this backend instead of the fastest for the layers' device.
+    #[must_use]
+    pub fn with_backend(self, backend: &'a dyn Backend) -> Self {
+        Self { backend: Some(backend), ..self }
+    }
+
+    fn backend(&self) -> &'a dyn Backend {
+        self.backend.unwrap_or_else(|| backend::of(self.layers))
     }
 
     /// Takes these slots: one selection for all layers, or one per layer.
@@ -212,16 +225,17 @@ impl<'a> Compactor<'a> {
         let selected = timed(&mut timing.mask, || self.choose(&scene))?;
         let fitted = fit_all(&scene, &selected, &mut timing)?;
         timing.total = started.elapsed();
-        let report = fitted.report(&scene, selected, timing, prepared.target);
+        let report = report(&fitted, &scene, selected, timing, prepared.target);
         Ok(Compacted { layers: fitted.layers, report })
     }
 
     /// What was given, or else what a pass over the cache shows.
     fn seen(&self, config: &Compaction, with_output: bool) -> Result<Cow<'a, [Observed]>> {
-        match self.observed {
-            Some(observed) => Ok(Cow::Borrowed(observed)),
-            None => Ok(Cow::Owned(observe_all(self.layers, self.queries, config.score, with_output)?)),
+        if let Some(observed) = self.observed {
+            return Ok(Cow::Borrowed(observed));
         }
+        let what = Observing { score: config.score, output: with_output };
+        Ok(Cow::Owned(observe_all(self.backend(), self.layers, self.queries, what)?))
     }
 
     fn choose(&self, scene: &Scene<'_>) -> Result<Selected> {
@@ -234,7 +248,9 @@ impl<'a> Compactor<'a> {
 
     fn prepare(&self) -> Result<Prepared> {
         self.config.validate()?;
-        let padding = check_inputs(self.layers, self.queries)?;
+        let backend = self.backend();
+        check_serves(backend, self.layers)?;
+        let padding = check_inputs(backend, self.layers, self.queries)?;
         let selector = self.config.selection.selector();
         if selector.lists() == Lists::Shared {
             common_len(self.layers)?;
@@ -254,7 +270,7 @@ impl<'a> Compactor<'a> {
         let mut prepared =
             Prepared { padding, spans, counts: None, budget: None, target: None, search: Duration::ZERO };
         if let Choice::Own = self.choice {
-            self.extra.check(selector.needs(), self.layers, self.group_size)?;
+            self.extra.check(backend, selector.needs(), self.layers, self.group_size)?;
             if self.config.head_budgets.is_some() {
                 prepared.counts = Some(budgets::counts(self.layers, self.config)?);
             }
@@ -262,7 +278,7 @@ impl<'a> Compactor<'a> {
         if let (Budget::ErrorBelow { epsilon, min_kept }, Choice::Own) = (self.config.budget, self.choice) {
             let Self { layers, queries, config, group_size, extra, .. } = *self;
             let Prepared { padding, spans, .. } = &prepared;
-            let search = Search { layers, queries, extra, padding, spans, config, group_size };
+            let search = Search { backend, layers, queries, extra, padding, spans, config, group_size };
             let mut clock = Duration::ZERO;
             let (budget, target) = timed(&mut clock, || search.run(epsilon, min_kept))?;
             (prepared.budget, prepared.target, prepared.search) = (Some(budget), Some(target), clock);
@@ -319,6 +335,7 @@ impl Prepared {
         config: &'a Compaction,
     ) -> Scene<'a> {
         Scene {
+            backend: compactor.backend(),
             layers: compactor.layers,
             queries: compactor.queries,
             observed,

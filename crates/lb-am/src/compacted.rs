@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::beta::BetaFit;
 use crate::error::Result;
 use crate::error_target::ErrorTarget;
+use crate::fits::{BetaFit, ValuesFit};
 use crate::kept::Kept;
 use crate::layout::LayerKv;
 use crate::mask::MaskInfo;
-use crate::values::ValuesFit;
 
 /// A compacted cache, layer by layer.
 #[derive(Clone, Debug)]

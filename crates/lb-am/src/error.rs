@@ -88,19 +88,17 @@ pub enum Error {
         /// The key that was given.
         key: String,
         /// The keys that it takes, the likeliest first.
-        known: Vec<String>,
+        known: Box<[String]>,
     },
     /// An argument of a selection has a value that will not do.
-    #[error("{selector}: {key} = {value}: want {wanted}")]
+    #[error("{selector}: {argument}: want {wanted}")]
     SelectorValue {
         /// The selection.
         selector: String,
-        /// The argument.
-        key: String,
-        /// Its value.
-        value: String,
+        /// The argument with its value, `key=value`.
+        argument: String,
         /// What would do.
-        wanted: String,
+        wanted: &'static str,
     },
     /// A text is no selection.
     #[error("{text:?} {reason}; a selection is written name or name:key=value,key=value")]

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::{Backend, Observing};
 use crate::compacted::Timing;
 use crate::config::{Budget, Compaction, ValuesMethod};
 use crate::error::{AtLayer, Result};
@@ -44,6 +45,7 @@ struct Fold {
 
 /// What the search works on.
 pub(crate) struct Search<'a> {
+    pub(crate) backend: &'a dyn Backend,
     pub(crate) layers: &'a [LayerKv],
     pub(crate) queries: &'a [Tensor],
     pub(crate) extra: Extra<'a>,
@@ -112,7 +114,8 @@ impl Search<'_> {
         halves
             .into_iter()
             .map(|(fitted, held_out)| {
-                let observed = observe_all(self.layers, &fitted, self.config.score, with_output)?;
+                let what = Observing { score: self.config.score, output: with_output };
+                let observed = observe_all(self.backend, self.layers, &fitted, what)?;
                 Ok(Fold { fitted, held_out, observed })
             })
             .collect()
@@ -123,6 +126,7 @@ impl Search<'_> {
         let mut sums = Sums::default();
         for fold in folds {
             let scene = Scene {
+                backend: self.backend,
                 layers: self.layers,
                 queries: &fold.fitted,
                 observed: &fold.observed,
@@ -139,7 +143,7 @@ impl Search<'_> {
             for (index, ((layer, small), queries)) in
                 self.layers.iter().zip(&fitted.layers).zip(&fold.held_out).enumerate()
             {
-                layer_sums(layer, &small.to_layer()?, queries)
+                layer_sums(self.backend, layer, &small.to_layer()?, queries)
                     .at_layer(index)?
                     .iter()
                     .for_each(|head| sums.add(head));

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
+use crate::backend::Backend;
 use crate::error::{AtLayer, Error, Result};
 use crate::layout::{LayerKv, all_finite};
 use crate::selectors::Needs;
@@ -15,14 +16,20 @@ pub(crate) struct Extra<'a> {
 
 impl Extra<'_> {
     /// Checks what is needed; the rest may be missing.
-    pub(crate) fn check(&self, needs: Needs, layers: &[LayerKv], group_size: usize) -> Result<()> {
+    pub(crate) fn check(
+        &self,
+        backend: &dyn Backend,
+        needs: Needs,
+        layers: &[LayerKv],
+        group_size: usize,
+    ) -> Result<()> {
         if needs.context {
-            check("context", self.context, layers, |layer, queries| {
+            check(backend, "context", self.context, layers, |layer, queries| {
                 rows_of("context", layer, queries, group_size, Some(layer.seq_len()))
             })?;
         }
         if needs.repeat {
-            check("repeat", self.repeat, layers, |layer, queries| {
+            check(backend, "repeat", self.repeat, layers, |layer, queries| {
                 rows_of("repeat", layer, queries, group_size, None)
             })?;
         }
@@ -31,6 +38,7 @@ impl Extra<'_> {
 }
 
 fn check(
+    backend: &dyn Backend,
     arg: &'static str,
     queries: Option<&[Tensor]>,
     layers: &[LayerKv],
@@ -43,7 +51,7 @@ fn check(
     }
     for (index, (layer, queries)) in layers.iter().zip(queries).enumerate() {
         rows(layer, queries).at_layer(index)?;
-        all_finite(arg, queries, index)?;
+        all_finite(backend, arg, queries, index)?;
     }
     Ok(())
 }

@@ -1,15 +1,12 @@
 //! How well a compacted cache answers queries that no fit has seen.
 
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::{self, Backend};
 use crate::compacted::CompactedLayer;
 use crate::error::{AtLayer, Error, Result};
 use crate::layout::{LayerKv, check_inputs, to_f32};
-use crate::softmax::{Softmax, logits, softmax, weights_at};
-
-/// Logits held at once, in elements.
-const TILE: usize = 16 << 20;
 
 /// Errors of a compacted cache against the full one.
 ///
@@ -94,7 +91,8 @@ impl Fidelity {
     ///
     /// As [`measure`](Self::measure).
     pub fn measure_caches(layers: &[LayerKv], compacted: &[LayerKv], queries: &[Tensor]) -> Result<Self> {
-        check_inputs(layers, queries)?;
+        let backend = backend::of(layers);
+        check_inputs(backend, layers, queries)?;
         if compacted.len() != layers.len() {
             let expected = format!("{} layers", layers.len());
             return Err(Error::Shape { arg: "compacted", expected, got: vec![compacted.len()] });
@@ -102,7 +100,7 @@ impl Fidelity {
         let mut all = Sums::default();
         let mut heads = Vec::with_capacity(layers.len());
         for (index, ((layer, small), queries)) in layers.iter().zip(compacted).zip(queries).enumerate() {
-            let sums = layer_sums(layer, small, queries).at_layer(index)?;
+            let sums = layer_sums(backend, layer, small, queries).at_layer(index)?;
             for head in &sums {
                 all.add(head);
             }
@@ -210,56 +208,30 @@ impl Sums {
 }
 
 /// One entry per head.
-pub(crate) fn layer_sums(layer: &LayerKv, small: &LayerKv, queries: &Tensor) -> Result<Vec<Sums>> {
+pub(crate) fn layer_sums(
+    backend: &dyn Backend,
+    layer: &LayerKv,
+    small: &LayerKv,
+    queries: &Tensor,
+) -> Result<Vec<Sums>> {
     layer.check_queries(queries)?;
-    let (heads, n, _) = queries.dims3()?;
+    let heads = queries.dim(0)?;
     small.check()?;
     if small.kv_heads() != heads || small.head_dim() != layer.head_dim() {
         let expected = format!("[{heads}, kept_len, {}]", layer.head_dim());
         return Err(Error::Shape { arg: "compacted", expected, got: small.keys.dims().to_vec() });
     }
-    let mut sums = vec![Sums::default(); heads];
     let queries = to_f32(queries)?;
-    for (head, sums) in sums.iter_mut().enumerate() {
-        let part = |tensor: &Tensor| -> Result<Tensor> { to_f32(&tensor.narrow(0, head, 1)?) };
-        let view = |layer: &LayerKv| -> Result<View> {
-            let bias = layer.bias.as_ref().map(part).transpose()?;
-            Ok(View { keys: part(&layer.keys)?, values: part(&layer.values)?, bias, scale: layer.scale })
-        };
-        let (full, less) = (view(layer)?, view(small)?);
-        let rows = (TILE / layer.seq_len()).clamp(1, n);
-        for from in (0..n).step_by(rows) {
-            let q = queries.narrow(0, head, 1)?.narrow(1, from, rows.min(n - from))?;
-            let (want, mass, max) = full.read(&q, None)?;
-            let (got, less_mass, _) = less.read(&q, Some(&max))?;
-            let ratios = (less_mass / mass)?.flatten_all()?.to_vec1::<f32>()?;
-            let (want, got) = (want.squeeze(0)?.to_vec2::<f32>()?, got.squeeze(0)?.to_vec2::<f32>()?);
-            for ((want, got), ratio) in want.iter().zip(&got).zip(ratios) {
-                sums.query(want, got, f64::from(ratio));
-            }
+    let (full, less) = (backend.attend(layer, &queries)?, backend.attend(small, &queries)?);
+    // Both masses at the shift of the full cache.
+    let less_mass = (less.mass * (less.max - full.max)?.exp()?)?;
+    let ratios = (less_mass / full.mass)?.squeeze(2)?.to_vec2::<f32>()?;
+    let (want, got) = (full.output.to_vec3::<f32>()?, less.output.to_vec3::<f32>()?);
+    let mut sums = vec![Sums::default(); heads];
+    for (((sums, want), got), ratios) in sums.iter_mut().zip(want).zip(got).zip(ratios) {
+        for ((want, got), ratio) in want.iter().zip(&got).zip(ratios) {
+            sums.query(want, got, f64::from(ratio));
         }
     }
     Ok(sums)
-}
-
-/// What one head of a cache reads.
-struct View {
-    keys: Tensor,
-    values: Tensor,
-    bias: Option<Tensor>,
-    scale: f32,
-}
-
-impl View {
-    /// Output, mass at the shift `max` (its own row maximum without), and that shift.
-    fn read(&self, queries: &Tensor, max: Option<&Tensor>) -> Result<(Tensor, Tensor, Tensor)> {
-        let s = logits(queries, &self.keys, self.bias.as_ref(), self.scale)?;
-        let own = softmax(&s)?;
-        let output = own.weights.matmul(&self.values)?.broadcast_div(&own.mass)?;
-        let Softmax { max: own_max, mass: own_mass, .. } = own;
-        Ok(match max {
-            None => (output, own_mass, own_max),
-            Some(max) => (output, weights_at(&s, max)?.sum_keepdim(D::Minus1)?, max.clone()),
-        })
-    }
 }

@@ -1,12 +1,9 @@
 //! The cache of one layer, and the checks on everything that comes in.
 
 use candle_core::{D, DType, Tensor};
-use lb_kernels::{CpuTensors, FloatSlice, contiguous_heads};
-use pulp::Arch;
-use rayon::prelude::*;
 
+use crate::backend::Backend;
 use crate::config::ensure;
-use crate::cpu;
 use crate::error::{AtLayer, Error, Result};
 use crate::kept::Kept;
 
@@ -158,7 +155,11 @@ impl Padding {
 }
 
 /// Checks all layers and queries; returns the padding of each layer.
-pub(crate) fn check_inputs(layers: &[LayerKv], queries: &[Tensor]) -> Result<Vec<Padding>> {
+pub(crate) fn check_inputs(
+    backend: &dyn Backend,
+    layers: &[LayerKv],
+    queries: &[Tensor],
+) -> Result<Vec<Padding>> {
     if layers.is_empty() {
         return Err(Error::Empty { arg: "layers" });
     }
@@ -170,51 +171,27 @@ pub(crate) fn check_inputs(layers: &[LayerKv], queries: &[Tensor]) -> Result<Vec
         .iter()
         .zip(queries)
         .enumerate()
-        .map(|(index, (layer, queries))| check_layer(layer, queries, index).at_layer(index))
+        .map(|(index, (layer, queries))| check_layer(backend, layer, queries, index).at_layer(index))
         .collect()
 }
 
-fn check_layer(layer: &LayerKv, queries: &Tensor, index: usize) -> Result<Padding> {
+fn check_layer(backend: &dyn Backend, layer: &LayerKv, queries: &Tensor, index: usize) -> Result<Padding> {
     layer.check()?;
     layer.check_queries(queries)?;
-    all_finite("keys", &layer.keys, index)?;
-    all_finite("values", &layer.values, index)?;
-    all_finite("queries", queries, index)?;
+    all_finite(backend, "keys", &layer.keys, index)?;
+    all_finite(backend, "values", &layer.values, index)?;
+    all_finite(backend, "queries", queries, index)?;
     Padding::of(layer, index)
 }
 
 /// Fails where `tensor` holds NaN or an infinity.
-pub(crate) fn all_finite(arg: &'static str, tensor: &Tensor, layer: usize) -> Result<()> {
-    let finite = if tensor.device().is_cpu() && tensor.rank() == 3 {
-        finite_on_cpu(&contiguous_heads(tensor)?)?
-    } else {
-        // 0 · x is 0 for a finite x and NaN otherwise, and a sum passes NaN on: two passes on any device.
-        !tensor.affine(0.0, 0.0)?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?.is_nan()
-    };
-    if finite { Ok(()) } else { Err(Error::NonFinite { arg, layer }) }
-}
-
-/// Reads the numbers where they lie, which is far cheaper than arithmetic in half precision.
-fn finite_on_cpu(tensor: &Tensor) -> Result<bool> {
-    let held = CpuTensors::new(&[tensor])?;
-    for head in 0..tensor.dim(0)? {
-        let finite = match held.head(0, head)? {
-            // An exponent of all ones is that of infinities and NaN.
-            FloatSlice::F32(x) => all(x, |x| x.to_bits() & 0x7F80_0000 != 0x7F80_0000),
-            FloatSlice::F16(x) => all(x, |x| x.to_bits() & 0x7C00 != 0x7C00),
-            FloatSlice::Bf16(x) => all(x, |x| x.to_bits() & 0x7F80 != 0x7F80),
-        };
-        if !finite {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-fn all<T: Copy + Sync>(values: &[T], holds: impl Fn(T) -> bool + Sync) -> bool {
-    // `&` instead of `&&`: without an early exit the compiler turns a chunk into vector code.
-    let chunk_holds = |chunk: &[T]| chunk.iter().fold(true, |so_far, value| so_far & holds(*value));
-    values.par_chunks(1 << 16).all(|chunk| Arch::new().dispatch(|| chunk_holds(chunk)))
+pub(crate) fn all_finite(
+    backend: &dyn Backend,
+    arg: &'static str,
+    tensor: &Tensor,
+    layer: usize,
+) -> Result<()> {
+    if backend.is_finite(tensor)? { Ok(()) } else { Err(Error::NonFinite { arg, layer }) }
 }
 
 /// The length that all layers share.
@@ -245,26 +222,26 @@ fn one_of(arg: &'static str, got: DType, expected: &[DType]) -> Result<()> {
     Err(Error::Dtype { arg, expected: expected.to_vec(), got })
 }
 
-/// The kept rows of `[kv_heads, seq_len, ...]`, copied bit for bit; zeros fill up a head that keeps fewer than another.
-pub(crate) fn gather(tensor: &Tensor, kept: &Kept) -> Result<Tensor> {
-    if tensor.device().is_cpu() {
-        return match tensor.rank() {
-            2 => Ok(cpu::gather(&tensor.unsqueeze(2)?, kept)?.squeeze(2)?),
-            _ => cpu::gather(tensor, kept),
-        };
-    }
-    let tensor = tensor.contiguous()?;
-    if let [only] = kept.lists() {
-        return Ok(tensor.index_select(&Tensor::new(&only[..], tensor.device())?, 1)?);
-    }
-    let t = kept.max_len();
-    let one_head = |(head, list): (usize, &Vec<u32>)| -> Result<Tensor> {
-        let index = Tensor::new(&list[..], tensor.device())?;
-        let rows = tensor.narrow(0, head, 1)?.index_select(&index, 1)?;
-        Ok(if list.len() < t { rows.pad_with_zeros(1, 0, t - list.len())? } else { rows })
+/// The bias that the kept slots carry already; −∞ in slots that only fill up a shorter head.
+pub(crate) fn carried_bias(
+    layer: &LayerKv,
+    kept: &Kept,
+    gather: &dyn Fn(&Tensor, &Kept) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let (heads, t, device) = (layer.kv_heads(), kept.max_len(), layer.keys.device());
+    let carried = match &layer.bias {
+        Some(bias) => gather(bias, kept)?,
+        None => Tensor::zeros((heads, t), DType::F32, device)?,
     };
-    let heads = kept.lists().iter().enumerate().map(one_head).collect::<Result<Vec<_>>>()?;
-    Ok(Tensor::cat(&heads, 0)?)
+    if !kept.is_ragged() {
+        return Ok(carried);
+    }
+    let fill: Vec<f32> = kept
+        .lists()
+        .iter()
+        .flat_map(|list| (0..t).map(|slot| if slot < list.len() { 0.0 } else { f32::NEG_INFINITY }))
+        .collect();
+    Ok((carried + Tensor::from_vec(fill, (heads, t), device)?)?)
 }
 
 /// The same tensor in f32, laid out for batched products.

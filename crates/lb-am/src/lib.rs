@@ -26,9 +26,9 @@
 //! # Ok::<(), lb_am::Error>(())
 //! ```
 //!
-//! The mathematics is in this crate's `README.md`.
+//! What is computed, step by step, is in this crate's `MATHEMATICS.md`.
 
-mod beta;
+pub mod backend;
 pub mod budgets;
 mod cholesky;
 mod compact;
@@ -39,23 +39,22 @@ mod error;
 mod error_target;
 mod extra_queries;
 mod fidelity;
+mod fits;
 mod fitted;
 mod kept;
 mod layout;
 mod mask;
-mod nnls;
 mod observed;
+mod reference;
 pub mod registry;
 mod scene;
 mod scores;
 mod selected;
 mod selection;
 pub mod selectors;
-mod softmax;
 mod spans;
-mod values;
 
-pub use beta::BetaFit;
+pub use backend::Backend;
 pub use compact::{Compactor, compact, compact_at};
 pub use compacted::{Compacted, CompactedLayer, Report, Timing};
 pub use config::{
@@ -65,6 +64,7 @@ pub use config::{
 pub use error::{Error, Result};
 pub use error_target::ErrorTarget;
 pub use fidelity::{Errors, Fidelity, Sizes};
+pub use fits::{BetaFit, ValuesFit};
 pub use kept::Kept;
 pub use layout::LayerKv;
 pub use mask::{Limit, MaskInfo, Ranking, Score};
@@ -74,4 +74,8 @@ pub use scores::{layer_position_scores, position_scores};
 pub use selected::Selected;
 pub use selection::Selection;
 pub use selectors::{Omp, OmpPhase, Selector};
-pub use values::ValuesFit;
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

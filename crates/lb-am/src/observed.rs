@@ -3,6 +3,7 @@
 use candle_core::{Device, Tensor};
 use lb_kernels::{Observation, QueryAgg};
 
+use crate::backend::{self, Observing};
 use crate::config::{Compaction, ScoreAgg, ValuesMethod, ensure};
 use crate::error::{AtLayer, Error, Result};
 use crate::layout::{LayerKv, check_inputs};
@@ -37,8 +38,44 @@ impl Observed {
     ///
     /// Those of [`compact`](crate::compact) on its inputs.
     pub fn all(layers: &[LayerKv], queries: &[Tensor], score: ScoreAgg) -> Result<Vec<Self>> {
-        check_inputs(layers, queries)?;
-        observe_all(layers, queries, score, true)
+        let backend = backend::of(layers);
+        check_inputs(backend, layers, queries)?;
+        observe_all(backend, layers, queries, Observing { score, output: true })
+    }
+
+    /// From what a pass has noted, with scores `[head][slot]` aggregated by `score`.
+    ///
+    /// # Shapes
+    ///
+    /// `max` and `mass` are `[kv_heads, n_queries, 1]`, `output` is `[kv_heads, n_queries, head_dim]`, all in f32.
+    pub fn new(
+        max: Tensor,
+        mass: Tensor,
+        output: Option<Tensor>,
+        scores: Vec<Vec<f32>>,
+        score: ScoreAgg,
+    ) -> Self {
+        Self { max, mass, output, scores, score }
+    }
+
+    /// Score of each position, per head, before spans.
+    pub fn scores(&self) -> &[Vec<f32>] {
+        &self.scores
+    }
+
+    /// Row maximum m of the logits, `[kv_heads, n_queries, 1]`.
+    pub fn max(&self) -> &Tensor {
+        &self.max
+    }
+
+    /// Σ exp(logit − m) over the full cache, likewise.
+    pub fn mass(&self) -> &Tensor {
+        &self.mass
+    }
+
+    /// The attention output `[kv_heads, n_queries, head_dim]`, where it was asked for.
+    pub fn output(&self) -> Option<&Tensor> {
+        self.output.as_ref()
     }
 
     /// From what a kernel noted of the query blocks of all heads, head by head, each head's rows in order.

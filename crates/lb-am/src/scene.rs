@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+use crate::backend::{Backend, Observing};
 use crate::config::{Budget, Compaction, ScoreAgg};
 use crate::error::{AtLayer, Error, Result};
 use crate::extra_queries::Extra;
@@ -24,6 +25,7 @@ use crate::spans::SpanMap;
 /// ([`each_layer`](Self::each_layer)) or for all ([`for_all`](Self::for_all)).
 #[derive(Debug)]
 pub struct Scene<'a> {
+    pub(crate) backend: &'a dyn Backend,
     pub(crate) layers: &'a [LayerKv],
     pub(crate) queries: &'a [Tensor],
     pub(crate) extra: Extra<'a>,
@@ -146,7 +148,8 @@ impl<'a> Scene<'a> {
     /// [`Error::Tensor`] for queries of other shapes than [`queries`](Self::queries), [`Error::NonFinite`] for logits beyond
     /// f32.
     pub fn attention(&self, queries: &[Tensor], score: ScoreAgg) -> Result<Vec<Vec<Vec<f32>>>> {
-        let observed = observe_all(self.layers, queries, score, false)?;
+        let what = Observing { score, output: false };
+        let observed = observe_all(self.backend, self.layers, queries, what)?;
         Ok(observed.into_iter().map(|layer| layer.scores).collect())
     }
 

@@ -1,5 +1,6 @@
 //! Tests of `lb-am` against a naive f64 reference: one test binary; each module pins one stage.
 
+mod backend;
 mod baseline_matrix;
 mod baselines;
 mod beta;

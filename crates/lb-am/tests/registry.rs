@@ -91,7 +91,7 @@ fn wrong_texts_say_what_there_is() {
     for (text, words) in [
         ("snapkv:windw=3", "takes no `windw`; it takes window, pool"),
         ("tova:x=1", "it takes no arguments"),
-        ("snapkv:window=many", "window = many: want a whole number of tokens"),
+        ("snapkv:window=many", "window=many: want a whole number of tokens"),
         ("snapkv:window=0", "snapkv.window"),
         ("snapkv:pool=8", "snapkv.pool"),
         ("pyramidkv:steepness=0", "pyramidkv.steepness"),
@@ -222,7 +222,7 @@ fn layers_are_selected_one_by_one_but_where_all_are_needed() {
     let scene = everything(SMALL, 603);
     for text in ALL {
         let selection = registry::parse(text).unwrap();
-        if selection.selector().needs().all_layers {
+        if selection.selector().needs_all_layers() {
             continue;
         }
         let config = Compaction::keep_ratio(0.3).with_selection(selection);

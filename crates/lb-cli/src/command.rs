@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use lb_eval::report::with_causes;
+use lb_eval::with_causes;
 
 use crate::{Exit, Result, absent, ask, compact, completions, doctor, explain, generate, output, quantize};
 #[cfg(feature = "full")]

@@ -62,7 +62,7 @@ impl Kind {
 }
 
 /// Makes an orchestrator for each run.
-pub(crate) type Maker = Arc<dyn Fn() -> lb_orchestrate::Result<Box<dyn Orchestrator>> + Send + Sync>;
+pub(crate) type Maker = Arc<dyn Fn() -> lb_orchestrate::Result<Box<dyn Orchestrator + Send>> + Send + Sync>;
 
 impl OrchestratorArgs {
     fn model(&self) -> Result<String> {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lb_eval::bench::{Options, report};
+use lb_eval::report::{Options, report};
 use serde_json::json;
 
 use crate::output::Json;

@@ -84,7 +84,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: crate::datasets::FileFault,
+        source: crate::fault::FileFault,
     },
     /// A data set has a malformed item, and was to be read without any.
     #[error("{}, {}", path.display(), explained(source))]
@@ -92,7 +92,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// Which item, and what is wrong with it.
-        source: Box<crate::datasets::ItemFault>,
+        source: Box<crate::fault::ItemFault>,
     },
     /// A folder holds rows of another plan.
     #[error("{}: `{field}` was {} and is {} now; resume with the same, or take another folder", path.display(), quoted(was), quoted(now))]
@@ -195,6 +195,15 @@ impl Error {
     pub(crate) fn config(field: &'static str, value: impl std::fmt::Display, reason: &'static str) -> Self {
         Self::Config { field, value: value.to_string(), reason }
     }
+}
+
+/// An error and its causes on one line, none said twice.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| match cause.to_string() {
+        said if text.ends_with(&said) => text,
+        new => format!("{text}: {new}"),
+    })
 }
 
 /// Results of `lb-eval`.

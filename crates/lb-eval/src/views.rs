@@ -1,7 +1,8 @@
-//! A trajectory in a worker's cache, and what a method may look at of it.
+//! A trajectory in a worker's cache, and what a selection may look at of it.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
 use lb_am::{Compacted, Compaction, Compactor, Kept, LayerKv, Selection, Spans};
@@ -10,6 +11,36 @@ use lb_session::Error as SessionError;
 use lb_session::WorkerSession;
 
 use crate::Result;
+use crate::condition::Selected;
+
+/// A task, read once behind the full cache.
+#[derive(Debug)]
+pub(crate) struct TaskPass {
+    pub(crate) tokens: Vec<u32>,
+    /// The task's queries, layer by layer.
+    pub(crate) queries: Vec<Tensor>,
+    /// Of its last token, `[vocab]`, f32.
+    pub(crate) logits: Tensor,
+    /// The full cache with the task behind it.
+    pub(crate) cache: KvCache,
+    pub(crate) time: Duration,
+}
+
+impl TaskPass {
+    pub(crate) fn read(session: &WorkerSession, task: &str) -> Result<Self> {
+        let tokens = session.task_tokens(task)?;
+        let mut cache = session.cache().fork();
+        let start = Instant::now();
+        let Captured { queries, logits } = capture(session, &tokens, &mut cache)?;
+        Ok(Self { tokens, queries, logits, cache, time: start.elapsed() })
+    }
+
+    /// The task's own keys and values, as [`TaskState::Reuse`](lb_session::TaskState) keeps them.
+    pub(crate) fn state(&self, session: &WorkerSession) -> Result<Vec<LayerKv>> {
+        let from = session.seq_len();
+        Ok(self.cache.layers_range(from, from + self.tokens.len()).map_err(SessionError::from)?)
+    }
+}
 
 /// The full cache of a session, and queries that are computed where a method asks for them. The session that is named in
 /// a call must be the one that it was made of, unchanged since.
@@ -27,6 +58,21 @@ impl Views {
         let layers = session.cache().layers().map_err(SessionError::from)?;
         let (context, repeat) = (OnceCell::new(), OnceCell::new());
         Ok(Self { layers, context, repeat, selections: HashMap::new() })
+    }
+
+    /// What a selection keeps, in a cache of its own; and how long that took, the pass of the task counted in
+    /// where its queries are looked at.
+    pub(crate) fn selected(
+        &mut self,
+        session: &WorkerSession,
+        task: &TaskPass,
+        selected: &Selected,
+    ) -> Result<(KvCache, Duration)> {
+        let (start, seq_len) = (Instant::now(), session.seq_len());
+        let small = self.cut(session, &task.queries, &selected.selection, selected.size.resolve(seq_len)?)?;
+        let cache = KvCache::from_compacted(&small, seq_len, session.worker().config());
+        let pass = if selected.reads_task() { task.time } else { Duration::ZERO };
+        Ok((cache.map_err(SessionError::from)?, start.elapsed() + pass))
     }
 
     /// What `selection` keeps, `kept_len` slots a head, as it is: no spans but its own, nothing fitted. Selections that look

@@ -12,9 +12,10 @@ use clap::Parser;
 use latent_briefing::model::{Checkpoint, GgufFormat};
 use latent_briefing::prelude::*;
 use lb_cli::{complain, say};
+use lb_eval::answers::by_handoff::summarise;
+use lb_eval::calls;
+use lb_eval::condition::Condition;
 use lb_eval::episodes::{Episode, EpisodeConfig};
-use lb_eval::summary::summarise;
-use lb_eval::trial::{Condition, Trial};
 
 type Failure = Box<dyn std::error::Error>;
 type Rows = Vec<Vec<f32>>;
@@ -120,11 +121,10 @@ fn compare(reference: &Rows, other: &Rows) -> String {
 /// Accuracy with the full cache and with a briefing.
 fn answers(worker: &Worker, args: &Args) -> Result<String, Failure> {
     let compaction = Compaction::keep_ratio(args.keep_ratio);
-    let handoffs = [Handoff::FullKv, Handoff::briefing(compaction.clone())];
-    let trial = Trial::new(worker, compaction, handoffs.map(Condition::Fixed).to_vec());
+    let conditions = [Handoff::FullKv, Handoff::briefing(compaction)].map(Condition::handoff);
     let mut rows = Vec::new();
     for index in 0..args.questions {
-        rows.extend(trial.run(&episode(args, index)?, &mut |_, _| {})?);
+        rows.extend(calls::ask(worker, &conditions, &episode(args, index)?)?);
     }
     Ok(summarise(&rows).iter().map(|s| format!("{:.3}", s.accuracy)).collect::<Vec<_>>().join(" | "))
 }

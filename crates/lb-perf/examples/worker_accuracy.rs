@@ -9,11 +9,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use latent_briefing::prelude::*;
 use lb_cli::{bar, complain, say};
+use lb_eval::answers::by_handoff::{kinds_table, summarise, table};
+use lb_eval::calls;
+use lb_eval::condition::Condition;
 use lb_eval::episodes::{Episode, EpisodeConfig};
-use lb_eval::report::{kinds_table, table};
 use lb_eval::stats::median;
-use lb_eval::summary::summarise;
-use lb_eval::trial::{Condition, Trial};
 
 /// Exact match of whole answers on held-out episodes, with the full cache and without it.
 #[derive(Parser)]
@@ -45,14 +45,13 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let worker = lb_cli::worker(args.worker.as_ref())?;
-    let conditions = vec![Condition::Fixed(Handoff::None), Condition::Fixed(Handoff::FullKv)];
-    let trial = Trial::new(&worker, Compaction::default(), conditions);
+    let conditions = [Handoff::None, Handoff::FullKv].map(Condition::handoff);
     for class in args.words.chunks_exact(2) {
         let config = EpisodeConfig::held_out((class[0], class[1]), 1);
         let bar = bar(args.episodes, "episodes");
         let mut rows = Vec::new();
         for i in 0..args.episodes {
-            rows.extend(trial.run(&Episode::generate(args.seed + i, &config)?, &mut |_, _| {})?);
+            rows.extend(calls::ask(&worker, &conditions, &Episode::generate(args.seed + i, &config)?)?);
             bar.inc(1);
         }
         bar.finish_and_clear();

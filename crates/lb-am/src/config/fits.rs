@@ -14,7 +14,7 @@ pub enum BetaMethod {
     Zero,
     /// Bounded least squares on the attention mass of the full cache, by accelerated projected gradient.
     Nnls {
-        /// Steps, 1 to 100 000. Default 4: few steps from a shared weight are a regularisation, see the README.
+        /// Steps, 1 to 100 000. Default 4: few steps from a shared weight are a regularisation, see `MATHEMATICS.md`.
         iterations: usize,
         /// β is at least this, -20 to 0. Default -3.
         lower: f64,

@@ -1,4 +1,4 @@
-//! Biases and values of one head: the twins of [`beta`](crate::beta) and [`values`](crate::values) on slices.
+//! Biases and values of one head: the twins of `reference/beta.rs` and `reference/values.rs` on slices.
 //!
 //! Logits, weights and attention lie slot by slot with the queries side by side, in panels, as the kernels leave them.
 
@@ -15,7 +15,7 @@ use super::nnls::{Columns, descend, squared_distance};
 use crate::cholesky::Systems;
 use crate::config::{BetaMethod, Compaction, NnlsStart, RowWeighting, ValuesMethod};
 use crate::error::Result;
-use crate::values::{LEAST_SQUARES_LAMBDA, omega_of};
+use crate::fits::{BetaPart, LEAST_SQUARES_LAMBDA, ValuesPart, omega_of};
 
 /// The systems of the dual form stay well conditioned down to this λ however few slots are kept.
 const SAFE_LAMBDA: f64 = 1e-3;
@@ -69,24 +69,6 @@ pub(crate) struct HeadFit {
     pub(crate) value: ValuesPart,
     pub(crate) beta_time: Duration,
     pub(crate) values_time: Duration,
-}
-
-/// Squared norms behind a [`BetaFit`](crate::BetaFit).
-#[derive(Clone, Copy, Default)]
-pub(crate) struct BetaPart {
-    pub(crate) before: f64,
-    pub(crate) after: f64,
-    pub(crate) mass: f64,
-    pub(crate) clamped: usize,
-}
-
-/// Squared norms behind a [`ValuesFit`](crate::ValuesFit).
-#[derive(Clone, Copy, Default)]
-pub(crate) struct ValuesPart {
-    pub(crate) before: f64,
-    pub(crate) after: f64,
-    pub(crate) output: f64,
-    pub(crate) jitter: f64,
 }
 
 /// λ, the exponent of the importance and whether the originals pull, of a method that is fitted here in the dual form.

@@ -9,8 +9,11 @@ use rayon::prelude::*;
 use crate::error::Result;
 use crate::kept::Kept;
 
-/// The kept rows of `[heads, rows, columns]`, copied bit for bit; zeros fill up a head that keeps fewer than another.
-pub(crate) fn gather(tensor: &Tensor, kept: &Kept) -> Result<Tensor> {
+/// The kept rows of `[heads, rows, columns]` or `[heads, rows]`, copied bit for bit; zeros fill up a head that keeps fewer than another.
+pub(super) fn gather(tensor: &Tensor, kept: &Kept) -> Result<Tensor> {
+    if tensor.rank() == 2 {
+        return Ok(gather(&tensor.unsqueeze(2)?, kept)?.squeeze(2)?);
+    }
     let (heads, _, columns) = tensor.dims3()?;
     let tensor = contiguous_heads(tensor)?;
     let held = CpuTensors::new(&[&tensor])?;
@@ -25,7 +28,7 @@ pub(crate) fn gather(tensor: &Tensor, kept: &Kept) -> Result<Tensor> {
 }
 
 /// Heads of f32 numbers as `[heads, rows, columns]` in a dtype of caches; zeros fill up a head that has fewer.
-pub(crate) fn stacked(heads: &[&[f32]], shape: (usize, usize, usize), dtype: DType) -> Result<Tensor> {
+pub(super) fn stacked(heads: &[&[f32]], shape: (usize, usize, usize), dtype: DType) -> Result<Tensor> {
     match dtype {
         DType::BF16 => stack::<bf16>(heads, shape),
         DType::F16 => stack::<f16>(heads, shape),
@@ -41,7 +44,7 @@ fn stack<T: Cached>(heads: &[&[f32]], shape: (usize, usize, usize)) -> Result<Te
 }
 
 /// Rounds f32 numbers to what a dtype of caches can hold.
-pub(crate) fn round_to(dtype: DType, numbers: &mut [f32]) {
+pub(super) fn round_to(dtype: DType, numbers: &mut [f32]) {
     match dtype {
         DType::BF16 => numbers.iter_mut().for_each(|x| *x = bf16::from_f32(*x).to_f32()),
         DType::F16 => numbers.iter_mut().for_each(|x| *x = f16::from_f32(*x).to_f32()),

@@ -6,28 +6,62 @@ use candle_core::{DType, Device, Tensor};
 use lb_kernels::{CpuTensors, contiguous_heads};
 use rayon::prelude::*;
 
-use super::fit::{Buffers, Head, HeadFit};
-use super::gather::stacked;
-use crate::compacted::Timing;
+use super::fit::{Buffers, Head, HeadFit, dual_of};
+use super::gather::{gather, stacked};
+use crate::backend::{FitInput, Fitted};
+use crate::compacted::{CompactedLayer, Timing};
+use crate::config::BetaMethod;
 use crate::error::{AtLayer, Result};
+use crate::fits::ValuesPart;
 use crate::kept::Kept;
+use crate::layout::carried_bias;
 use crate::observed::Observed;
-use crate::scene::Scene;
-use crate::selected::Selected;
+
+/// Fits every layer, head by head.
+pub(super) fn fit(input: &FitInput<'_>, timing: &mut Timing) -> Result<Fitted> {
+    let mut fitted = Fitted::default();
+    let together = layers_together(input.layers[0].kv_heads());
+    for first in (0..input.layers.len()).step_by(together) {
+        let some = first..(first + together).min(input.layers.len());
+        let cuts = some.map(|index| Cut::new(input, index)).collect::<Result<Vec<_>>>()?;
+        let fits = fit_layers(input, first, &cuts, timing)?;
+        for (cut, fits) in cuts.into_iter().zip(fits) {
+            if cut.shorter {
+                count(&mut fitted, &fits, input);
+            }
+            fitted.layers.push(cut.assemble(&fits)?);
+        }
+    }
+    Ok(fitted)
+}
+
+/// Adds the heads of one layer to the report.
+fn count(sums: &mut Fitted, fits: &[HeadFit], input: &FitInput<'_>) {
+    if let BetaMethod::Nnls { iterations, .. } = input.config.beta {
+        for fit in fits {
+            sums.beta.add(&fit.beta, iterations);
+        }
+    }
+    let parts: Vec<ValuesPart> = fits.iter().map(|fit| fit.value).collect();
+    let n = input.queries[0].dims()[1];
+    if let Some((lambda, exponent, _)) = dual_of(input.config.values, n, usize::MAX) {
+        sums.values.add_layer(&parts, lambda, exponent);
+    }
+}
 
 /// A layer whose kept rows were copied.
-pub(crate) struct Cut {
+struct Cut {
     /// `[heads, t, d]`.
-    pub(crate) keys: Tensor,
+    keys: Tensor,
     /// Like `keys`.
-    pub(crate) values: Tensor,
+    values: Tensor,
     /// `[heads, t]`, f32.
-    pub(crate) bias: Tensor,
-    pub(crate) kept: Kept,
+    bias: Tensor,
+    kept: Kept,
     /// Of q · k.
-    pub(crate) scale: f32,
+    scale: f32,
     /// Whether something is missing, so that there is something to correct.
-    pub(crate) shorter: bool,
+    shorter: bool,
 }
 
 /// A layer's tensors as the fits read them: keys, values, queries, maxima, mass and, where values are fitted, output.
@@ -44,34 +78,33 @@ struct Open<'a> {
 }
 
 /// Layers to fit at a time: enough pieces of work for every thread, and few, as their results are there twice for a while.
-pub(crate) fn layers_together(kv_heads: usize) -> usize {
+fn layers_together(kv_heads: usize) -> usize {
     const PIECES: usize = 4;
     (PIECES * rayon::current_num_threads()).div_ceil(kv_heads.max(1))
 }
 
 /// Fits the heads of those layers from `first` on that are shorter than before; by layer and head.
-pub(crate) fn fit_layers(
-    scene: &Scene<'_>,
-    selected: &Selected,
+fn fit_layers(
+    input: &FitInput<'_>,
     first: usize,
     cuts: &[Cut],
     timing: &mut Timing,
 ) -> Result<Vec<Vec<HeadFit>>> {
     let layer = |(cut, index): (&Cut, usize)| {
-        Layer::new(cut, &scene.queries[index], &scene.observed[index]).at_layer(index)
+        Layer::new(cut, &input.queries[index], &input.observed[index]).at_layer(index)
     };
     let layers = cuts.iter().zip(first..).map(layer).collect::<Result<Vec<_>>>()?;
     let open = layers.iter().map(Layer::open).collect::<Result<Vec<_>>>()?;
-    let heads = |index: usize| if cuts[index].shorter { scene.layers[first + index].kv_heads() } else { 0 };
+    let heads = |index: usize| if cuts[index].shorter { input.layers[first + index].kv_heads() } else { 0 };
     let pieces: Vec<(usize, usize)> =
         (0..cuts.len()).flat_map(|index| (0..heads(index)).map(move |head| (index, head))).collect();
     let start = Instant::now();
     let fits = pieces
         .par_iter()
         .map_init(Buffers::default, |buffers, &(index, head)| {
-            let scores = selected.importance(first + index);
+            let scores = input.importance(first + index);
             let scores = &scores[head % scores.len()];
-            open[index].fit(scene, &cuts[index], head, scores, buffers).at_layer(first + index)
+            open[index].fit(input, &cuts[index], head, scores, buffers).at_layer(first + index)
         })
         .collect::<Result<Vec<_>>>()?;
     share(start.elapsed(), &fits, timing);
@@ -105,7 +138,7 @@ impl Layer {
 impl Open<'_> {
     fn fit(
         &self,
-        scene: &Scene<'_>,
+        input: &FitInput<'_>,
         cut: &Cut,
         head: usize,
         scores: &[f32],
@@ -131,29 +164,44 @@ impl Open<'_> {
             scale: cut.scale,
             dtype: cut.keys.dtype(),
         }
-        .fit(scene.config, buffers);
+        .fit(input.config, buffers);
         buffers.wide = wide;
         fit
     }
 }
 
-/// The fitted layer: biases of 0 and −∞ where a head is shorter than another, and values where they were fitted.
-pub(crate) fn assemble(cut: Cut, fits: &[HeadFit]) -> Result<Cut> {
-    if !cut.shorter {
-        return Ok(cut);
+impl Cut {
+    fn new(input: &FitInput<'_>, index: usize) -> Result<Self> {
+        let (layer, kept) = (&input.layers[index], input.kept[index].clone());
+        Ok(Self {
+            keys: gather(&layer.keys, &kept)?,
+            values: gather(&layer.values, &kept)?,
+            bias: carried_bias(layer, &kept, &gather)?,
+            shorter: input.is_shorter(index),
+            scale: layer.scale,
+            kept,
+        })
     }
-    let (heads, t, d) = cut.keys.dims3()?;
-    let mut bias = Vec::with_capacity(heads * t);
-    for fit in fits {
-        bias.extend_from_slice(&fit.bias);
-        bias.resize(bias.len().next_multiple_of(t), f32::NEG_INFINITY);
+
+    /// The fitted layer: biases of −∞ where a head is shorter than another, and values where they were fitted.
+    fn assemble(self, fits: &[HeadFit]) -> Result<CompactedLayer> {
+        let Self { keys, values, bias, kept, scale, shorter } = self;
+        if !shorter {
+            return Ok(CompactedLayer { keys, values, bias, kept, scale });
+        }
+        let (heads, t, d) = keys.dims3()?;
+        let mut biases = Vec::with_capacity(heads * t);
+        for fit in fits {
+            biases.extend_from_slice(&fit.bias);
+            biases.resize(biases.len().next_multiple_of(t), f32::NEG_INFINITY);
+        }
+        let bias = Tensor::from_vec(biases, (heads, t), &Device::Cpu)?;
+        let fitted: Vec<&[f32]> = fits.iter().map(|fit| &fit.values[..]).collect();
+        let values = if fitted.iter().all(|values| values.is_empty()) {
+            values
+        } else {
+            stacked(&fitted, (heads, t, d), values.dtype())?
+        };
+        Ok(CompactedLayer { keys, values, bias, kept, scale })
     }
-    let bias = Tensor::from_vec(bias, (heads, t), &Device::Cpu)?;
-    let fitted: Vec<&[f32]> = fits.iter().map(|fit| &fit.values[..]).collect();
-    let values = if fitted.iter().all(|values| values.is_empty()) {
-        cut.values
-    } else {
-        stacked(&fitted, (heads, t, d), cut.values.dtype())?
-    };
-    Ok(Cut { values, bias, ..cut })
 }

@@ -1,13 +1,58 @@
-//! The heavy stages on the CPU, head by head, by [`lb_kernels`]. Other devices run the same stages as tensor
-//! operations over all heads at once; tests hold the two together.
+//! The stages by the kernels of [`lb_kernels`], head by head, on the CPU.
 
+mod finite;
 mod fit;
 mod gather;
 mod layers;
 mod nnls;
 mod observe;
 
-pub(crate) use fit::{BetaPart, HeadFit, ValuesPart, dual_of, knows};
-pub(crate) use gather::gather;
-pub(crate) use layers::{Cut, assemble, fit_layers, layers_together};
-pub(crate) use observe::observe_all;
+use candle_core::{Device, Tensor};
+
+use crate::backend::{Attended, Backend, FitInput, Fitted, Observing, Reference};
+use crate::compacted::Timing;
+use crate::error::Result;
+use crate::kept::Kept;
+use crate::layout::LayerKv;
+use crate::observed::Observed;
+
+/// Kernels on slices, for tensors in the memory of the CPU. A bias fit that starts at least squares, values that choose
+/// their own λ, and a vanishing λ with more queries than slots go to [`Reference`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpu;
+
+impl Backend for Cpu {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn serves(&self, device: &Device) -> bool {
+        device.is_cpu()
+    }
+
+    fn observe(&self, layers: &[LayerKv], queries: &[Tensor], what: Observing) -> Result<Vec<Observed>> {
+        observe::observe(layers, queries, what)
+    }
+
+    fn attend(&self, layer: &LayerKv, queries: &Tensor) -> Result<Attended> {
+        observe::attend(layer, queries)
+    }
+
+    fn gather(&self, tensor: &Tensor, kept: &Kept) -> Result<Tensor> {
+        gather::gather(tensor, kept)
+    }
+
+    fn fit(&self, input: &FitInput<'_>, timing: &mut Timing) -> Result<Fitted> {
+        let shortest = input.kept.iter().flat_map(Kept::lists).map(Vec::len).min().unwrap_or(0);
+        let most = input.queries.iter().map(|queries| queries.dims()[1]).max().unwrap_or(0);
+        if fit::knows(input.config, most, shortest) {
+            layers::fit(input, timing)
+        } else {
+            Reference.fit(input, timing)
+        }
+    }
+
+    fn is_finite(&self, tensor: &Tensor) -> Result<bool> {
+        finite::is_finite(tensor)
+    }
+}

@@ -1,8 +1,8 @@
-//! Bounded least squares of one head; the twin of [`nnls`](crate::nnls) on slices.
+//! Bounded least squares of one head; the twin of `reference/nnls.rs` on slices.
 
 use lb_kernels::panel::{PANEL, PanelRow, add_dots, weighted_sum};
 
-use crate::nnls::{FLOOR, POWER_ROUNDS, TINY};
+use crate::reference::{FLOOR, POWER_ROUNDS, TINY};
 
 /// A matrix `[n, t]` of entries >= 0, column by column: a line for each column, in panels of rows.
 pub(crate) struct Columns<'a> {
@@ -29,7 +29,7 @@ impl Columns<'_> {
         out
     }
 
-    /// As [`lipschitz`](crate::nnls).
+    /// As the `lipschitz` of the reference.
     fn lipschitz(&self) -> f32 {
         let mut v = vec![1f32; self.t];
         for _ in 0..POWER_ROUNDS {
@@ -55,7 +55,7 @@ impl Columns<'_> {
     }
 }
 
-/// Minimises ‖A w − y‖² from `w` on; the steps of [`projected_gradient`](crate::nnls::projected_gradient).
+/// Minimises ‖A w − y‖² from `w` on; the steps of the reference's `projected_gradient`.
 pub(crate) fn descend(
     a: &Columns<'_>,
     y: &[PanelRow<f32>],

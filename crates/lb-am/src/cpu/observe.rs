@@ -1,13 +1,13 @@
 //! What the task looks at: every block of queries of every head of every layer is a piece of work of its own.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use lb_kernels::{
-    AttentionInput, CpuTensors, FloatSlice, KvSlice, Observation, Observe, QUERY_BLOCK, Scratch, attend,
-    contiguous_heads,
+    AttentionInput, CpuTensors, FloatSlice, KvSlice, Observation, Observe, QUERY_BLOCK, Scratch,
+    attend as attend_block, contiguous_heads,
 };
 use rayon::prelude::*;
 
-use crate::config::ScoreAgg;
+use crate::backend::{Attended, Observing};
 use crate::error::{AtLayer, Result};
 use crate::layout::LayerKv;
 use crate::observed::Observed;
@@ -38,13 +38,34 @@ struct Piece {
     first: usize,
 }
 
-/// [`observe_all`](crate::scores::observe_all) for tensors on the CPU.
-pub(crate) fn observe_all(
-    layers: &[LayerKv],
-    queries: &[Tensor],
-    score: ScoreAgg,
-    with_output: bool,
-) -> Result<Vec<Observed>> {
+/// What the queries of every layer see.
+pub(super) fn observe(layers: &[LayerKv], queries: &[Tensor], what: Observing) -> Result<Vec<Observed>> {
+    let note = Observe { chunks: 1, score: Some(what.score.of_queries()), output: what.output };
+    let noted = attend_all(layers, queries, note)?;
+    let of_layer = |(parts, queries): (Vec<Observation>, &Tensor)| {
+        Observed::from_observations(parts, queries.dims3()?, what.score)
+    };
+    noted.into_iter().zip(queries).map(of_layer).collect()
+}
+
+/// The attention of queries in f32 over one layer.
+pub(super) fn attend(layer: &LayerKv, queries: &Tensor) -> Result<Attended> {
+    let note = Observe { chunks: 1, score: None, output: true };
+    let (layers, queries) = (std::slice::from_ref(layer), std::slice::from_ref(queries));
+    let (heads, n, d) = queries[0].dims3()?;
+    let (mut output, mut max, mut mass) = (Vec::with_capacity(heads * n * d), Vec::new(), Vec::new());
+    for part in attend_all(layers, queries, note)?.remove(0) {
+        output.extend(part.output);
+        max.extend(part.max);
+        mass.extend(part.mass);
+    }
+    let column = |x: Vec<f32>| Tensor::from_vec(x, (heads, n, 1), &Device::Cpu);
+    let output = Tensor::from_vec(output, (heads, n, d), &Device::Cpu)?;
+    Ok(Attended { output, max: column(max)?, mass: column(mass)? })
+}
+
+/// What is noted of every block of queries, by layer; heads one after another, each head's blocks in order.
+fn attend_all(layers: &[LayerKv], queries: &[Tensor], note: Observe) -> Result<Vec<Vec<Observation>>> {
     let plain = layers
         .iter()
         .zip(queries)
@@ -54,17 +75,14 @@ pub(crate) fn observe_all(
     let open = plain.iter().map(Layer::open).collect::<Result<Vec<_>>>()?;
     let pieces: Vec<Piece> =
         plain.iter().enumerate().flat_map(|(index, layer)| layer.pieces(index)).collect();
-    let observe = Observe { chunks: 1, score: Some(score.of_queries()), output: with_output };
-    let observed = pieces
+    let noted = pieces
         .par_iter()
-        .map_init(Scratch::default, |scratch, piece| open[piece.layer].observe(piece, observe, scratch))
+        .map_init(Scratch::default, |scratch, piece| open[piece.layer].observe(piece, note, scratch))
         .collect::<Result<Vec<_>>>()?;
-    let mut observed = observed.into_iter();
-    let of_layer = |layer: &Layer| {
-        let parts = observed.by_ref().take(layer.heads * layer.n_queries.div_ceil(QUERY_BLOCK)).collect();
-        Observed::from_observations(parts, (layer.heads, layer.n_queries, layer.head_dim), score)
-    };
-    plain.iter().map(of_layer).collect()
+    let mut noted = noted.into_iter();
+    let of_layer =
+        |layer: &Layer| noted.by_ref().take(layer.heads * layer.n_queries.div_ceil(QUERY_BLOCK)).collect();
+    Ok(plain.iter().map(of_layer).collect())
 }
 
 impl Layer {
@@ -94,7 +112,7 @@ impl Layer {
 }
 
 impl Open<'_> {
-    fn observe(&self, piece: &Piece, observe: Observe, scratch: &mut Scratch) -> Result<Observation> {
+    fn observe(&self, piece: &Piece, note: Observe, scratch: &mut Scratch) -> Result<Observation> {
         let d = self.layer.head_dim;
         let rows = QUERY_BLOCK.min(self.layer.n_queries - piece.first);
         let queries = self.held.head(2, piece.head)?.range(piece.first * d, rows * d);
@@ -121,8 +139,8 @@ impl Open<'_> {
             visible: None,
             allow_bf16,
             output: false,
-            observe: Some(observe),
+            observe: Some(note),
         };
-        Ok(attend(&input, scratch, &mut []).unwrap_or_default())
+        Ok(attend_block(&input, scratch, &mut []).unwrap_or_default())
     }
 }

@@ -21,7 +21,7 @@ impl<'a> Arguments<'a> {
     /// # Errors
     ///
     /// [`Error::SelectorValue`] for a value that is no `T`.
-    pub fn get<T: FromStr>(&self, key: &str, wanted: &str) -> Result<Option<T>> {
+    pub fn get<T: FromStr>(&self, key: &str, wanted: &'static str) -> Result<Option<T>> {
         let Some((_, value)) = self.spec.arguments().iter().find(|(other, _)| other == key) else {
             return Ok(None);
         };
@@ -33,18 +33,17 @@ impl<'a> Arguments<'a> {
     /// # Errors
     ///
     /// [`Error::SelectorValue`] for a value that is no `T`.
-    pub fn get_or<T: FromStr>(&self, key: &str, wanted: &str, usual: T) -> Result<T> {
+    pub fn get_or<T: FromStr>(&self, key: &str, wanted: &'static str, usual: T) -> Result<T> {
         Ok(self.get(key, wanted)?.unwrap_or(usual))
     }
 
     /// The error that `key` has a value that will not do.
-    pub fn wrong(&self, key: &str, wanted: &str) -> Error {
+    pub fn wrong(&self, key: &str, wanted: &'static str) -> Error {
         let given = self.spec.arguments().iter().find(|(other, _)| other == key);
         Error::SelectorValue {
             selector: self.spec.name().to_owned(),
-            key: key.to_owned(),
-            value: given.map_or_else(|| "not given".to_owned(), |(_, value)| value.clone()),
-            wanted: wanted.to_owned(),
+            argument: given.map_or_else(|| key.to_owned(), |(key, value)| format!("{key}={value}")),
+            wanted,
         }
     }
 }

@@ -83,7 +83,8 @@ impl Factory {
         let known = |key: &str| self.keys.iter().any(|(own, _)| own == key);
         if let Some((key, _)) = spec.arguments().iter().find(|(key, _)| !known(key)) {
             let known = nearest_first(key, self.keys.iter().map(|(key, _)| key.clone()).collect());
-            return Err(Error::SelectorKey { selector: self.name.clone(), key: key.clone(), known });
+            let (selector, key, known) = (self.name.clone(), key.clone(), known.into());
+            return Err(Error::SelectorKey { selector, key, known });
         }
         let selection = (self.build)(&Arguments::of(spec))?;
         selection.selector().validate()?;

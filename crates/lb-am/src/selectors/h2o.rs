@@ -7,9 +7,9 @@ use crate::config::ensure;
 use crate::error::Result;
 use crate::layout::{LayerKv, to_f32};
 use crate::mask::Ranking;
+use crate::reference::{logits, weights_at};
 use crate::registry::{Factory, Spec};
 use crate::scene::Scene;
-use crate::softmax::{logits, weights_at};
 
 const NAME: &str = "h2o";
 /// Logits held at once, in elements: 64 MB of f32.

@@ -78,6 +78,11 @@ pub trait Selector: fmt::Debug + Send + Sync {
     /// Which budgets it can fill.
     fn budgets(&self) -> Budgets;
 
+    /// Whether it looks at all layers at once; others select layer by layer, and may be asked so.
+    fn needs_all_layers(&self) -> bool {
+        false
+    }
+
     /// Who has a list of its own. Where the selection brings no importance along, values are held fast by the queries'
     /// attention aggregated likewise.
     fn lists(&self) -> Lists {
@@ -111,25 +116,17 @@ pub struct Needs {
     pub context: bool,
     /// The queries of the model while it repeats the context: [`Scene::repeat`].
     pub repeat: bool,
-    /// All layers at once; others select layer by layer, and may be asked so.
-    pub all_layers: bool,
 }
 
 impl Needs {
     /// Keys and values are enough.
-    pub const NOTHING: Self = Self { queries: false, context: false, repeat: false, all_layers: false };
+    pub const NOTHING: Self = Self { queries: false, context: false, repeat: false };
     /// The compaction's queries.
     pub const QUERIES: Self = Self { queries: true, ..Self::NOTHING };
     /// The queries of the context's own prefill.
     pub const CONTEXT: Self = Self { context: true, ..Self::NOTHING };
     /// The queries of the context being repeated.
     pub const REPEAT: Self = Self { repeat: true, ..Self::NOTHING };
-
-    /// The same, of all layers at once.
-    #[must_use]
-    pub const fn of_all_layers(self) -> Self {
-        Self { all_layers: true, ..self }
-    }
 }
 
 /// Which budgets a [`Selector`] can fill.

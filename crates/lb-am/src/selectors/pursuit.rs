@@ -6,8 +6,8 @@ use super::omp::Omp;
 use crate::config::BetaMethod;
 use crate::error::Result;
 use crate::layout::to_f32;
+use crate::reference::{logits, weights_at};
 use crate::scene::Scene;
-use crate::softmax::{logits, weights_at};
 
 /// Steps of each refit: it begins where the last one ended, and one key changes little.
 const REFIT_STEPS: usize = 8;

@@ -45,7 +45,11 @@ impl Selector for PyramidKv {
     }
 
     fn needs(&self) -> Needs {
-        Needs::QUERIES.of_all_layers()
+        Needs::QUERIES
+    }
+
+    fn needs_all_layers(&self) -> bool {
+        true
     }
 
     fn budgets(&self) -> Budgets {

@@ -21,7 +21,11 @@ impl Selector for Shared {
     }
 
     fn needs(&self) -> Needs {
-        Needs::QUERIES.of_all_layers()
+        Needs::QUERIES
+    }
+
+    fn needs_all_layers(&self) -> bool {
+        true
     }
 
     fn budgets(&self) -> Budgets {

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use lb_eval::bench::{
-    self, EpisodePlan, Existing, Logs, Options, at_each_size, report, run_episodes, split_conditions,
-};
+use lb_eval::answers::table;
+use lb_eval::calls::{self, EpisodePlan, Logs};
+use lb_eval::condition::{at_each_size, split_conditions};
 use lb_eval::datasets::ruler::NativeTask;
+use lb_eval::pipeline::Existing;
+use lb_eval::report::{Options, report};
 use lb_session::CancelToken;
 use serde_json::json;
 
@@ -96,11 +98,11 @@ pub(super) fn run(args: &Args) -> Result<Exit> {
     // Whatever ends this, the rows until then are on disk, and --resume goes on.
     let cancel = CancelToken::new();
     interrupt::heed(&cancel)?;
-    let finished = run_episodes(&worker, &plan, &args.out, existing, &cancel, &|row| {
+    let finished = calls::run(&worker, &plan, &args.out, existing, &cancel, &|row| {
         at(&progress, &format!("{}: {}", row.item, row.condition));
     })?;
     progress.finish_and_clear();
-    say!("{}", bench::table(&finished.rows, &plan.conditions));
+    say!("{}", table(&finished.rows, &plan.conditions));
     if finished.cancelled {
         complain!("episodes: called off; --resume goes on");
         args.json.end(&json!({ "dir": args.out, "rows": finished.rows.len(), "cancelled": true }))?;

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use lb_eval::bench::{at_each_size, split_conditions};
+use lb_eval::condition::{at_each_size, split_conditions};
 use lb_eval::logs::{Continuation, LoadOptions, LogItem, generated, load};
 use lb_eval::retained::{self, RetainedPlan, Target, summarise, table};
 use lb_eval::stats::bootstrap::Bootstrap;

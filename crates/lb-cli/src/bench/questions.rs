@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lb_eval::episodes::{Episode, EpisodeConfig};
-use lb_eval::handoffs::{self, HandoffRow, OpenRepl};
-use lb_eval::questions;
+use lb_eval::pipeline::read_rows;
+use lb_eval::runs::OpenRepl;
+use lb_eval::runs::questions::QuestionRow;
+use lb_eval::runs::replay::{self, HandoffRow};
 use lb_model::Worker;
 use lb_orchestrate::RunRecord;
 use lb_sandbox::{MontyConfig, MontyRepl};
@@ -52,7 +54,7 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args) -> Result<Exit> {
     args.json.begin();
     let worker = args.worker.open()?;
-    let default = || handoffs::ALL.map(str::to_owned).to_vec();
+    let default = || replay::ALL.map(str::to_owned).to_vec();
     let chosen = if args.handoff.is_empty() { default() } else { args.handoff.clone() };
     let open: OpenRepl = Arc::new(|| Ok(Box::new(MontyRepl::start(&MontyConfig::default())?)));
     match (&args.replay, &args.runs) {
@@ -73,16 +75,16 @@ fn of_episodes(args: &Args, worker: &Worker, open: &OpenRepl, chosen: &[String])
     let progress = bar(args.episodes, "episodes");
     for seed in args.seed..args.seed + args.episodes {
         let episode = Episode::generate(seed, &config)?;
-        let record = handoffs::record(worker, open, &episode, dir.path())?;
+        let record = replay::record(worker, open, &episode, dir.path())?;
         for (row, handoff) in rows.iter_mut().zip(chosen) {
             row.handoff.clone_from(handoff);
-            let policy = handoffs::trained_policy();
-            row.add(&episode, &handoffs::replay(worker, open, &record, &handoff.parse()?, policy, None)?);
+            let policy = replay::trained_policy();
+            row.add(&episode, &replay::replay(worker, open, &record, &handoff.parse()?, policy, None)?);
         }
         progress.inc(1);
     }
     progress.finish_and_clear();
-    say!("{}", handoffs::table(&rows));
+    say!("{}", replay::table(&rows));
     args.json.end(&rows)
 }
 
@@ -93,11 +95,10 @@ fn of_run(
     record: &RunRecord,
     chosen: &[String],
 ) -> Result<()> {
-    let policy =
-        if args.worker.is_embedded() { handoffs::trained_policy() } else { BoundaryPolicy::default() };
+    let policy = if args.worker.is_embedded() { replay::trained_policy() } else { BoundaryPolicy::default() };
     let mut replayed = Vec::new();
     for handoff in chosen {
-        let made = handoffs::replay(worker, open, record, &handoff.parse()?, policy.clone(), None)?;
+        let made = replay::replay(worker, open, record, &handoff.parse()?, policy.clone(), None)?;
         let (tokens, ms) = (made.ledger.worker.tokens.worker_tokens(), 1e3 * made.ledger.worker.seconds());
         let answer = made.answer.clone().unwrap_or_else(|stopped| format!("stopped {stopped}"));
         say!("{handoff}: {tokens} worker tokens, {ms:.0} ms: {}", answer.replace('\n', " | "));
@@ -108,19 +109,19 @@ fn of_run(
 
 /// Rows are written after each run, so that a long replay can be looked at.
 fn of_runs(args: &Args, worker: &Worker, open: &OpenRepl, folder: &Path, chosen: &[String]) -> Result<()> {
-    let mut rows = questions::read_rows(&folder.join("rows.jsonl"))?;
+    let mut rows = read_rows::<QuestionRow>(folder)?.rows;
     rows.truncate(args.limit.unwrap_or(usize::MAX));
     let progress = bar((rows.len() * chosen.len()) as u64, "replays");
     let path = args.json.file().map_or_else(|| folder.join("handoffs.json"), Path::to_owned);
     let (mut replayed, mut unwritten) = (Vec::new(), None);
     for row in rows.chunks(1) {
         let heard = &mut |_: &_| progress.inc(1);
-        replayed.extend(questions::replay_rows(worker, open, folder, row, chosen, heard)?);
+        replayed.extend(replay::replay_rows(worker, open, folder, row, chosen, heard)?);
         // What cannot be written costs no figures.
         unwritten = write_file(&path, &serde_json::to_vec_pretty(&replayed)?).err();
     }
     progress.finish_and_clear();
-    say!("{}", questions::replay_table(&replayed));
+    say!("{}", replay::replay_table(&replayed));
     print_json(&replayed)?;
     unwritten.map_or(Ok(()), Err)
 }

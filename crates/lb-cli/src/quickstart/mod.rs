@@ -6,10 +6,10 @@ mod show;
 use std::path::PathBuf;
 
 use lb_am::Compaction;
+use lb_eval::answers::by_handoff::{HandoffSummary, kinds_table, summarise, table};
+use lb_eval::calls;
+use lb_eval::condition::Condition;
 use lb_eval::episodes::{Episode, EpisodeConfig};
-use lb_eval::report::{kinds_table, table};
-use lb_eval::summary::{HandoffSummary, summarise};
-use lb_eval::trial::{Condition, Trial};
 use lb_model::Worker;
 use serde_json::json;
 
@@ -47,24 +47,24 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     compaction.validate()?;
     let worker = args.worker.open()?;
     if args.worker.is_embedded() {
-        with_built_in(args, &worker, compaction)?;
+        with_built_in(args, &worker, &compaction)?;
     } else {
         own::measure(args, &worker, &compaction)?;
     }
     Ok(Exit::Done)
 }
 
-fn with_built_in(args: &Args, worker: &Worker, compaction: Compaction) -> Result<()> {
+fn with_built_in(args: &Args, worker: &Worker, compaction: &Compaction) -> Result<()> {
     // 512 to 2,048 tokens of the built-in worker.
     let config = EpisodeConfig::held_out((285, 1080), 5);
     let episodes = args.episodes.unwrap_or(12);
-    show::one(worker, &Episode::generate(args.seed, &config)?, &compaction, args.html.as_deref())?;
+    show::one(worker, &Episode::generate(args.seed, &config)?, compaction, args.html.as_deref())?;
 
-    let trial = Trial::new(worker, compaction.clone(), Condition::main_table(compaction, args.seed));
+    let conditions = Condition::main_table(compaction, args.seed);
     let bar = bar(episodes, "episodes");
     let mut rows = Vec::new();
     for i in 0..episodes {
-        rows.extend(trial.run(&Episode::generate(args.seed + i, &config)?, &mut |_, _| {})?);
+        rows.extend(calls::ask(worker, &conditions, &Episode::generate(args.seed + i, &config)?)?);
         bar.inc(1);
     }
     bar.finish_and_clear();

@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     let config = config(args, who::is_small(args, local.as_ref()))?;
     if let Some(data) = &args.data {
         let mut orchestrator = who::orchestrator(args, local.as_ref(), 0)?;
-        return questions::run(args, data, &worker, orchestrator.as_mut(), &config);
+        return questions::run(args, data, &worker, orchestrator.as_mut(), config);
     }
     let question = who::question(args)?;
     if args.estimate {

@@ -51,7 +51,7 @@ pub(super) fn orchestrator(
     args: &Args,
     local: Option<&Worker>,
     done: usize,
-) -> Result<Box<dyn Orchestrator>> {
+) -> Result<Box<dyn Orchestrator + Send>> {
     if let Some(make) = args.orchestrator.service()? {
         return Ok(make()?);
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::fault::Fault;
+use crate::fault::Fault;
 
 /// The longest value that a fault repeats, in characters.
 const SHOWN: usize = 60;

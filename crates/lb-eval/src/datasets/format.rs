@@ -6,8 +6,8 @@ use std::path::Path;
 
 use lb_io::files::open_regular;
 
-use super::fault::FileFault;
 use super::json::Layout;
+use crate::fault::FileFault;
 use crate::{Error, Result};
 
 /// Bytes read at a time.

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, ErrorKind};
 
-use super::fault::{Fault, FileFault};
+use crate::fault::{Fault, FileFault};
 
 /// How values lie in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::fault::Fault;
 use super::item::{Dataset, Item, ItemKind, Meta};
 use super::reader::Record;
+use crate::fault::Fault;
 
 macro_rules! sets {
     ($($variant:ident $name:literal $doc:literal,)*) => {

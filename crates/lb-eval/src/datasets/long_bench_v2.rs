@@ -7,10 +7,10 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::fault::Fault;
 use super::item::{Dataset, Item, ItemKind, LengthClass, Meta};
 use super::reader::Record;
 use crate::episodes::Difficulty;
+use crate::fault::Fault;
 
 /// The repository on the hub.
 pub const REPOSITORY: &str = "THUDM/LongBench-v2";

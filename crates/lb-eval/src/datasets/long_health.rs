@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::fault::{Fault, ItemFault};
 use super::fields::Fields;
 use super::item::{Dataset, Item, ItemKind, Meta};
 use super::reader::{Entry, Record};
+use crate::fault::{Fault, ItemFault};
 
 const ANSWERS: [&str; 5] = ["answer_a", "answer_b", "answer_c", "answer_d", "answer_e"];
 

@@ -23,7 +23,6 @@
 //! # Ok::<(), lb_eval::Error>(())
 //! ```
 
-mod fault;
 mod fields;
 pub(crate) mod format;
 mod html;
@@ -47,7 +46,7 @@ use std::path::Path;
 
 use lb_io::files::{SETTINGS, read_text_at_most};
 
-pub use fault::{Fault, FileFault, ItemFault, OnFault};
+pub use crate::fault::{Fault, FileFault, ItemFault, OnFault};
 pub use item::{Dataset, Item, ItemKind, LengthClass, Meta, letter};
 pub use long_bench::V1Set;
 pub use reader::{Entry, Reader};

@@ -14,7 +14,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::{Map, Value};
 
-use super::fault::{Fault, FileFault};
+use crate::fault::{Fault, FileFault};
 use crate::{Error, Result};
 
 /// A file in progress.

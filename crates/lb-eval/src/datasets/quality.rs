@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::fault::{Fault, ItemFault};
 use super::fields::Fields;
 use super::html;
 use super::item::{Dataset, Item, ItemKind, Meta};
 use super::reader::{Entry, Record};
 use crate::episodes::Difficulty;
+use crate::fault::{Fault, ItemFault};
 
 const OPTIONS: usize = 4;
 

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::fault::{Fault, FileFault, ItemFault};
 use super::fields::{Fields, type_name};
 use super::format::{Format, detect, open};
 use super::item::Item;
 use super::json::{Layout, Raw, Splitter, Stop};
 use super::{FileKind, long_bench, long_bench_v2, long_health, quality};
+use crate::fault::{Fault, FileFault, ItemFault};
 use crate::{Error, Result};
 
 /// What a file holds at one place.

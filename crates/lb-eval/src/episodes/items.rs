@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Difficulty, Episode};
+use super::Episode;
 
 /// The domain of every synthetic item.
 pub const DOMAIN: &str = "synthetic briefing episode";
@@ -55,7 +55,7 @@ impl Episode {
                 id: format!("episode-{}-{i}", self.seed),
                 domain: DOMAIN.to_owned(),
                 sub_domain: q.kind.name().to_owned(),
-                difficulty: if self.difficulty == Difficulty::Easy { "easy" } else { "hard" }.to_owned(),
+                difficulty: self.difficulty.name().to_owned(),
                 length: "short".to_owned(),
                 question: q.text.clone(),
                 choice_a: a.clone(),

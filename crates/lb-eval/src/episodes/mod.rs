@@ -14,6 +14,7 @@ mod teller;
 mod wording;
 mod world;
 
+use lb_session::{Segment, Source as Tag};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,16 @@ pub enum Difficulty {
     Easy,
     /// Many guesses and repeated corrections, names that share a syllable, hops through corrected facts.
     Hard,
+}
+
+impl Difficulty {
+    /// The name used in reports and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Easy => "easy",
+            Self::Hard => "hard",
+        }
+    }
 }
 
 /// What a question asks of the trajectory.
@@ -96,6 +107,17 @@ pub struct Line {
     pub source: Source,
     /// The sentence, without its tag.
     pub text: String,
+}
+
+impl From<&Line> for Segment {
+    fn from(line: &Line) -> Self {
+        let tag = match line.source {
+            Source::Finding => Tag::Finding,
+            Source::Reasoning => Tag::Reasoning,
+            Source::Tool => Tag::Tool,
+        };
+        Segment::new(tag, line.text.clone())
+    }
 }
 
 /// A question with its one right answer.

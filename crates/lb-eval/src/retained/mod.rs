@@ -14,7 +14,7 @@
 //!
 //! Right answers of a small worker separate methods only over hundreds of questions; this does over twenty.
 
-mod item;
+mod measure;
 mod plan;
 mod row;
 mod run;
@@ -24,6 +24,6 @@ mod target;
 
 pub use plan::{RetainedPlan, Target};
 pub use row::{Measured, RetainedRow};
-pub use run::{RetainedRun, run};
+pub use run::run;
 pub use summary::{ConditionSummary, Difference, RetainedSummary, summarise};
 pub use table::table;

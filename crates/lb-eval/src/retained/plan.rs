@@ -2,9 +2,10 @@
 
 use std::str::FromStr;
 
+use lb_session::TaskState;
 use serde::{Deserialize, Serialize};
 
-use crate::way::Way;
+use crate::condition::{Condition, Selected, Way};
 use crate::{Error, Result};
 
 /// What is read behind a handoff.
@@ -34,8 +35,7 @@ impl FromStr for Target {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetainedPlan {
-    /// Handoffs as text, and [selections](lb_am::selectors) with a size, `snapkv:keep=0.1`. The full cache and no trajectory are
-    /// measured in any case.
+    /// Handoffs and selections as text ([`Condition`]). The full cache and no trajectory are measured in any case.
     pub conditions: Vec<String>,
     /// What is read behind them.
     pub target: Target,
@@ -60,10 +60,26 @@ impl RetainedPlan {
         if !(1..=4096).contains(&self.target_tokens) {
             return Err(Error::config("target_tokens", self.target_tokens, "want 1 to 4096"));
         }
-        self.ways().map(|_| ())
+        self.expanded().map(|_| ())
     }
 
-    pub(super) fn ways(&self) -> Result<Vec<(String, Way)>> {
-        Way::read_all(&self.conditions)
+    pub(super) fn expanded(&self) -> Result<Vec<Condition>> {
+        let conditions = Condition::read_all(&self.conditions)?;
+        for condition in &conditions {
+            match &condition.way {
+                Way::Direct => {
+                    return Err(condition.refused("is for question sets, whose documents it reads"));
+                }
+                Way::Selection(Selected { state: TaskState::Reuse, .. }) => {
+                    return Err(Error::config(
+                        "state",
+                        "reuse",
+                        "the task is read anew over every selection",
+                    ));
+                }
+                _ => {}
+            }
+        }
+        Ok(conditions)
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::plan::Target;
 use super::row::{Measured, RetainedRow};
 use crate::stats::bootstrap::{Bootstrap, interval};
-use crate::stats::median;
+use crate::stats::{grouped, median};
 use crate::{Error, Result};
 
 /// What a measurement says.
@@ -170,22 +170,16 @@ fn base(names: &[&str], name: &str) -> Option<usize> {
 
 /// By document, in the order in which they first come.
 fn sums(rows: &[&RetainedRow]) -> Vec<Sums> {
-    let mut documents: Vec<(&str, Sums)> = Vec::new();
-    for row in rows {
-        let at = documents.iter().position(|(name, _)| *name == row.document);
-        let at = at.unwrap_or_else(|| {
-            let conditions = vec![0.0; row.conditions.len()];
-            documents.push((&row.document, Sums { conditions, ..Sums::default() }));
-            documents.len() - 1
-        });
-        let sums = &mut documents[at].1;
-        sums.full += row.full.nll;
-        sums.none += row.none.nll;
-        for (sum, measured) in sums.conditions.iter_mut().zip(&row.conditions) {
-            *sum += measured.nll;
+    let sums = |(_, rows): (&str, Vec<&RetainedRow>)| {
+        let sum = |of: &dyn Fn(&RetainedRow) -> f64| rows.iter().map(|row| of(row)).sum::<f64>();
+        let conditions = 0..rows[0].conditions.len();
+        Sums {
+            full: sum(&|row| row.full.nll),
+            none: sum(&|row| row.none.nll),
+            conditions: conditions.map(|number| sum(&|row| row.conditions[number].nll)).collect(),
         }
-    }
-    documents.into_iter().map(|(_, sums)| sums).collect()
+    };
+    grouped(rows.iter().copied(), |row| row.document.as_str()).into_iter().map(sums).collect()
 }
 
 /// What condition `number` retains over the documents that were drawn; NaN where there is nothing to retain.

@@ -1,31 +1,26 @@
 //! The figures in a table.
 
 use super::summary::{ConditionSummary, RetainedSummary};
-use crate::report::new_table;
+use crate::table::cells::percent;
+use crate::table::{Column, Table};
 
 /// One line for each condition, in the order of the plan.
 pub fn table(summary: &RetainedSummary) -> String {
-    let against = summary.conditions.iter().any(|c| c.difference.is_some());
-    let mut head = vec!["handoff", "retained (95 %)"];
-    head.extend(against.then_some("against the first briefing of its size"));
-    head.extend(["agreement", "KL, nats", "nats a token", "kept", "worker tokens", "brief ms"]);
-    let mut table = new_table(&head);
-    for c in &summary.conditions {
-        let mut row = vec![c.handoff.clone(), retained(c)];
-        if against {
-            row.push(difference(c));
-        }
-        row.extend([
-            format!("{:.1} %", 100.0 * c.agreement),
-            format!("{:.3}", c.kl),
-            format!("{:.3}", c.nll),
-            format!("{:.1} %", 100.0 * c.kept),
-            format!("{:.0}", c.worker_tokens),
-            format!("{:.0}", c.brief_ms),
-        ]);
-        table.add_row(row);
+    let mut columns: Vec<Column<'_, ConditionSummary>> = vec![
+        ("handoff", &|c| c.handoff.clone()),
+        ("retained (95 %)", &retained),
+        ("against the first briefing of its size", &difference),
+        ("agreement", &|c| percent(c.agreement)),
+        ("KL, nats", &|c| format!("{:.3}", c.kl)),
+        ("nats a token", &|c| format!("{:.3}", c.nll)),
+        ("kept", &|c| percent(c.kept)),
+        ("worker tokens", &|c| format!("{:.0}", c.worker_tokens)),
+        ("brief ms", &|c| format!("{:.0}", c.brief_ms)),
+    ];
+    if summary.conditions.iter().all(|c| c.difference.is_none()) {
+        columns.remove(2);
     }
-    table.to_string()
+    Table::of(&summary.conditions, &columns).to_string()
 }
 
 fn retained(c: &ConditionSummary) -> String {

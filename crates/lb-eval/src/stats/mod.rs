@@ -8,6 +8,8 @@ pub mod mcnemar;
 pub mod power;
 pub mod variance;
 
+use serde::{Deserialize, Serialize};
+
 /// 97.5 % quantile of the standard normal distribution.
 const Z95: f64 = 1.959_963_984_540_054;
 
@@ -28,6 +30,51 @@ pub(crate) fn wilson_share(p: f64, n: usize) -> [f64; 2] {
     let centre = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);
     let half = Z95 / (1.0 + z2 / n) * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
     [(centre - half).max(0.0), (centre + half).min(1.0)]
+}
+
+/// A share of right answers with its interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Accuracy {
+    /// Share of right answers; 0 for none.
+    pub accuracy: f64,
+    /// Wilson's 95 % interval.
+    pub ci95: [f64; 2],
+    /// Answers.
+    pub n: usize,
+}
+
+impl Accuracy {
+    /// Of answers that are right or wrong.
+    pub fn of(answers: impl IntoIterator<Item = bool>) -> Self {
+        let (mut right, mut n) = (0, 0);
+        for answer in answers {
+            right += usize::from(answer);
+            n += 1;
+        }
+        Self { accuracy: right as f64 / (n.max(1) as f64), ci95: wilson(right, n), n }
+    }
+}
+
+/// The mean; 0 for no values.
+pub(crate) fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
+    let (sum, n) = values.into_iter().fold((0.0, 0_usize), |(sum, n), value| (sum + value, n + 1));
+    sum / n.max(1) as f64
+}
+
+/// What has the same key, in the order in which keys first come.
+pub(crate) fn grouped<'a, T, K: PartialEq>(
+    all: impl IntoIterator<Item = &'a T>,
+    key: impl Fn(&'a T) -> K,
+) -> Vec<(K, Vec<&'a T>)> {
+    let mut groups: Vec<(K, Vec<&T>)> = Vec::new();
+    for one in all {
+        let key = key(one);
+        match groups.iter_mut().find(|(other, _)| *other == key) {
+            Some((_, group)) => group.push(one),
+            None => groups.push((key, vec![one])),
+        }
+    }
+    groups
 }
 
 /// The median; the mean of the two middle values for an even count, 0 for none.

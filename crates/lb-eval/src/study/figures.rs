@@ -7,8 +7,9 @@ use lb_am::HeadBudgets;
 
 use super::Cell;
 use crate::episodes::Kind;
-use crate::report::new_table;
-use crate::stats::{median, paired_difference, wilson};
+use crate::stats::{Accuracy, grouped, mean, median, paired_difference, wilson};
+use crate::table::cells::{accuracy, difference, percent};
+use crate::table::{Column, Table};
 
 /// All cells of one method and size.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,14 +46,7 @@ pub struct Figure {
 
 /// One figure for each method and size, in the order of first appearance.
 pub fn figures(cells: &[Cell]) -> Vec<Figure> {
-    let mut groups: Vec<((&str, u64), Vec<&Cell>)> = Vec::new();
-    for cell in cells {
-        let key = (cell.method.as_str(), cell.asked.to_bits());
-        match groups.iter_mut().find(|(other, _)| *other == key) {
-            Some((_, group)) => group.push(cell),
-            None => groups.push((key, vec![cell])),
-        }
-    }
+    let groups = grouped(cells, |cell| (cell.method.as_str(), cell.asked.to_bits()));
     let full: BTreeMap<(u64, usize), bool> = cells
         .iter()
         .filter(|cell| cell.method == "full cache")
@@ -105,7 +99,7 @@ pub fn table(figures: &[Figure]) -> String {
     let mut header = vec!["error / accuracy".to_owned()];
     header.extend(sizes.iter().map(|size| format!("{:.0} %", 100.0 * size)));
     header.push("ms".to_owned());
-    let mut table = new_table(&header);
+    let mut table = Table::new(&header);
     for method in methods(figures) {
         let of_method: Vec<&Figure> =
             figures.iter().filter(|f| f.method == method && f.asked > 0.0).collect();
@@ -118,7 +112,7 @@ pub fn table(figures: &[Figure]) -> String {
             found.map_or_else(String::new, |f| format!("{:.3} / {:.1} %", f.error, 100.0 * f.accuracy))
         }));
         row.push(format!("{:.1}", median(of_method.iter().map(|f| f.ms))));
-        table.add_row(row);
+        table.push(row);
     }
     table.to_string()
 }
@@ -139,24 +133,18 @@ pub fn kinds_table(figures: &[Figure], asked: f64) -> String {
     header.extend(kinds.iter().map(|kind| format!("{} ({})", kind.name(), count(kind))));
     let paraphrased = at.first().map_or(0, |f| f.paraphrased.1);
     header.push(format!("paraphrased ({paraphrased})"));
-    let mut table = new_table(&header);
+    let mut table = Table::new(&header);
     for figure in at {
-        let [low, high] = figure.ci95.map(|share| 100.0 * share);
-        let against = figure.against_full.map_or_else(String::new, |d| {
-            let [d, low, high] = d.map(|share| 100.0 * share);
-            format!("{d:+.1} ({low:+.1} to {high:+.1})")
-        });
         let mut row = vec![
             figure.method.clone(),
-            format!("{:.1} % ({low:.1}–{high:.1})", 100.0 * figure.accuracy),
-            against,
+            accuracy(Accuracy { accuracy: figure.accuracy, ci95: figure.ci95, n: figure.n }),
+            figure.against_full.map_or_else(String::new, difference),
             format!("{:.2}", figure.nll),
         ];
-        row.extend(kinds.iter().map(|kind| {
-            figure.kinds.get(kind).map_or_else(String::new, |(share, _)| format!("{:.1} %", 100.0 * share))
-        }));
-        row.push(format!("{:.1} %", 100.0 * figure.paraphrased.0));
-        table.add_row(row);
+        let of_kind = |kind| figure.kinds.get(kind).map_or_else(String::new, |(share, _)| percent(*share));
+        row.extend(kinds.iter().map(of_kind));
+        row.push(percent(figure.paraphrased.0));
+        table.push(row);
     }
     table.to_string()
 }
@@ -164,33 +152,24 @@ pub fn kinds_table(figures: &[Figure], asked: f64) -> String {
 /// Error targets: the ratio that each method came to, its own estimate of the error and the error measured, with the
 /// share of questions in which the target held.
 pub fn targets_table(cells: &[Cell]) -> String {
-    let mut table = new_table(&[
-        "target",
-        "questions",
-        "keep ratio",
-        "estimated",
-        "measured",
-        "measured, 90 %",
-        "accuracy",
-    ]);
-    for figure in figures(cells) {
-        let of_method: Vec<&Cell> = cells.iter().filter(|cell| cell.method == figure.method).collect();
-        let estimated: Vec<f64> = of_method.iter().filter_map(|cell| cell.estimated).collect();
-        let mut errors: Vec<f64> = of_method.iter().map(|cell| cell.error).collect();
-        errors.sort_by(f64::total_cmp);
-        let high = errors[(errors.len() - 1) * 9 / 10];
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
-        table.add_row(vec![
-            figure.method.clone(),
-            figure.n.to_string(),
-            format!("{:.3}", median(of_method.iter().map(|cell| cell.keep_ratio))),
-            if estimated.is_empty() { String::new() } else { format!("{:.3}", mean(&estimated)) },
-            format!("{:.3}", figure.error),
-            format!("{high:.3}"),
-            format!("{:.1} %", 100.0 * figure.accuracy),
-        ]);
-    }
-    table.to_string()
+    let of = |figure: &Figure| cells.iter().filter(|cell| cell.method == figure.method).collect::<Vec<_>>();
+    let columns: &[Column<'_, Figure>] = &[
+        ("target", &|f| f.method.clone()),
+        ("questions", &|f| f.n.to_string()),
+        ("keep ratio", &|f| format!("{:.3}", median(of(f).iter().map(|cell| cell.keep_ratio)))),
+        ("estimated", &|f| {
+            let estimated: Vec<f64> = of(f).iter().filter_map(|cell| cell.estimated).collect();
+            if estimated.is_empty() { String::new() } else { format!("{:.3}", mean(estimated)) }
+        }),
+        ("measured", &|f| format!("{:.3}", f.error)),
+        ("measured, 90 %", &|f| {
+            let mut errors: Vec<f64> = of(f).iter().map(|cell| cell.error).collect();
+            errors.sort_by(f64::total_cmp);
+            format!("{:.3}", errors[(errors.len() - 1) * 9 / 10])
+        }),
+        ("accuracy", &|f| percent(f.accuracy)),
+    ];
+    Table::of(&figures(cells), columns).to_string()
 }
 
 /// Shares of a whole budget, layers down and KV heads across, as multiples of an equal share.
@@ -198,26 +177,20 @@ pub fn head_budgets_table(budgets: &HeadBudgets) -> String {
     let heads = budgets.shares.iter().map(Vec::len).max().unwrap_or(0);
     let mut header = vec!["times an equal share".to_owned()];
     header.extend((0..heads).map(|head| format!("head {head}")));
-    let mut table = new_table(&header);
+    let mut table = Table::new(&header);
     let count = budgets.shares.iter().map(Vec::len).sum::<usize>() as f64;
     let sum: f64 = budgets.shares.iter().flatten().sum();
     for (layer, shares) in budgets.shares.iter().enumerate() {
         let mut row = vec![format!("layer {layer}")];
         row.extend(shares.iter().map(|share| format!("{:.2}", share / sum * count)));
-        table.add_row(row);
+        table.push(row);
     }
     table.to_string()
 }
 
 /// Names in the order of first appearance.
 pub fn methods(figures: &[Figure]) -> Vec<&str> {
-    let mut names: Vec<&str> = Vec::new();
-    for figure in figures {
-        if !names.contains(&figure.method.as_str()) {
-            names.push(&figure.method);
-        }
-    }
-    names
+    grouped(figures, |figure| figure.method.as_str()).into_iter().map(|(name, _)| name).collect()
 }
 
 /// One line per method and size; kinds as `accuracy_<kind>`.

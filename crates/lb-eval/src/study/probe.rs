@@ -1,17 +1,17 @@
 //! One episode, read once and looked at in many ways.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use candle_core::{D, Tensor};
-use lb_am::{Budget, Compacted, Compaction, Compactor, Fidelity, LayerKv, Selection};
-use lb_model::{Captured, KvCache, Worker};
+use lb_am::{Budget, Compacted, Compaction, Compactor, Fidelity, LayerKv};
+use lb_model::{KvCache, Worker};
 use lb_session::Error as SessionError;
 use lb_session::{BriefConfig, Briefing, WorkerSession};
 
 use super::{Cell, Method};
 use crate::Result;
 use crate::episodes::{Episode, Question};
-use crate::views::{Views, capture};
+use crate::views::{TaskPass, Views, capture};
 
 /// An episode in a worker's cache, with everything that a method may look at.
 #[derive(Debug)]
@@ -30,24 +30,7 @@ pub struct Asked {
     tokens: Vec<u32>,
     answer: usize,
     task: Vec<Tensor>,
-    /// The task's own keys and values behind the full cache, and the logits of its last token.
-    state: (Vec<LayerKv>, Tensor),
-    /// How long the pass of the task took.
-    time: Duration,
     held_out: Vec<Tensor>,
-}
-
-impl Asked {
-    /// The task's tokens.
-    pub fn task_tokens(&self) -> &[u32] {
-        &self.tokens[..self.tokens.len() - self.answer]
-    }
-
-    /// The task's own keys and values behind the full cache, and the logits of its last token (`[vocab]`, f32), as
-    /// [`TaskState::Reuse`](lb_session::TaskState) keeps them.
-    pub fn state(&self) -> (&[LayerKv], &Tensor) {
-        (&self.state.0, &self.state.1)
-    }
 }
 
 /// What a method made.
@@ -73,50 +56,17 @@ impl<'a> Probe<'a> {
     /// [`crate::Error::Session`] where they do not fit behind the log.
     pub fn ask(&self, number: usize) -> Result<Asked> {
         let question = self.question(number);
-        let mut tokens = self.session.task_tokens(question.text.as_str())?;
+        let TaskPass { mut tokens, queries: task, mut cache, .. } =
+            TaskPass::read(&self.session, &question.text)?;
         let tokenizer = self.worker.tokenizer();
         let mut answer = tokenizer.encode_text(&question.answer).map_err(SessionError::from)?;
         answer.extend(tokenizer.eos_ids().first());
-        let mut cache = self.session.cache().fork();
-        let start = Instant::now();
-        let Captured { queries: task, logits } = capture(&self.session, &tokens, &mut cache)?;
-        let time = start.elapsed();
-        let from = self.session.seq_len();
-        let layers = cache.layers_range(from, from + tokens.len()).map_err(SessionError::from)?;
         let held_out = capture(&self.session, &answer, &mut cache)?.queries;
         tokens.extend(&answer);
-        Ok(Asked { number, tokens, answer: answer.len(), task, state: (layers, logits), time, held_out })
+        Ok(Asked { number, tokens, answer: answer.len(), task, held_out })
     }
 
-    /// The session that has read the log.
-    pub fn session(&self) -> &WorkerSession {
-        &self.session
-    }
-
-    /// The same, to answer with.
-    pub fn session_mut(&mut self) -> &mut WorkerSession {
-        &mut self.session
-    }
-
-    /// What `selection` keeps, `kept_len` slots a head, as it is; and how long it took, the pass of the task counted where
-    /// its queries are looked at. Selections that look at no task are made once.
-    ///
-    /// # Errors
-    /// [`crate::Error::Session`] for a size of 0 or tensors that cannot be selected from.
-    pub fn selected(
-        &mut self,
-        asked: &Asked,
-        selection: &Selection,
-        kept_len: usize,
-    ) -> Result<(KvCache, Duration)> {
-        let start = Instant::now();
-        let small = self.views.cut(&self.session, &asked.task, selection, kept_len)?;
-        let cache = KvCache::from_compacted(&small, self.session.seq_len(), self.worker.config());
-        let task = if selection.selector().needs().queries { asked.time } else { Duration::ZERO };
-        Ok((cache.map_err(SessionError::from)?, start.elapsed() + task))
-    }
-
-    pub(crate) fn question(&self, number: usize) -> &Question {
+    fn question(&self, number: usize) -> &Question {
         &self.episode.questions[number]
     }
 

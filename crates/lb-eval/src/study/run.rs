@@ -9,7 +9,7 @@ use lb_session::{OpenSession, Segment};
 
 use super::{Asked, Cell, HeadSensitivity, Method, Probe};
 use crate::episodes::{Episode, EpisodeConfig};
-use crate::report::write_file;
+use crate::files::write_file;
 use crate::{Error, Result};
 
 /// Which held-out episodes are asked.

@@ -34,7 +34,7 @@ use lb_am::{
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::report::write_file;
+use crate::files::write_file;
 
 /// A cache and its queries, read and checked.
 #[derive(Clone, Debug)]

@@ -135,7 +135,7 @@ mod tests {
         }
         let (to, from) = (buffer.clone(), x.clone());
         let writer = std::thread::spawn(move || written.send(store(&to, &from, 0, true)));
-        let in_time = done.recv_timeout(Duration::from_secs(60));
+        let in_time = done.recv_timeout(Duration::from_mins(1));
         drop(release);
         let sent = writer.join();
         assert!(matches!(in_time, Ok(Ok(()))) && matches!(sent, Ok(Ok(()))));

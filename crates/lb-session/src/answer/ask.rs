@@ -44,6 +44,9 @@ pub struct Ask<'a, T = Task> {
     pub(super) plan: Plan<'a>,
 }
 
+/// Hears the number of a task and a piece of its answer; false stops that answer there.
+type OnText<'a> = Box<dyn FnMut(usize, &str) -> bool + 'a>;
+
 /// Where a task is asked, and how.
 pub(super) struct Plan<'a> {
     pub(super) context: &'a Context,
@@ -51,7 +54,7 @@ pub(super) struct Plan<'a> {
     /// Where the calls are entered.
     pub(super) ledger: Option<&'a mut TokenLedger>,
     pub(super) through: Through<'a>,
-    pub(super) on_text: Option<Box<dyn FnMut(usize, &str) -> bool + 'a>>,
+    pub(super) on_text: Option<OnText<'a>>,
     cancel: Option<&'a CancelToken>,
     deadline: Option<Instant>,
     timeout: Option<Duration>,

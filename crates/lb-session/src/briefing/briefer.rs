@@ -104,13 +104,13 @@ impl<'a> Briefer<'a> {
             }
             config.validate()?;
             let kind = (config.compaction.score, config.task_state);
-            let pass = match known.iter().find(|(other, _)| *other == kind) {
-                Some((_, pass)) => pass.clone(),
-                None => {
-                    let pass = pass(self.reader, &tokens, config)?;
-                    known.push((kind, pass.clone()));
-                    pass
-                }
+            let same = known.iter().find(|(other, _)| *other == kind);
+            let pass = if let Some((_, pass)) = same {
+                pass.clone()
+            } else {
+                let pass = pass(self.reader, &tokens, config)?;
+                known.push((kind, pass.clone()));
+                pass
             };
             let needs = config.compaction.selection.selector().needs();
             let kind = (needs.context, needs.repeat);

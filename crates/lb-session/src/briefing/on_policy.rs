@@ -97,8 +97,8 @@ impl Plan {
         };
         let search = matches!(compaction.budget, Budget::ErrorBelow { .. });
         // What looks at all layers together selects by the full cache, before the first one is compacted.
-        let needs = compaction.selection.selector().needs();
-        if search || needs.all_layers {
+        let together = compaction.selection.selector().needs_all_layers();
+        if search || together {
             let model = context.worker().config();
             let queries = model.of_global_layers(reader.capture_behind_all(task)?.0.queries);
             let layers = model.of_global_layers(context.full.cache.layers()?);
@@ -106,7 +106,7 @@ impl Plan {
             let searching = compactor(context, &layers, &queries, &plan.compaction, units);
             let resolved = plan.extra.to(searching).resolve()?;
             (plan.compaction, plan.target) = resolved;
-            if needs.all_layers {
+            if together {
                 let compactor = compactor(context, &layers, &queries, &plan.compaction, units);
                 plan.selected = Some(plan.extra.to(compactor).select()?);
             }

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lb_eval::bench::{BenchPlan, Existing, Scoring, at_each_size, split_conditions};
+use lb_eval::condition::{at_each_size, split_conditions};
+use lb_eval::pipeline::Existing;
+use lb_eval::runs::items::{BenchPlan, Scoring};
 use lb_orchestrate::{Allowance, Limits};
 
 use super::source::Items;

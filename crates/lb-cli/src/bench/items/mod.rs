@@ -5,7 +5,9 @@ mod source;
 
 use std::sync::Arc;
 
-use lb_eval::bench::{self, Bench, NewOrchestrator, Options, RecordedTurns, report};
+use lb_eval::answers::table;
+use lb_eval::report::{Options, report};
+use lb_eval::runs::items::{self, Bench, NewOrchestrator, RecordedTurns};
 use lb_orchestrate::{LocalConfig, LocalOrchestrator, Reader, RlmConfig};
 use lb_sandbox::{MontyConfig, MontyRepl};
 use serde_json::json;
@@ -26,7 +28,7 @@ pub(super) fn run(args: &Args) -> Result<Exit> {
     let loaded = args.items.load(&setup.worker, args.seed)?;
     let conditions: Vec<String> = plan.expanded()?.into_iter().map(|condition| condition.name).collect();
     let progress = bar((loaded.items.len() * conditions.len() * plan.repeats) as u64, "rows");
-    let finished = bench::run(&setup, &plan, &loaded, &args.out, args.existing(), &|row| {
+    let finished = items::run(&setup, &plan, &loaded, &args.out, args.existing(), &|row| {
         progress.inc(1);
         at(&progress, &format!("{}: {}", row.item, row.condition));
     })?;
@@ -34,7 +36,7 @@ pub(super) fn run(args: &Args) -> Result<Exit> {
     if args.worker.is_embedded() {
         say!("Built-in worker: asked without choices, right where its words are those of the right choice.");
     }
-    say!("{}", bench::table(&finished.rows, &conditions));
+    say!("{}", table(&finished.rows, &conditions));
     say!("{} rows, {} of them from before: {}", finished.rows.len(), finished.resumed, args.out.display());
     if finished.cancelled {
         complain!("items: called off; --resume goes on");
@@ -82,7 +84,7 @@ fn setup(args: &Args) -> Result<Bench> {
 fn orchestrator(args: &Args, worker: &lb_model::Worker) -> Result<NewOrchestrator> {
     let who = &args.orchestrator;
     if let Some(make) = who.service()? {
-        return Ok(Arc::new(move |_, _| make()));
+        return Ok(Arc::new(move |_, _| Ok(make()?)));
     }
     if let Some(model) = who.local(&args.worker, worker)? {
         return Ok(Arc::new(move |_, _| {

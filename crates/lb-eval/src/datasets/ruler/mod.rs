@@ -17,7 +17,6 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-#[cfg(feature = "loop")]
 pub(crate) use native::cost;
 pub use native::{NativeConfig, NativeTask, native};
 

@@ -112,7 +112,7 @@ impl NativeConfig {
     }
 }
 
-/// A log of at most the configured length and one question about it, for [`Trial`](crate::trial::Trial).
+/// A log of at most the configured length and one question about it, for [`calls::ask`](crate::calls::ask).
 ///
 /// Names and patterns are those of the held-out split.
 ///

@@ -91,7 +91,7 @@ impl fmt::Display for Subset {
             }
         };
         list("length", self.lengths.iter().map(|l| LengthClass::name(*l)).collect());
-        let named = |d: &Difficulty| if *d == Difficulty::Easy { "easy" } else { "hard" };
+        let named = |d: &Difficulty| d.name();
         list("difficulty", self.difficulties.iter().map(named).collect());
         list("domain", self.domains.iter().map(String::as_str).collect());
         list("sub_domain", self.sub_domains.iter().map(String::as_str).collect());

@@ -1,0 +1,154 @@
+//! How the fits went, and what both ways of computing them have in common.
+
+use serde::{Deserialize, Serialize};
+
+/// λ of [`ValuesMethod::LeastSquares`](crate::ValuesMethod::LeastSquares), relative like any other; just above the noise of f32 products.
+pub(crate) const LEAST_SQUARES_LAMBDA: f64 = 1e-6;
+/// Importance weights stay within this range.
+const OMEGA: (f64, f64) = (1e-2, 1e2);
+
+/// How the bias fit went, over all layers that were compacted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BetaFit {
+    /// Steps of projected gradient that were taken.
+    pub iterations: usize,
+    /// ‖Φ_kept 1 − Z‖ / ‖Z‖: the share of the attention mass that is missing with β = 0.
+    pub mass_error_before: f64,
+    /// ‖Φ_kept w − Z‖ / ‖Z‖ with the fitted w = exp β, before β is rounded to the cache dtype.
+    pub mass_error_after: f64,
+    /// Weights that ended at a bound.
+    pub clamped: usize,
+}
+
+/// Sums over heads behind a [`BetaFit`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BetaSums {
+    before: f64,
+    after: f64,
+    mass: f64,
+    clamped: usize,
+    iterations: usize,
+}
+
+/// Squared norms of the bias fit of one head, or of several.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BetaPart {
+    /// ‖Φ_kept 1 − Z‖².
+    pub before: f64,
+    /// ‖Φ_kept w − Z‖² with the fitted weights.
+    pub after: f64,
+    /// ‖Z‖².
+    pub mass: f64,
+    /// Weights that ended at a bound, of keys that take any mass.
+    pub clamped: usize,
+}
+
+impl BetaSums {
+    /// Counts heads in that took so many steps.
+    pub fn add(&mut self, part: &BetaPart, iterations: usize) {
+        self.before += part.before;
+        self.after += part.after;
+        self.mass += part.mass;
+        self.clamped += part.clamped;
+        self.iterations = iterations;
+    }
+
+    pub(crate) fn report(self) -> BetaFit {
+        let relative = |error: f64| if self.mass > 0.0 { (error / self.mass).sqrt() } else { 0.0 };
+        BetaFit {
+            iterations: self.iterations,
+            mass_error_before: relative(self.before),
+            mass_error_after: relative(self.after),
+            clamped: self.clamped,
+        }
+    }
+}
+
+/// How the value fit went, over all layers that were compacted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ValuesFit {
+    /// ‖X V_kept − Y‖ / ‖Y‖ on the fitted queries, with the values copied and the biases fitted.
+    pub output_error_before: f64,
+    /// ‖X C2 − Y‖ / ‖Y‖ on the fitted queries, up to the rounding of C2 to the cache dtype. How it does on other queries is
+    /// another matter.
+    pub output_error_after: f64,
+    /// λ relative to the mean diagonal of X Ω⁻¹ Xᵀ; where layers chose their own, the geometric mean.
+    pub lambda: f64,
+    /// Exponent p of the importance weights; where layers chose their own, the mean.
+    pub importance: f64,
+    /// ‖errors‖ / ‖Y‖ with each query left out of the fit in turn, where that was what λ and p were chosen by. Query
+    /// heads of a group that read the same token are left out apart.
+    pub left_out_error: Option<f64>,
+    /// The largest diagonal jitter that a factorisation needed, relative to the mean diagonal; 0 as a rule.
+    pub jitter: f64,
+}
+
+/// Sums over layers behind a [`ValuesFit`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ValuesSums {
+    layers: f64,
+    before: f64,
+    after: f64,
+    output: f64,
+    log_lambda: f64,
+    importance: f64,
+    left_out: Option<f64>,
+    jitter: f64,
+}
+
+/// Squared norms of the value fit of one head, or of several.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ValuesPart {
+    /// ‖X V_kept − Y‖² with the values as they were.
+    pub before: f64,
+    /// ‖X C2 − Y‖².
+    pub after: f64,
+    /// ‖Y‖².
+    pub output: f64,
+    /// The jitter that a factorisation needed, relative to the mean diagonal.
+    pub jitter: f64,
+}
+
+impl ValuesSums {
+    /// Counts the heads of one layer in, all fitted with the same λ and exponent.
+    pub fn add_layer(&mut self, heads: &[ValuesPart], lambda: f64, exponent: f64) {
+        for part in heads {
+            self.before += part.before;
+            self.after += part.after;
+            self.output += part.output;
+            self.jitter = self.jitter.max(part.jitter);
+        }
+        self.layers += 1.0;
+        self.log_lambda += lambda.ln();
+        self.importance += exponent;
+    }
+
+    /// Adds the squared error of a layer with each query left out in turn.
+    pub fn add_left_out(&mut self, error: f64) {
+        self.left_out = Some(self.left_out.unwrap_or(0.0) + error);
+    }
+
+    pub(crate) fn report(self) -> ValuesFit {
+        let relative =
+            |error: f64| if self.output > 0.0 { (error / self.output).sqrt() } else { error.sqrt() };
+        let layers = self.layers.max(1.0);
+        ValuesFit {
+            output_error_before: relative(self.before),
+            output_error_after: relative(self.after),
+            lambda: (self.log_lambda / layers).exp(),
+            importance: self.importance / layers,
+            left_out_error: self.left_out.map(relative),
+            jitter: self.jitter,
+        }
+    }
+}
+
+/// ω_j = (g_j / mean g)^p over the kept positions of a list, clamped, and 1 for padding up to `t`.
+pub(crate) fn omega_of(importance: &[f32], exponent: f64, t: usize) -> Vec<f64> {
+    let mean = importance.iter().map(|g| f64::from(*g)).sum::<f64>() / importance.len() as f64;
+    let weight = |g: f32| (f64::from(g) / mean).powf(exponent).clamp(OMEGA.0, OMEGA.1);
+    let mut weights: Vec<f64> =
+        importance.iter().map(|g| if mean > 0.0 { weight(*g) } else { 1.0 }).collect();
+    weights.resize(t, 1.0);
+    weights
+}
