@@ -21,7 +21,8 @@ fn main() -> latent_briefing::Result<()> {
 
     // Cheap: the cache is not copied. What is appended later, it does not see.
     let now = session.snapshot();
-    let tasks = ["Who keeps the Velmar ledger?", "Who keeps the Torwick vault?", "Who keeps the Oslund beacon?"];
+    let tasks =
+        ["Who keeps the Velmar ledger?", "Who keeps the Torwick vault?", "Who keeps the Oslund beacon?"];
     thread::scope(|scope| {
         let asked = tasks.map(|task| {
             let now = &now;

@@ -28,7 +28,12 @@ fn main() -> latent_briefing::Result<()> {
     for handoff in ["full-kv", "text-replay", "latent-briefing:keep=0.5"] {
         let outcome = session.ask(task.as_str()).via(handoff.parse::<Handoff>()?).run()?;
         let tokens = outcome.answer.tokens;
-        println!("{handoff:24} {} ({} worker tokens, {} read)", outcome.answer, tokens.worker_tokens(), tokens.prefilled);
+        println!(
+            "{handoff:24} {} ({} worker tokens, {} read)",
+            outcome.answer,
+            tokens.worker_tokens(),
+            tokens.prefilled
+        );
     }
     Ok(())
 }

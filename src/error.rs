@@ -31,7 +31,7 @@ pub enum Error {
     /// The orchestrator's loop, before a run or between two.
     #[cfg(feature = "orchestrate")]
     #[error(transparent)]
-    Orchestrate(#[from] lb_orchestrate::Error),
+    Orchestrate(Box<lb_orchestrate::Error>),
     /// A run of the loop that ended without an answer.
     #[cfg(feature = "orchestrate")]
     #[error(transparent)]
@@ -43,7 +43,21 @@ pub enum Error {
     /// An evaluation.
     #[cfg(feature = "eval")]
     #[error(transparent)]
-    Eval(#[from] lb_eval::Error),
+    Eval(Box<lb_eval::Error>),
+}
+
+#[cfg(feature = "orchestrate")]
+impl From<lb_orchestrate::Error> for Error {
+    fn from(error: lb_orchestrate::Error) -> Self {
+        Self::Orchestrate(Box::new(error))
+    }
+}
+
+#[cfg(feature = "eval")]
+impl From<lb_eval::Error> for Error {
+    fn from(error: lb_eval::Error) -> Self {
+        Self::Eval(Box::new(error))
+    }
 }
 
 /// Results with [`Error`].

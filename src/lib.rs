@@ -12,7 +12,7 @@
 //! session.extend(Segment::tool("Grep the Oslund beacon: no match in part 2."))?;
 //! let task = "Who keeps the Velmar ledger?";
 //! let briefing = session.brief(task, &Compaction::keep_ratio(0.5))?;
-//! assert_eq!(session.answer(&briefing, task)?.text, "Anara");
+//! assert_eq!(session.ask(task).over(&briefing).run()?.answer.text, "Anara");
 //! # Ok(())
 //! # }
 //! # #[cfg(not(feature = "embedded"))]

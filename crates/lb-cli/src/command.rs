@@ -19,7 +19,7 @@ else; {\"error\": ..} where there is none.";
 
 /// Share memory between agents: a long trajectory reaches a local worker as a compacted KV cache, cut for the task.
 #[derive(Parser)]
-#[command(name = "latent-briefing", version, max_term_width = 120)]
+#[command(name = "latent-briefing", bin_name = "latent-briefing", version, max_term_width = 120)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

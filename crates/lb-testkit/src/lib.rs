@@ -2,11 +2,11 @@
 //!
 //! | feature | |
 //! |---|---|
-//! | | [`oracle`], the mathematics of `lb-am` in f64; [`caches`] to compact; [`compare`]; parts of tests in processes of their own, [`apart`] |
-//! | `model` | the golden [`checkpoints`] and spoilt copies, [`random_checkpoint`], a [`naive_model`] in f64, [`gguf_bytes`], a [`small_disk`], the built-in worker ([`embedded`]) |
-//! | `servers` | servers on loopback that break on demand: [`hub_server`], [`api_server`], TLS and a proxy before them ([`front`]) |
-//! | `orchestrate` | [`orchestrators`] whose turns are written out |
-//! | `recorded` | a [`recorded_run`] of the loop |
+//! | | `oracle`, the mathematics of `lb-am` in f64; `caches` to compact; `compare`; parts of tests in processes of their own, `apart` |
+//! | `model` | the golden `checkpoints` and spoilt copies, `random_checkpoint`, a `naive_model` in f64, `gguf_bytes`, a `small_disk`, the built-in worker (`embedded`) |
+//! | `servers` | servers on loopback that break on demand: `hub_server`, `api_server`, TLS and a proxy before them (`front`) |
+//! | `orchestrate` | `orchestrators` whose turns are written out |
+//! | `recorded` | a `recorded_run` of the loop |
 //!
 //! `lb-am` tests itself with the first line alone.
 

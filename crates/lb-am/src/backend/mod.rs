@@ -56,8 +56,8 @@ pub trait Backend: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Error::Tensor`](crate::Error::Tensor), [`Error::Kernel`](crate::Error::Kernel) where tensors cannot be read, within
-    /// [`Error::Layer`](crate::Error::Layer).
+    /// [`Error::Tensor`], [`Error::Kernel`] where tensors cannot be read, within
+    /// [`Error::Layer`].
     fn observe(&self, layers: &[LayerKv], queries: &[Tensor], what: Observing) -> Result<Vec<Observed>>;
 
     /// The attention of queries over one layer, in f32.
@@ -82,7 +82,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// As [`observe`](Self::observe), and [`Error::Singular`](crate::Error::Singular).
+    /// As [`observe`](Self::observe), and [`Error::Singular`].
     fn fit(&self, input: &FitInput<'_>, timing: &mut Timing) -> Result<Fitted>;
 
     /// Whether a tensor holds neither NaN nor an infinity.

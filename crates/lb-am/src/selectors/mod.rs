@@ -1,6 +1,6 @@
 //! Who keeps what: one file for each way of selecting.
 //!
-//! A [`Selector`] sees a [`Scene`] and says which slots stay. It is one file here and one line in [`factories`], or a type of
+//! A [`Selector`] sees a [`Scene`] and says which slots stay. It is one file here and one line in `factories`, or a type of
 //! another crate and a call of [`registry::register`](crate::registry::register). Whatever it is, spans, budgets, biases,
 //! values and query sources go with it.
 //!

@@ -7,7 +7,7 @@ use super::room::RoomPolicy;
 use super::shared::SharedCaches;
 use crate::{Error, PromptFormat, Result};
 
-/// How a session behaves; see [`WorkerSession::with`].
+/// How a session behaves; see [`WorkerSession::with`](crate::WorkerSession::with).
 #[derive(Clone, Debug)]
 pub struct SessionConfig {
     /// Which segments enter the cache.
