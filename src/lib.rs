@@ -29,7 +29,7 @@
 //! | `orchestrate`, `sandbox` | a language model or a program drives a worker turn by turn | `orchestrate`; `api`, `monty` |
 //! | `eval` | recorded logs, data sets, conditions, statistics, reports | `eval`; `parquet` |
 //!
-//! `default` is `embedded` and the program `latent-briefing` (`cli`); `full` is everything. `cuda`, `flash-attn` and `metal` choose
+//! `default` is `embedded`; `cli` is the program `latent-briefing`, `full` everything. `cuda`, `flash-attn` and `metal` choose
 //! devices. Every crate has its own error; [`Error`] takes them all, so that a program of several needs one `?`. Tensors are those
 //! of [`candle`].
 
