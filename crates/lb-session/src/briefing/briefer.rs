@@ -114,13 +114,13 @@ impl<'a> Briefer<'a> {
             };
             let needs = config.compaction.selection.selector().needs();
             let kind = (needs.context, needs.repeat);
-            let extra = match extras.iter().find(|(other, _)| *other == kind) {
-                Some((_, extra)) => extra.clone(),
-                None => {
-                    let extra = Extra::of(self.reader, &config.compaction.selection)?;
-                    extras.push((kind, extra.clone()));
-                    extra
-                }
+            let same = extras.iter().find(|(other, _)| *other == kind);
+            let extra = if let Some((_, extra)) = same {
+                extra.clone()
+            } else {
+                let extra = Extra::of(self.reader, &config.compaction.selection)?;
+                extras.push((kind, extra.clone()));
+                extra
             };
             let start = Instant::now();
             let cut = self.cut(pass.with_extra(extra), config)?;
