@@ -54,6 +54,7 @@ pub(super) fn ranges(start: usize, end: usize, len: usize) -> impl Iterator<Item
     (start..end).step_by(len).map(move |from| (from, from.saturating_add(len).min(end)))
 }
 
+/// Compacts the positions `from..to` for the queries of one pass.
 fn compact_for(
     context: &Context,
     layers: &[LayerKv],
@@ -79,7 +80,8 @@ pub(super) fn with_windows(
     Ok(compacted)
 }
 
-/// Compacts the layers that attend to everything, the positions `from..to` alone, by queries, and what they saw of these positions where that is known.
+/// Compacts the layers that attend to everything, the positions `from..to` alone, by queries, and what they saw of these
+/// positions where that is known.
 pub(super) fn compact_piece(
     context: &Context,
     layers: &[LayerKv],

@@ -146,6 +146,10 @@ impl WorkerSession {
     }
 
     /// What the worker has of the trajectory now. It stays as it is while the session goes on, and copies nothing.
+    ///
+    /// Its cache shares memory with the session's, which writes behind it. While snapshots are asked by tasks of a rayon
+    /// pool, let the session grow outside of that pool: a thread of the pool that holds the memory for reading may take up
+    /// the task that wants to write to it, and would wait for itself.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::new(self.context.fork(), self.memo.clone())
     }
