@@ -237,7 +237,7 @@ fn generated_tasks_are_rows_with_task_and_length() {
     let dir = tempfile::tempdir().unwrap();
     let bench = bench();
     let count = |text: &str| Ok(bench.worker.tokenizer().encode_text(text)?.len());
-    let tasks = [ruler::Task::MultiValue, ruler::Task::FrequentWords];
+    let tasks = [ruler::RulerTask::MultiValue, ruler::RulerTask::FrequentWords];
     let items = ruler::suite(&tasks, &[512, 1024], 1, 3, &count).unwrap();
     let plan = BenchPlan { conditions: vec!["direct".into()], scoring: Scoring::Official, ..plan(2) };
     let rows = run(&bench, &plan, &items, dir.path(), Existing::Refuse).rows;

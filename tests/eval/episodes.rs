@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use latent_briefing::eval::Error;
-use latent_briefing::eval::episodes::{Difficulty, Episode, EpisodeConfig, Kind, Source, Split, split_of};
+use latent_briefing::eval::episodes::{Difficulty, Episode, EpisodeConfig, Kind, LineKind, Split, split_of};
 use proptest::prelude::*;
 
 fn draw(seed: u64, split: Split, words: (usize, usize), questions: usize) -> Episode {
@@ -46,7 +46,7 @@ fn every_kind_and_difficulty_comes_up() {
     for difficulty in [Difficulty::Easy, Difficulty::Hard] {
         assert!(episodes.iter().filter(|e| e.difficulty == difficulty).count() >= 10);
     }
-    for source in [Source::Finding, Source::Reasoning, Source::Tool] {
+    for source in [LineKind::Finding, LineKind::Reasoning, LineKind::Tool] {
         let telling = episodes.iter().filter(|e| e.lines.iter().any(|l| l.source == source)).count();
         assert!(telling >= 36, "{source:?} in {telling} of 40");
     }
@@ -54,7 +54,7 @@ fn every_kind_and_difficulty_comes_up() {
 
 /// Where a log states that a subject has a value, as plain text: lines that hold both.
 fn lines_with<'a>(episode: &'a Episode, a: &str, b: &str) -> Vec<(usize, &'a str)> {
-    let lines = episode.lines.iter().enumerate().filter(|(_, l)| l.source != Source::Reasoning);
+    let lines = episode.lines.iter().enumerate().filter(|(_, l)| l.source != LineKind::Reasoning);
     lines.map(|(i, l)| (i, l.text.as_str())).filter(|(_, t)| mentions(t, a) && mentions(t, b)).collect()
 }
 
@@ -104,7 +104,7 @@ fn counts_are_the_counts_of_the_log() {
             let asked = statuses.iter().find(|s| mentions(&question.text, s)).unwrap();
             // Status lines are the tool lines that neither grep, scan nor open a part.
             let status_lines =
-                episode.lines.iter().filter(|l| l.source == Source::Tool && mentions(&l.text, asked));
+                episode.lines.iter().filter(|l| l.source == LineKind::Tool && mentions(&l.text, asked));
             let told = status_lines.filter(|l| !l.text.to_lowercase().starts_with("open part")).count();
             assert_eq!(told.to_string(), question.answer, "seed {seed}: {}", question.text);
             seen += 1;
@@ -163,7 +163,7 @@ fn plain_episodes_state_facts_one_way_and_ask_one_hop() {
         let config = EpisodeConfig { plain: true, ..EpisodeConfig::held_out((60, 200), 30) };
         let episode = Episode::generate(seed, &config).unwrap();
         assert!(episode.questions.iter().all(|q| q.kind == Kind::OneHop));
-        assert!(episode.lines.iter().all(|l| l.source != Source::Reasoning));
+        assert!(episode.lines.iter().all(|l| l.source != LineKind::Reasoning));
         // Sentences of one relation differ in names and values alone.
         let keepers = episode.lines.iter().filter(|l| l.text.contains("kept") || l.text.contains("keeper"));
         assert!(keepers.map(|l| &l.text).all(|text| text.contains(": kept by ")));

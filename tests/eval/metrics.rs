@@ -1,7 +1,7 @@
 //! Scores of replies. Figures marked so come from the Python packages that the authors use: `rouge` 1.0.1, `difflib`.
 
 use latent_briefing::eval::Error;
-use latent_briefing::eval::datasets::ruler::Task;
+use latent_briefing::eval::datasets::ruler::RulerTask;
 use latent_briefing::eval::datasets::{Dataset, Item, ItemKind, Meta, V1Set};
 use latent_briefing::eval::metrics::{Metric, score, score_by};
 use proptest::prelude::*;
@@ -156,7 +156,7 @@ fn choices_are_right_or_wrong() {
 #[test]
 fn ruler_counts_references_found() {
     let answers = ["1234567", "ABCDE", "x-y", "9"].map(str::to_owned).to_vec();
-    let item = item(Dataset::Ruler(Task::MultiValue), ItemKind::Free { answers }, &[]);
+    let item = item(Dataset::Ruler(RulerTask::MultiValue), ItemKind::Free { answers }, &[]);
     assert_score(&item, "They are 1234567 and abcde.", 0.5);
     assert_score(&item, "1234567, ABCDE, X-Y, 9", 1.0);
     assert_score(&item, "", 0.0);

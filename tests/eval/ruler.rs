@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashSet};
 
 use latent_briefing::eval::datasets::ruler::{
-    Haystack, NativeConfig, NativeTask, RulerConfig, Task, generate, native, suite,
+    Haystack, NativeConfig, NativeTask, RulerConfig, RulerTask, generate, native, suite,
 };
 use latent_briefing::eval::datasets::{Item, ItemKind};
-use latent_briefing::eval::episodes::{Episode, Kind, Source};
+use latent_briefing::eval::episodes::{Episode, Kind, LineKind};
 use latent_briefing::eval::metrics::score;
 use latent_briefing::eval::{Error, Result};
 use latent_briefing::eval::{calls, condition::Condition};
@@ -32,7 +32,7 @@ fn answers(item: &Item) -> &[String] {
 
 #[test]
 fn a_text_fills_its_length_and_no_more() {
-    for task in Task::ALL {
+    for task in RulerTask::ALL {
         for length in [1024, 4096] {
             let item = generate(&RulerConfig::new(task, length, 1), &tokens).unwrap();
             let used = tokens(&format!("{}\n\n{}", item.context, item.question)).unwrap();
@@ -47,7 +47,7 @@ fn a_text_fills_its_length_and_no_more() {
 
 #[test]
 fn lengths_go_to_32_thousand_tokens() {
-    for task in Task::ALL {
+    for task in RulerTask::ALL {
         let item = generate(&RulerConfig::new(task, 32_768, 2), &words).unwrap();
         let used = words(&format!("{} {}", item.context, item.question)).unwrap();
         assert!(used > 32_000 && used <= 32_768, "{task:?}: {used}");
@@ -57,18 +57,18 @@ fn lengths_go_to_32_thousand_tokens() {
 
 #[test]
 fn the_seed_decides_everything() {
-    for task in Task::ALL {
+    for task in RulerTask::ALL {
         let of = |seed| generate(&RulerConfig::new(task, 1500, seed), &words).unwrap();
         assert_eq!(of(3), of(3));
         assert_ne!(of(3).context, of(4).context);
-        assert!(task == Task::FrequentWords || of(3).context != of(4).context);
+        assert!(task == RulerTask::FrequentWords || of(3).context != of(4).context);
     }
 }
 
 #[test]
 fn needles_stand_where_they_are_asked_to() {
     for depth in [0.0, 0.25, 0.5, 1.0] {
-        let config = RulerConfig { depth: Some(depth), ..RulerConfig::new(Task::Needle, 4000, 5) };
+        let config = RulerConfig { depth: Some(depth), ..RulerConfig::new(RulerTask::Needle, 4000, 5) };
         let item = generate(&config, &words).unwrap();
         let at = item.context.find(&answers(&item)[0]).unwrap() as f64 / item.context.len() as f64;
         assert!((at - depth).abs() < 0.05, "{at} for {depth}");
@@ -85,11 +85,11 @@ fn notes(context: &str) -> Vec<(&str, &str)> {
 #[test]
 fn the_text_answers_questions_about_keys() {
     for (task, haystack, keys, wanted) in [
-        (Task::Needle, Haystack::Prose, 1, 1),
-        (Task::MultiKey, Haystack::Prose, 4, 1),
-        (Task::MultiKey, Haystack::Needles, 100, 1),
-        (Task::MultiValue, Haystack::Prose, 1, 4),
-        (Task::MultiQuery, Haystack::Prose, 4, 4),
+        (RulerTask::Needle, Haystack::Prose, 1, 1),
+        (RulerTask::MultiKey, Haystack::Prose, 4, 1),
+        (RulerTask::MultiKey, Haystack::Needles, 100, 1),
+        (RulerTask::MultiValue, Haystack::Prose, 1, 4),
+        (RulerTask::MultiQuery, Haystack::Prose, 4, 4),
     ] {
         for seed in 0..20 {
             let item =
@@ -112,7 +112,7 @@ fn the_text_answers_questions_about_keys() {
 fn chains_can_be_followed() {
     for seed in 0..20 {
         for depth in [None, Some(0.0), Some(0.9), Some(1.0)] {
-            let config = RulerConfig { depth, ..RulerConfig::new(Task::Tracking, 1500, seed) };
+            let config = RulerConfig { depth, ..RulerConfig::new(RulerTask::Tracking, 1500, seed) };
             let item = generate(&config, &words).unwrap();
             // Reading from the start, every name has a value before another takes it over.
             let mut values: BTreeMap<&str, &str> = BTreeMap::new();
@@ -136,10 +136,10 @@ fn chains_can_be_followed() {
 #[test]
 fn frequent_words_are_the_most_frequent() {
     for (task, length, n) in [
-        (Task::CommonWords, 1024, 10),
-        (Task::CommonWords, 8192, 10),
-        (Task::FrequentWords, 300, 3),
-        (Task::FrequentWords, 4000, 3),
+        (RulerTask::CommonWords, 1024, 10),
+        (RulerTask::CommonWords, 8192, 10),
+        (RulerTask::FrequentWords, 300, 3),
+        (RulerTask::FrequentWords, 4000, 3),
     ] {
         for seed in 0..10 {
             let item = generate(&RulerConfig::new(task, length, seed), &words).unwrap();
@@ -160,7 +160,7 @@ fn frequent_words_are_the_most_frequent() {
 #[test]
 fn tasks_out_of_range_are_named() {
     let generate = |config: RulerConfig| generate(&config, &words).unwrap_err();
-    let config = RulerConfig::new(Task::Needle, 1000, 0);
+    let config = RulerConfig::new(RulerTask::Needle, 1000, 0);
     assert_error!(
         generate(RulerConfig { tokens: 3, ..config.clone() }),
         Error::Config { field: "tokens", .. },
@@ -179,7 +179,7 @@ fn tasks_out_of_range_are_named() {
     let needles = RulerConfig { haystack: Haystack::Needles, ..config };
     assert_error!(generate(needles), Error::Config { field: "haystack", .. }, "multi-key");
     let flat = latent_briefing::eval::datasets::ruler::generate(
-        &RulerConfig::new(Task::Needle, 1000, 0),
+        &RulerConfig::new(RulerTask::Needle, 1000, 0),
         &|_: &str| Ok(1),
     );
     assert_error!(flat.unwrap_err(), Error::Config { field: "count", .. }, "grows");
@@ -195,10 +195,10 @@ fn episode(task: NativeTask, length: usize, seed: u64) -> Episode {
 }
 
 fn cost(episode: &Episode) -> usize {
-    let tag = |s: Source| match s {
-        Source::Finding => "finding",
-        Source::Reasoning => "reasoning",
-        Source::Tool => "tool",
+    let tag = |s: LineKind| match s {
+        LineKind::Finding => "finding",
+        LineKind::Reasoning => "reasoning",
+        LineKind::Tool => "tool",
     };
     episode.lines.iter().map(|l| tokens(&format!("{}: {}\n", tag(l.source), l.text)).unwrap()).sum()
 }
@@ -219,10 +219,10 @@ fn native_logs_fill_their_length_and_hold_their_answer() {
                 _ => assert!(holding >= 1, "{task:?} {seed}: {}", question.text),
             }
             // Needles stand among lines that name no value, the others among facts.
-            let findings = episode.lines.iter().filter(|l| l.source == Source::Finding).count();
+            let findings = episode.lines.iter().filter(|l| l.source == LineKind::Finding).count();
             assert_eq!(findings == 1, task == NativeTask::Needle, "{task:?}: {findings}");
             let facts: Vec<&String> =
-                episode.lines.iter().filter(|l| l.source == Source::Finding).map(|l| &l.text).collect();
+                episode.lines.iter().filter(|l| l.source == LineKind::Finding).map(|l| &l.text).collect();
             assert_eq!(facts.iter().collect::<HashSet<_>>().len(), facts.len());
         }
     }
@@ -283,22 +283,22 @@ fn the_built_in_worker_answers_native_tasks() {
 
 #[test]
 fn a_suite_is_every_task_at_every_length() {
-    let items = suite(&[Task::Needle, Task::Tracking], &[256, 512], 3, 40, &words).unwrap();
+    let items = suite(&[RulerTask::Needle, RulerTask::Tracking], &[256, 512], 3, 40, &words).unwrap();
     let ids: std::collections::BTreeSet<&str> = items.iter().map(|item| item.id.as_str()).collect();
     assert_eq!((items.len(), ids.len()), (12, 12));
     assert!(ids.contains("ruler-tracking-512-42"), "{ids:?}");
-    let again = generate(&RulerConfig::new(Task::Tracking, 512, 42), &words).unwrap();
+    let again = generate(&RulerConfig::new(RulerTask::Tracking, 512, 42), &words).unwrap();
     assert_eq!(items.iter().find(|item| item.id == again.id), Some(&again));
     for (tasks, lengths, samples, name) in [
         (&[][..], &[256][..], 1, "tasks"),
-        (&[Task::Needle], &[], 1, "lengths"),
-        (&[Task::Needle], &[256], 0, "samples"),
+        (&[RulerTask::Needle], &[], 1, "lengths"),
+        (&[RulerTask::Needle], &[256], 0, "samples"),
     ] {
         let error = suite(tasks, lengths, samples, 0, &words).unwrap_err();
         assert!(matches!(error, Error::Config { field, .. } if field == name), "{error}");
     }
-    for task in Task::ALL {
-        assert_eq!(task.name().parse::<Task>().unwrap(), task);
+    for task in RulerTask::ALL {
+        assert_eq!(task.name().parse::<RulerTask>().unwrap(), task);
     }
-    assert!("hay".parse::<Task>().is_err());
+    assert!("hay".parse::<RulerTask>().is_err());
 }

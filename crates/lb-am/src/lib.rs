@@ -67,7 +67,7 @@ pub use fidelity::{Errors, Fidelity, Sizes};
 pub use fits::{BetaFit, ValuesFit};
 pub use kept::Kept;
 pub use layout::LayerKv;
-pub use mask::{Limit, MaskInfo, Ranking, Score};
+pub use mask::{CountLimit, MaskInfo, Ranking, Score};
 pub use observed::Observed;
 pub use scene::Scene;
 pub use scores::{layer_position_scores, position_scores};

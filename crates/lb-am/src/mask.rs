@@ -18,14 +18,14 @@ pub struct MaskInfo {
     /// Positions that are kept because they are protected.
     pub n_protected: usize,
     /// Which limit set the number of kept positions.
-    pub limit: Limit,
+    pub limit: CountLimit,
 }
 
 /// The limit that set how many positions stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Limit {
+pub enum CountLimit {
     /// The MAD threshold.
     Threshold,
     /// `min_kept` of the MAD rule: fewer positions passed its threshold.
@@ -132,11 +132,11 @@ pub(crate) fn select<T: Score>(
     }
 
     let room = wanted.saturating_sub(info.n_protected);
-    if info.limit != Limit::Threshold {
+    if info.limit != CountLimit::Threshold {
         if wanted <= info.n_protected {
-            info.limit = Limit::Protected;
+            info.limit = CountLimit::Protected;
         } else if room > ranked.len() {
-            info.limit = Limit::SeqLen;
+            info.limit = CountLimit::SeqLen;
         }
     }
     if spans.whole_units() && !matches!(budget, Budget::Mad { .. }) {
@@ -162,9 +162,9 @@ fn wanted(budget: Budget, seq_len: usize, info: &mut MaskInfo, passed: impl Fn(f
             let count = info.n_protected + passed(threshold);
             let most = share(max_ratio, seq_len).max(min_kept);
             info.limit = match count {
-                _ if count < min_kept => Limit::MinKept,
-                _ if count > most => Limit::MaxRatio,
-                _ => Limit::Threshold,
+                _ if count < min_kept => CountLimit::MinKept,
+                _ if count > most => CountLimit::MaxRatio,
+                _ => CountLimit::Threshold,
             };
             count.clamp(min_kept, most)
         }
@@ -196,7 +196,7 @@ fn whole_units(ranked: &[usize], room: usize, spans: &SpanMap, seq_len: usize) -
 
 /// The information about a selection that was given.
 pub(crate) fn given<T: Score>(scores: &[T], is_dead: impl Fn(usize) -> bool) -> MaskInfo {
-    MaskInfo { limit: Limit::Given, ..describe(scores, &is_dead) }
+    MaskInfo { limit: CountLimit::Given, ..describe(scores, &is_dead) }
 }
 
 fn describe<T: Score>(scores: &[T], is_dead: &impl Fn(usize) -> bool) -> MaskInfo {
@@ -204,7 +204,7 @@ fn describe<T: Score>(scores: &[T], is_dead: &impl Fn(usize) -> bool) -> MaskInf
         scores.iter().enumerate().filter(|(j, _)| !is_dead(*j)).map(|(_, score)| (*score).into()).collect();
     let median = median(live.clone());
     let mad = self::median(live.iter().map(|score| (score - median).abs()).collect());
-    MaskInfo { threshold: None, median, mad, n_protected: 0, limit: Limit::Count }
+    MaskInfo { threshold: None, median, mad, n_protected: 0, limit: CountLimit::Count }
 }
 
 /// The middle value, or the mean of the two in the middle.

@@ -173,7 +173,7 @@ fn compact_at_takes_the_selection_of_compact() {
         let free = run(&case, &config);
         let kept: Vec<_> = free.layers.iter().map(|layer| layer.kept.clone()).collect();
         let at = compact_at(&case.layers, &case.queries, &kept, &config).unwrap();
-        assert_eq!(at.report.mask.limit, lb_am::Limit::Given);
+        assert_eq!(at.report.mask.limit, lb_am::CountLimit::Given);
         for (a, b) in free.layers.iter().zip(&at.layers) {
             assert_eq!(slots(a), slots(b));
             assert_eq!(bits(&a.values), bits(&b.values));

@@ -1,7 +1,7 @@
 //! Budgets, protected positions, ties.
 
 use candle_core::{DType, Device, Tensor};
-use lb_am::{Budget, Compaction, LayerKv, Limit, Protected, Selection, layer_position_scores};
+use lb_am::{Budget, Compaction, CountLimit, LayerKv, Protected, Selection, layer_position_scores};
 use lb_am::{HeadAgg, ScoreAgg};
 
 use super::{BARE, run, shared, slots, wide};
@@ -43,11 +43,11 @@ fn a_higher_tau_keeps_only_protected_positions_and_then_the_floor() {
     let protect = Protected { first: 3, last: 2 };
     let compacted = run(&case, &mad(1e6, 1, 1.0).with_protect(protect));
     assert_eq!(slots(&compacted.layers[0]), [0, 1, 2, 46, 47]);
-    assert_eq!(compacted.report.mask.limit, Limit::Threshold);
+    assert_eq!(compacted.report.mask.limit, CountLimit::Threshold);
     assert_eq!(compacted.report.mask.n_protected, 5);
     let compacted = run(&case, &mad(1e6, 12, 1.0).with_protect(protect));
     assert_eq!(compacted.report.kept_len, 12);
-    assert_eq!(compacted.report.mask.limit, Limit::MinKept);
+    assert_eq!(compacted.report.mask.limit, CountLimit::MinKept);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn the_ceiling_keeps_the_best() {
     let case = random(SMALL, 2.0, 13);
     let capped = run(&case, &mad(0.0, 1, 0.25));
     assert_eq!(capped.report.kept_len, 12);
-    assert_eq!(capped.report.mask.limit, Limit::MaxRatio);
+    assert_eq!(capped.report.mask.limit, CountLimit::MaxRatio);
     let counted = run(&case, &Compaction::kept_len(12).with_pooling(3));
     assert_eq!(slots(&capped.layers[0]), slots(&counted.layers[0]));
     // A floor above the ceiling wins: 20 positions of 48 are more than a quarter.
@@ -67,14 +67,14 @@ fn ratio_and_length_count_protected_positions() {
     let case = random(SMALL, 2.0, 14);
     let protect = Protected { first: 4, last: 3 };
     for (config, kept, limit) in [
-        (Compaction::keep_ratio(0.25), 12, Limit::Count),
-        (Compaction::keep_ratio(0.26), 13, Limit::Count),
-        (Compaction::keep_ratio(0.01), 7, Limit::Protected),
-        (Compaction::kept_len(1), 7, Limit::Protected),
-        (Compaction::kept_len(9), 9, Limit::Count),
-        (Compaction::kept_len(48), 48, Limit::Count),
-        (Compaction::kept_len(1000), 48, Limit::SeqLen),
-        (Compaction::keep_ratio(1.0), 48, Limit::Count),
+        (Compaction::keep_ratio(0.25), 12, CountLimit::Count),
+        (Compaction::keep_ratio(0.26), 13, CountLimit::Count),
+        (Compaction::keep_ratio(0.01), 7, CountLimit::Protected),
+        (Compaction::kept_len(1), 7, CountLimit::Protected),
+        (Compaction::kept_len(9), 9, CountLimit::Count),
+        (Compaction::kept_len(48), 48, CountLimit::Count),
+        (Compaction::kept_len(1000), 48, CountLimit::SeqLen),
+        (Compaction::keep_ratio(1.0), 48, CountLimit::Count),
     ] {
         let report = run(&case, &config.clone().with_protect(protect)).report;
         assert_eq!((report.kept_len, report.mask.limit), (kept, limit), "{:?}", config.budget);

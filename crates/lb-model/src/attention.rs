@@ -164,7 +164,7 @@ mod tests {
     use crate::ModelConfig;
     use crate::attend::{Asker, attend};
     use crate::cache::{LayerCache, SlotKind};
-    use crate::checkpoint::Source;
+    use crate::checkpoint::Origin;
     use crate::pass::Pass;
     use crate::rope::Ropes;
     use crate::weights::Weights;
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn the_queries_handed_out_are_those_used() -> crate::Result<()> {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tiny_tied");
-        let source = Source::Dir(dir);
+        let source = Origin::Dir(dir);
         let json = source.read("config.json")?.unwrap();
         let (config, _) = ModelConfig::parse(&json, &source.path("config.json"))?;
         let mut weights = Weights::open(&source, None, &Device::Cpu)?;

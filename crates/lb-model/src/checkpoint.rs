@@ -22,14 +22,14 @@ use crate::{
 /// in `chat_template.jinja` or `tokenizer_config.json`.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
-    source: Source,
+    source: Origin,
     name: String,
     strict: bool,
 }
 
 /// Files by name.
 #[derive(Debug, Clone)]
-pub(crate) enum Source {
+pub(crate) enum Origin {
     Dir(PathBuf),
     /// One GGUF file, whose metadata stands for the small files.
     Gguf(Arc<Gguf>),
@@ -37,7 +37,7 @@ pub(crate) enum Source {
     Embedded(&'static [(&'static str, &'static [u8])]),
 }
 
-impl Source {
+impl Origin {
     /// The path of a file, as errors name it.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         match self {
@@ -133,7 +133,7 @@ impl Checkpoint {
         }
         let dir = if target.is_file() { folder::of(path, &target, full)? } else { target };
         let name = folder::name(&dir);
-        Ok(Self { source: Source::Dir(dir), name, strict: false })
+        Ok(Self { source: Origin::Dir(dir), name, strict: false })
     }
 
     /// Refuses, when it is loaded, whatever would be accepted with a [`Warning`].
@@ -172,7 +172,7 @@ impl Checkpoint {
     /// A folder that goes by another name than its own.
     #[cfg(feature = "hub")]
     pub(crate) fn named(dir: PathBuf, name: String) -> Self {
-        Self { source: Source::Dir(dir), name, strict: false }
+        Self { source: Origin::Dir(dir), name, strict: false }
     }
 
     /// The same files under another name.
@@ -194,22 +194,22 @@ impl Checkpoint {
         misfiled::check_file(path.as_ref())?;
         let file = Gguf::open(path.as_ref())?;
         let name = file.model_name();
-        Ok(Self { source: Source::Gguf(Arc::new(file)), name, strict: false })
+        Ok(Self { source: Origin::Gguf(Arc::new(file)), name, strict: false })
     }
 
     /// The small trained worker inside the binary.
     #[cfg(feature = "embedded")]
     pub fn embedded() -> Self {
-        Self { source: Source::Embedded(crate::embedded::FILES), name: "embedded".to_string(), strict: false }
+        Self { source: Origin::Embedded(crate::embedded::FILES), name: "embedded".to_string(), strict: false }
     }
 
     /// The folder of the files, `None` for those inside the binary.
     pub fn folder(&self) -> Option<&Path> {
         match &self.source {
-            Source::Dir(dir) => Some(dir),
-            Source::Gguf(file) => file.path().parent(),
+            Origin::Dir(dir) => Some(dir),
+            Origin::Gguf(file) => file.path().parent(),
             #[cfg(feature = "embedded")]
-            Source::Embedded(_) => None,
+            Origin::Embedded(_) => None,
         }
     }
 
@@ -256,7 +256,7 @@ impl Checkpoint {
             return Err(Error::Strict { warnings });
         }
         let path = match source {
-            Source::Dir(dir) => dir.clone(),
+            Origin::Dir(dir) => dir.clone(),
             whole => whole.path(&self.name),
         };
         Ok(Worker::assemble(model, tokenizer, template.ok_or(path), self.name.clone(), warnings))
@@ -279,7 +279,7 @@ impl Checkpoint {
         self.template(&self.source.json("tokenizer_config.json")?.unwrap_or_default())
     }
 
-    pub(crate) fn source(&self) -> &Source {
+    pub(crate) fn source(&self) -> &Origin {
         &self.source
     }
 
@@ -291,7 +291,7 @@ impl Checkpoint {
     /// The shape as files and weights together have it.
     fn said(&self) -> Result<ConfigJson> {
         let files = match &self.source {
-            Source::Gguf(file) => {
+            Origin::Gguf(file) => {
                 let (config, warnings) = (file.config()?, file.unknown_keys()?);
                 return Ok(ConfigJson { config, warnings, usual_end: None });
             }

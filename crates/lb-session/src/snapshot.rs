@@ -21,10 +21,10 @@ use crate::{Note, Result, Task};
 ///
 /// let mut session = Worker::embedded()?.session()?;
 /// session.extend(Segment::finding("The Oslo ledger is kept by Ana."))?;
-/// let snapshot = session.snapshot();
+/// let snapshot = &session.snapshot();
 /// let outcomes: Vec<Result<Outcome>> = std::thread::scope(|scope| {
 ///     let tasks = ["Who keeps the Oslo ledger?", "What does Ana keep?"];
-///     let threads = tasks.map(|task| scope.spawn(|| snapshot.ask(task).run()));
+///     let threads = tasks.map(|task| scope.spawn(move || snapshot.ask(task).run()));
 ///     // Meanwhile.
 ///     session.extend(Segment::finding("The Oslo ledger has 40 pages."))?;
 ///     Ok::<_, lb_session::Error>(threads.into_iter().map(|thread| thread.join().unwrap()).collect())

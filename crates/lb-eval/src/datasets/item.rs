@@ -24,7 +24,7 @@ pub enum Dataset {
     /// LongHealth.
     LongHealth,
     /// A generated task in the manner of RULER.
-    Ruler(ruler::Task),
+    Ruler(ruler::RulerTask),
     /// A generated task in the built-in worker's own words.
     Native(ruler::NativeTask),
 }

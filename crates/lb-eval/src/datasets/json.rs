@@ -34,13 +34,13 @@ pub(crate) struct Raw {
 const HEAD: usize = 4096;
 
 /// What is kept of a value: all of it up to a limit, its beginning beyond.
-struct Kept {
+struct KeptLine {
     bytes: Vec<u8>,
     limit: usize,
     large: bool,
 }
 
-impl Kept {
+impl KeptLine {
     fn new(limit: usize) -> Self {
         Self { bytes: Vec::new(), limit, large: false }
     }
@@ -189,7 +189,7 @@ impl<R: BufRead> Splitter<R> {
     /// The bytes of one value, whose nesting and strings are followed but not checked.
     fn value(&mut self, line: usize, key: Option<String>) -> Result<Raw, Stop> {
         let mut scan = Scan::default();
-        let mut kept = Kept::new(self.limit);
+        let mut kept = KeptLine::new(self.limit);
         loop {
             let bytes = match self.input.fill_buf() {
                 Ok(bytes) => bytes,
@@ -215,7 +215,7 @@ impl<R: BufRead> Splitter<R> {
     fn next_line(&mut self) -> Result<Option<Raw>, Stop> {
         loop {
             let line = self.line;
-            let (mut kept, mut ended, mut some) = (Kept::new(self.limit), false, false);
+            let (mut kept, mut ended, mut some) = (KeptLine::new(self.limit), false, false);
             while !ended {
                 let bytes = match self.input.fill_buf() {
                     Ok(bytes) => bytes,

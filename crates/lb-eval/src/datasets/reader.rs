@@ -46,13 +46,13 @@ impl Record<'_> {
 pub struct Reader {
     path: PathBuf,
     kind: FileKind,
-    source: Source,
+    source: Records,
     pending: VecDeque<Entry>,
     seen: HashMap<String, usize>,
     done: bool,
 }
 
-enum Source {
+enum Records {
     Json(Splitter<BufReader<File>>),
     #[cfg(feature = "parquet")]
     Parquet(Box<super::parquet::Rows>),
@@ -63,7 +63,7 @@ type Found<T> = (usize, Option<String>, std::result::Result<T, (Option<String>, 
 
 type Parsed = Found<Map<String, Value>>;
 
-impl Source {
+impl Records {
     fn open(path: &Path, keyed: bool, max_item_bytes: usize) -> Result<Self> {
         match detect(path, keyed)? {
             Format::Json(layout) => {
@@ -107,7 +107,7 @@ impl Reader {
     /// # Errors
     /// [`Error::Io`] and [`Error::Dataset`].
     pub fn open(path: &Path, kind: FileKind, max_item_bytes: usize) -> Result<Self> {
-        let source = Source::open(path, kind == FileKind::LongHealth, max_item_bytes)?;
+        let source = Records::open(path, kind == FileKind::LongHealth, max_item_bytes)?;
         let (pending, seen) = (VecDeque::new(), HashMap::new());
         Ok(Self { path: path.to_path_buf(), kind, source, pending, seen, done: false })
     }
@@ -221,10 +221,10 @@ fn salvage_id(bytes: &[u8], ids: &[&str]) -> Option<String> {
 
 /// The kind of a file, by the fields of its first readable record.
 pub(super) fn detect_kind(path: &Path, max_item_bytes: usize) -> Result<FileKind> {
-    let mut source = match Source::open(path, false, max_item_bytes) {
+    let mut source = match Records::open(path, false, max_item_bytes) {
         // One object over many lines is what LongHealth comes as.
         Err(Error::Dataset { source: FileFault::Structure { .. }, .. }) => {
-            Source::open(path, true, max_item_bytes)?
+            Records::open(path, true, max_item_bytes)?
         }
         opened => opened?,
     };

@@ -91,7 +91,7 @@ impl Kind {
 /// Where a line of the log comes from; the same tags as the worker's trajectory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Source {
+pub enum LineKind {
     /// A confirmed finding (a worker's reply).
     Finding,
     /// The orchestrator's own thoughts: guesses, rejected branches, plans.
@@ -104,7 +104,7 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// Where it comes from.
-    pub source: Source,
+    pub source: LineKind,
     /// The sentence, without its tag.
     pub text: String,
 }
@@ -112,9 +112,9 @@ pub struct Line {
 impl From<&Line> for Segment {
     fn from(line: &Line) -> Self {
         let tag = match line.source {
-            Source::Finding => Tag::Finding,
-            Source::Reasoning => Tag::Reasoning,
-            Source::Tool => Tag::Tool,
+            LineKind::Finding => Tag::Finding,
+            LineKind::Reasoning => Tag::Reasoning,
+            LineKind::Tool => Tag::Tool,
         };
         Segment::new(tag, line.text.clone())
     }

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use super::lexicon::capitalise;
 use super::wording::{self, Wording};
 use super::world::{Fact, Relation, World};
-use super::{Difficulty, Line, Source, fill};
+use super::{Difficulty, Line, LineKind, fill};
 
 /// All lines of the log, in order.
 pub(super) fn narrate(world: &mut World, rng: &mut ChaCha8Rng) -> Vec<Line> {
@@ -57,11 +57,14 @@ fn tell(fact: &Fact, world: &World, timed: &mut Vec<(f64, Line)>, rng: &mut ChaC
     for (i, value) in versions.iter().enumerate() {
         let statement = state(fact, value, world, rng);
         let line = if i == 0 {
-            let source = if fact.relation == Relation::Status { Source::Tool } else { Source::Finding };
+            let source = if fact.relation == Relation::Status { LineKind::Tool } else { LineKind::Finding };
             Line { source, text: sentence(wording::FINDING, &statement, "", world, rng) }
         } else {
             let old = versions[i - 1];
-            Line { source: Source::Finding, text: sentence(wording::CORRECTION, &statement, old, world, rng) }
+            Line {
+                source: LineKind::Finding,
+                text: sentence(wording::CORRECTION, &statement, old, world, rng),
+            }
         };
         timed.push((time, line));
         time = rng.random_range(time..=1.0);
@@ -76,14 +79,14 @@ fn guess(fact: &Fact, world: &mut World, timed: &mut Vec<(f64, Line)>, rng: &mut
     let statement = state(fact, &wrong, world, rng);
     let wording = if rng.random_bool(0.5) { wording::HYPOTHESIS } else { wording::REJECTED };
     let text = sentence(wording, &statement, "", world, rng);
-    timed.push((rng.random(), Line { source: Source::Reasoning, text }));
+    timed.push((rng.random(), Line { source: LineKind::Reasoning, text }));
 }
 
 fn noise_line(fact: &Fact, world: &World, rng: &mut ChaCha8Rng) -> Line {
     let (source, wording) = if rng.random_bool(0.5) {
-        (Source::Tool, wording::TOOL_NOISE)
+        (LineKind::Tool, wording::TOOL_NOISE)
     } else {
-        (Source::Reasoning, wording::REASONING_NOISE)
+        (LineKind::Reasoning, wording::REASONING_NOISE)
     };
     let pattern = with_part(&wording::pattern(wording, world.style, rng), rng);
     let text = capitalise(&format!("{}.", fill(&pattern, &[("e", &fact.subject)])));

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use super::lexicon::{NOUNS, NameKind, capitalise, fresh_name, pick};
 use super::wording::{self, Wording};
 use super::world::{Relation, STATUSES};
-use super::{Difficulty, Kind, Line, Question, Source, Split, Style, fill};
+use super::{Difficulty, Kind, Line, LineKind, Question, Split, Style, fill};
 
 /// Draws names, states facts, asks questions. No name comes twice.
 pub(crate) struct Teller {
@@ -82,7 +82,7 @@ impl Teller {
     /// A line that states a fact.
     pub(crate) fn state(&mut self, relation: Relation, subject: &str, value: &str) -> Line {
         let statement = self.statement(relation, subject, value);
-        let source = if relation == Relation::Status { Source::Tool } else { Source::Finding };
+        let source = if relation == Relation::Status { LineKind::Tool } else { LineKind::Finding };
         let text = fill(&self.resolved(wording::FINDING), &[("s", &statement)]);
         Line { source, text: capitalise(&format!("{text}.")) }
     }
@@ -91,15 +91,15 @@ impl Teller {
     pub(crate) fn correct(&mut self, relation: Relation, subject: &str, value: &str, old: &str) -> Line {
         let statement = self.statement(relation, subject, value);
         let text = fill(&self.resolved(wording::CORRECTION), &[("s", &statement), ("old", old)]);
-        Line { source: Source::Finding, text: capitalise(&format!("{text}.")) }
+        Line { source: LineKind::Finding, text: capitalise(&format!("{text}.")) }
     }
 
     /// A line that states nothing.
     pub(crate) fn noise(&mut self, subject: &str) -> Line {
         let (source, wording) = if self.rng.random_bool(0.5) {
-            (Source::Tool, wording::TOOL_NOISE)
+            (LineKind::Tool, wording::TOOL_NOISE)
         } else {
-            (Source::Reasoning, wording::REASONING_NOISE)
+            (LineKind::Reasoning, wording::REASONING_NOISE)
         };
         let text = fill(&self.resolved(wording), &[("e", subject)]);
         Line { source, text: capitalise(&format!("{text}.")) }

@@ -11,7 +11,7 @@ use super::TensorJob;
 use crate::{Error, Result};
 
 /// An open file.
-struct Source<'a> {
+struct TensorFile<'a> {
     file: &'a Path,
     tensors: SafeTensors<'a>,
 }
@@ -36,7 +36,7 @@ pub(super) fn check_header(bytes: &[u8], file: &Path) -> Result<()> {
 pub(super) fn parse(bytes: &[u8], file: &Path) -> Result<TensorJob> {
     check_header(bytes, file)?;
     let corrupt = |source| Error::Corrupt { file: file.to_owned(), source };
-    let source = Source { file, tensors: SafeTensors::deserialize(bytes).map_err(corrupt)? };
+    let source = TensorFile { file, tensors: SafeTensors::deserialize(bytes).map_err(corrupt)? };
     let keys = source.load("keys", "[layers, kv_heads, seq_len, head_dim]", &[None; 4])?;
     let (layers, heads, slots, width) = keys.dims4()?;
     let cache = [Some(layers), Some(heads), Some(slots), Some(width)];
@@ -64,7 +64,7 @@ pub(super) fn parse(bytes: &[u8], file: &Path) -> Result<TensorJob> {
     })
 }
 
-impl Source<'_> {
+impl TensorFile<'_> {
     /// In f32, where there is such a tensor.
     fn optional(&self, tensor: &'static str, wanted: &str, dims: &[Option<usize>]) -> Result<Option<Tensor>> {
         if self.tensors.tensor(tensor).is_err() {

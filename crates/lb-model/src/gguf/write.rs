@@ -12,7 +12,7 @@ use super::config::ROPE_FACTORS;
 use super::format::{GgufFormat, Matrix};
 use super::metadata::{Metadata, metadata, push_text};
 use super::{read, types};
-use crate::checkpoint::Source;
+use crate::checkpoint::Origin;
 use crate::weights::{Safetensors, Stored, is_judge, place, says_nothing};
 use crate::{Checkpoint, Error, ModelConfig, Result, RopeScaling};
 
@@ -41,7 +41,7 @@ impl Checkpoint {
     /// for a tokenizer or a setting that such files cannot hold; [`Error::Io`].
     pub fn write_gguf(&self, path: impl AsRef<Path>, format: GgufFormat) -> Result<()> {
         let path = path.as_ref();
-        if let Source::Gguf(file) = self.source() {
+        if let Origin::Gguf(file) = self.source() {
             return Err(file.unsupported("general.architecture", "a GGUF file is not converted again"));
         }
         let config = self.config()?;

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 
 use self::gguf::Blocks;
 use self::safetensors::Shards;
-use crate::checkpoint::Source;
+use crate::checkpoint::Origin;
 use crate::config::check;
 use crate::matrix::{Linear, Matrix};
 use crate::{Result, Warning};
@@ -38,9 +38,9 @@ impl Weights {
     /// Opens the files. `dtype` is that of matrices and caches. `None` means on the CPU: matrices in bf16 where the files
     /// are, which is the fastest there, else f32, and caches in f32; elsewhere: what the checkpoint is stored in. Sums are
     /// in f32 on the CPU, and products too, but where bf16 was asked for: then long inputs are rounded to it.
-    pub(crate) fn open(source: &Source, dtype: Option<DType>, device: &Device) -> Result<Self> {
+    pub(crate) fn open(source: &Origin, dtype: Option<DType>, device: &Device) -> Result<Self> {
         let store = match source {
-            Source::Gguf(file) => Store::Gguf(Blocks::new(file)?),
+            Origin::Gguf(file) => Store::Gguf(Blocks::new(file)?),
             files => Store::Safetensors(Shards::open(files)?),
         };
         let ok = matches!(dtype, None | Some(DType::F32 | DType::F16 | DType::BF16));

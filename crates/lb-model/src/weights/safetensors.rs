@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device};
 use serde::Deserialize;
 
-use crate::checkpoint::Source;
+use crate::checkpoint::Origin;
 use crate::config::read_json;
 use crate::matrix::{Matrix, Narrow};
 use crate::safefile::SafeFile;
@@ -55,7 +55,7 @@ pub(crate) struct Shards {
 }
 
 impl Shards {
-    pub(crate) fn open(source: &Source) -> Result<Self> {
+    pub(crate) fn open(source: &Origin) -> Result<Self> {
         let (mut files, origin) = if source.has(SINGLE) {
             (vec![source.safetensors(SINGLE)?], source.path(SINGLE))
         } else if let Some(json) = source.read(INDEX)? {
@@ -206,7 +206,7 @@ fn not_downloaded(error: Error) -> Error {
     }
 }
 
-fn open_shards(source: &Source, json: &[u8]) -> Result<Vec<SafeFile>> {
+fn open_shards(source: &Origin, json: &[u8]) -> Result<Vec<SafeFile>> {
     let path = source.path(INDEX);
     let index: Index = read_json(json, &path)?;
     let shards: BTreeSet<&String> = index.weight_map.values().collect();

@@ -21,7 +21,7 @@ pub(crate) struct Items {
     /// Generated tasks in the manner of RULER: needle, multi-key, multi-value, multi-query, tracking, common-words,
     /// frequent-words.
     #[arg(long, value_name = "TASKS", value_delimiter = ',', conflicts_with_all = ["data", "hub"])]
-    ruler: Vec<ruler::Task>,
+    ruler: Vec<ruler::RulerTask>,
     /// Tokens of these tasks.
     #[arg(long, value_delimiter = ',', default_values_t = [1024, 4096, 16_384, 32_768])]
     lengths: Vec<usize>,

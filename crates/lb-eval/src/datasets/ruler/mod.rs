@@ -27,7 +27,7 @@ use crate::{Error, Result};
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Task {
+pub enum RulerTask {
     /// One number under one key.
     Needle,
     /// One number under one key, among numbers under other keys.
@@ -44,7 +44,7 @@ pub enum Task {
     FrequentWords,
 }
 
-impl Task {
+impl RulerTask {
     /// Every task.
     pub const ALL: [Self; 7] = [
         Self::Needle,
@@ -80,7 +80,7 @@ impl Task {
     }
 }
 
-impl FromStr for Task {
+impl FromStr for RulerTask {
     type Err = Error;
 
     /// By [`name`](Self::name).
@@ -101,7 +101,7 @@ pub enum Haystack {
     /// Prose.
     #[default]
     Prose,
-    /// Statements of the same form about other keys, and nothing else; for [`Task::MultiKey`] only.
+    /// Statements of the same form about other keys, and nothing else; for [`RulerTask::MultiKey`] only.
     Needles,
 }
 
@@ -109,7 +109,7 @@ pub enum Haystack {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RulerConfig {
     /// What is asked.
-    pub task: Task,
+    pub task: RulerTask,
     /// Length of context, question and answer together, in tokens: 256 to 1,048,576. The text is as long as it can be
     /// within it.
     pub tokens: usize,
@@ -124,7 +124,7 @@ pub struct RulerConfig {
 
 impl RulerConfig {
     /// A task of `tokens` tokens, at a depth drawn by lot, in prose.
-    pub fn new(task: Task, tokens: usize, seed: u64) -> Self {
+    pub fn new(task: RulerTask, tokens: usize, seed: u64) -> Self {
         Self { task, tokens, seed, depth: None, haystack: Haystack::Prose }
     }
 
@@ -135,7 +135,7 @@ impl RulerConfig {
             return Err(Error::config("tokens", self.tokens, "want 256 to 1048576"));
         }
         check_depth(self.depth)?;
-        if self.haystack == Haystack::Needles && self.task != Task::MultiKey {
+        if self.haystack == Haystack::Needles && self.task != RulerTask::MultiKey {
             return Err(Error::config("haystack", "needles", "want the task multi-key for it"));
         }
         Ok(())
@@ -147,7 +147,7 @@ impl RulerConfig {
 /// # Errors
 /// [`Error::Config`] without a task, a length or a sample; those of [`generate`].
 pub fn suite(
-    tasks: &[Task],
+    tasks: &[RulerTask],
     lengths: &[usize],
     samples: usize,
     seed: u64,
@@ -199,9 +199,9 @@ pub fn generate(config: &RulerConfig, count: TokenCount<'_>) -> Result<Item> {
     rng.set_stream(config.task as u64 + 11);
     let budget = config.tokens.saturating_sub(config.task.answer_tokens());
     let mut build: Box<dyn FnMut(usize) -> Draft> = match config.task {
-        Task::Tracking => Box::new(tracking::draft(config.depth, rng)),
-        Task::CommonWords => Box::new(aggregation::common_words(config.tokens, rng)),
-        Task::FrequentWords => Box::new(aggregation::frequent_words(rng)),
+        RulerTask::Tracking => Box::new(tracking::draft(config.depth, rng)),
+        RulerTask::CommonWords => Box::new(aggregation::common_words(config.tokens, rng)),
+        RulerTask::FrequentWords => Box::new(aggregation::frequent_words(rng)),
         _ => Box::new(needles::draft(config, rng)),
     };
     let (draft, units, tokens) = fit::longest(budget, &mut build, count)?;

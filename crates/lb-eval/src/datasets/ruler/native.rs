@@ -169,9 +169,9 @@ impl NativeConfig {
 /// Tokens of a line as the session writes it.
 pub(crate) fn cost(line: &Line, count: TokenCount<'_>) -> Result<usize> {
     let tag = match line.source {
-        crate::episodes::Source::Finding => "finding",
-        crate::episodes::Source::Reasoning => "reasoning",
-        crate::episodes::Source::Tool => "tool",
+        crate::episodes::LineKind::Finding => "finding",
+        crate::episodes::LineKind::Reasoning => "reasoning",
+        crate::episodes::LineKind::Tool => "tool",
     };
     count(&format!("{tag}: {}\n", line.text))
 }

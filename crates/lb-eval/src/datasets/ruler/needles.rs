@@ -6,7 +6,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::filler::{Stream, insert, key, sentence};
-use super::{Draft, Haystack, RulerConfig, Task};
+use super::{Draft, Haystack, RulerConfig, RulerTask};
 
 /// Keys or values of the tasks that have several, as in RULER.
 const SEVERAL: usize = 4;
@@ -30,8 +30,8 @@ fn value(taken: &mut HashSet<String>, rng: &mut ChaCha8Rng) -> String {
 pub(super) fn draft(config: &RulerConfig, mut rng: ChaCha8Rng) -> impl FnMut(usize) -> Draft + use<> {
     let (mut keys, mut values) = (HashSet::new(), HashSet::new());
     let (n_keys, n_values) = match config.task {
-        Task::MultiKey | Task::MultiQuery => (SEVERAL, 1),
-        Task::MultiValue => (1, SEVERAL),
+        RulerTask::MultiKey | RulerTask::MultiQuery => (SEVERAL, 1),
+        RulerTask::MultiValue => (1, SEVERAL),
         _ => (1, 1),
     };
     let mut notes: Vec<(String, String)> = Vec::new();
@@ -39,7 +39,7 @@ pub(super) fn draft(config: &RulerConfig, mut rng: ChaCha8Rng) -> impl FnMut(usi
         let key = key(&mut keys, &mut rng);
         notes.extend((0..n_values).map(|_| (key.clone(), value(&mut values, &mut rng))));
     }
-    let asked = if config.task == Task::MultiKey { 1 } else { notes.len() };
+    let asked = if config.task == RulerTask::MultiKey { 1 } else { notes.len() };
     let depths: Vec<f64> = (0..notes.len())
         .map(|i| {
             let drawn = rng.random_range(0..=40_u8);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Replayed, config, opened};
 use crate::Result;
-use crate::episodes::{Episode, Kind, Source};
+use crate::episodes::{Episode, Kind, LineKind};
 use crate::runs::OpenRepl;
 use crate::stats::{Accuracy, paired_difference};
 use crate::table::cells::{accuracy, difference, percent};
@@ -26,9 +26,9 @@ const LINES_A_TURN: usize = 40;
 pub fn record(worker: &Worker, open: &OpenRepl, episode: &Episode, dir: &Path) -> Result<RunRecord> {
     let line = |line: &crate::episodes::Line| {
         let tag = match line.source {
-            Source::Finding => "finding",
-            Source::Reasoning => "reasoning",
-            Source::Tool => "tool",
+            LineKind::Finding => "finding",
+            LineKind::Reasoning => "reasoning",
+            LineKind::Tool => "tool",
         };
         format!("{tag}: {}", line.text)
     };

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::pre::Pre;
 use super::same::{around, merge_parts, same, steps};
 use super::{HF_JSON, MERGES, MODEL, PRE_KEY, SCORES, TOKENS, TYPES, kind};
-use crate::checkpoint::Source;
+use crate::checkpoint::Origin;
 use crate::config::{eos_ids, read_json};
 use crate::gguf::Gguf;
 use crate::gguf::metadata::Metadata;
@@ -23,7 +23,7 @@ type Tokens = Vec<(String, u8)>;
 /// Everything about the tokenizer. Where what is written cannot be read back as the same tokenizer (other readers see a
 /// vocabulary and a name for how text is split, no more), the tokenizer.json stands beside it as a whole, and is what
 /// this crate reads.
-pub(in crate::gguf) fn tokenizer(source: &Source, config: &ModelConfig) -> Result<Metadata> {
+pub(in crate::gguf) fn tokenizer(source: &Origin, config: &ModelConfig) -> Result<Metadata> {
     let json: Value = read_json(&source.require("tokenizer.json")?, &source.path("tokenizer.json"))?;
     let mut out = Metadata::default();
     let mut tokens = tokens(&json, config.vocab_size);
@@ -105,7 +105,7 @@ fn sentence_pieces(out: &mut Metadata, json: &Value, tokens: &mut Tokens) {
 }
 
 /// Ids with a meaning, from the small files beside the tokenizer, and what a prompt begins and ends with.
-fn special(out: &mut Metadata, source: &Source, tokens: &Tokens, json: &Value) -> Result<()> {
+fn special(out: &mut Metadata, source: &Origin, tokens: &Tokens, json: &Value) -> Result<()> {
     let config = source.json("tokenizer_config.json")?.unwrap_or_default();
     let model = source.json("config.json")?.unwrap_or_default();
     let [before, behind] = around(&json["post_processor"]).unwrap_or_default();
