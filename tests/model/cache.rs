@@ -230,6 +230,10 @@ fn refused_input_changes_nothing() {
         .collect::<Result<_, _>>()
         .unwrap();
     assert!(matches!(cache.append_layers(&half, 3), Err(Error::Cache { .. })));
+    // Compacted for logits of another scale.
+    let scaled: Vec<LayerKv> = three.iter().map(|l| l.clone().with_scale(0.9)).collect();
+    let error = cache.append_layers(&scaled, 3).unwrap_err();
+    assert!(matches!(error, Error::Cache { .. }) && error.to_string().contains("scale"), "{error}");
     assert_eq!(cache.logical_len(), 60);
     assert_same_layers(&before, &cache.layers().unwrap());
     model.forward(&tokens[60..64], &mut cache).unwrap();
