@@ -17,7 +17,7 @@ fuzz_target!(|bytes: &[u8]| {
             let _ = (record.answer(), record.turns().count());
             // A log names files of documents; none is there.
             let _ = record.contexts();
-            let _ = lb_orchestrate::explain::run_page(&record);
+            let _ = lb_explain::run_page(&record);
         }
         Err(error) => assert!(error.to_string().len() < 8192, "an error repeats what it read"),
     }

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use lb_model::{ChatTemplate, Ending, Message, RenderOptions};
+use lb_model::{ChatTemplate, PromptEnd, Message, RenderOptions};
 use libfuzzer_sys::fuzz_target;
 
 /// Characters of a rendered conversation of a few words; what a template makes of them is bounded, not this.
@@ -16,7 +16,7 @@ static CONVERSATION: LazyLock<Vec<Message>> = LazyLock::new(|| {
 
 fuzz_target!(|text: &str| {
     let Ok(template) = ChatTemplate::new(text) else { return };
-    for ending in [Ending::AnswerPrompt, Ending::Closed, Ending::Open] {
+    for ending in [PromptEnd::AnswerPrompt, PromptEnd::Closed, PromptEnd::Open] {
         let options = RenderOptions { ending, ..RenderOptions::default() };
         if let Ok(rendered) = template.render(&CONVERSATION, &options) {
             assert!(rendered.len() <= MOST);

@@ -2,5 +2,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    lb_orchestrate::fuzzing::wire(bytes);
+    lb_sandbox::fuzzing::wire(bytes);
 });
