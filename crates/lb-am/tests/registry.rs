@@ -50,6 +50,8 @@ fn every_selection_prints_what_is_read_back() {
         let name = factory.name();
         assert_eq!(registry::parse(name).unwrap().to_string(), name);
         assert!(!factory.about().is_empty());
+        let listed = ALL.iter().any(|text| text.parse::<Spec>().unwrap().name() == name);
+        assert!(listed || name.starts_with("test-"), "{name} is in no table of these tests");
         // Every argument that is there is in the table above.
         for (key, about) in factory.keys() {
             assert!(!about.is_empty());
