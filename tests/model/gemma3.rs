@@ -526,3 +526,47 @@ fn what_is_not_computed_is_refused_by_name() {
     let all = with("layer_types", json!(vec!["full_attention"; 7])).unwrap();
     assert_eq!(all.local, None);
 }
+
+/// Line ends and runs of spaces among the added tokens are text like any other; what looks like markup is spelled there.
+#[test]
+fn white_space_among_added_tokens_is_text() {
+    let pieces = ["\u{2581}", "a", "<", "b", ">", "\n", "\u{2581}\u{2581}", "<b>", "\u{2581}a"];
+    let bytes = (0..256u32).map(|byte| format!("<0x{byte:02X}>"));
+    let vocab: Map<String, Value> =
+        bytes.chain(pieces.map(str::to_owned)).zip((0u32..).map(Value::from)).collect();
+    let added = |id: u32, content: &str| {
+        json!({
+            "id": id, "content": content, "special": false, "normalized": false,
+            "single_word": false, "lstrip": false, "rstrip": false,
+        })
+    };
+    let replace =
+        |from: &str, to: &str| json!({"type": "Replace", "pattern": {"String": from}, "content": to});
+    let file = json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": [added(261, "\n"), added(262, "\u{2581}\u{2581}"), added(263, "<b>")],
+        "normalizer": replace(" ", "\u{2581}"),
+        "pre_tokenizer": {
+            "type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": false,
+        },
+        "post_processor": null,
+        "decoder": {
+            "type": "Sequence",
+            "decoders": [replace("\u{2581}", " "), {"type": "ByteFallback"}, {"type": "Fuse"}],
+        },
+        "model": {
+            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
+            "vocab": vocab, "merges": [["\u{2581}", "\u{2581}"], ["\u{2581}", "a"]],
+        },
+    });
+    let folder = tempfile::TempDir::new().unwrap();
+    std::fs::write(folder.path().join("tokenizer.json"), file.to_string()).unwrap();
+    let (tokenizer, text) = (Tokenizer::load(folder.path()).unwrap(), "a  a\n<b> a");
+    let ids = tokenizer.encode_text(text).unwrap();
+    assert_eq!(ids, [257, 262, 257, 261, 258, 259, 260, 264]);
+    assert_eq!(tokenizer.decode(&ids).unwrap(), text);
+    assert_eq!(tokenizer.encode_template(text).unwrap(), [257, 262, 257, 261, 263, 264]);
+}

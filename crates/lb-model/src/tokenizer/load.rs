@@ -40,7 +40,9 @@ impl Tokenizer {
         let kind = Kind::of(&file)?;
         check::check(&file, kind)?;
         let added: Vec<Added> = file["added_tokens"].as_array().into_iter().flatten().map(added).collect();
-        let names: Vec<String> = added.iter().map(|token| token.content.clone()).collect();
+        // White space, as Gemma has tokens for line ends and for runs of spaces, is text like any other.
+        let controls = added.iter().filter(|token| !token.blank);
+        let names: Vec<String> = controls.map(|token| token.content.clone()).collect();
         let hidden: HashSet<&str> = names.iter().map(String::as_str).collect();
         let missing = check::missing_bytes(&file, kind);
         let written = variants::full(file.clone());
@@ -87,9 +89,12 @@ impl Tokenizer {
 }
 
 fn added(token: &Value) -> Added {
+    let content = token["content"].as_str().unwrap_or_default();
+    let is_blank = |c: char| c.is_whitespace() || c == '\u{2581}';
     Added {
         id: token["id"].as_u64().unwrap_or_default() as u32,
-        content: token["content"].as_str().unwrap_or_default().to_string(),
+        content: content.to_string(),
+        blank: token["special"] == false && content.chars().all(is_blank),
         strips: (token["lstrip"] == true, token["rstrip"] == true),
     }
 }

@@ -21,7 +21,7 @@ pub(crate) use variants::merge_parts;
 /// SentencePiece with byte fallback (Llama 2, Mistral up to v0.3).
 ///
 /// It is kept as written and without its added tokens. The second one encodes documents: whatever a document contains,
-/// `<|im_end|>` included, stays plain text.
+/// `<|im_end|>` included, stays plain text. White space among them (Gemma's line ends and runs of spaces) is text anyway.
 ///
 /// # Bytes without a token
 /// Nearly every vocabulary has a token for each byte, so that no text is lost or unknown. Where one lacks some
@@ -58,6 +58,8 @@ pub struct Tokenizer {
 struct Added {
     id: u32,
     content: String,
+    /// No control token, but white space.
+    blank: bool,
     /// It takes the white space before or behind it along.
     strips: (bool, bool),
 }

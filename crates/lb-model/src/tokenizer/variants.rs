@@ -52,10 +52,12 @@ pub(super) fn full(mut file: Value) -> Value {
     file
 }
 
-/// The same tokenizer without added tokens; where training put them into the model's vocabulary too, they leave that
+/// The same tokenizer without these added tokens; where training put them into the model's vocabulary too, they leave that
 /// as well, so that no sequence of merges can make one. What has no token becomes the same unknown one as before.
 pub(super) fn without_added(mut file: Value, added: &HashSet<&str>) -> Value {
-    file["added_tokens"] = Value::Array(Vec::new());
+    if let Some(Value::Array(tokens)) = file.get_mut("added_tokens") {
+        tokens.retain(|token| token["content"].as_str().is_some_and(|content| !added.contains(content)));
+    }
     let unknown = file["model"]["unk_token"].as_str().filter(|token| added.contains(*token));
     if let Some(id) = unknown.and_then(|token| file["model"]["vocab"].get(token)).cloned() {
         file["model"]["vocab"][UNKNOWN] = id;
