@@ -564,7 +564,7 @@ fn white_space_among_added_tokens_is_text() {
     });
     let folder = tempfile::TempDir::new().unwrap();
     std::fs::write(folder.path().join("tokenizer.json"), file.to_string()).unwrap();
-    let (tokenizer, text) = (Tokenizer::load(folder.path()).unwrap(), "a  a\n<b> a");
+    let (tokenizer, text) = (latent_briefing::model::Tokenizer::load(folder.path()).unwrap(), "a  a\n<b> a");
     let ids = tokenizer.encode_text(text).unwrap();
     assert_eq!(ids, [257, 262, 257, 261, 258, 259, 260, 264]);
     assert_eq!(tokenizer.decode(&ids).unwrap(), text);
