@@ -11,7 +11,7 @@ use super::host::{Recorded, Texts};
 use super::sink::Sink;
 use super::verdict::{Done, Taken};
 use super::{Question, Rlm, RlmConfig};
-use crate::log::{BlockResult, CodeBlock, Iteration, RunLog, RunRecord, RunSettings};
+use crate::log::{BlockResult, CodeBlock, Entered, Iteration, RunLog, RunRecord, RunSettings};
 use crate::{Error, Result};
 
 /// A run as it was when its log ended.
@@ -100,6 +100,24 @@ impl Rlm {
         Ok(Resumed { rlm, answer, differing, torn: record.torn })
     }
 
+    /// Reads again what entered the trajectory in a recorded turn.
+    fn enter_again(&mut self, entered: &[Entered], until: Until) -> Result<()> {
+        let cancel = self.shared.config.cancel.clone();
+        for entered in entered {
+            let segment = Segment::new(entered.source, entered.text.clone());
+            let segment = match &entered.name {
+                Some(name) => segment.named(name),
+                None => segment,
+            };
+            self.contexts.was_read(&segment.text);
+            let mut goes_on = |_, _| !cancel.is_cancelled() && until.check().is_ok();
+            let read = self.shared.session.extend_while([segment], &mut goes_on);
+            let ended = || until.check().err().filter(|_| !cancel.is_cancelled());
+            read.map_err(|error| ended().unwrap_or_else(|| error.into()))?;
+        }
+        Ok(())
+    }
+
     /// Does a recorded turn again without any model; how many of its blocks did something else.
     fn again(&mut self, iteration: &Iteration, until: Until) -> Result<usize> {
         self.shared.books.recorded(iteration);
@@ -111,21 +129,7 @@ impl Rlm {
             self.question = Some(Question { text: iteration.question.clone(), ..Question::default() });
         }
         self.messages.clone_from(&iteration.prompt);
-        let segments = iteration.entered.iter().map(|entered| {
-            let segment = Segment::new(entered.source, entered.text.clone());
-            match &entered.name {
-                Some(name) => segment.named(name),
-                None => segment,
-            }
-        });
-        for segment in segments {
-            self.contexts.was_read(&segment.text);
-            let cancel = self.shared.config.cancel.clone();
-            let mut goes_on = |_, _| !cancel.is_cancelled() && until.check().is_ok();
-            let entered = self.shared.session.extend_while([segment], &mut goes_on);
-            let ended = || until.check().err().filter(|_| !cancel.is_cancelled());
-            entered.map_err(|error| ended().unwrap_or_else(|| error.into()))?;
-        }
+        self.enter_again(&iteration.entered, until)?;
         let (mut differing, mut ran) = (0, Vec::new());
         for block in &iteration.code_blocks {
             let result = &block.result;

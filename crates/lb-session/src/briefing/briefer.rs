@@ -104,24 +104,10 @@ impl<'a> Briefer<'a> {
             }
             config.validate()?;
             let kind = (config.compaction.score, config.task_state);
-            let same = known.iter().find(|(other, _)| *other == kind);
-            let pass = if let Some((_, pass)) = same {
-                pass.clone()
-            } else {
-                let pass = pass(self.reader, &tokens, config)?;
-                known.push((kind, pass.clone()));
-                pass
-            };
+            let pass = once(&mut known, kind, || pass(self.reader, &tokens, config))?;
             let needs = config.compaction.selection.selector().needs();
             let kind = (needs.context, needs.repeat);
-            let known = extras.iter().find(|(other, _)| *other == kind).map(|(_, extra)| extra.clone());
-            let extra = if let Some(extra) = known {
-                extra
-            } else {
-                let extra = Extra::of(self.reader, &config.compaction.selection)?;
-                extras.push((kind, extra.clone()));
-                extra
-            };
+            let extra = once(&mut extras, kind, || Extra::of(self.reader, &config.compaction.selection))?;
             let start = Instant::now();
             let cut = self.cut(pass.with_extra(extra), config)?;
             briefings.push(self.briefing(task, cut, start.elapsed()));
@@ -148,4 +134,18 @@ impl<'a> Briefer<'a> {
             timing: BriefTiming { queries: cut.querying, compaction },
         }
     }
+}
+
+/// What was made for `kind` before, else what `make` makes, for later ones too.
+fn once<K: PartialEq, V: Clone>(
+    known: &mut Vec<(K, V)>,
+    kind: K,
+    make: impl FnOnce() -> Result<V>,
+) -> Result<V> {
+    if let Some((_, made)) = known.iter().find(|(other, _)| *other == kind) {
+        return Ok(made.clone());
+    }
+    let made = make()?;
+    known.push((kind, made.clone()));
+    Ok(made)
 }
