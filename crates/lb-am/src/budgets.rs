@@ -21,7 +21,7 @@ pub fn counts(layers: &[LayerKv], config: &Compaction) -> Result<Vec<Vec<usize>>
         match config.budget {
             Budget::KeepRatio(ratio) => Ok(crate::mask::share(ratio, seq_len)),
             Budget::KeptLen(len) => Ok(len.min(seq_len)),
-            Budget::Mad { .. } | Budget::ErrorBelow { .. } => Err(Error::Config {
+            Budget::Mad { .. } | Budget::Coverage { .. } | Budget::ErrorBelow { .. } => Err(Error::Config {
                 field: "budget",
                 value: format!("{:?}", config.budget),
                 reason: "is no count; need a keep ratio or a kept length",

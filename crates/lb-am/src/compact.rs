@@ -346,6 +346,7 @@ impl Prepared {
             extra: compactor.extra,
             group_size: compactor.group_size,
             shared: OnceLock::new(),
+            shared_out: OnceLock::new(),
         }
     }
 }

@@ -137,6 +137,7 @@ impl Search<'_> {
                 extra: self.extra,
                 group_size: self.group_size,
                 shared: OnceLock::new(),
+                shared_out: OnceLock::new(),
             };
             let selected = Selected::by_selector(&scene)?;
             let fitted = fit_all(&scene, &selected, &mut Timing::default())?;

@@ -51,6 +51,7 @@ mod scene;
 mod scores;
 mod selected;
 mod selection;
+mod sharing;
 pub mod selectors;
 mod spans;
 
@@ -59,7 +60,7 @@ pub use compact::{Compactor, compact, compact_at};
 pub use compacted::{Compacted, CompactedLayer, Report, Timing};
 pub use config::{
     BetaMethod, Budget, Compaction, HeadAgg, HeadBudgets, NnlsStart, Protected, RowWeighting, ScoreAgg,
-    Spans, Units, ValuesMethod,
+    Sharing, Spans, Units, ValuesMethod,
 };
 pub use error::{Error, Result};
 pub use error_target::ErrorTarget;

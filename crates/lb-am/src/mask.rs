@@ -28,7 +28,9 @@ pub struct MaskInfo {
 pub enum CountLimit {
     /// The MAD threshold.
     Threshold,
-    /// `min_kept` of the MAD rule: fewer positions passed its threshold.
+    /// The share of the scores that was asked for.
+    Coverage,
+    /// `min_kept`: fewer positions passed the threshold, or held the share.
     MinKept,
     /// `max_ratio` of the MAD rule: more positions passed its threshold.
     MaxRatio,
@@ -124,7 +126,8 @@ pub(crate) fn select<T: Score>(
     let mut ranked: Vec<usize> = (0..seq_len).filter(|j| !is_protected(*j) && !is_dead(*j)).collect();
     ranked.sort_by(best_first);
     let passed = |threshold: f64| ranked.partition_point(|j| scores[*j].into() > threshold);
-    let wanted = wanted(budget, seq_len, &mut info, passed);
+    let held = |share: f64| holding(&ranked, scores, share);
+    let wanted = wanted(budget, seq_len, &mut info, passed, held);
     if by.padding_last {
         let mut dead: Vec<usize> = (0..seq_len).filter(|j| !is_protected(*j) && is_dead(*j)).collect();
         dead.sort_by(best_first);
@@ -153,8 +156,27 @@ pub(crate) fn select<T: Score>(
     (kept, info)
 }
 
-/// How many positions the budget asks for; `passed` says how many that are not protected are above a threshold.
-fn wanted(budget: Budget, seq_len: usize, info: &mut MaskInfo, passed: impl Fn(f64) -> usize) -> usize {
+/// How many of the ranked positions hold `share` of the sum of their scores.
+fn holding<T: Score>(ranked: &[usize], scores: &[T], share: f64) -> usize {
+    let score = |slot: &usize| -> f64 { scores[*slot].into().max(0.0) };
+    let wanted = ranked.iter().map(score).sum::<f64>() * share;
+    let mut held = 0.0;
+    let reaches = |slot: &usize| {
+        held += score(slot);
+        held >= wanted
+    };
+    ranked.iter().position(reaches).map_or(ranked.len(), |last| last + 1)
+}
+
+/// How many positions the budget asks for; of those that are not protected, `passed` says how many are above a threshold and
+/// `held` how many hold a share of the scores.
+fn wanted(
+    budget: Budget,
+    seq_len: usize,
+    info: &mut MaskInfo,
+    passed: impl Fn(f64) -> usize,
+    held: impl Fn(f64) -> usize,
+) -> usize {
     match budget {
         Budget::Mad { tau, min_kept, max_ratio } => {
             let threshold = info.median + tau * info.mad;
@@ -170,6 +192,11 @@ fn wanted(budget: Budget, seq_len: usize, info: &mut MaskInfo, passed: impl Fn(f
         }
         Budget::KeepRatio(ratio) => share(ratio, seq_len),
         Budget::KeptLen(len) => len,
+        Budget::Coverage { share, min_kept } => {
+            let count = info.n_protected + held(share);
+            info.limit = if count < min_kept { CountLimit::MinKept } else { CountLimit::Coverage };
+            count.max(min_kept)
+        }
         // Resolved into a ratio before anything is selected.
         Budget::ErrorBelow { min_kept, .. } => min_kept,
     }

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use crate::backend::{Backend, Observing};
-use crate::config::{Budget, Compaction, ScoreAgg};
+use crate::config::{Budget, Compaction, ScoreAgg, Sharing};
 use crate::error::{AtLayer, Error, Result};
 use crate::extra_queries::Extra;
 use crate::kept::Kept;
@@ -16,6 +16,7 @@ use crate::mask::{self, Ranking, Score};
 use crate::observed::Observed;
 use crate::scores::{layer_scores, observe_all, shared_scores};
 use crate::selectors::{HeadPick, Lists, Picked};
+use crate::sharing::{Contender, share_out};
 use crate::spans::SpanMap;
 
 /// Everything that a [`Selector`](crate::Selector) may look at: the cache, queries and what they saw, the configuration.
@@ -37,6 +38,8 @@ pub struct Scene<'a> {
     /// How many slots each head of each layer keeps, where that was decided elsewhere.
     pub(crate) counts: Option<&'a [Vec<usize>]>,
     pub(crate) shared: OnceLock<SharedScores>,
+    /// How many slots each head of each layer keeps by [`share_out`](Self::share_out).
+    pub(crate) shared_out: OnceLock<Vec<Vec<usize>>>,
 }
 
 /// Scores over all layers and heads, before and after spans.
@@ -119,6 +122,12 @@ impl<'a> Scene<'a> {
         self.pool(&layer_scores(&self.observed[layer], self.config.across))
     }
 
+    /// The same of every head: `[layer][head][slot]`.
+    pub fn all_head_scores(&self) -> Vec<Vec<Vec<f32>>> {
+        let heads = |layer: usize| (0..self.layers[layer].kv_heads()).map(|head| self.head_scores(layer, head)).collect();
+        (0..self.layers.len()).into_par_iter().map(heads).collect()
+    }
+
     /// The same of one head.
     pub fn head_scores(&self, layer: usize, head: usize) -> Vec<f32> {
         self.pool(&self.observed[layer].scores[head])
@@ -158,6 +167,11 @@ impl<'a> Scene<'a> {
         self.spans.pool(scores)
     }
 
+    /// [`pool`](Self::pool) for every head: `[layer][head][slot]`.
+    pub fn pool_heads<T: Score>(&self, scores: Vec<Vec<Vec<T>>>) -> Vec<Vec<Vec<T>>> {
+        scores.into_par_iter().map(|layer| layer.iter().map(|scores| self.pool(scores)).collect()).collect()
+    }
+
     /// The positions that come along when one is kept.
     pub fn span_of(&self, layer: usize, slot: usize) -> Range<usize> {
         self.spans.around(slot, self.layers[layer].seq_len())
@@ -170,8 +184,12 @@ impl<'a> Scene<'a> {
     /// [`Error::Config`] for a threshold, which is no count; never where
     /// [`Selector::budgets`](crate::Selector::budgets) refuse it.
     pub fn count(&self, layer: usize, head: usize) -> Result<usize> {
+        self.count_by(self.budget(layer, head)?, layer)
+    }
+
+    fn count_by(&self, budget: Budget, layer: usize) -> Result<usize> {
         let seq_len = self.layers[layer].seq_len();
-        let wanted = match self.budget(layer, head) {
+        let wanted = match budget {
             Budget::KeepRatio(ratio) => mask::share(ratio, seq_len),
             Budget::KeptLen(len) => len,
             other => {
@@ -188,8 +206,43 @@ impl<'a> Scene<'a> {
         protect.first.saturating_add(protect.last).min(self.layers[layer].seq_len())
     }
 
-    fn budget(&self, layer: usize, head: usize) -> Budget {
-        self.counts.map_or(self.config.budget, |counts| Budget::KeptLen(counts[layer][head]))
+    fn budget(&self, layer: usize, head: usize) -> Result<Budget> {
+        let counts = self.counts.or(self.shared_out.get().map(Vec::as_slice));
+        if let Some(counts) = counts {
+            return Ok(Budget::KeptLen(counts[layer][head]));
+        }
+        if self.config.sharing == Sharing::Equal {
+            return Ok(self.config.budget);
+        }
+        Err(Error::Combination {
+            selector: self.config.selection.to_string(),
+            setting: "a count that is shared out among heads",
+            reason: "it picks without having shared the count out (Scene::share_out)",
+        })
+    }
+
+    /// Shares the budget out among heads by their scores `[layer][head][slot]` as the configuration says, for all picks and
+    /// counts from now on. Where heads have equal counts, or counts were decided elsewhere, nothing happens.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`count`](Self::count).
+    pub fn share_out<T: Score>(&self, scores: &[Vec<Vec<T>>]) -> Result<()> {
+        if self.config.sharing == Sharing::Equal || self.counts.is_some() {
+            return Ok(());
+        }
+        let contender = |layer: usize, head: usize, scores: &Vec<T>| -> Result<Contender> {
+            let competes = |slot: usize| !self.is_protected(layer, slot) && !self.is_padding(layer, head, slot);
+            let equal = self.count_by(self.config.budget, layer)?;
+            Ok(Contender::new(scores, competes, self.protected(layer), equal))
+        };
+        let layer = |(layer, heads): (usize, &Vec<Vec<T>>)| -> Result<Vec<Contender>> {
+            let one = |(head, scores): (usize, &Vec<T>)| contender(layer, head, scores);
+            heads.iter().enumerate().map(one).collect()
+        };
+        let heads = scores.par_iter().enumerate().map(layer).collect::<Result<Vec<_>>>()?;
+        self.shared_out.get_or_init(|| share_out(&heads, self.config.sharing));
+        Ok(())
     }
 
     /// The best slots of one head by the budget.
@@ -199,7 +252,7 @@ impl<'a> Scene<'a> {
     /// [`Error::NonFinite`] for a score that is NaN; [`Error::Shape`] for another number of scores than the layer has
     /// slots.
     pub fn pick<T: Score>(&self, layer: usize, head: usize, by: Ranking<'_, T>) -> Result<HeadPick> {
-        self.pick_within(self.budget(layer, head), layer, by, |slot| self.is_padding(layer, head, slot))
+        self.pick_within(self.budget(layer, head)?, layer, by, |slot| self.is_padding(layer, head, slot))
     }
 
     /// The best `count` slots of one head, whatever the budget says.
@@ -307,12 +360,7 @@ impl<'a> Scene<'a> {
         match lists {
             Lists::Shared => vec![vec![self.shared_scores().to_vec()]],
             Lists::PerLayer => layers.into_par_iter().map(|layer| vec![self.layer_scores(layer)]).collect(),
-            Lists::PerHead => layers
-                .into_par_iter()
-                .map(|layer| {
-                    (0..self.layers[layer].kv_heads()).map(|head| self.head_scores(layer, head)).collect()
-                })
-                .collect(),
+            Lists::PerHead => self.all_head_scores(),
         }
     }
 }

@@ -18,7 +18,7 @@ mod trajectory;
 
 pub use answer::{Answer, Ask, Outcome, Prepared};
 pub use briefing::{
-    BriefConfig, BriefTiming, Briefing, BriefingMap, ChunkMode, Chunking, Position, TaskState, heat,
+    BriefConfig, BriefTiming, Briefing, BriefingMap, ChunkMode, Chunking, Draft, DraftOver, Position, TaskState, heat,
 };
 pub use document::{DocumentFault, read_text};
 pub use error::{Error, Result};

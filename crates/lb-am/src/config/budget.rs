@@ -27,6 +27,14 @@ pub enum Budget {
     KeepRatio(f64),
     /// Keep this many positions, at least 1; everything stays when it is S or more.
     KeptLen(usize),
+    /// Keep the fewest positions that hold a share of the sum of the scores. With a selection per head and mean scores that is
+    /// a share of each head's attention mass, and heads keep different counts.
+    Coverage {
+        /// The share, in (0, 1].
+        share: f64,
+        /// Keep at least this many positions, at least 1.
+        min_kept: usize,
+    },
     /// Keep as few positions as hold the estimated error below ε.
     ///
     /// The error is ‖Ŷ − Y‖ / ‖Y‖ of the attention output over all layers and heads, estimated by cross-fitting: the
@@ -52,6 +60,10 @@ impl Budget {
                 ensure(is_ratio(ratio), "budget.keep_ratio", ratio, "must be within (0, 1]")
             }
             Self::KeptLen(len) => ensure(len >= 1, "budget.kept_len", len, "must be at least 1"),
+            Self::Coverage { share, min_kept } => {
+                ensure(is_ratio(share), "budget.share", share, "must be within (0, 1]")?;
+                ensure(min_kept >= 1, "budget.min_kept", min_kept, "must be at least 1")
+            }
             Self::ErrorBelow { epsilon, min_kept } => {
                 let holds = epsilon > 0.0 && epsilon < 10.0;
                 ensure(holds, "budget.epsilon", epsilon, "must be within (0, 10)")?;

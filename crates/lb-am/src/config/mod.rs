@@ -6,10 +6,12 @@
 mod budget;
 mod fits;
 mod selection;
+mod sharing;
 
 pub use budget::{Budget, HeadBudgets};
 pub use fits::{BetaMethod, NnlsStart, RowWeighting, ValuesMethod};
 pub use selection::{HeadAgg, Protected, ScoreAgg, Spans, Units};
+pub use sharing::Sharing;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +49,9 @@ pub struct Compaction {
     pub beta: BetaMethod,
     /// How values are refitted.
     pub values: ValuesMethod,
-    /// How the budget is shared out among heads that select on their own; equally by default.
+    /// How a count is shared out by their scores among heads that select on their own. Default [`Sharing::Equal`].
+    pub sharing: Sharing,
+    /// The same by fixed shares, which were measured once for a model; none by default.
     pub head_budgets: Option<HeadBudgets>,
 }
 
@@ -73,6 +77,11 @@ impl Compaction {
         Self::with_budget(Budget::KeptLen(len))
     }
 
+    /// Keeps the fewest positions that hold the share `share` of the sum of the scores, and 32 at the least.
+    pub fn coverage(share: f64) -> Self {
+        Self::with_budget(Budget::Coverage { share, min_kept: 32 })
+    }
+
     /// Keeps as few positions as hold the estimated relative error of the attention output below `epsilon`.
     pub fn error_below(epsilon: f64) -> Self {
         Self::with_budget(Budget::ErrorBelow { epsilon, min_kept: 32 })
@@ -89,6 +98,7 @@ impl Compaction {
             protect: Protected::default(),
             beta: BetaMethod::default(),
             values: ValuesMethod::default(),
+            sharing: Sharing::default(),
             head_budgets: None,
         }
     }
@@ -115,6 +125,12 @@ impl Compaction {
     #[must_use]
     pub fn with_pooling(self, width: usize) -> Self {
         Self { spans: Spans::Max { width }, ..self }
+    }
+
+    /// Sets [`sharing`](Self::sharing).
+    #[must_use]
+    pub fn with_sharing(self, sharing: Sharing) -> Self {
+        Self { sharing, ..self }
     }
 
     /// Sets [`head_budgets`](Self::head_budgets).
@@ -164,6 +180,7 @@ impl Compaction {
         self.spans.validate()?;
         self.beta.validate()?;
         self.values.validate()?;
+        self.check_sharing()?;
         if let Some(budgets) = &self.head_budgets {
             budgets.validate()?;
             ensure(
@@ -181,14 +198,38 @@ impl Compaction {
     fn check_selection(&self) -> Result<()> {
         let selector = self.selection.selector();
         selector.validate()?;
-        if matches!(self.budget, Budget::Mad { .. }) && selector.budgets() != Budgets::Any {
+        if matches!(self.budget, Budget::Mad { .. } | Budget::Coverage { .. }) && selector.budgets() != Budgets::Any {
             return Err(Error::Combination {
                 selector: self.selection.to_string(),
-                setting: "a budget by threshold (mad)",
+                setting: "a budget by scores (tau, coverage)",
                 reason: "it has an order of positions and no scores; take a ratio, a length or an error target",
             });
         }
         Ok(())
+    }
+
+    fn check_sharing(&self) -> Result<()> {
+        self.sharing.validate()?;
+        if self.sharing == Sharing::Equal {
+            return Ok(());
+        }
+        let sharing = format!("{:?}", self.sharing);
+        ensure(self.head_budgets.is_none(), "sharing", &sharing, "does not go with head budgets")?;
+        let selector = self.selection.selector();
+        if selector.lists() != Lists::PerHead || selector.budgets() != Budgets::Any {
+            return Err(Error::Combination {
+                selector: self.selection.to_string(),
+                setting: "a count that is shared out among heads",
+                reason: "its heads have no scores of their own; take per-head or another one that scores each head",
+            });
+        }
+        let counted = !matches!(self.budget, Budget::Mad { .. } | Budget::Coverage { .. });
+        ensure(counted, "sharing", sharing, "needs a budget that is a count: a ratio, a length or an error target")
+    }
+
+    /// Whether the slots of one layer depend on those of others.
+    pub fn needs_all_layers(&self) -> bool {
+        self.sharing.spans_layers() || self.selection.selector().needs_all_layers()
     }
 
     /// Whether each head takes a count of its own.
@@ -200,6 +241,11 @@ impl Compaction {
 
 pub(crate) fn is_ratio(value: f64) -> bool {
     value > 0.0 && value <= 1.0
+}
+
+/// As a ratio, and nothing at all.
+pub(crate) fn is_share(value: f64) -> bool {
+    (0.0..=1.0).contains(&value)
 }
 
 pub(crate) fn ensure(

@@ -46,9 +46,10 @@ impl Selector for ExpectedAttention {
             scores(layer, queries, scene.group_size()).at_layer(index)
         };
         let layers = scene.layers().iter().zip(scene.context()?).enumerate();
-        let scores = layers.map(one).collect::<Result<Vec<_>>>()?;
+        let scores = scene.pool_heads(layers.map(one).collect::<Result<Vec<_>>>()?);
+        scene.share_out(&scores)?;
         scene.each_head(|layer, head| {
-            scene.pick(layer, head, Ranking::by(&scene.pool(&scores[layer][head])).padding_last())
+            scene.pick(layer, head, Ranking::by(&scores[layer][head]).padding_last())
         })
     }
 }

@@ -40,9 +40,11 @@ impl Selector for KeyNorm {
         for layer in scene.layers() {
             norms.push(to_f32(&layer.keys)?.sqr()?.sum(D::Minus1)?.sqrt()?.to_vec2::<f32>()?);
         }
+        norms.iter_mut().flatten().flatten().for_each(|norm| *norm = -*norm);
+        let scores = scene.pool_heads(norms);
+        scene.share_out(&scores)?;
         scene.each_head(|layer, head| {
-            let scores: Vec<f32> = norms[layer][head].iter().map(|norm| -norm).collect();
-            scene.pick(layer, head, Ranking::by(&scene.pool(&scores)).padding_last())
+            scene.pick(layer, head, Ranking::by(&scores[layer][head]).padding_last())
         })
     }
 }

@@ -35,9 +35,10 @@ impl Selector for KvZip {
     }
 
     fn select(&self, scene: &Scene<'_>) -> Result<Picked> {
-        let scores = scene.attention(scene.repeat()?, ScoreAgg::Max)?;
+        let scores = scene.pool_heads(scene.attention(scene.repeat()?, ScoreAgg::Max)?);
+        scene.share_out(&scores)?;
         scene.each_head(|layer, head| {
-            scene.pick(layer, head, Ranking::by(&scene.pool(&scores[layer][head])).padding_last())
+            scene.pick(layer, head, Ranking::by(&scores[layer][head]).padding_last())
         })
     }
 }

@@ -152,11 +152,13 @@ impl Selector for Omp {
 
     /// As many slots in each head as its scores alone would keep.
     fn select(&self, scene: &Scene<'_>) -> Result<Picked> {
-        scene.each_head(|layer, head| {
-            let scores = scene.head_scores(layer, head);
-            let mut pick = scene.pick(layer, head, Ranking::by(&scores))?;
+        let scores = scene.all_head_scores();
+        scene.share_out(&scores)?;
+        let picked = scene.each_head(|layer, head| {
+            let mut pick = scene.pick(layer, head, Ranking::by(&scores[layer][head]))?;
             pick.slots = pursue(scene, self, (layer, head), &pick.slots)?;
-            Ok(pick.with_importance(scores))
-        })
+            Ok(pick)
+        })?;
+        Ok(Picked { importance: scores, ..picked })
     }
 }

@@ -30,9 +30,9 @@ impl Selector for PerHead {
     }
 
     fn select(&self, scene: &Scene<'_>) -> Result<Picked> {
-        scene.each_head(|layer, head| {
-            let scores = scene.head_scores(layer, head);
-            Ok(scene.pick(layer, head, Ranking::by(&scores))?.with_importance(scores))
-        })
+        let scores = scene.all_head_scores();
+        scene.share_out(&scores)?;
+        let picked = scene.each_head(|layer, head| scene.pick(layer, head, Ranking::by(&scores[layer][head])))?;
+        Ok(Picked { importance: scores, ..picked })
     }
 }

@@ -85,6 +85,7 @@ impl Selector for SnapKv {
 
     fn select(&self, scene: &Scene<'_>) -> Result<Picked> {
         let scores = self.scores(scene)?;
+        scene.share_out(&scores)?;
         scene.each_head(|layer, head| {
             scene.pick(layer, head, Ranking::by(&scores[layer][head]).padding_last())
         })

@@ -37,7 +37,7 @@ impl<'a> Briefer<'a> {
             None if config.on_policy => on_policy::on_policy(self.reader, &tokens, config)?,
             _ => {
                 let extra = Extra::of(self.reader, &config.compaction.selection)?;
-                self.cut(pass(self.reader, &tokens, config)?.with_extra(extra), config)?
+                self.cut(pass(self.reader, (task, &tokens), config)?.with_extra(extra), config)?
             }
         };
         let compaction = start.elapsed().saturating_sub(cut.querying);
@@ -50,7 +50,7 @@ impl<'a> Briefer<'a> {
         let tokens = self.reader.tokens_of(tasks)?;
         self.reader.context.check_trajectory()?;
         let rerotated = config.chunking.is_some_and(|chunking| chunking.mode == ChunkMode::Rerotated);
-        if rerotated || config.on_policy || config.queries != QuerySource::Task {
+        if rerotated || config.on_policy || config.queries != QuerySource::Task || config.draft.is_some() {
             let alone = |(index, task): (usize, &&Task)| {
                 self.brief(task, config).map_err(|error| error.in_call(index))
             };
@@ -97,14 +97,17 @@ impl<'a> Briefer<'a> {
         let mut extras: Vec<((bool, bool), Extra)> = Vec::new();
         let mut briefings = Vec::with_capacity(configs.len());
         for config in configs {
-            let alone = config.queries == QuerySource::Task && !config.on_policy && config.chunking.is_none();
-            if !alone {
+            let shared = config.queries == QuerySource::Task
+                && !config.on_policy
+                && config.draft.is_none()
+                && config.chunking.is_none();
+            if !shared {
                 briefings.push(self.brief(task, config)?);
                 continue;
             }
             config.validate()?;
             let kind = (config.compaction.score, config.task_state);
-            let pass = once(&mut known, kind, || pass(self.reader, &tokens, config))?;
+            let pass = once(&mut known, kind, || pass(self.reader, (task, &tokens), config))?;
             let needs = config.compaction.selection.selector().needs();
             let kind = (needs.context, needs.repeat);
             let extra = once(&mut extras, kind, || Extra::of(self.reader, &config.compaction.selection))?;
@@ -130,6 +133,7 @@ impl<'a> Briefer<'a> {
             kept_by: cut.kept_by,
             tokens: self.reader.context.full.tokens.clone(),
             reused: cut.reused,
+            draft: cut.draft,
             report: cut.report,
             timing: BriefTiming { queries: cut.querying, compaction },
         }

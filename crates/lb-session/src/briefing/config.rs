@@ -3,7 +3,7 @@
 use lb_am::Compaction;
 use serde::{Deserialize, Serialize};
 
-use super::TaskState;
+use super::{Draft, TaskState};
 use crate::queries::QuerySource;
 use crate::{Error, Result};
 
@@ -25,6 +25,8 @@ pub struct BriefConfig {
     pub compaction: Compaction,
     /// Where the queries come from that decide it. Default: the task.
     pub queries: QuerySource,
+    /// A draft of the answer whose queries join the task's. Default: none. Only for [`QuerySource::Task`], off-policy.
+    pub draft: Option<Draft>,
     /// Whether the queries of a layer come from a residual stream that has run through the layers compacted before it
     /// (AM, arXiv 2602.16284, on-policy queries), not through the full cache. Default: false.
     ///
@@ -62,6 +64,12 @@ impl BriefConfig {
         Self { queries, ..self }
     }
 
+    /// Sets [`draft`](Self::draft).
+    #[must_use]
+    pub fn with_draft(self, draft: Draft) -> Self {
+        Self { draft: Some(draft), ..self }
+    }
+
     /// Sets [`on_policy`](Self::on_policy).
     #[must_use]
     pub fn with_on_policy(self, on_policy: bool) -> Self {
@@ -90,6 +98,13 @@ impl BriefConfig {
         if self.on_policy && self.queries != QuerySource::Task {
             return Err(Error::config("on_policy", true, "only the task's own queries can be on-policy"));
         }
+        if let Some(draft) = self.draft {
+            draft.validate()?;
+            if self.queries != QuerySource::Task || self.on_policy {
+                let reason = "joins the task's own queries off-policy";
+                return Err(Error::config("draft", format!("{draft:?}"), reason));
+            }
+        }
         let Some(chunking) = self.chunking else { return Ok(()) };
         chunking.validate()?;
         if self.on_policy {
@@ -104,6 +119,10 @@ impl BriefConfig {
             if self.queries != QuerySource::Task {
                 let reason = "chunks that are read on their own are asked by the task alone";
                 return Err(Error::config("queries", format!("{:?}", self.queries), reason));
+            }
+            if self.draft.is_some() {
+                let reason = "needs a pass over the whole trajectory, which chunks that are read on their own do not have";
+                return Err(Error::config("draft", "given", reason));
             }
             if self.task_state == TaskState::Reuse {
                 let reason = "no pass of the task sees all chunks that are read on their own";

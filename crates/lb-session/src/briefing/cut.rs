@@ -20,6 +20,8 @@ pub(super) struct QueryPass {
     /// What the selection reads besides.
     pub(super) extra: Extra,
     pub(super) reused: Option<ReusedTask>,
+    /// What was drafted of the answer.
+    pub(super) draft: Vec<u32>,
     /// Tokens that were read.
     pub(super) prefilled: usize,
     pub(super) elapsed: Duration,
@@ -40,6 +42,8 @@ pub(super) struct CutCache {
     pub(super) kept_by: Vec<f32>,
     pub(super) report: Report,
     pub(super) reused: Option<ReusedTask>,
+    /// What was drafted of the answer.
+    pub(super) draft: Vec<u32>,
     /// Tokens that the model computed.
     pub(super) prefilled: usize,
     /// Time until the queries were there.
@@ -49,7 +53,7 @@ pub(super) struct CutCache {
 impl CutCache {
     /// Without what its queries cost and left.
     pub(super) fn new(cache: KvCache, kept_by: Vec<f32>, report: Report) -> Self {
-        Self { cache, kept_by, report, reused: None, prefilled: 0, querying: Duration::ZERO }
+        Self { cache, kept_by, report, reused: None, draft: Vec::new(), prefilled: 0, querying: Duration::ZERO }
     }
 }
 

@@ -3,6 +3,7 @@
 mod briefer;
 mod config;
 mod cut;
+mod draft;
 mod map;
 mod merge;
 mod on_policy;
@@ -23,6 +24,7 @@ use crate::Task;
 pub(crate) use briefer::Briefer;
 pub use config::{BriefConfig, ChunkMode, Chunking};
 pub(crate) use cut::compactor;
+pub use draft::{Draft, DraftOver};
 pub use map::{BriefingMap, heat};
 
 /// What becomes of the task's own keys and values, which the pass that scores the trajectory computes anyway.
@@ -93,6 +95,8 @@ pub struct Briefing {
     pub(crate) kept_by: Vec<f32>,
     pub(crate) tokens: Arc<Vec<u32>>,
     pub(crate) reused: Option<ReusedTask>,
+    /// What was drafted of the answer, where its queries helped to choose.
+    pub(crate) draft: Vec<u32>,
     pub(crate) report: Report,
     pub(crate) timing: BriefTiming,
 }

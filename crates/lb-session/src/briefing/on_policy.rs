@@ -97,7 +97,7 @@ impl Plan {
         };
         let search = matches!(compaction.budget, Budget::ErrorBelow { .. });
         // What looks at all layers together selects by the full cache, before the first one is compacted.
-        let together = compaction.selection.selector().needs_all_layers();
+        let together = compaction.needs_all_layers();
         if search || together {
             let model = context.worker().config();
             let queries = model.of_global_layers(reader.capture_behind_all(task)?.0.queries);

@@ -6,14 +6,23 @@ use candle_core::Tensor;
 use lb_model::{KvCache, Observing};
 
 use super::cut::QueryPass;
-use super::{BriefConfig, ReusedTask, TaskState};
+use super::draft::{Drafted, drafted};
+use super::{BriefConfig, Draft, ReusedTask, TaskState};
 use crate::context::Reader;
 use crate::ledger::share;
 use crate::queries::{Extra, QuerySource, gather};
-use crate::{Error, Result};
+use crate::{Error, Result, Task};
 
 /// The queries that a configuration asks for, and the task's state where it is wanted.
-pub(super) fn pass(reader: Reader<'_>, task: &[u32], config: &BriefConfig) -> Result<QueryPass> {
+pub(super) fn pass(
+    reader: Reader<'_>,
+    (task, tokens): (&Task, &[u32]),
+    config: &BriefConfig,
+) -> Result<QueryPass> {
+    if let Some(draft) = config.draft {
+        return with_draft(reader, (task, tokens), config, draft);
+    }
+    let task = tokens;
     let (start, model) = (Instant::now(), reader.context.worker().config());
     let reuse = config.task_state == TaskState::Reuse;
     if config.queries == QuerySource::Task {
@@ -22,7 +31,8 @@ pub(super) fn pass(reader: Reader<'_>, task: &[u32], config: &BriefConfig) -> Re
             if reuse { Some(state_behind_all(reader, &fork, task.len(), captured.logits)?) } else { None };
         let (queries, prefilled) = (model.of_global_layers(captured.queries), task.len());
         let (extra, elapsed) = (Extra::default(), start.elapsed());
-        return Ok(QueryPass { queries, observed, extra, reused, prefilled, elapsed });
+        let draft = Vec::new();
+        return Ok(QueryPass { queries, observed, extra, reused, draft, prefilled, elapsed });
     }
     let (queries, mut prefilled) = gather(reader, &config.queries, task)?;
     let queries = model.of_global_layers(queries);
@@ -33,7 +43,38 @@ pub(super) fn pass(reader: Reader<'_>, task: &[u32], config: &BriefConfig) -> Re
         prefilled += task.len();
     }
     let (extra, elapsed) = (Extra::default(), start.elapsed());
-    Ok(QueryPass { queries, observed: None, extra, reused, prefilled, elapsed })
+    Ok(QueryPass { queries, observed: None, extra, reused, draft: Vec::new(), prefilled, elapsed })
+}
+
+/// The queries of the task and of a draft of its answer.
+fn with_draft(
+    reader: Reader<'_>,
+    (task, tokens): (&Task, &[u32]),
+    config: &BriefConfig,
+    draft: Draft,
+) -> Result<QueryPass> {
+    let (start, model) = (Instant::now(), reader.context.model());
+    let (captured, fork) = reader.capture_behind_all(tokens)?;
+    let Drafted { tokens: written, queries, computed } =
+        drafted(reader, (task, tokens), (&fork, &captured.logits), config, draft)?;
+    let queries = match queries {
+        Some(more) => model.join_queries(&[captured.queries, more])?,
+        None => captured.queries,
+    };
+    let reused = match config.task_state {
+        TaskState::Reuse => Some(state_behind_all(reader, &fork, tokens.len(), captured.logits)?),
+        TaskState::Recompute => None,
+    };
+    let queries = reader.context.worker().config().of_global_layers(queries);
+    Ok(QueryPass {
+        queries,
+        observed: None,
+        extra: Extra::default(),
+        reused,
+        draft: written,
+        prefilled: tokens.len() + computed,
+        elapsed: start.elapsed(),
+    })
 }
 
 /// The tasks' own queries, of one pass over all of them; each has an equal share of its time.
@@ -52,7 +93,8 @@ pub(super) fn passes(reader: Reader<'_>, tasks: &[Vec<u32>], config: &BriefConfi
         let queries = context.worker().config().of_global_layers(captured.queries);
         let prefilled = tokens.len();
         let (extra, elapsed) = (Extra::default(), Duration::ZERO);
-        passes.push(QueryPass { queries, observed: None, extra, reused, prefilled, elapsed });
+        let draft = Vec::new();
+        passes.push(QueryPass { queries, observed: None, extra, reused, draft, prefilled, elapsed });
     }
     let elapsed = share(start.elapsed(), tasks.len());
     Ok(passes.into_iter().map(|pass| QueryPass { elapsed, ..pass }).collect())

@@ -43,8 +43,8 @@ pub(super) fn in_place(
         }
     }
     let cut = |(pass, pieces): (QueryPass, Result<Vec<Piece>>)| {
-        let QueryPass { reused, prefilled, elapsed, .. } = pass;
-        Ok(CutCache { reused, prefilled, querying: elapsed, ..join(context, pieces?)? })
+        let QueryPass { reused, draft, prefilled, elapsed, .. } = pass;
+        Ok(CutCache { reused, draft, prefilled, querying: elapsed, ..join(context, pieces?)? })
     };
     Ok(passes.into_iter().zip(pieces).map(cut).collect())
 }

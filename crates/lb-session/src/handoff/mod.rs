@@ -6,6 +6,7 @@ mod kind;
 mod last;
 mod only;
 mod parse;
+mod parse_briefing;
 mod size;
 mod stand_in;
 mod summary;

@@ -2,10 +2,8 @@
 
 use std::str::FromStr;
 
-use lb_am::{BetaMethod, Compaction, ScoreAgg, Selection, Spans, Units, ValuesMethod};
-
 use super::{Handoff, HandoffKind, PASSAGE, SelectionSize, SummaryConfig, SummaryScope};
-use crate::{BriefConfig, Error, Result, TaskState};
+use crate::{Error, Result};
 
 const TENTH: SelectionSize = SelectionSize::KeepRatio(0.1);
 
@@ -55,7 +53,7 @@ impl FromStr for HandoffKind {
 }
 
 /// What stands behind the name; each is taken once.
-struct Arguments<'a> {
+pub(super) struct Arguments<'a> {
     /// Without a name.
     plain: Option<&'a str>,
     named: Vec<(&'a str, &'a str)>,
@@ -86,19 +84,19 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    fn take(&mut self, name: &str) -> Option<&'a str> {
+    pub(super) fn take(&mut self, name: &str) -> Option<&'a str> {
         let at = self.named.iter().position(|(other, _)| *other == name)?;
         Some(self.named.remove(at).1)
     }
 
-    fn number(&mut self, name: &'static str) -> Result<Option<u64>> {
+    pub(super) fn number(&mut self, name: &'static str) -> Result<Option<u64>> {
         let whole = |text: &str| {
             text.parse().map_err(|_| Error::config(name, format!("{text:?}"), "want a whole number"))
         };
         self.take(name).map(whole).transpose()
     }
 
-    fn real(&mut self, name: &'static str) -> Result<Option<f64>> {
+    pub(super) fn real(&mut self, name: &'static str) -> Result<Option<f64>> {
         let real =
             |text: &str| text.parse().map_err(|_| Error::config(name, format!("{text:?}"), "want a number"));
         self.take(name).map(real).transpose()
@@ -125,75 +123,9 @@ impl<'a> Arguments<'a> {
         };
         Ok(config)
     }
-
-    fn briefing(&mut self) -> Result<BriefConfig> {
-        let keep = self.take("keep").map(size).transpose()?;
-        let compaction = match (self.real("tau")?, keep, self.real("error")?) {
-            (None, None, None) => Compaction::default(),
-            (Some(tau), None, None) => Compaction::mad(tau),
-            (None, Some(SelectionSize::KeepRatio(ratio)), None) => Compaction::keep_ratio(ratio),
-            (None, Some(SelectionSize::KeptLen(len)), None) => Compaction::kept_len(len),
-            (None, None, Some(epsilon)) => Compaction::error_below(epsilon),
-            _ => {
-                return Err(Error::config(
-                    "handoff",
-                    "latent-briefing",
-                    "want one of tau=, keep= and error=",
-                ));
-            }
-        };
-        let state = match self.take("state") {
-            None | Some("recompute") => TaskState::Recompute,
-            Some("reuse") => TaskState::Reuse,
-            Some(other) => {
-                return Err(Error::config("state", format!("{other:?}"), "want recompute or reuse"));
-            }
-        };
-        let compaction = self.selection(compaction)?;
-        let compaction = self.spans(compaction)?;
-        let compaction = match self.take("fit") {
-            None | Some("all") => compaction,
-            Some("none") => compaction.selection_only(),
-            Some("values") => compaction.with_beta(BetaMethod::Zero),
-            Some("biases") => compaction.with_values(ValuesMethod::Copy),
-            Some(other) => {
-                return Err(Error::config("fit", format!("{other:?}"), "want all, none, values or biases"));
-            }
-        };
-        Ok(BriefConfig::from(compaction).with_task_state(state))
-    }
-
-    fn selection(&mut self, compaction: Compaction) -> Result<Compaction> {
-        let compaction = match self.take("select") {
-            None => compaction,
-            Some(text) => compaction.with_selection(text.parse::<Selection>()?),
-        };
-        let score = match self.take("score") {
-            None | Some("mean") => ScoreAgg::Mean,
-            Some("max") => ScoreAgg::Max,
-            Some("rms") => ScoreAgg::Rms,
-            Some(other) => return Err(Error::config("score", format!("{other:?}"), "want mean, max or rms")),
-        };
-        Ok(compaction.with_score(score))
-    }
-
-    fn spans(&mut self, compaction: Compaction) -> Result<Compaction> {
-        let spans = match self.take("spans") {
-            None => return Ok(compaction),
-            Some("sentences") => Spans::Units(Units::Sentences),
-            Some("segments") => Spans::Units(Units::Segments),
-            Some(width) => Spans::Max {
-                width: width.parse().map_err(|_| {
-                    let reason = "want an odd number of positions, sentences or segments";
-                    Error::config("spans", format!("{width:?}"), reason)
-                })?,
-            },
-        };
-        Ok(compaction.with_spans(spans))
-    }
 }
 
-fn size(text: &str) -> Result<SelectionSize> {
+pub(super) fn size(text: &str) -> Result<SelectionSize> {
     let reason = "want a ratio such as 0.1, or a number of positions such as 64t";
     let wrong = || Error::config("size", format!("{text:?}"), reason);
     match text.strip_suffix('t') {

@@ -1,0 +1,123 @@
+//! Everything that a short text can say of a briefing.
+
+use lb_am::{BetaMethod, Compaction, ScoreAgg, Selection, Sharing, Spans, Units, ValuesMethod};
+
+use super::SelectionSize;
+use super::parse::{Arguments, size};
+use crate::{BriefConfig, Draft, DraftOver, Error, Result, TaskState};
+
+/// AdaKV's safeguard.
+const FLOOR: f64 = 0.2;
+
+impl Arguments<'_> {
+    /// A briefing from the arguments that are there; others stay.
+    pub(super) fn briefing(&mut self) -> Result<BriefConfig> {
+        let compaction = self.budget()?;
+        let compaction = self.selection(compaction)?;
+        let compaction = self.spans(compaction)?;
+        let compaction = self.fit(compaction)?;
+        let mut config = BriefConfig::from(compaction);
+        let states = [("recompute", TaskState::Recompute), ("reuse", TaskState::Reuse)];
+        if let Some(state) = self.one_of("state", &states, "want recompute or reuse")? {
+            config.task_state = state;
+        }
+        if let Some(draft) = self.draft()? {
+            config.draft = draft;
+        }
+        Ok(config)
+    }
+
+    fn one_of<T: Copy>(
+        &mut self,
+        name: &'static str,
+        values: &[(&str, T)],
+        reason: &'static str,
+    ) -> Result<Option<T>> {
+        let Some(text) = self.take(name) else { return Ok(None) };
+        let found = values.iter().find(|(known, _)| *known == text);
+        found.map(|(_, value)| Some(*value)).ok_or_else(|| Error::config(name, format!("{text:?}"), reason))
+    }
+
+    fn budget(&mut self) -> Result<Compaction> {
+        let keep = self.take("keep").map(size).transpose()?;
+        match (self.real("tau")?, keep, self.real("error")?, self.real("coverage")?) {
+            (None, None, None, None) => Ok(Compaction::default()),
+            (Some(tau), None, None, None) => Ok(Compaction::mad(tau)),
+            (None, Some(SelectionSize::KeepRatio(ratio)), None, None) => Ok(Compaction::keep_ratio(ratio)),
+            (None, Some(SelectionSize::KeptLen(len)), None, None) => Ok(Compaction::kept_len(len)),
+            (None, None, Some(epsilon), None) => Ok(Compaction::error_below(epsilon)),
+            (None, None, None, Some(share)) => Ok(Compaction::coverage(share)),
+            _ => Err(Error::config("handoff", "latent-briefing", "want one of tau=, keep=, error= and coverage=")),
+        }
+    }
+
+    fn selection(&mut self, compaction: Compaction) -> Result<Compaction> {
+        let mut compaction = match self.take("select") {
+            None => compaction,
+            Some(text) => compaction.with_selection(text.parse::<Selection>()?),
+        };
+        let scores = [("mean", ScoreAgg::Mean), ("max", ScoreAgg::Max), ("rms", ScoreAgg::Rms)];
+        if let Some(score) = self.one_of("score", &scores, "want mean, max or rms")? {
+            compaction.score = score;
+        }
+        let floor = self.real("floor")?;
+        let of = floor.unwrap_or(FLOOR);
+        let sharings = [
+            ("equal", Sharing::Equal),
+            ("layer", Sharing::Layer { floor: of }),
+            ("all", Sharing::All { floor: of }),
+            ("coverage", Sharing::Coverage { floor: of }),
+        ];
+        match (self.one_of("heads", &sharings, "want equal, layer, all or coverage")?, floor) {
+            (Some(Sharing::Equal) | None, Some(floor)) => {
+                Err(Error::config("floor", floor, "goes with heads=layer, all or coverage"))
+            }
+            (Some(sharing), _) => Ok(compaction.with_sharing(sharing)),
+            (None, None) => Ok(compaction),
+        }
+    }
+
+    fn spans(&mut self, compaction: Compaction) -> Result<Compaction> {
+        let spans = match self.take("spans") {
+            None => return Ok(compaction),
+            Some("sentences") => Spans::Units(Units::Sentences),
+            Some("segments") => Spans::Units(Units::Segments),
+            Some(width) => Spans::Max {
+                width: width.parse().map_err(|_| {
+                    let reason = "want an odd number of positions, sentences or segments";
+                    Error::config("spans", format!("{width:?}"), reason)
+                })?,
+            },
+        };
+        Ok(compaction.with_spans(spans))
+    }
+
+    fn fit(&mut self, compaction: Compaction) -> Result<Compaction> {
+        Ok(match self.take("fit") {
+            None | Some("all") => compaction,
+            Some("none") => compaction.selection_only(),
+            Some("values") => compaction.with_beta(BetaMethod::Zero),
+            Some("biases") => compaction.with_values(ValuesMethod::Copy),
+            Some(other) => {
+                return Err(Error::config("fit", format!("{other:?}"), "want all, none, values or biases"));
+            }
+        })
+    }
+
+    /// `None` where nothing is said of it, `Some(None)` for none.
+    fn draft(&mut self) -> Result<Option<Option<Draft>>> {
+        let overs = [("briefing", DraftOver::Briefing), ("full", DraftOver::Full)];
+        let over = self.one_of("over", &overs, "want briefing or full")?;
+        let rounds = self.number("rounds")?;
+        match (self.number("draft")?, over, rounds) {
+            (None, None, None) => Ok(None),
+            (Some(0), None, None) => Ok(Some(None)),
+            (Some(tokens), over, rounds) => {
+                let usual = Draft::of(tokens as usize);
+                let rounds = rounds.map_or(usual.rounds, |rounds| rounds as usize);
+                Ok(Some(Some(Draft { over: over.unwrap_or(usual.over), rounds, ..usual })))
+            }
+            (None, _, _) => Err(Error::config("draft", "nothing", "over= and rounds= go with draft= tokens")),
+        }
+    }
+}
