@@ -58,6 +58,59 @@ impl Observed {
         Self { max, mass, output, scores, score }
     }
 
+    /// What several parts of the queries saw of one layer, as if they had been observed together; rows are again ordered (head
+    /// of the group, token).
+    ///
+    /// # Shapes
+    ///
+    /// Each part has `group_size` times its own tokens as rows, and all were made of the same cache.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Empty`] without parts; [`Error::Shape`] for parts of other caches, [`Error::Config`] for parts that are scored in
+    /// different ways or of which some have outputs and some have none.
+    pub fn joined(parts: &[&Self], group_size: usize) -> Result<Self> {
+        let [first, others @ ..] = parts else { return Err(Error::Empty { arg: "observed" }) };
+        let slots = |part: &Self| part.scores.iter().map(Vec::len).collect::<Vec<_>>();
+        for other in others {
+            if slots(other) != slots(first) {
+                let expected = format!("heads of {:?} slots", slots(first));
+                return Err(Error::Shape { arg: "observed", expected, got: slots(other) });
+            }
+            let alike = other.score == first.score && other.output.is_some() == first.output.is_some();
+            ensure(alike, "observed", format!("{:?}", other.score), "must be scored and noted like the first part")?;
+        }
+        let join = |of: &dyn Fn(&Self) -> Option<Tensor>| -> Result<Option<Tensor>> {
+            let own = parts.iter().filter_map(|part| of(part));
+            let split = own.map(|x| x.reshape((x.dim(0)?, group_size, (), x.dim(2)?)));
+            let split = split.collect::<candle_core::Result<Vec<_>>>()?;
+            if split.is_empty() {
+                return Ok(None);
+            }
+            let joined = Tensor::cat(&split, 2)?;
+            let (heads, group, tokens, width) = joined.dims4()?;
+            Ok(Some(joined.reshape((heads, group * tokens, width))?))
+        };
+        let missing = || Error::Empty { arg: "observed" };
+        let max = join(&|part| Some(part.max.clone()))?.ok_or_else(missing)?;
+        let mass = join(&|part| Some(part.mass.clone()))?.ok_or_else(missing)?;
+        let output = join(&|part| part.output.clone())?;
+        let rows = parts.iter().map(|part| Ok(part.mass.dim(1)? as f32)).collect::<Result<Vec<_>>>()?;
+        let total: f32 = rows.iter().sum();
+        let heads = 0..first.scores.len();
+        let scores = heads.map(|head| {
+            let mut sums = vec![0.0; first.scores[head].len()];
+            for (part, rows) in parts.iter().zip(&rows) {
+                first.score.weigh_in(&mut sums, &part.scores[head], rows / total);
+            }
+            if first.score == ScoreAgg::Rms {
+                sums.iter_mut().for_each(|sum| *sum = sum.sqrt());
+            }
+            sums
+        });
+        Ok(Self { max, mass, output, scores: scores.collect(), score: first.score })
+    }
+
     /// Score of each position, per head, before spans.
     pub fn scores(&self) -> &[Vec<f32>] {
         &self.scores
@@ -144,6 +197,17 @@ impl ScoreAgg {
         }
         for (sum, part) in sums.iter_mut().zip(part) {
             *sum = if self == Self::Max { sum.max(part) } else { *sum + part };
+        }
+    }
+
+    /// Takes the aggregate of a share of the queries in.
+    fn weigh_in(self, sums: &mut [f32], part: &[f32], share: f32) {
+        for (sum, part) in sums.iter_mut().zip(part) {
+            *sum = match self {
+                Self::Mean => *sum + share * part,
+                Self::Rms => *sum + share * part * part,
+                Self::Max => sum.max(*part),
+            };
         }
     }
 

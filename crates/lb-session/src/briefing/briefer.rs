@@ -10,7 +10,7 @@ use super::{BriefConfig, BriefTiming, Briefing, ChunkMode, TaskState};
 use super::{on_policy, pieces, rerotated};
 use crate::context::Reader;
 use crate::ledger::share;
-use crate::queries::{Extra, QuerySource};
+use crate::queries::Extra;
 use crate::{Error, Result, Task};
 
 /// Cuts briefings from the full cache of a context.
@@ -44,13 +44,24 @@ impl<'a> Briefer<'a> {
         Ok(self.briefing(task, cut, compaction))
     }
 
+    /// One briefing of the whole cache, and the queries that it was made by.
+    pub(super) fn brief_keeping(self, task: &Task, config: &BriefConfig) -> Result<(Briefing, QueryPass)> {
+        let tokens = self.reader.task_tokens(task)?;
+        self.reader.context.check_trajectory()?;
+        let extra = Extra::of(self.reader, &config.compaction.selection)?;
+        let pass = pass(self.reader, (task, &tokens), config)?.with_extra(extra);
+        let start = Instant::now();
+        let cut = self.cut(pass.clone(), config)?;
+        Ok((self.briefing(task, cut, start.elapsed()), pass))
+    }
+
     /// One briefing for each task.
     pub(crate) fn brief_batch(self, tasks: &[&Task], config: &BriefConfig) -> Result<Vec<Briefing>> {
         config.validate()?;
         let tokens = self.reader.tokens_of(tasks)?;
         self.reader.context.check_trajectory()?;
         let rerotated = config.chunking.is_some_and(|chunking| chunking.mode == ChunkMode::Rerotated);
-        if rerotated || config.on_policy || config.queries != QuerySource::Task || config.draft.is_some() {
+        if rerotated || !config.asks_by_task_alone() {
             let alone = |(index, task): (usize, &&Task)| {
                 self.brief(task, config).map_err(|error| error.in_call(index))
             };
@@ -97,11 +108,7 @@ impl<'a> Briefer<'a> {
         let mut extras: Vec<((bool, bool), Extra)> = Vec::new();
         let mut briefings = Vec::with_capacity(configs.len());
         for config in configs {
-            let shared = config.queries == QuerySource::Task
-                && !config.on_policy
-                && config.draft.is_none()
-                && config.chunking.is_none();
-            if !shared {
+            if !config.asks_by_task_alone() || config.chunking.is_some() {
                 briefings.push(self.brief(task, config)?);
                 continue;
             }

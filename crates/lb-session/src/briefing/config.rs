@@ -25,6 +25,9 @@ pub struct BriefConfig {
     pub compaction: Compaction,
     /// Where the queries come from that decide it. Default: the task.
     pub queries: QuerySource,
+    /// Tokens of what the trajectory's own author wrote last (reasoning, replies), read behind the task as if they began the
+    /// answer; their queries join the task's. Default: 0. Only for [`QuerySource::Task`], off-policy.
+    pub echo: usize,
     /// A draft of the answer whose queries join the task's. Default: none. Only for [`QuerySource::Task`], off-policy.
     pub draft: Option<Draft>,
     /// Whether the queries of a layer come from a residual stream that has run through the layers compacted before it
@@ -70,6 +73,12 @@ impl BriefConfig {
         Self { draft: Some(draft), ..self }
     }
 
+    /// Sets [`echo`](Self::echo).
+    #[must_use]
+    pub fn with_echo(self, echo: usize) -> Self {
+        Self { echo, ..self }
+    }
+
     /// Sets [`on_policy`](Self::on_policy).
     #[must_use]
     pub fn with_on_policy(self, on_policy: bool) -> Self {
@@ -88,6 +97,11 @@ impl BriefConfig {
         Self { chunking: Some(chunking), ..self }
     }
 
+    /// Whether the queries are the task's alone.
+    pub(crate) fn asks_by_task_alone(&self) -> bool {
+        self.queries == QuerySource::Task && !self.on_policy && self.draft.is_none() && self.echo == 0
+    }
+
     /// Checks every range, and what goes with what.
     ///
     /// # Errors
@@ -97,6 +111,9 @@ impl BriefConfig {
         self.queries.validate()?;
         if self.on_policy && self.queries != QuerySource::Task {
             return Err(Error::config("on_policy", true, "only the task's own queries can be on-policy"));
+        }
+        if self.echo > 0 && (self.queries != QuerySource::Task || self.on_policy) {
+            return Err(Error::config("echo", self.echo, "joins the task's own queries off-policy"));
         }
         if let Some(draft) = self.draft {
             draft.validate()?;
@@ -120,7 +137,7 @@ impl BriefConfig {
                 let reason = "chunks that are read on their own are asked by the task alone";
                 return Err(Error::config("queries", format!("{:?}", self.queries), reason));
             }
-            if self.draft.is_some() {
+            if self.draft.is_some() || self.echo > 0 {
                 let reason = "needs a pass over the whole trajectory, which chunks that are read on their own do not have";
                 return Err(Error::config("draft", "given", reason));
             }

@@ -12,7 +12,7 @@ use crate::queries::Extra;
 
 /// The queries that a trajectory is compacted for, and what else their pass left.
 #[derive(Clone)]
-pub(super) struct QueryPass {
+pub(crate) struct QueryPass {
     /// By layer that attends to everything.
     pub(super) queries: Vec<Tensor>,
     /// What they saw of the whole trajectory, where that was noted.

@@ -4,15 +4,19 @@
 //! will: read once behind the full cache, their queries join the task's.
 
 use candle_core::Tensor;
+use lb_am::Budget;
 use lb_model::{GenerateOptions, KvCache};
 use serde::{Deserialize, Serialize};
 
-use super::{BriefConfig, Briefer};
-use crate::context::Reader;
-use crate::{Error, Result, Task};
+use super::{BriefConfig, Briefer, TaskState};
+use crate::context::{Context, Reader, Text};
+use crate::{Error, Result, Source, Task};
+
+/// Whose words are those of the one who asks or answers.
+const OWN: [Source; 2] = [Source::Reasoning, Source::Reply];
 
 /// A draft of the answer, whose queries join the task's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Draft {
     /// Tokens at most, at least 1. It ends where the worker ends its answer.
@@ -22,6 +26,9 @@ pub struct Draft {
     /// How often it is written, 1 to 8: each further draft over the briefing that the one before has led to. Over the full
     /// cache once is enough.
     pub rounds: usize,
+    /// Positions that the first briefing keeps, in (0, 1]; more than the final one may keep, since it only has to carry the
+    /// draft. Without it the first briefing is as large as the final one.
+    pub first: Option<f64>,
 }
 
 /// What a draft is written over.
@@ -38,7 +45,7 @@ pub enum DraftOver {
 
 impl Default for Draft {
     fn default() -> Self {
-        Self { tokens: 32, over: DraftOver::Briefing, rounds: 1 }
+        Self { tokens: 32, over: DraftOver::Briefing, rounds: 1, first: None }
     }
 }
 
@@ -50,7 +57,7 @@ impl Draft {
 
     /// So many tokens over the full cache.
     pub fn over_full(tokens: usize) -> Self {
-        Self { tokens, over: DraftOver::Full, rounds: 1 }
+        Self { tokens, over: DraftOver::Full, ..Self::default() }
     }
 
     /// Checks every range.
@@ -63,6 +70,12 @@ impl Draft {
         }
         if !(1..=8).contains(&self.rounds) {
             return Err(Error::config("draft.rounds", self.rounds, "want 1 to 8"));
+        }
+        if let Some(first) = self.first {
+            let holds = first > 0.0 && first <= 1.0 && self.over == DraftOver::Briefing;
+            if !holds {
+                return Err(Error::config("draft.first", first, "want a ratio above 0 and at most 1, of a draft over a briefing"));
+            }
         }
         if self.over == DraftOver::Full && self.rounds > 1 {
             return Err(Error::config("draft.rounds", self.rounds, "want 1 over the full cache: nothing better comes after it"));
@@ -78,6 +91,33 @@ pub(super) struct Drafted {
     pub(super) queries: Option<Vec<Tensor>>,
     /// Tokens that the model computed.
     pub(super) computed: usize,
+}
+
+/// The configuration of the briefing that the first draft is written over.
+fn first(config: &BriefConfig, draft: Draft) -> BriefConfig {
+    let mut first = BriefConfig { draft: None, task_state: TaskState::Recompute, ..config.clone() };
+    if let Some(ratio) = draft.first {
+        first.compaction.budget = Budget::KeepRatio(ratio);
+    }
+    first
+}
+
+/// What the author of the trajectory wrote last, at most `limit` tokens of it: as likely a beginning of what comes next as
+/// can be had for nothing. Empty where nobody's own words are in it.
+pub(super) fn echo(context: &Context, limit: usize) -> Vec<u32> {
+    let Text { tokens, segments } = &*context.text;
+    let own = |label: &str| OWN.iter().any(|source| label.starts_with(source.tag()));
+    let end_of = |index: usize| segments.get(index + 1).map_or(tokens.len(), |(start, _)| *start as usize);
+    let mut written = Vec::new();
+    // The latest first, each from its beginning.
+    for (index, (start, _)) in segments.iter().enumerate().rev().filter(|(_, (_, label))| own(label)) {
+        let room = limit - written.len();
+        written.extend(tokens[*start as usize..end_of(index)].iter().take(room));
+        if written.len() == limit {
+            break;
+        }
+    }
+    written
 }
 
 /// Writes a draft for `task`, whose tokens are read behind the full cache in `fork` already.
@@ -99,7 +139,7 @@ pub(super) fn drafted(
         }
         DraftOver::Briefing => {
             let first = match draft.rounds {
-                1 => BriefConfig { draft: None, ..config.clone() },
+                1 => self::first(config, draft),
                 more => BriefConfig { draft: Some(Draft { rounds: more - 1, ..draft }), ..config.clone() },
             };
             let briefing = Briefer::new(reader).brief(task.0, &first)?;

@@ -9,6 +9,7 @@ mod merge;
 mod on_policy;
 mod passes;
 mod pieces;
+mod renewal;
 mod rerotated;
 
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub use config::{BriefConfig, ChunkMode, Chunking};
 pub(crate) use cut::compactor;
 pub use draft::{Draft, DraftOver};
 pub use map::{BriefingMap, heat};
+pub use renewal::Renewal;
+pub(crate) use renewal::Renewing;
 
 /// What becomes of the task's own keys and values, which the pass that scores the trajectory computes anyway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

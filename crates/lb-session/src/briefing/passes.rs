@@ -6,8 +6,8 @@ use candle_core::Tensor;
 use lb_model::{KvCache, Observing};
 
 use super::cut::QueryPass;
-use super::draft::{Drafted, drafted};
-use super::{BriefConfig, Draft, ReusedTask, TaskState};
+use super::draft::{drafted, echo};
+use super::{BriefConfig, ReusedTask, TaskState};
 use crate::context::Reader;
 use crate::ledger::share;
 use crate::queries::{Extra, QuerySource, gather};
@@ -19,8 +19,8 @@ pub(super) fn pass(
     (task, tokens): (&Task, &[u32]),
     config: &BriefConfig,
 ) -> Result<QueryPass> {
-    if let Some(draft) = config.draft {
-        return with_draft(reader, (task, tokens), config, draft);
+    if config.draft.is_some() || config.echo > 0 {
+        return with_answer(reader, (task, tokens), config);
     }
     let task = tokens;
     let (start, model) = (Instant::now(), reader.context.worker().config());
@@ -46,33 +46,39 @@ pub(super) fn pass(
     Ok(QueryPass { queries, observed: None, extra, reused, draft: Vec::new(), prefilled, elapsed })
 }
 
-/// The queries of the task and of a draft of its answer.
-fn with_draft(
+/// The queries of the task and of what stands in for its answer.
+fn with_answer(
     reader: Reader<'_>,
     (task, tokens): (&Task, &[u32]),
     config: &BriefConfig,
-    draft: Draft,
 ) -> Result<QueryPass> {
     let (start, model) = (Instant::now(), reader.context.model());
     let (captured, fork) = reader.capture_behind_all(tokens)?;
-    let Drafted { tokens: written, queries, computed } =
-        drafted(reader, (task, tokens), (&fork, &captured.logits), config, draft)?;
-    let queries = match queries {
-        Some(more) => model.join_queries(&[captured.queries, more])?,
-        None => captured.queries,
-    };
+    let (mut parts, mut prefilled) = (vec![captured.queries], tokens.len());
+    let echo = echo(reader.context, config.echo);
+    if !echo.is_empty() {
+        parts.push(reader.capture(&echo, &mut fork.fork())?.queries);
+        prefilled += echo.len();
+    }
+    let mut written = Vec::new();
+    if let Some(draft) = config.draft {
+        let drafted = drafted(reader, (task, tokens), (&fork, &captured.logits), config, draft)?;
+        parts.extend(drafted.queries);
+        prefilled += drafted.computed;
+        written = drafted.tokens;
+    }
     let reused = match config.task_state {
         TaskState::Reuse => Some(state_behind_all(reader, &fork, tokens.len(), captured.logits)?),
         TaskState::Recompute => None,
     };
-    let queries = reader.context.worker().config().of_global_layers(queries);
+    let queries = reader.context.worker().config().of_global_layers(model.join_queries(&parts)?);
     Ok(QueryPass {
         queries,
         observed: None,
         extra: Extra::default(),
         reused,
         draft: written,
-        prefilled: tokens.len() + computed,
+        prefilled,
         elapsed: start.elapsed(),
     })
 }

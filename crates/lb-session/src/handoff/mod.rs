@@ -17,7 +17,7 @@ use std::sync::Arc;
 use lb_am::Compaction;
 use serde::{Deserialize, Serialize};
 
-use crate::{BriefConfig, Error, Result};
+use crate::{BriefConfig, Error, Renewal, Result};
 
 use bm25::Passages;
 pub(crate) use hand_over::hand_over;
@@ -95,6 +95,9 @@ pub enum Handoff {
     },
     /// A briefing: the cache, compacted for the task.
     LatentBriefing(Box<BriefConfig>),
+    /// A briefing that is renewed from the answer's own queries while the answer is written. Only here, where the full cache is
+    /// at hand; a [`Briefing`](crate::Briefing) on its way to somewhere else cannot.
+    RenewedBriefing(Box<Renewal>),
 }
 
 const PASSAGE: usize = 128;
@@ -126,6 +129,7 @@ impl Handoff {
             Self::Recent(_) => HandoffKind::Recent,
             Self::Random { .. } => HandoffKind::Random,
             Self::LatentBriefing(_) => HandoffKind::LatentBriefing,
+            Self::RenewedBriefing(_) => HandoffKind::RenewedBriefing,
         }
     }
 
@@ -145,6 +149,7 @@ impl Handoff {
             Self::Bm25 { passage: 0, .. } => Err(Error::config("passage", 0, "want at least 1")),
             Self::Bm25 { size, .. } | Self::Recent(size) | Self::Random { size, .. } => size.validate(),
             Self::LatentBriefing(config) => config.validate(),
+            Self::RenewedBriefing(renewal) => renewal.validate(),
         }
     }
 }
@@ -165,6 +170,12 @@ impl From<&Handoff> for Handoff {
 impl From<BriefConfig> for Handoff {
     fn from(config: BriefConfig) -> Self {
         Self::briefing(config)
+    }
+}
+
+impl From<Renewal> for Handoff {
+    fn from(renewal: Renewal) -> Self {
+        Self::RenewedBriefing(Box::new(renewal))
     }
 }
 

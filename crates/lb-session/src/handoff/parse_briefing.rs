@@ -2,14 +2,25 @@
 
 use lb_am::{BetaMethod, Compaction, ScoreAgg, Selection, Sharing, Spans, Units, ValuesMethod};
 
-use super::SelectionSize;
+use super::{Handoff, HandoffKind, SelectionSize};
 use super::parse::{Arguments, size};
-use crate::{BriefConfig, Draft, DraftOver, Error, Result, TaskState};
+use crate::{BriefConfig, Draft, DraftOver, Error, Renewal, Result, TaskState};
 
 /// AdaKV's safeguard.
 const FLOOR: f64 = 0.2;
 
 impl Arguments<'_> {
+    /// A briefing, renewed where `renew=` says so or the name does.
+    pub(super) fn briefing_handoff(&mut self, kind: HandoffKind) -> Result<Handoff> {
+        let every = self.number("renew")?;
+        let briefing = self.briefing()?;
+        Ok(match (every, kind) {
+            (Some(every), _) => Renewal::every(every as usize, briefing).into(),
+            (None, HandoffKind::RenewedBriefing) => Renewal { briefing, ..Renewal::default() }.into(),
+            (None, _) => Handoff::briefing(briefing),
+        })
+    }
+
     /// A briefing from the arguments that are there; others stay.
     pub(super) fn briefing(&mut self) -> Result<BriefConfig> {
         let compaction = self.budget()?;
@@ -20,6 +31,9 @@ impl Arguments<'_> {
         let states = [("recompute", TaskState::Recompute), ("reuse", TaskState::Reuse)];
         if let Some(state) = self.one_of("state", &states, "want recompute or reuse")? {
             config.task_state = state;
+        }
+        if let Some(echo) = self.number("echo")? {
+            config.echo = echo as usize;
         }
         if let Some(draft) = self.draft()? {
             config.draft = draft;
@@ -109,15 +123,17 @@ impl Arguments<'_> {
         let overs = [("briefing", DraftOver::Briefing), ("full", DraftOver::Full)];
         let over = self.one_of("over", &overs, "want briefing or full")?;
         let rounds = self.number("rounds")?;
-        match (self.number("draft")?, over, rounds) {
-            (None, None, None) => Ok(None),
-            (Some(0), None, None) => Ok(Some(None)),
-            (Some(tokens), over, rounds) => {
+        let first = self.real("first")?;
+        let nothing = over.is_none() && rounds.is_none() && first.is_none();
+        match self.number("draft")? {
+            None if nothing => Ok(None),
+            Some(0) if nothing => Ok(Some(None)),
+            Some(tokens) => {
                 let usual = Draft::of(tokens as usize);
                 let rounds = rounds.map_or(usual.rounds, |rounds| rounds as usize);
-                Ok(Some(Some(Draft { over: over.unwrap_or(usual.over), rounds, ..usual })))
+                Ok(Some(Some(Draft { over: over.unwrap_or(usual.over), rounds, first, ..usual })))
             }
-            (None, _, _) => Err(Error::config("draft", "nothing", "over= and rounds= go with draft= tokens")),
+            None => Err(Error::config("draft", "nothing", "over=, rounds= and first= go with draft= tokens")),
         }
     }
 }
