@@ -221,8 +221,8 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// Shares the budget out among heads by their scores `[layer][head][slot]` as the configuration says, for all picks and
-    /// counts from now on. Where heads have equal counts, or counts were decided elsewhere, nothing happens.
+    /// Shares out among heads what they would keep alone, by their scores `[layer][head][slot]` as the configuration says, for
+    /// all picks and counts from now on. Where heads have equal counts, or counts were decided elsewhere, nothing happens.
     ///
     /// # Errors
     ///
@@ -233,8 +233,15 @@ impl<'a> Scene<'a> {
         }
         let contender = |layer: usize, head: usize, scores: &Vec<T>| -> Result<Contender> {
             let competes = |slot: usize| !self.is_protected(layer, slot) && !self.is_padding(layer, head, slot);
-            let equal = self.count_by(self.config.budget, layer)?;
-            Ok(Contender::new(scores, competes, self.protected(layer), equal))
+            let alone = match self.config.budget {
+                // What the head would keep by its own scores.
+                budget @ (Budget::Mad { .. } | Budget::Coverage { .. }) => {
+                    let dead = |slot| self.is_padding(layer, head, slot);
+                    self.pick_within(budget, layer, Ranking::by(scores), dead)?.slots.len()
+                }
+                counted => self.count_by(counted, layer)?,
+            };
+            Ok(Contender::new(scores, competes, self.protected(layer), alone))
         };
         let layer = |(layer, heads): (usize, &Vec<Vec<T>>)| -> Result<Vec<Contender>> {
             let one = |(head, scores): (usize, &Vec<T>)| contender(layer, head, scores);
