@@ -2,7 +2,7 @@
 
 #![allow(clippy::inline_always, reason = "what is not inlined into a dispatch runs without its vectors")]
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -11,12 +11,12 @@ use crate::error::{Error, Result};
 /// Jitter is tried in these steps, relative to the mean diagonal; a system that needs the last one is reported.
 const JITTER: [f64; 6] = [0.0, 1e-12, 1e-10, 1e-8, 1e-6, 1e-4];
 
-/// Solves (A + diag) X = B for a batch of heads on the CPU in f64; `diagonal(head, row)` is added to A. Returns X in f32
-/// where B is, and the largest jitter that was needed.
+/// Solves (A + diag) X = B for a batch of heads on the CPU in f64; `diagonal(head, row)` is added to A. Returns X in the
+/// dtype of B and where B is, and the largest jitter that was needed.
 ///
 /// # Shapes
 ///
-/// `a` `[H, size, size]`, `b` `[H, size, columns]`, both f32.
+/// `a` `[H, size, size]`, `b` `[H, size, columns]`, f32 or f64.
 pub(crate) fn solve(a: &Tensor, b: &Tensor, diagonal: impl Fn(usize, usize) -> f64) -> Result<(Tensor, f64)> {
     let (heads, size, columns) = b.dims3()?;
     let mut systems = Systems { size, columns, matrices: wide(a)?, right: wide(b)? };
@@ -26,14 +26,13 @@ pub(crate) fn solve(a: &Tensor, b: &Tensor, diagonal: impl Fn(usize, usize) -> f
         }
     }
     let jitter = systems.solve()?;
-    let solution: Vec<f32> = systems.right.iter().map(|value| *value as f32).collect();
-    Ok((Tensor::from_vec(solution, (heads, size, columns), b.device())?, jitter))
+    let solution = Tensor::from_vec(systems.right, (heads, size, columns), &Device::Cpu)?;
+    Ok((solution.to_dtype(b.dtype())?.to_device(b.device())?, jitter))
 }
 
 /// All entries in f64, on the CPU.
 pub(crate) fn wide(tensor: &Tensor) -> Result<Vec<f64>> {
-    let values = tensor.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
-    Ok(values.into_iter().map(f64::from).collect())
+    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }
 
 /// Independent systems A X = B of one size, row by row in f64.

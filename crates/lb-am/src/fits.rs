@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// λ of [`ValuesMethod::LeastSquares`](crate::ValuesMethod::LeastSquares), relative like any other; just above the noise of f32 products.
+/// λ of [`ValuesMethod::LeastSquares`](crate::ValuesMethod::LeastSquares), relative like any other.
 pub(crate) const LEAST_SQUARES_LAMBDA: f64 = 1e-6;
+/// Below this λ products are taken in f64: what holds the weak directions of a system would be the rounding of f32.
+pub(crate) const EXACT_BELOW: f64 = 1e-3;
 /// Importance weights stay within this range.
 const OMEGA: (f64, f64) = (1e-2, 1e2);
 

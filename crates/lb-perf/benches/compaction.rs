@@ -3,13 +3,14 @@
 //!
 //! `cargo bench -p lb-perf --bench compaction` runs a few points. With `COMPACTION_GRID=full` it knows them all, from 1k to 64k
 //! positions, also with the AM reference's least squares in the baseline, and `-- FILTER` behind it runs those whose name has
-//! `FILTER` in it, such as `qwen3-4b/f32/65536`. Caches are of [`LAYERS`] layer; each one costs the same.
+//! `FILTER` in it, such as `qwen3-4b/f32/65536`. Caches are of [`LAYERS`] layer; each one costs the same. The group
+//! `fits/rows` fits the same kept slots to more and more queries: what a row costs is to stay the same.
 
 use std::cell::OnceCell;
 
 use candle_core::{DType, Device};
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use latent_briefing::am::{Compaction, Selection, compact};
+use latent_briefing::am::{Compaction, Selection, ValuesMethod, compact};
 use lb_perf::{Scene, SceneConfig, SerialFit, Shape, compact_serially};
 
 /// Layers of each cache.
@@ -85,5 +86,34 @@ fn compactions(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, compactions);
+/// Tokens of the task, from a short prompt to a context that is read again; a group of Qwen3 0.6B has two heads.
+const TOKENS: [usize; 6] = [64, 256, 512, 1024, 2048, 4096];
+
+fn fits(c: &mut Criterion) {
+    let mut group = c.benchmark_group("fits/rows");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    for task_tokens in TOKENS {
+        let shape = Shape::qwen3_0_6b();
+        let config =
+            SceneConfig { shape, layers: LAYERS, seq_len: 4096, task_tokens, dtype: DType::F32, seed: 1 };
+        group.throughput(Throughput::Elements(task_tokens as u64));
+        let cell = OnceCell::new();
+        let scene = || -> &Scene { cell.get_or_init(|| config.build(&Device::Cpu).expect("fits")) };
+        let with = |values| Compaction::kept_len(400).with_values(values);
+        for (name, settings) in [
+            ("ridge", with(ValuesMethod::default())),
+            ("least-squares", with(ValuesMethod::LeastSquares)),
+            // What is left is what the fits have to come behind.
+            ("selection", with(ValuesMethod::Copy).selection_only()),
+        ] {
+            group.bench_function(format!("{name}/{task_tokens}-tokens"), |b| {
+                let scene = scene();
+                b.iter(|| compact(&scene.layers, &scene.queries, &settings).expect("compacts"));
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, compactions, fits);
 criterion_main!(benches);

@@ -1,4 +1,4 @@
-//! Biases and values of one head: the twins of `reference/beta.rs` and `reference/values.rs` on slices.
+//! Biases of one head, and the attention that its values (`values.rs`) are fitted under: the twin of `reference/beta.rs` on slices.
 //!
 //! Logits, weights and attention lie slot by slot with the queries side by side, in panels, as the kernels leave them.
 
@@ -7,18 +7,14 @@ use std::time::{Duration, Instant};
 use candle_core::DType;
 use lb_kernels::panel::{
     MatrixView, OnlineSoftmax, PANEL, PanelRow, exp_shifted, matmul_panel, pack_panels, scale_columns,
-    scaled_rows,
 };
 
 use super::gather::round_to;
 use super::nnls::{Columns, descend, squared_distance};
-use crate::cholesky::Systems;
+use super::values::Pull;
 use crate::config::{BetaMethod, Compaction, NnlsStart, RowWeighting, ValuesMethod};
 use crate::error::Result;
-use crate::fits::{BetaPart, LEAST_SQUARES_LAMBDA, ValuesPart, omega_of};
-
-/// The systems of the dual form stay well conditioned down to this λ however few slots are kept.
-const SAFE_LAMBDA: f64 = 1e-3;
+use crate::fits::{BetaPart, ValuesPart};
 
 /// What the fits of one head need.
 pub(crate) struct Head<'a> {
@@ -71,21 +67,10 @@ pub(crate) struct HeadFit {
     pub(crate) values_time: Duration,
 }
 
-/// λ, the exponent of the importance and whether the originals pull, of a method that is fitted here in the dual form.
-pub(crate) fn dual_of(method: ValuesMethod, n: usize, shortest: usize) -> Option<(f64, f64, bool)> {
-    let (lambda, exponent, to_original) = match method {
-        ValuesMethod::Ridge { lambda, importance } => (lambda, importance, true),
-        ValuesMethod::RidgeToZero { lambda } => (lambda, 0.0, false),
-        ValuesMethod::LeastSquares => (LEAST_SQUARES_LAMBDA, 0.0, false),
-        ValuesMethod::Copy | ValuesMethod::RidgeLeaveOneOut => return None,
-    };
-    (n < shortest || lambda >= SAFE_LAMBDA).then_some((lambda, exponent, to_original))
-}
-
 /// Whether [`Head::fit`] knows these methods.
-pub(crate) fn knows(config: &Compaction, n: usize, shortest: usize) -> bool {
+pub(crate) fn knows(config: &Compaction) -> bool {
     let beta = !matches!(config.beta, BetaMethod::Nnls { start: NnlsStart::LeastSquares, .. });
-    beta && (config.values == ValuesMethod::Copy || dual_of(config.values, n, shortest).is_some())
+    beta && config.values != ValuesMethod::RidgeLeaveOneOut
 }
 
 impl Head<'_> {
@@ -105,29 +90,29 @@ impl Head<'_> {
         round_to(self.dtype, &mut fit.bias);
         fit.beta_time = start.elapsed();
         let start = Instant::now();
-        if let (Some(output), Some(dual)) = (self.output, dual_of(config.values, self.n(), self.t())) {
+        if let (Some(output), Some(pull)) = (self.output, Pull::of(config.values)) {
             self.attention(logits, &fit.bias);
-            fit.values = self.dual(logits, lines, output, dual, &mut fit.value)?;
+            fit.values = self.ridge(logits, lines, output, pull, &mut fit.value)?;
         }
         fit.values_time = start.elapsed();
         Ok(fit)
     }
 
-    fn n(&self) -> usize {
+    pub(super) fn n(&self) -> usize {
         self.max.len()
     }
 
-    fn t(&self) -> usize {
+    pub(super) fn t(&self) -> usize {
         self.carried.len()
     }
 
     /// Columns that count in a panel.
-    fn used(&self, panel: usize) -> usize {
+    pub(super) fn used(&self, panel: usize) -> usize {
         PANEL.min(self.n() - panel * PANEL)
     }
 
     /// scale · q · k + carried bias, `[panels, t]`.
-    fn logits(&self, out: &mut Vec<PanelRow<f32>>) {
+    pub(super) fn logits(&self, out: &mut Vec<PanelRow<f32>>) {
         let scaled: Vec<f32> = self.queries.iter().map(|q| q * self.scale).collect();
         let keys = MatrixView::packed(self.keys, self.t(), self.width);
         let panels = pack_panels(&scaled, self.width);
@@ -183,7 +168,7 @@ impl Head<'_> {
     }
 
     /// From logits with the carried bias to attention with the stored one, in place.
-    fn attention(&self, logits: &mut [PanelRow<f32>], stored: &[f32]) {
+    pub(super) fn attention(&self, logits: &mut [PanelRow<f32>], stored: &[f32]) {
         for (panel, lines) in logits.chunks_exact_mut(self.t()).enumerate() {
             for (line, (stored, carried)) in lines.iter_mut().zip(stored.iter().zip(self.carried)) {
                 // Padding stays padding; the difference of two infinities is none.
@@ -212,113 +197,6 @@ impl Head<'_> {
             scale_columns(lines, &inverse);
         }
     }
-
-    /// Y − X V, `[n, d]`, for values V `[t, d]`.
-    fn residual(&self, attention: &[PanelRow<f32>], output: &[f32], values: &[f32]) -> Vec<f32> {
-        let d = self.width;
-        let mut residual = output.to_vec();
-        for (panel, lines) in attention.chunks_exact(self.t()).enumerate() {
-            let mut sums = vec![[0.0; PANEL]; d];
-            matmul_panel(MatrixView::columns(values, d), lines, self.used(panel), &mut sums);
-            for (column, row) in residual[panel * PANEL * d..].chunks_exact_mut(d).take(PANEL).enumerate() {
-                row.iter_mut().zip(&sums).for_each(|(y, line)| *y -= line[column]);
-            }
-        }
-        residual
-    }
-
-    /// Values V + Ω⁻¹ Xᵀ (X Ω⁻¹ Xᵀ + λI)⁻¹ (Y − X V), or without V.
-    fn dual(
-        &self,
-        attention: &[PanelRow<f32>],
-        lines: &mut Vec<PanelRow<f32>>,
-        output: &[f32],
-        (lambda, exponent, to_original): (f64, f64, bool),
-        part: &mut ValuesPart,
-    ) -> Result<Vec<f32>> {
-        let (n, t, d) = (self.n(), self.t(), self.width);
-        let residual = self.residual(attention, output, self.values);
-        let inverse: Vec<f32> =
-            omega_of(self.importance, exponent, t).into_iter().map(|omega| (1.0 / omega) as f32).collect();
-        let mut matrices = self.gram(attention, lines, &inverse);
-        let scale = (0..n).map(|i| matrices[i * n + i]).sum::<f64>() / n as f64;
-        (0..n).for_each(|i| matrices[i * n + i] += lambda * scale);
-        let goal = if to_original { &residual[..] } else { output };
-        let right = goal.iter().map(|x| f64::from(*x)).collect();
-        let mut systems = Systems { size: n, columns: d, matrices, right };
-        part.jitter = systems.solve()?;
-        let mut values = self.change(attention, lines, &systems.right, &inverse);
-        if to_original {
-            values.iter_mut().zip(self.values).for_each(|(value, original)| *value += original);
-        }
-        round_to(self.dtype, &mut values);
-        part.before = squared_norm(&residual);
-        // (G + λ'I) D = R says what is left of R, R − G D, without another product with X.
-        let left = scale * (lambda + part.jitter * (1.0 + lambda));
-        part.after = systems.right.iter().map(|x| (left * x).powi(2)).sum();
-        part.output = squared_norm(output);
-        Ok(values)
-    }
-
-    /// X Ω⁻¹ Xᵀ, `[n, n]`; the lower triangle is all that is read.
-    fn gram(
-        &self,
-        attention: &[PanelRow<f32>],
-        softened: &mut Vec<PanelRow<f32>>,
-        inverse: &[f32],
-    ) -> Vec<f64> {
-        let (n, t) = (self.n(), self.t());
-        let mut gram = vec![0f64; n * n];
-        softened.resize(t, [0.0; PANEL]);
-        for (right, lines) in attention.chunks_exact(t).enumerate() {
-            scaled_rows(lines, inverse, softened);
-            for (left, rows) in attention.chunks_exact(t).enumerate().skip(right) {
-                let count = self.used(left);
-                let rows = MatrixView { data: rows.as_flattened(), count, row_step: 1, k_step: PANEL };
-                let mut block = [[0.0; PANEL]; PANEL];
-                matmul_panel(rows, softened, self.used(right), &mut block);
-                for (i, line) in block.iter().enumerate().take(count) {
-                    let at = (left * PANEL + i) * n + right * PANEL;
-                    for (to, from) in gram[at..at + self.used(right)].iter_mut().zip(line) {
-                        *to = f64::from(*from);
-                    }
-                }
-            }
-        }
-        gram
-    }
-
-    /// Ω⁻¹ Xᵀ D, `[t, d]`.
-    fn change(
-        &self,
-        attention: &[PanelRow<f32>],
-        lines: &mut Vec<PanelRow<f32>>,
-        dual: &[f64],
-        inverse: &[f32],
-    ) -> Vec<f32> {
-        let (n, t, d) = (self.n(), self.t(), self.width);
-        let mut change = vec![0f32; t * d];
-        for first in (0..d).step_by(PANEL) {
-            let width = PANEL.min(d - first);
-            lines.clear();
-            lines.resize(t, [0.0; PANEL]);
-            for (panel, rows) in attention.chunks_exact(t).enumerate() {
-                let used = self.used(panel);
-                let mut right = vec![[0.0; PANEL]; used];
-                for (row, line) in right.iter_mut().enumerate() {
-                    let from = &dual[(panel * PANEL + row) * d + first..][..width];
-                    line.iter_mut().zip(from).for_each(|(to, from)| *to = *from as f32);
-                }
-                debug_assert!(panel * PANEL + used <= n);
-                let rows = MatrixView { data: rows.as_flattened(), count: t, row_step: PANEL, k_step: 1 };
-                matmul_panel(rows, &right, width, lines);
-            }
-            for ((to, line), inverse) in change.chunks_exact_mut(d).zip(&*lines).zip(inverse) {
-                to[first..first + width].iter_mut().zip(line).for_each(|(to, x)| *to = x * inverse);
-            }
-        }
-        change
-    }
 }
 
 /// A list with an entry for each query, in panels; what does not count is 0.
@@ -329,8 +207,4 @@ fn in_panels(list: &[f32]) -> Vec<PanelRow<f32>> {
         line
     };
     list.chunks(PANEL).map(line).collect()
-}
-
-fn squared_norm(values: &[f32]) -> f64 {
-    values.iter().map(|value| f64::from(*value).powi(2)).sum()
 }

@@ -6,8 +6,9 @@ use candle_core::{DType, Device, Tensor};
 use lb_kernels::{CpuTensors, contiguous_heads};
 use rayon::prelude::*;
 
-use super::fit::{Buffers, Head, HeadFit, dual_of};
+use super::fit::{Buffers, Head, HeadFit};
 use super::gather::{gather, stacked};
+use super::values::Pull;
 use crate::backend::{FitInput, Fitted};
 use crate::compacted::{CompactedLayer, Timing};
 use crate::config::BetaMethod;
@@ -43,9 +44,8 @@ fn count(sums: &mut Fitted, fits: &[HeadFit], input: &FitInput<'_>) {
         }
     }
     let parts: Vec<ValuesPart> = fits.iter().map(|fit| fit.value).collect();
-    let n = input.queries[0].dims()[1];
-    if let Some((lambda, exponent, _)) = dual_of(input.config.values, n, usize::MAX) {
-        sums.values.add_layer(&parts, lambda, exponent);
+    if let Some(pull) = Pull::of(input.config.values) {
+        sums.values.add_layer(&parts, pull.lambda, pull.exponent);
     }
 }
 

@@ -1,11 +1,13 @@
 //! The stages by the kernels of [`lb_kernels`], head by head, on the CPU.
 
+mod exact;
 mod finite;
 mod fit;
 mod gather;
 mod layers;
 mod nnls;
 mod observe;
+mod values;
 
 use candle_core::{Device, Tensor};
 
@@ -16,8 +18,8 @@ use crate::kept::Kept;
 use crate::layout::LayerKv;
 use crate::observed::Observed;
 
-/// Kernels on slices, for tensors in the memory of the CPU. A bias fit that starts at least squares, values that choose
-/// their own λ, and a vanishing λ with more queries than slots go to [`Reference`].
+/// Kernels on slices, for tensors in the memory of the CPU. A bias fit that starts at least squares and values that choose
+/// their own λ go to [`Reference`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cpu;
 
@@ -43,13 +45,7 @@ impl Backend for Cpu {
     }
 
     fn fit(&self, input: &FitInput<'_>, timing: &mut Timing) -> Result<Fitted> {
-        let shortest = input.kept.iter().flat_map(Kept::lists).map(Vec::len).min().unwrap_or(0);
-        let most = input.queries.iter().map(|queries| queries.dims()[1]).max().unwrap_or(0);
-        if fit::knows(input.config, most, shortest) {
-            layers::fit(input, timing)
-        } else {
-            Reference.fit(input, timing)
-        }
+        if fit::knows(input.config) { layers::fit(input, timing) } else { Reference.fit(input, timing) }
     }
 
     fn is_finite(&self, tensor: &Tensor) -> Result<bool> {

@@ -1,11 +1,11 @@
 //! Values: the kept positions absorb what the dropped ones contributed to the task's attention output.
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 
-use crate::cholesky::solve;
+use crate::cholesky::{solve, wide};
 use crate::config::ValuesMethod;
 use crate::error::Result;
-use crate::fits::{LEAST_SQUARES_LAMBDA, ValuesPart, ValuesSums, omega_of};
+use crate::fits::{EXACT_BELOW, LEAST_SQUARES_LAMBDA, ValuesPart, ValuesSums, omega_of};
 use crate::layout::transposed;
 
 /// What [`ValuesMethod::RidgeLeaveOneOut`] chooses from.
@@ -24,7 +24,8 @@ const EXPONENTS: [f64; 3] = [0.0, 1.0, 2.0];
 ///
 /// # Numerics
 ///
-/// Products in f32, systems of size min(n, t) in f64. The dual form is used where n < t.
+/// Products in f32, below a λ of 1e-3 in f64 and on the CPU; systems of size min(n, t) in f64. The dual form is used where
+/// n < t.
 pub(crate) fn fit_values(
     attention: &Tensor,
     target: &Tensor,
@@ -49,7 +50,13 @@ pub(crate) fn fit_values(
     };
     let weights = omega(importance, exponent, t);
     let goal = if to_original { &residual } else { target };
-    let (change, jitter) = System::new(attention, &weights)?.solve(goal, lambda)?;
+    let (change, jitter) = if lambda < EXACT_BELOW {
+        let exact = |tensor: &Tensor| tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64);
+        let (change, jitter) = System::new(&exact(attention)?, &weights)?.solve(&exact(goal)?, lambda)?;
+        (change.to_dtype(DType::F32)?.to_device(target.device())?, jitter)
+    } else {
+        System::new(attention, &weights)?.solve(goal, lambda)?
+    };
     let fitted = if to_original { (originals + change)? } else { change };
     let stored = fitted.to_dtype(kept_values.dtype())?;
     let left = (target - attention.matmul(&stored.to_dtype(DType::F32)?)?)?;
@@ -79,11 +86,11 @@ struct System<'a> {
 impl<'a> System<'a> {
     fn new(x: &'a Tensor, omega: &'a [Vec<f64>]) -> Result<Self> {
         let (_, n, t) = x.dims3()?;
-        let inverse: Vec<f32> = omega.iter().flatten().map(|omega| (1.0 / omega) as f32).collect();
-        let inverse = Tensor::from_vec(inverse, (omega.len(), 1, t), x.device())?;
-        let softened = x.broadcast_mul(&inverse)?;
-        let trace = (&softened * x)?.sum((D::Minus1, D::Minus2))?.to_vec1::<f32>()?;
-        let scale = trace.iter().map(|trace| f64::from(*trace) / n as f64).collect();
+        let inverse: Vec<f64> = omega.iter().flatten().map(|omega| 1.0 / omega).collect();
+        let inverse = Tensor::from_vec(inverse, (omega.len(), 1, t), &Device::Cpu)?.to_dtype(x.dtype())?;
+        let softened = x.broadcast_mul(&inverse.to_device(x.device())?)?;
+        let trace = wide(&(&softened * x)?.sum((D::Minus1, D::Minus2))?)?;
+        let scale = trace.iter().map(|trace| trace / n as f64).collect();
         let dual = n < t;
         let gram = if dual { softened.matmul(&transposed(x)?)? } else { transposed(x)?.matmul(x)? };
         Ok(Self { x, omega, softened, gram, scale, dual })
