@@ -25,15 +25,16 @@ fn lists(case: &Case, config: &Compaction) -> Vec<Vec<u32>> {
     run(case, config).layers.iter().flat_map(|layer| kept(&layer.kept)).collect()
 }
 
-/// The slots above the `count`-th score of all heads of `heads`, head by head.
+/// The best slot of each head, and of all others the best until there are `count`, head by head.
 fn best_of_all(scores: &[Vec<f64>], count: usize) -> Vec<Vec<u32>> {
-    let mut all: Vec<(f64, usize, u32)> = Vec::new();
+    let mut all: Vec<(bool, f64, usize, u32)> = Vec::new();
     for (head, scores) in scores.iter().enumerate() {
-        all.extend(scores.iter().enumerate().map(|(slot, score)| (*score, head, slot as u32)));
+        let best = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        all.extend(scores.iter().enumerate().map(|(slot, score)| (*score < best, *score, head, slot as u32)));
     }
-    all.sort_by(|a, b| b.0.total_cmp(&a.0));
+    all.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)));
     let mut lists = vec![Vec::new(); scores.len()];
-    all.iter().take(count).for_each(|(_, head, slot)| lists[*head].push(*slot));
+    all.iter().take(count).for_each(|(_, _, head, slot)| lists[*head].push(*slot));
     lists.iter_mut().for_each(|list| list.sort_unstable());
     lists
 }

@@ -44,6 +44,11 @@ impl HandoffKind {
         HandoffKind::RenewedBriefing,
     ];
 
+    /// Whether the worker reads a compacted cache.
+    pub fn is_briefing(self) -> bool {
+        matches!(self, Self::LatentBriefing | Self::RenewedBriefing)
+    }
+
     /// The name used in reports and JSON.
     pub fn name(self) -> &'static str {
         match self {

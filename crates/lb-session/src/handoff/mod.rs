@@ -40,7 +40,8 @@ pub use summary::{SummaryConfig, SummaryScope};
 /// | `bm25:0.1`, `bm25:64t,passage=40` | size (0.1), `passage=` tokens of a passage (128) |
 /// | `recent:0.1`, `recent:64t` | size (0.1) |
 /// | `random:0.1,seed=3` | size (0.1), seed (0) |
-/// | `latent-briefing`, `latent-briefing:tau=4`, `latent-briefing:keep=0.1,state=reuse` | one of `tau=`, `keep=` size, `error=` target (τ = 4); `state=recompute` or `reuse` (`recompute`); `select=` any [selection](lb_am::selectors) by its name, its own arguments in parentheses, `select=snapkv(window=16;pool=5)` (`per-layer`); `score=mean`, `max` or `rms` over the task's tokens (`mean`); `spans=` positions, 1 for none, `sentences` or `segments` (9); `fit=all`, `none`, `values` or `biases` (`all`) |
+/// | `latent-briefing`, `latent-briefing:tau=4`, `latent-briefing:keep=0.1,state=reuse` | one of `tau=`, `keep=` size, `error=` target, `coverage=` share (τ = 4); `state=recompute` or `reuse` (`recompute`); `select=` any [selection](lb_am::selectors) by its name, its own arguments in parentheses, `select=snapkv(window=16;pool=5)` (`per-layer`); `score=mean`, `max` or `rms` over the task's tokens (`mean`); `heads=equal`, `layer`, `all` or `coverage`, how the count is shared out among heads (`equal`), with `floor=` what each keeps in any case (0.2); `spans=` positions, 1 for none, `sentences` or `segments` (9); `fit=all`, `none`, `values` or `biases` (`all`); `echo=` tokens (0); `draft=` tokens (0), `over=briefing` or `full` (`briefing`), `first=` ratio of the first briefing, `rounds=` (1) |
+/// | `renewed-briefing`, `latent-briefing:keep=0.1,renew=16` | all of those, and `renew=` written tokens between two briefings (16) |
 ///
 /// A size is a ratio above 0 and at most 1, or a number of positions with a `t` behind it.
 ///
@@ -130,6 +131,15 @@ impl Handoff {
             Self::Random { .. } => HandoffKind::Random,
             Self::LatentBriefing(_) => HandoffKind::LatentBriefing,
             Self::RenewedBriefing(_) => HandoffKind::RenewedBriefing,
+        }
+    }
+
+    /// How its briefings are made, where it makes any; of a renewed one, how each of them is.
+    pub fn brief_config(&self) -> Option<&BriefConfig> {
+        match self {
+            Self::LatentBriefing(config) => Some(config),
+            Self::RenewedBriefing(renewal) => Some(&renewal.briefing),
+            _ => None,
         }
     }
 
