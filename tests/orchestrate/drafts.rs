@@ -79,7 +79,8 @@ fn answers_are_those_of_the_briefing_whatever_was_drafted() {
         let short = session.ask(TASK).over(&briefing).at_most(1).run().unwrap().answer;
         assert_eq!(short.tokens.generated, 1);
     }
-    let answers = session.ask_all([TASK, "Who keeps the Velmar ledger?"]).via(config().with_draft(Draft::of(6)));
+    let answers =
+        session.ask_all([TASK, "Who keeps the Velmar ledger?"]).via(config().with_draft(Draft::of(6)));
     let together: Vec<String> = answers.run().unwrap().into_iter().map(|o| o.answer.text).collect();
     for (task, text) in [TASK, "Who keeps the Velmar ledger?"].into_iter().zip(together) {
         let alone = session.ask(task).via(config().with_draft(Draft::of(6))).run().unwrap();
@@ -112,7 +113,8 @@ fn what_does_not_go_together_is_named() {
         let draft = config.draft.unwrap();
         assert_eq!((draft.tokens, draft.over, draft.first, config.echo), (8, over, first, echo), "{text}");
     }
-    for text in ["latent-briefing:over=full", "latent-briefing:draft=8,over=notes", "latent-briefing:draft=x"] {
+    for text in ["latent-briefing:over=full", "latent-briefing:draft=8,over=notes", "latent-briefing:draft=x"]
+    {
         assert!(text.parse::<Handoff>().is_err(), "{text}");
     }
 }

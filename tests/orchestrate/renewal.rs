@@ -73,7 +73,11 @@ fn several_answers_renew_each_its_own() {
 fn what_cannot_renew_is_refused_and_a_call_is_called_off() {
     let mut session = notes();
     let chunked = config().with_chunking(Chunking::in_place(8));
-    for renewal in [Renewal::every(0, config()), Renewal::every(4, chunked), Renewal::every(4, config().with_on_policy(true))] {
+    for renewal in [
+        Renewal::every(0, config()),
+        Renewal::every(4, chunked),
+        Renewal::every(4, config().with_on_policy(true)),
+    ] {
         let error = session.ask(TASK).via(renewal).run().unwrap_err();
         assert!(matches!(&error, Error::Config { field, .. } if field.starts_with("renewal")), "{error}");
     }

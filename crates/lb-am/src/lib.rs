@@ -51,8 +51,8 @@ mod scene;
 mod scores;
 mod selected;
 mod selection;
-mod sharing;
 pub mod selectors;
+mod sharing;
 mod spans;
 
 pub use backend::Backend;

@@ -59,7 +59,8 @@ impl Observed {
     }
 
     /// What several parts of the queries saw of one layer, as if they had been observed together; rows are again ordered (head
-    /// of the group, token).
+    /// of the group, token). In the scores each part has its weight: that of its rows makes all queries equal, any other lets a
+    /// few count like many. A largest score knows no weights.
     ///
     /// # Shapes
     ///
@@ -69,19 +70,24 @@ impl Observed {
     ///
     /// [`Error::Empty`] without parts; [`Error::Shape`] for parts of other caches, [`Error::Config`] for parts that are scored in
     /// different ways or of which some have outputs and some have none.
-    pub fn joined(parts: &[&Self], group_size: usize) -> Result<Self> {
-        let [first, others @ ..] = parts else { return Err(Error::Empty { arg: "observed" }) };
+    pub fn joined(parts: &[(&Self, f64)], group_size: usize) -> Result<Self> {
+        let [(first, _), others @ ..] = parts else { return Err(Error::Empty { arg: "observed" }) };
         let slots = |part: &Self| part.scores.iter().map(Vec::len).collect::<Vec<_>>();
-        for other in others {
+        for (other, _) in others {
             if slots(other) != slots(first) {
                 let expected = format!("heads of {:?} slots", slots(first));
                 return Err(Error::Shape { arg: "observed", expected, got: slots(other) });
             }
             let alike = other.score == first.score && other.output.is_some() == first.output.is_some();
-            ensure(alike, "observed", format!("{:?}", other.score), "must be scored and noted like the first part")?;
+            ensure(
+                alike,
+                "observed",
+                format!("{:?}", other.score),
+                "must be scored and noted like the first part",
+            )?;
         }
         let join = |of: &dyn Fn(&Self) -> Option<Tensor>| -> Result<Option<Tensor>> {
-            let own = parts.iter().filter_map(|part| of(part));
+            let own = parts.iter().filter_map(|(part, _)| of(part));
             let split = own.map(|x| x.reshape((x.dim(0)?, group_size, (), x.dim(2)?)));
             let split = split.collect::<candle_core::Result<Vec<_>>>()?;
             if split.is_empty() {
@@ -95,13 +101,14 @@ impl Observed {
         let max = join(&|part| Some(part.max.clone()))?.ok_or_else(missing)?;
         let mass = join(&|part| Some(part.mass.clone()))?.ok_or_else(missing)?;
         let output = join(&|part| part.output.clone())?;
-        let rows = parts.iter().map(|part| Ok(part.mass.dim(1)? as f32)).collect::<Result<Vec<_>>>()?;
-        let total: f32 = rows.iter().sum();
+        let total: f64 = parts.iter().map(|(_, weight)| weight).sum();
+        let sound = parts.iter().all(|(_, weight)| *weight >= 0.0) && total > 0.0 && total.is_finite();
+        ensure(sound, "weights", total, "must be 0 or more, and some above")?;
         let heads = 0..first.scores.len();
         let scores = heads.map(|head| {
             let mut sums = vec![0.0; first.scores[head].len()];
-            for (part, rows) in parts.iter().zip(&rows) {
-                first.score.weigh_in(&mut sums, &part.scores[head], rows / total);
+            for (part, weight) in parts {
+                first.score.weigh_in(&mut sums, &part.scores[head], (weight / total) as f32);
             }
             if first.score == ScoreAgg::Rms {
                 sums.iter_mut().for_each(|sum| *sum = sum.sqrt());
@@ -109,6 +116,11 @@ impl Observed {
             sums
         });
         Ok(Self { max, mass, output, scores: scores.collect(), score: first.score })
+    }
+
+    /// Rows of a head: query heads of the group times tokens.
+    pub fn rows(&self) -> usize {
+        self.mass.dims().get(1).copied().unwrap_or(0)
     }
 
     /// Score of each position, per head, before spans.

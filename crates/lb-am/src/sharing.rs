@@ -54,10 +54,9 @@ impl Contender {
 pub(crate) fn share_out(heads: &[Vec<Contender>], sharing: Sharing) -> Vec<Vec<usize>> {
     match sharing {
         Sharing::Equal => heads.iter().map(|layer| layer.iter().map(|head| head.alone).collect()).collect(),
-        Sharing::Layer { floor } => heads
-            .par_iter()
-            .map(|layer| by_score(&layer.iter().collect::<Vec<_>>(), floor))
-            .collect(),
+        Sharing::Layer { floor } => {
+            heads.par_iter().map(|layer| by_score(&layer.iter().collect::<Vec<_>>(), floor)).collect()
+        }
         Sharing::All { floor } => by_layer(heads, by_score(&flat(heads), floor)),
         Sharing::Coverage { floor } => by_layer(heads, by_coverage(&flat(heads), floor)),
     }
@@ -165,7 +164,9 @@ mod tests {
             Contender::new(&[1.0f32, 1.0], |_| true, 0, 2),
             Contender::new(&[0.5f32; 6], |_| true, 0, 2),
         ]];
-        for sharing in [Sharing::Layer { floor: 0.0 }, Sharing::All { floor: 0.0 }, Sharing::Coverage { floor: 0.0 }] {
+        for sharing in
+            [Sharing::Layer { floor: 0.0 }, Sharing::All { floor: 0.0 }, Sharing::Coverage { floor: 0.0 }]
+        {
             let counts = share_out(&heads, sharing);
             assert_eq!(counts[0].iter().sum::<usize>(), 6, "{sharing:?}");
             assert!(counts[0][0] >= 1 && counts[0][1] <= 2, "{sharing:?}: {counts:?}");

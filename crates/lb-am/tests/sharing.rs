@@ -6,7 +6,8 @@ use super::{BARE, all_heads, run};
 use crate::support::caches::{Case, SMALL, random};
 
 fn per_head(config: Compaction) -> Compaction {
-    config.with_selection(Selection::per_head()).with_pooling(1).with_protect(BARE)
+    let equal = config.with_selection(Selection::per_head()).with_sharing(Sharing::Equal);
+    equal.with_score(ScoreAgg::Mean).with_protect(BARE)
 }
 
 /// Heads of different temper: some look at a few slots, some at all.
@@ -14,7 +15,8 @@ fn uneven(seed: u64) -> Case {
     let mut case = random(SMALL, 3.0, seed);
     for (index, queries) in case.queries.iter_mut().enumerate() {
         let tempers: Vec<f32> = (0..SMALL.heads).map(|head| [2.0, 0.1][(head + index) % 2]).collect();
-        let tempers = candle_core::Tensor::new(tempers, queries.device()).unwrap().reshape((SMALL.heads, 1, 1));
+        let tempers =
+            candle_core::Tensor::new(tempers, queries.device()).unwrap().reshape((SMALL.heads, 1, 1));
         *queries = queries.broadcast_mul(&tempers.unwrap()).unwrap();
     }
     case
@@ -44,6 +46,11 @@ fn the_best_scores_of_a_layer_or_of_all_layers_stay() {
     let case = uneven(301);
     for score in [ScoreAgg::Mean, ScoreAgg::Max, ScoreAgg::Rms] {
         let config = per_head(Compaction::kept_len(8)).with_score(score);
+        let usual = Compaction { sharing: None, ..config.clone() };
+        assert_eq!(
+            lists(&case, &usual),
+            lists(&case, &config.clone().with_sharing(Sharing::All { floor: 0.2 }))
+        );
         let scores: Vec<Vec<f64>> = all_heads(&case).iter().map(|head| head.scores(score)).collect();
         let all = lists(&case, &config.clone().with_sharing(Sharing::All { floor: 0.0 }));
         assert_eq!(all, best_of_all(&scores, 8 * scores.len()), "{score:?}");
@@ -52,7 +59,9 @@ fn the_best_scores_of_a_layer_or_of_all_layers_stay() {
         assert_eq!(layer, each.collect::<Vec<_>>(), "{score:?}");
         assert_ne!(all, lists(&case, &config), "{score:?}");
         // A floor of everything is equal counts.
-        for sharing in [Sharing::All { floor: 1.0 }, Sharing::Layer { floor: 1.0 }, Sharing::Coverage { floor: 1.0 }] {
+        for sharing in
+            [Sharing::All { floor: 1.0 }, Sharing::Layer { floor: 1.0 }, Sharing::Coverage { floor: 1.0 }]
+        {
             assert_eq!(lists(&case, &config.clone().with_sharing(sharing)), lists(&case, &config));
         }
     }
@@ -90,12 +99,15 @@ fn a_budget_of_coverage_keeps_the_fewest_slots_that_hold_it() {
             let scores = head.scores(ScoreAgg::Mean);
             let mut sorted = scores.clone();
             sorted.sort_by(|a, b| b.total_cmp(a));
-            let enough = |count: usize| sorted[..count].iter().sum::<f64>() >= share * scores.iter().sum::<f64>() - 1e-6;
+            let enough = |count: usize| {
+                sorted[..count].iter().sum::<f64>() >= share * scores.iter().sum::<f64>() - 1e-6
+            };
             assert!(enough(list.len()), "{share}");
             assert!(list.len() == 1 || !enough(list.len() - 1) || share > 0.99, "{share}");
         }
     }
-    let least = lists(&case, &per_head(Compaction::with_budget(Budget::Coverage { share: 0.01, min_kept: 5 })));
+    let least =
+        lists(&case, &per_head(Compaction::with_budget(Budget::Coverage { share: 0.01, min_kept: 5 })));
     assert!(least.iter().all(|list| list.len() == 5));
 }
 
@@ -130,7 +142,8 @@ fn selections_that_score_heads_share_and_others_refuse() {
         assert_eq!(counts.iter().map(Vec::len).sum::<usize>(), 8 * counts.len(), "{name}");
     }
     for name in ["shared", "per-layer", "recent", "streaming", "pyramidkv", "h2o", "tova"] {
-        let config = equal.clone().with_selection(name.parse().unwrap()).with_sharing(Sharing::All { floor: 0.2 });
+        let config =
+            equal.clone().with_selection(name.parse().unwrap()).with_sharing(Sharing::All { floor: 0.2 });
         let refused = config.validate();
         assert!(matches!(refused, Err(Error::Combination { .. })), "{name}: {refused:?}");
     }

@@ -196,7 +196,9 @@ fn handoff(settings: &RunSettings) -> String {
     match config.compaction.budget {
         Budget::Mad { tau, .. } => format!("{name}, MAD rule with τ = {tau}"),
         Budget::KeepRatio(ratio) => format!("{name}, {} kept", super::figures::percent(ratio)),
-        Budget::Coverage { share, .. } => format!("{name}, {} of the scores kept", super::figures::percent(share)),
+        Budget::Coverage { share, .. } => {
+            format!("{name}, {} of the scores kept", super::figures::percent(share))
+        }
         Budget::KeptLen(len) => format!("{name}, {} positions kept", count(len)),
         Budget::ErrorBelow { epsilon, .. } => format!("{name}, error below {epsilon}"),
         _ => name.to_owned(),

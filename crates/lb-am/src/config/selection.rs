@@ -14,11 +14,11 @@ const MAX_WIDTH: usize = 255;
 #[non_exhaustive]
 pub enum ScoreAgg {
     /// The mean.
-    #[default]
     Mean,
     /// The largest: one query that needs a position is enough.
     Max,
     /// The root of the mean square, between the two.
+    #[default]
     Rms,
 }
 
@@ -69,7 +69,7 @@ pub enum Units {
 
 impl Default for Spans {
     fn default() -> Self {
-        Self::Max { width: 9 }
+        Self::OFF
     }
 }
 

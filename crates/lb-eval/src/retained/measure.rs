@@ -67,9 +67,10 @@ impl Measure<'_> {
                     Handoff::FullKv => same(&row.full),
                     Handoff::None => same(&row.none),
                     handoff => match briefings.next_if(|(of, _)| *of == name) {
-                        Some((_, briefing)) => {
-                            of.forced(name, &session.ask(item.task.as_str()).over(&briefing).forced(&target)?)?
-                        }
+                        Some((_, briefing)) => of.forced(
+                            name,
+                            &session.ask(item.task.as_str()).over(&briefing).forced(&target)?,
+                        )?,
                         None => of.handed(session, name, handoff)?,
                     },
                 },
@@ -141,7 +142,16 @@ impl Compare<'_> {
         let Compared { nll, agreement, kl } = logits.compare(self.full, self.target);
         let worker_tokens = attended + self.target.len();
         let brief_ms = brief.as_secs_f64() * 1e3;
-        Measured { handoff: name.to_owned(), nll, agreement, kl, kept, worker_tokens, brief_ms, renewal_ms: 0.0 }
+        Measured {
+            handoff: name.to_owned(),
+            nll,
+            agreement,
+            kl,
+            kept,
+            worker_tokens,
+            brief_ms,
+            renewal_ms: 0.0,
+        }
     }
 
     fn handed(&self, session: &mut WorkerSession, name: &str, handoff: &Handoff) -> Result<Measured> {

@@ -109,8 +109,15 @@ impl<'a> Answerer<'a> {
             rest.push((cost, origin, briefing));
         }
         let mut hear = |index: usize, text: &str| hear(numbers[index], text);
-        let Generated { generations, bytes, chances, prefill, decode } =
-            generate(self.reader, &mut caches, &inputs, (&guesses, &mut renewing), &options, self.choices, &mut hear)?;
+        let Generated { generations, bytes, chances, prefill, decode } = generate(
+            self.reader,
+            &mut caches,
+            &inputs,
+            (&guesses, &mut renewing),
+            &options,
+            self.choices,
+            &mut hear,
+        )?;
         let read = shares(prefill, inputs.iter().map(Input::unread));
         // The token that ends an answer is a pass as well.
         let written = shares(decode, generations.iter().map(|made| made.tokens.len() + 1));

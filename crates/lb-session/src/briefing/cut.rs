@@ -53,7 +53,15 @@ pub(super) struct CutCache {
 impl CutCache {
     /// Without what its queries cost and left.
     pub(super) fn new(cache: KvCache, kept_by: Vec<f32>, report: Report) -> Self {
-        Self { cache, kept_by, report, reused: None, draft: Vec::new(), prefilled: 0, querying: Duration::ZERO }
+        Self {
+            cache,
+            kept_by,
+            report,
+            reused: None,
+            draft: Vec::new(),
+            prefilled: 0,
+            querying: Duration::ZERO,
+        }
     }
 }
 

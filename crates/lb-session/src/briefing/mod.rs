@@ -3,7 +3,7 @@
 mod briefer;
 mod config;
 mod cut;
-mod draft;
+mod lookahead;
 mod map;
 mod merge;
 mod on_policy;
@@ -25,7 +25,7 @@ use crate::Task;
 pub(crate) use briefer::Briefer;
 pub use config::{BriefConfig, ChunkMode, Chunking};
 pub(crate) use cut::compactor;
-pub use draft::{Draft, DraftOver};
+pub use lookahead::{Draft, DraftOver, Lookahead};
 pub use map::{BriefingMap, heat};
 pub use renewal::Renewal;
 pub(crate) use renewal::Renewing;

@@ -6,23 +6,30 @@ use candle_core::Tensor;
 use lb_model::{KvCache, Observing};
 
 use super::cut::QueryPass;
-use super::draft::{drafted, echo};
+use super::lookahead::passes_ahead;
 use super::{BriefConfig, ReusedTask, TaskState};
 use crate::context::Reader;
 use crate::ledger::share;
 use crate::queries::{Extra, QuerySource, gather};
-use crate::{Error, Result, Task};
+use crate::{Error, Result};
 
-/// The queries that a configuration asks for, and the task's state where it is wanted.
+/// The queries that a configuration asks for, with what the selection reads besides, and the task's state where it is wanted.
 pub(super) fn pass(
     reader: Reader<'_>,
-    (task, tokens): (&Task, &[u32]),
+    task: &[u32],
     config: &BriefConfig,
+    extra: &Extra,
 ) -> Result<QueryPass> {
-    if config.draft.is_some() || config.echo > 0 {
-        return with_answer(reader, (task, tokens), config);
+    if let Some(lookahead) = config.looks_ahead() {
+        let passes = passes_ahead(reader, &[task.to_vec()], (config, lookahead), extra);
+        let mut passes = passes.map_err(Error::of_only_call)?;
+        let pass = passes.pop().ok_or(Error::Empty { arg: "task" })?;
+        return Ok(pass.with_extra(extra.clone()));
     }
-    let task = tokens;
+    Ok(plain_pass(reader, task, config)?.with_extra(extra.clone()))
+}
+
+fn plain_pass(reader: Reader<'_>, task: &[u32], config: &BriefConfig) -> Result<QueryPass> {
     let (start, model) = (Instant::now(), reader.context.worker().config());
     let reuse = config.task_state == TaskState::Reuse;
     if config.queries == QuerySource::Task {
@@ -46,45 +53,16 @@ pub(super) fn pass(
     Ok(QueryPass { queries, observed: None, extra, reused, draft: Vec::new(), prefilled, elapsed })
 }
 
-/// The queries of the task and of what stands in for its answer.
-fn with_answer(
+/// The same for several tasks, which are read together; each has an equal share of the time.
+pub(super) fn passes(
     reader: Reader<'_>,
-    (task, tokens): (&Task, &[u32]),
+    tasks: &[Vec<u32>],
     config: &BriefConfig,
-) -> Result<QueryPass> {
-    let (start, model) = (Instant::now(), reader.context.model());
-    let (captured, fork) = reader.capture_behind_all(tokens)?;
-    let (mut parts, mut prefilled) = (vec![captured.queries], tokens.len());
-    let echo = echo(reader.context, config.echo);
-    if !echo.is_empty() {
-        parts.push(reader.capture(&echo, &mut fork.fork())?.queries);
-        prefilled += echo.len();
+    extra: &Extra,
+) -> Result<Vec<QueryPass>> {
+    if let Some(lookahead) = config.looks_ahead() {
+        return passes_ahead(reader, tasks, (config, lookahead), extra);
     }
-    let mut written = Vec::new();
-    if let Some(draft) = config.draft {
-        let drafted = drafted(reader, (task, tokens), (&fork, &captured.logits), config, draft)?;
-        parts.extend(drafted.queries);
-        prefilled += drafted.computed;
-        written = drafted.tokens;
-    }
-    let reused = match config.task_state {
-        TaskState::Reuse => Some(state_behind_all(reader, &fork, tokens.len(), captured.logits)?),
-        TaskState::Recompute => None,
-    };
-    let queries = reader.context.worker().config().of_global_layers(model.join_queries(&parts)?);
-    Ok(QueryPass {
-        queries,
-        observed: None,
-        extra: Extra::default(),
-        reused,
-        draft: written,
-        prefilled,
-        elapsed: start.elapsed(),
-    })
-}
-
-/// The tasks' own queries, of one pass over all of them; each has an equal share of its time.
-pub(super) fn passes(reader: Reader<'_>, tasks: &[Vec<u32>], config: &BriefConfig) -> Result<Vec<QueryPass>> {
     let (start, context) = (Instant::now(), reader.context);
     let mut forks: Vec<_> = tasks.iter().map(|_| context.full.cache.fork()).collect();
     let (options, mut go_on) = (&context.settings.prefill, |_, _| reader.guard.goes_on());
@@ -120,7 +98,7 @@ fn observing(reader: Reader<'_>, task: &[u32], config: &BriefConfig) -> Result<(
 }
 
 /// What a task of `task_len` tokens left behind the full cache in `fork`.
-fn state_behind_all(
+pub(super) fn state_behind_all(
     reader: Reader<'_>,
     fork: &KvCache,
     task_len: usize,

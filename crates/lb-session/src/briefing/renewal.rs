@@ -10,6 +10,7 @@ use lb_model::KvCache;
 use serde::{Deserialize, Serialize};
 
 use super::cut::QueryPass;
+use super::lookahead::joined;
 use super::pieces::{Piece, compact_piece, join, with_windows};
 use super::{BriefConfig, Briefer, Briefing};
 use crate::context::Reader;
@@ -58,8 +59,10 @@ impl Renewal {
 pub(crate) struct Renewing<'a> {
     reader: Reader<'a>,
     renewal: &'a Renewal,
-    /// By which the last briefing was made, and what they saw of the full cache.
+    /// By which the last briefing was made; what those of the first briefing saw of the full cache.
     pass: QueryPass,
+    /// What the written tokens saw that the last briefing was made by.
+    written: Option<Vec<Observed>>,
     /// Of tokens read since, by layer of the model.
     fresh: Vec<Vec<Tensor>>,
     /// How often it was renewed.
@@ -86,7 +89,7 @@ impl<'a> Renewing<'a> {
             let layers = layers(reader)?;
             pass.observed = Some(Observed::all(&layers, &pass.queries, renewal.briefing.compaction.score)?);
         }
-        Ok((briefing, Self { reader, renewal, pass, fresh: Vec::new(), renewed: 0 }))
+        Ok((briefing, Self { reader, renewal, pass, written: None, fresh: Vec::new(), renewed: 0 }))
     }
 
     /// Tokens until the next briefing.
@@ -120,14 +123,20 @@ impl<'a> Renewing<'a> {
         let compaction = &self.renewal.briefing.compaction;
         let fresh = config.of_global_layers(model.join_queries(&std::mem::take(&mut self.fresh))?);
         let seen = Observed::all(&layers, &fresh, compaction.score)?;
-        let before = self.pass.observed.take().ok_or(Error::Empty { arg: "observed" })?;
-        let joined = before.iter().zip(&seen).map(|(a, b)| Observed::joined(&[a, b], config.group_size()));
-        let observed = joined.collect::<lb_am::Result<Vec<_>>>()?;
-        self.pass.queries = joined_queries(&self.pass.queries, &fresh, config.group_size())?;
+        // What was known before, and all that was written: each counts the same, though the first has more tokens.
+        let group = config.group_size();
+        let written = match self.written.take() {
+            None => seen,
+            Some(before) => join_all(&before, &seen, group, |a, b| (a.rows() as f64, b.rows() as f64))?,
+        };
+        let known = self.pass.observed.as_deref().ok_or(Error::Empty { arg: "observed" })?;
+        let w: f64 = std::env::var("LB_RW").map(|x| x.parse().unwrap()).unwrap_or(1.0);
+        let observed = join_all(known, &written, group, |_, _| (1.0, w))?;
+        self.written = Some(written);
+        self.pass.queries = joined(&self.pass.queries, &fresh, group)?;
         let pass = (&self.pass.queries[..], Some(&observed[..]), &self.pass.extra);
         let compacted = compact_piece(context, &layers, pass, compaction, (0, seq_len))?;
         let compacted = with_windows(context, compacted, &context.full.cache, &(0..seq_len), seq_len)?;
-        self.pass.observed = Some(observed);
         let mut cache = join(context, vec![Piece { from: 0, to: seq_len, compacted }])?.cache;
         let own = old.logical_len() - seq_len;
         let behind = |index: usize| {
@@ -140,19 +149,22 @@ impl<'a> Renewing<'a> {
     }
 }
 
+/// Layer by layer, each side with its weight.
+fn join_all(
+    a: &[Observed],
+    b: &[Observed],
+    group: usize,
+    weights: impl Fn(&Observed, &Observed) -> (f64, f64),
+) -> Result<Vec<Observed>> {
+    let joined = a.iter().zip(b).map(|(a, b)| {
+        let (of_a, of_b) = weights(a, b);
+        Observed::joined(&[(a, of_a), (b, of_b)], group)
+    });
+    Ok(joined.collect::<lb_am::Result<_>>()?)
+}
+
 /// The layers that attend to everything.
 fn layers(reader: Reader<'_>) -> Result<Vec<LayerKv>> {
     let context = reader.context;
     Ok(context.worker().config().of_global_layers(context.full.cache.layer_views(0, context.seq_len())?))
-}
-
-/// Layer by layer, rows again (head of the group, token).
-fn joined_queries(before: &[Tensor], fresh: &[Tensor], group: usize) -> Result<Vec<Tensor>> {
-    let join = |(a, b): (&Tensor, &Tensor)| -> candle_core::Result<Tensor> {
-        let split = |q: &Tensor| q.reshape((q.dim(0)?, group, (), q.dim(2)?));
-        let joined = Tensor::cat(&[split(a)?, split(b)?], 2)?;
-        let (heads, _, _, width) = joined.dims4()?;
-        joined.reshape((heads, (), width))
-    };
-    before.iter().zip(fresh).map(|pair| Ok(join(pair).map_err(lb_model::Error::from)?)).collect()
 }

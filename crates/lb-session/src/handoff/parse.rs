@@ -45,8 +45,7 @@ impl FromStr for HandoffKind {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let reason =
-            "want none, full-kv, text-replay, notes, summary, bm25, recent, random, latent-briefing or renewed-briefing";
+        let reason = "want none, full-kv, text-replay, notes, summary, bm25, recent, random, latent-briefing or renewed-briefing";
         let known = Self::ALL.into_iter().find(|kind| kind.name() == name);
         known.ok_or_else(|| Error::config("handoff", format!("{name:?}"), reason))
     }

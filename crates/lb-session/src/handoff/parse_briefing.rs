@@ -2,9 +2,9 @@
 
 use lb_am::{BetaMethod, Compaction, ScoreAgg, Selection, Sharing, Spans, Units, ValuesMethod};
 
-use super::{Handoff, HandoffKind, SelectionSize};
 use super::parse::{Arguments, size};
-use crate::{BriefConfig, Draft, DraftOver, Error, Renewal, Result, TaskState};
+use super::{Handoff, HandoffKind, SelectionSize};
+use crate::{BriefConfig, Draft, DraftOver, Error, Lookahead, Renewal, Result, TaskState};
 
 /// AdaKV's safeguard.
 const FLOOR: f64 = 0.2;
@@ -32,12 +32,7 @@ impl Arguments<'_> {
         if let Some(state) = self.one_of("state", &states, "want recompute or reuse")? {
             config.task_state = state;
         }
-        if let Some(echo) = self.number("echo")? {
-            config.echo = echo as usize;
-        }
-        if let Some(draft) = self.draft()? {
-            config.draft = draft;
-        }
+        config.lookahead = self.lookahead()?;
         Ok(config)
     }
 
@@ -61,7 +56,11 @@ impl Arguments<'_> {
             (None, Some(SelectionSize::KeptLen(len)), None, None) => Ok(Compaction::kept_len(len)),
             (None, None, Some(epsilon), None) => Ok(Compaction::error_below(epsilon)),
             (None, None, None, Some(share)) => Ok(Compaction::coverage(share)),
-            _ => Err(Error::config("handoff", "latent-briefing", "want one of tau=, keep=, error= and coverage=")),
+            _ => Err(Error::config(
+                "handoff",
+                "latent-briefing",
+                "want one of tau=, keep=, error= and coverage=",
+            )),
         }
     }
 
@@ -118,22 +117,33 @@ impl Arguments<'_> {
         })
     }
 
-    /// `None` where nothing is said of it, `Some(None)` for none.
+    /// `None` where nothing is said of it.
+    fn lookahead(&mut self) -> Result<Option<Lookahead>> {
+        let (echo, draft) = (self.number("echo")?, self.draft()?);
+        if echo.is_none() && draft.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Lookahead { echo: echo.unwrap_or(0) as usize, draft: draft.flatten() }))
+    }
+
+    /// `Some(None)` for `draft=0`.
     fn draft(&mut self) -> Result<Option<Option<Draft>>> {
         let overs = [("briefing", DraftOver::Briefing), ("full", DraftOver::Full)];
         let over = self.one_of("over", &overs, "want briefing or full")?;
-        let rounds = self.number("rounds")?;
-        let first = self.real("first")?;
-        let nothing = over.is_none() && rounds.is_none() && first.is_none();
+        let (first, rounds) = (self.real("first")?, self.number("rounds")?);
+        let nothing = over.is_none() && first.is_none() && rounds.is_none();
         match self.number("draft")? {
             None if nothing => Ok(None),
+            None => Err(Error::config("draft", "nothing", "over=, first= and rounds= go with draft= tokens")),
             Some(0) if nothing => Ok(Some(None)),
             Some(tokens) => {
-                let usual = Draft::of(tokens as usize);
+                let usual = match over {
+                    Some(DraftOver::Full) => Draft::over_full(tokens as usize),
+                    _ => Draft::of(tokens as usize),
+                };
                 let rounds = rounds.map_or(usual.rounds, |rounds| rounds as usize);
-                Ok(Some(Some(Draft { over: over.unwrap_or(usual.over), rounds, first, ..usual })))
+                Ok(Some(Some(Draft { first: first.or(usual.first), rounds, ..usual })))
             }
-            None => Err(Error::config("draft", "nothing", "over=, rounds= and first= go with draft= tokens")),
         }
     }
 }
