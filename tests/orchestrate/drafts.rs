@@ -9,7 +9,7 @@ use super::{contents, notes};
 const TASK: &str = "What is the code of the Oslund relay?";
 
 fn config() -> BriefConfig {
-    BriefConfig::from(Compaction::keep_ratio(0.3).with_selection("per-head".parse().unwrap()))
+    BriefConfig::from(Compaction::keep_ratio(0.3)).with_lookahead(Lookahead::NONE)
 }
 
 #[test]
@@ -19,8 +19,9 @@ fn what_stands_in_for_the_answer_changes_the_briefing_and_is_counted() {
     let plain = session.brief(TASK, config()).unwrap();
     let mut seen = vec![contents(plain.cache())];
     let drafts = [Draft::over_full(6), Draft::of(6), Draft { rounds: 2, ..Draft::of(6) }];
-    let mut configs: Vec<BriefConfig> = drafts.map(|draft| config().with_draft(draft)).to_vec();
-    configs.push(config().with_echo(8));
+    let mut configs: Vec<BriefConfig> =
+        drafts.map(|draft| config().with_lookahead(Lookahead::draft(draft))).to_vec();
+    configs.push(config().with_lookahead(Lookahead::echo(8)));
     for config in configs {
         let briefing = session.brief(TASK, &config).unwrap();
         assert_eq!(briefing.seq_len(), session.seq_len());
@@ -49,10 +50,10 @@ fn an_echo_of_nothing_is_the_plain_briefing() {
         a.iter().flatten().zip(b.iter().flatten()).all(|(a, b)| (a - b).abs() <= 1e-4 * (1.0 + a.abs()))
     };
     let plain = session.brief(TASK, config()).unwrap();
-    assert!(close(&plain, &session.brief(TASK, config().with_echo(8)).unwrap()));
+    assert!(close(&plain, &session.brief(TASK, config().with_lookahead(Lookahead::echo(8))).unwrap()));
     session.extend(Segment::reasoning("Perhaps the code is not 5521.")).unwrap();
     let plain = session.brief(TASK, config()).unwrap();
-    assert!(!close(&plain, &session.brief(TASK, config().with_echo(8)).unwrap()));
+    assert!(!close(&plain, &session.brief(TASK, config().with_lookahead(Lookahead::echo(8))).unwrap()));
 }
 
 /// A draft is held to what the worker writes over the final briefing; what it writes does not depend on it.
@@ -60,7 +61,7 @@ fn an_echo_of_nothing_is_the_plain_briefing() {
 fn answers_are_those_of_the_briefing_whatever_was_drafted() {
     let mut session = notes();
     for draft in [Draft::of(4), Draft::over_full(12)] {
-        let briefing = session.brief(TASK, config().with_draft(draft)).unwrap();
+        let briefing = session.brief(TASK, config().with_lookahead(Lookahead::draft(draft))).unwrap();
         let with = session.ask(TASK).over(&briefing).run().unwrap().answer;
         // Weighed letter by letter: the same task, read as another one, has no draft to begin with.
         let worker = session.worker().clone();
@@ -79,11 +80,13 @@ fn answers_are_those_of_the_briefing_whatever_was_drafted() {
         let short = session.ask(TASK).over(&briefing).at_most(1).run().unwrap().answer;
         assert_eq!(short.tokens.generated, 1);
     }
-    let answers =
-        session.ask_all([TASK, "Who keeps the Velmar ledger?"]).via(config().with_draft(Draft::of(6)));
+    let answers = session
+        .ask_all([TASK, "Who keeps the Velmar ledger?"])
+        .via(config().with_lookahead(Lookahead::draft(Draft::of(6))));
     let together: Vec<String> = answers.run().unwrap().into_iter().map(|o| o.answer.text).collect();
     for (task, text) in [TASK, "Who keeps the Velmar ledger?"].into_iter().zip(together) {
-        let alone = session.ask(task).via(config().with_draft(Draft::of(6))).run().unwrap();
+        let alone =
+            session.ask(task).via(config().with_lookahead(Lookahead::draft(Draft::of(6)))).run().unwrap();
         assert_eq!(alone.answer.text, text);
     }
 }
@@ -96,22 +99,44 @@ fn what_does_not_go_together_is_named() {
         let named = matches!(&error, Error::Config { field: own, .. } if *own == field);
         assert!(named, "{field}: {error}");
     };
-    refused(config().with_draft(Draft::of(0)), "draft.tokens");
-    refused(config().with_draft(Draft { rounds: 9, ..Draft::of(4) }), "draft.rounds");
-    refused(config().with_draft(Draft { rounds: 2, ..Draft::over_full(4) }), "draft.rounds");
-    refused(config().with_draft(Draft { first: Some(0.0), ..Draft::of(4) }), "draft.first");
-    refused(config().with_draft(Draft { first: Some(0.5), ..Draft::over_full(4) }), "draft.first");
-    refused(config().with_draft(Draft::of(4)).with_on_policy(true), "draft");
-    refused(config().with_echo(4).with_queries(QuerySource::RepeatPrefill), "echo");
-    refused(config().with_echo(4).with_chunking(Chunking::rerotated(20)), "draft");
+    refused(config().with_lookahead(Lookahead::draft(Draft::of(0))), "draft.tokens");
+    refused(config().with_lookahead(Lookahead::draft(Draft { rounds: 9, ..Draft::of(4) })), "draft.rounds");
+    refused(
+        config().with_lookahead(Lookahead::draft(Draft { rounds: 2, ..Draft::over_full(4) })),
+        "draft.rounds",
+    );
+    refused(
+        config().with_lookahead(Lookahead::draft(Draft { first: Some(0.0), ..Draft::of(4) })),
+        "draft.first",
+    );
+    refused(
+        config().with_lookahead(Lookahead::draft(Draft { first: Some(0.5), ..Draft::over_full(4) })),
+        "draft.first",
+    );
+    refused(config().with_lookahead(Lookahead::draft(Draft::of(4))).with_on_policy(true), "lookahead");
+    refused(
+        config().with_lookahead(Lookahead::echo(4)).with_queries(QuerySource::RepeatPrefill),
+        "lookahead",
+    );
+    refused(config().with_lookahead(Lookahead::echo(4)).with_chunking(Chunking::rerotated(20)), "lookahead");
     for (text, over, first, echo) in [
-        ("latent-briefing:draft=8", DraftOver::Briefing, None, 0),
+        ("latent-briefing:draft=8", DraftOver::Briefing, Some(0.3), 0),
         ("latent-briefing:draft=8,over=full,echo=16", DraftOver::Full, None, 16),
-        ("latent-briefing:draft=8,first=0.3", DraftOver::Briefing, Some(0.3), 0),
+        ("latent-briefing:draft=8,first=0.5", DraftOver::Briefing, Some(0.5), 0),
     ] {
         let Handoff::LatentBriefing(config) = text.parse().unwrap() else { panic!("{text}") };
-        let draft = config.draft.unwrap();
-        assert_eq!((draft.tokens, draft.over, draft.first, config.echo), (8, over, first, echo), "{text}");
+        let lookahead = config.lookahead.unwrap();
+        let draft = lookahead.draft.unwrap();
+        assert_eq!((draft.tokens, draft.over, draft.first, lookahead.echo), (8, over, first, echo), "{text}");
+    }
+    for (text, lookahead) in [
+        ("latent-briefing", None),
+        ("latent-briefing:echo=0", Some(Lookahead::NONE)),
+        ("latent-briefing:draft=0", Some(Lookahead::NONE)),
+        ("latent-briefing:echo=9", Some(Lookahead::echo(9))),
+    ] {
+        let Handoff::LatentBriefing(config) = text.parse().unwrap() else { panic!("{text}") };
+        assert_eq!(config.lookahead, lookahead, "{text}");
     }
     for text in ["latent-briefing:over=full", "latent-briefing:draft=8,over=notes", "latent-briefing:draft=x"]
     {

@@ -9,7 +9,7 @@ use super::{contents, notes};
 const TASK: &str = "What is the code of the Oslund relay?";
 
 fn config() -> BriefConfig {
-    BriefConfig::from(Compaction::keep_ratio(0.3).with_selection("per-head".parse().unwrap()))
+    BriefConfig::from(Compaction::keep_ratio(0.3)).with_lookahead(Lookahead::NONE)
 }
 
 fn most_likely(logits: &candle_core::Tensor) -> Vec<u32> {
@@ -37,7 +37,7 @@ fn forced_answers_are_read_as_they_would_be_written() {
         Handoff::TextReplay,
         config().into(),
         Renewal::every(2, config()).into(),
-        Renewal::every(3, config().with_draft(Draft::of(3))).into(),
+        Renewal::every(3, config().with_lookahead(Lookahead::draft(Draft::of(3)))).into(),
     ];
     for handoff in handoffs {
         let outcome = session.ask(TASK).via(&handoff).run().unwrap();

@@ -73,8 +73,8 @@ fn the_ends_of_every_range_are_accepted() {
 #[test]
 fn defaults_are_those_documented() {
     let config = Compaction::default();
-    assert_eq!(config, Compaction::mad(4.0));
-    assert_eq!(config.budget, Budget::Mad { tau: 4.0, min_kept: 32, max_ratio: 1.0 });
+    assert_eq!(config, Compaction::mad(12.0));
+    assert_eq!(config.budget, Budget::Mad { tau: 12.0, min_kept: 32, max_ratio: 1.0 });
     assert_eq!(
         (config.selection.clone(), config.score, config.across),
         (Selection::per_head(), ScoreAgg::Rms, HeadAgg::Mean)

@@ -31,7 +31,7 @@ use crate::selectors::{Budgets, Lists};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Compaction {
-    /// How many positions stay. Default: the MAD rule with τ = 4.
+    /// How many positions stay. Default: the MAD rule with τ = 12, about a tenth of a real log.
     pub budget: Budget,
     /// Which positions stay. Default [`Selection::per_head`].
     pub selection: Selection,
@@ -56,7 +56,7 @@ pub struct Compaction {
 
 impl Default for Compaction {
     fn default() -> Self {
-        Self::mad(4.0)
+        Self::mad(12.0)
     }
 }
 

@@ -130,8 +130,7 @@ impl<'a> Renewing<'a> {
             Some(before) => join_all(&before, &seen, group, |a, b| (a.rows() as f64, b.rows() as f64))?,
         };
         let known = self.pass.observed.as_deref().ok_or(Error::Empty { arg: "observed" })?;
-        let w: f64 = std::env::var("LB_RW").map(|x| x.parse().unwrap()).unwrap_or(1.0);
-        let observed = join_all(known, &written, group, |_, _| (1.0, w))?;
+        let observed = join_all(known, &written, group, |_, _| (1.0, 1.0))?;
         self.written = Some(written);
         self.pass.queries = joined(&self.pass.queries, &fresh, group)?;
         let pass = (&self.pass.queries[..], Some(&observed[..]), &self.pass.extra);

@@ -91,7 +91,11 @@ impl Arguments<'_> {
     }
 
     fn spans(&mut self, compaction: Compaction) -> Result<Compaction> {
+        let fade = self.real("fade")?;
         let spans = match self.take("spans") {
+            None if fade.is_some() => {
+                return Err(Error::config("fade", "given", "goes with spans= positions"));
+            }
             None => return Ok(compaction),
             Some("sentences") => Spans::Units(Units::Sentences),
             Some("segments") => Spans::Units(Units::Segments),
@@ -102,7 +106,11 @@ impl Arguments<'_> {
                 })?,
             },
         };
-        Ok(compaction.with_spans(spans))
+        match (spans, fade) {
+            (Spans::Max { width }, Some(factor)) => Ok(compaction.with_spans(Spans::Faded { width, factor })),
+            (_, Some(_)) => Err(Error::config("fade", "given", "goes with spans= positions")),
+            (spans, None) => Ok(compaction.with_spans(spans)),
+        }
     }
 
     fn fit(&mut self, compaction: Compaction) -> Result<Compaction> {

@@ -32,7 +32,7 @@ pub struct Lookahead {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Draft {
-    /// Tokens at most, at least 1. It ends where the worker ends its answer. Default: 32.
+    /// Tokens at most, at least 1. It ends where the worker ends its answer. Default: 16.
     pub tokens: usize,
     /// What it is written over.
     pub over: DraftOver,
@@ -41,8 +41,6 @@ pub struct Draft {
     pub first: Option<f64>,
     /// How often it is written, 1 to 8: each further draft over the briefing that the one before has led to. Default: 1.
     pub rounds: usize,
-    /// Whether it is written only where there is nothing to echo. Default: true.
-    pub without_echo: bool,
 }
 
 /// What a draft is written over.
@@ -65,14 +63,14 @@ impl Default for Lookahead {
 
 impl Default for Draft {
     fn default() -> Self {
-        Self { tokens: 32, over: DraftOver::Briefing, first: Some(0.3), rounds: 1, without_echo: true }
+        Self { tokens: 16, over: DraftOver::Briefing, first: Some(0.3), rounds: 1 }
     }
 }
 
 impl Draft {
-    /// So many tokens over a first briefing, whatever there is to echo.
+    /// So many tokens over a first briefing.
     pub fn of(tokens: usize) -> Self {
-        Self { tokens, without_echo: false, ..Self::default() }
+        Self { tokens, ..Self::default() }
     }
 
     /// So many tokens over the full cache.

@@ -40,7 +40,7 @@ pub(in crate::briefing) fn passes_ahead(
         let echoes = vec![echo.clone(); tasks.len()];
         work.join(&mut ahead, &echoes)?;
     }
-    if let Some(draft) = lookahead.draft.filter(|draft| !draft.without_echo || echo.is_empty()) {
+    if let Some(draft) = lookahead.draft {
         work.draft(&mut ahead, draft)?;
     }
     let mut passes = Vec::with_capacity(tasks.len());
@@ -101,8 +101,10 @@ impl Work<'_> {
             let pass = &mut ahead[number].pass;
             let more = self.global(captured.queries);
             if let (Some(before), Some(seen)) = (&pass.observed, self.seen(&more)?) {
-                let both =
-                    before.iter().zip(&seen).map(|(a, b)| Observed::joined(&[(a, wa(a)), (b, wb(b))], group));
+                let both = before
+                    .iter()
+                    .zip(&seen)
+                    .map(|(a, b)| Observed::joined(&[(a, a.rows() as f64), (b, b.rows() as f64)], group));
                 pass.observed = Some(both.collect::<lb_am::Result<_>>()?);
             }
             pass.queries = joined(&pass.queries, &more, group)?;
@@ -197,11 +199,4 @@ pub(in crate::briefing) fn joined(before: &[Tensor], more: &[Tensor], group: usi
         joined.reshape((heads, (), width))
     };
     before.iter().zip(more).map(|pair| Ok(join(pair).map_err(lb_model::Error::from)?)).collect()
-}
-
-fn wa(o: &Observed) -> f64 {
-    if std::env::var("LB_EQ").is_ok() { 1.0 } else { o.rows() as f64 }
-}
-fn wb(o: &Observed) -> f64 {
-    if let Ok(x) = std::env::var("LB_EQ") { x.parse().unwrap() } else { o.rows() as f64 }
 }
