@@ -29,6 +29,7 @@
 //! What is computed, step by step, is in this crate's `MATHEMATICS.md`.
 
 pub mod backend;
+mod bounded;
 pub mod budgets;
 mod cholesky;
 mod compact;
@@ -51,8 +52,8 @@ mod scene;
 mod scores;
 mod selected;
 mod selection;
-mod sharing;
 pub mod selectors;
+mod sharing;
 mod spans;
 
 pub use backend::Backend;
