@@ -2,17 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::ValuesMethod;
+
 /// λ of [`ValuesMethod::LeastSquares`](crate::ValuesMethod::LeastSquares), relative like any other.
-pub(crate) const LEAST_SQUARES_LAMBDA: f64 = 1e-6;
+const LEAST_SQUARES_LAMBDA: f64 = 1e-6;
 /// Below this λ products are taken in f64: what holds the weak directions of a system would be the rounding of f32.
 pub(crate) const EXACT_BELOW: f64 = 1e-3;
+/// Steps of a bias fit of few rows, where none are given.
+const FEW_STEPS: usize = 4;
+/// Rows for each kept slot from which on such a fit is solved for its optimum: about where the optimum is no longer worse than
+/// the steps on rows that were not fitted, see `MATHEMATICS.md`.
+const MANY_ROWS: usize = 8;
 /// Importance weights stay within this range.
 const OMEGA: (f64, f64) = (1e-2, 1e2);
 
 /// How the bias fit went, over all layers that were compacted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BetaFit {
-    /// Steps of projected gradient that were taken.
+    /// Steps of projected gradient, the most that a head took; 0 where all were solved for the optimum.
     pub iterations: usize,
     /// ‖Φ_kept 1 − Z‖ / ‖Z‖: the share of the attention mass that is missing with β = 0.
     pub mass_error_before: f64,
@@ -46,13 +53,13 @@ pub struct BetaPart {
 }
 
 impl BetaSums {
-    /// Counts heads in that took so many steps.
+    /// Counts heads in that took so many steps, 0 where they were solved for the optimum.
     pub fn add(&mut self, part: &BetaPart, iterations: usize) {
         self.before += part.before;
         self.after += part.after;
         self.mass += part.mass;
         self.clamped += part.clamped;
-        self.iterations = iterations;
+        self.iterations = self.iterations.max(iterations);
     }
 
     pub(crate) fn report(self) -> BetaFit {
@@ -143,6 +150,36 @@ impl ValuesSums {
             jitter: self.jitter,
         }
     }
+}
+
+/// What holds fitted values where they are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pull {
+    /// Relative to the mean diagonal of X Ω⁻¹ Xᵀ.
+    pub(crate) lambda: f64,
+    /// Of the importance weights.
+    pub(crate) exponent: f64,
+    /// To the original values, or to zero.
+    pub(crate) to_original: bool,
+}
+
+impl Pull {
+    /// Of a method that does not choose for itself.
+    pub(crate) fn of(method: ValuesMethod) -> Option<Self> {
+        let (lambda, exponent, to_original) = match method {
+            ValuesMethod::Ridge { lambda, importance } => (lambda, importance, true),
+            ValuesMethod::RidgeToZero { lambda } => (lambda, 0.0, false),
+            ValuesMethod::LeastSquares => (LEAST_SQUARES_LAMBDA, 0.0, false),
+            ValuesMethod::Copy | ValuesMethod::RidgeLeaveOneOut => return None,
+        };
+        // 0 is the limit that a vanishing λ stands for.
+        Some(Self { lambda: lambda.max(LEAST_SQUARES_LAMBDA), exponent, to_original })
+    }
+}
+
+/// How many steps a bias fit of `rows` and `slots` takes; none where it is solved for the optimum.
+pub(crate) fn steps_of(iterations: Option<usize>, rows: usize, slots: usize) -> Option<usize> {
+    iterations.or((rows < MANY_ROWS * slots).then_some(FEW_STEPS))
 }
 
 /// ω_j = (g_j / mean g)^p over the kept positions of a list, clamped, and 1 for padding up to `t`.

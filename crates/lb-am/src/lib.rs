@@ -29,6 +29,7 @@
 //! What is computed, step by step, is in this crate's `MATHEMATICS.md`.
 
 pub mod backend;
+mod bounded;
 pub mod budgets;
 mod cholesky;
 mod compact;

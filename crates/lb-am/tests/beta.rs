@@ -60,7 +60,7 @@ fn converges_to_the_bounded_minimum() {
 fn biases_stay_within_their_bound() {
     let case = random(SMALL, 2.0, 24);
     let (start, rows) = (NnlsStart::Shared, RowWeighting::Mass);
-    let tight = BetaMethod::Nnls { iterations: 64, lower: -0.1, upper: 0.1, start, rows };
+    let tight = BetaMethod::Nnls { iterations: Some(64), lower: -0.1, upper: 0.1, start, rows };
     let compacted = run(&case, &config().with_beta(tight));
     let biases: Vec<f32> =
         compacted.layers.iter().flat_map(|l| l.bias.flatten_all().unwrap().to_vec1().unwrap()).collect();

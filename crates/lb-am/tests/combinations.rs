@@ -30,7 +30,7 @@ fn budgets() -> Vec<Budget> {
 }
 
 fn fits() -> Vec<(BetaMethod, ValuesMethod)> {
-    let nnls = |start, rows| BetaMethod::Nnls { iterations: 6, lower: -2.0, upper: 3.0, start, rows };
+    let nnls = |start, rows| BetaMethod::Nnls { iterations: Some(6), lower: -2.0, upper: 3.0, start, rows };
     vec![
         (BetaMethod::Zero, ValuesMethod::Copy),
         (BetaMethod::default(), ValuesMethod::default()),

@@ -17,7 +17,8 @@ fn ridge(lambda: f64, importance: f64) -> Compaction {
 }
 
 fn nnls_within(iterations: usize, lower: f64, upper: f64) -> BetaMethod {
-    BetaMethod::Nnls { iterations, lower, upper, start: NnlsStart::Shared, rows: RowWeighting::Mass }
+    let (start, rows) = (NnlsStart::Shared, RowWeighting::Mass);
+    BetaMethod::Nnls { iterations: Some(iterations), lower, upper, start, rows }
 }
 
 fn nnls(iterations: usize, bound: f64) -> Compaction {
@@ -48,7 +49,7 @@ fn out_of_range_settings_name_their_field() {
     for bound in [0.0, -1.0, 20.1, f64::NAN] {
         assert!(["beta.lower", "beta.upper"].contains(&refused(&nnls(64, bound))));
     }
-    for lambda in [0.0, -1.0, 1e7, f64::NAN, f64::INFINITY] {
+    for lambda in [1e-7, -1.0, 1e7, f64::NAN, f64::INFINITY] {
         assert_eq!(refused(&ridge(lambda, 1.0)), "values.lambda");
     }
     for importance in [-0.1, 8.1, f64::NAN] {
@@ -58,7 +59,14 @@ fn out_of_range_settings_name_their_field() {
 
 #[test]
 fn the_ends_of_every_range_are_accepted() {
-    let ends = [mad(0.0, 1, 1.0), mad(1e6, 1, 0.001), nnls(1, 20.0), nnls(100_000, 0.01), ridge(1e-6, 0.0)];
+    let ends = [
+        mad(0.0, 1, 1.0),
+        mad(1e6, 1, 0.001),
+        nnls(1, 20.0),
+        nnls(100_000, 0.01),
+        ridge(1e-6, 0.0),
+        ridge(0.0, 1.0),
+    ];
     for config in ends.iter().chain(&[
         ridge(1e6, 8.0),
         Compaction::keep_ratio(1.0),
@@ -84,6 +92,18 @@ fn defaults_are_those_documented() {
     assert_eq!(config.selection.selector().sharing(), Sharing::All { floor: 0.2 });
     assert_eq!(config.beta, BetaMethod::default());
     assert_eq!(config.values, ValuesMethod::Ridge { lambda: 1.0, importance: 1.0 });
+}
+
+/// A number is that many steps, as ever; none, or null, are what the rows decide.
+#[test]
+fn steps_may_be_left_out() {
+    let read = |iterations: &str| -> BetaMethod {
+        let rest = r#""lower": -3.0, "upper": 3.0, "start": "shared", "rows": "mass""#;
+        serde_json::from_str(&format!(r#"{{"nnls": {{{iterations}{rest}}}}}"#)).unwrap()
+    };
+    assert_eq!(read(r#""iterations": 4, "#), BetaMethod::steps(4));
+    assert_eq!(read(r#""iterations": null, "#), BetaMethod::default());
+    assert_eq!(read(""), BetaMethod::default());
 }
 
 #[test]

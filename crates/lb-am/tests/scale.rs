@@ -44,7 +44,7 @@ fn biases_reach_the_bounded_minimum_at_that_scale() {
         let case = case(scale, 6, 71);
         for start in [NnlsStart::Shared, NnlsStart::LeastSquares] {
             let beta = BetaMethod::Nnls {
-                iterations: 2000,
+                iterations: Some(2000),
                 lower: -3.0,
                 upper: 3.0,
                 start,

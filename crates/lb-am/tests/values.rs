@@ -173,6 +173,20 @@ fn least_squares_overfits_a_short_task() {
     }
 }
 
+/// λ = 0 is least squares: to zero what the method of that name gives, to the originals those nearest to them.
+#[test]
+fn a_ridge_of_no_strength_is_least_squares() {
+    let case = random(Dims { queries: 120, ..SMALL }, 2.0, 39);
+    let fit = |values| run(&case, &shared(Compaction::kept_len(8)).with_values(values));
+    let squares = fit(ValuesMethod::LeastSquares);
+    let to_zero = fit(ValuesMethod::RidgeToZero { lambda: 0.0 });
+    assert_eq!(bits(&to_zero.layers[1].values), bits(&squares.layers[1].values));
+    let near = fit(ValuesMethod::Ridge { lambda: 0.0, importance: 0.0 });
+    assert_ridge(&case, &near, 1e-6, 0.0, 1e-3);
+    let error = |compacted: &Compacted| compacted.report.values.clone().unwrap().output_error_after;
+    assert!((error(&near) - error(&squares)).abs() < 1e-4 * error(&squares));
+}
+
 /// With many more queries than slots the least squares are what they are meant to be.
 #[test]
 fn least_squares_agree_with_the_oracle() {

@@ -4,6 +4,9 @@ use lb_am::{BetaMethod, Compaction, ValuesMethod};
 
 /// Rounds of power iteration behind the step of the bias fit, the last reading included.
 const POWER_ROUNDS: usize = 13;
+/// What [`BetaMethod::Nnls`] does where no steps are given: these of few rows, none from so many for each slot on.
+const FEW_STEPS: usize = 4;
+const MANY_ROWS: f64 = 8.0;
 
 /// Operations of one (layer, KV head), a multiplication and an addition counted as two.
 ///
@@ -17,6 +20,7 @@ const POWER_ROUNDS: usize = 13;
 /// | mass and score of each position | 4 n S |
 /// | logits of the kept keys | 2 n t d |
 /// | step length and steps of β, two products with Φ each | 4 n t (13 + steps) |
+/// | Gram matrix of β instead, of many rows without a number of steps | 2 n t² + 2 n t |
 /// | residual Y − X V | 2 n t d |
 /// | C2, dual (n < t) | 2 n² t + n³/3 + 2 n² d + 2 n t d |
 /// | C2, primal | 2 n t² + 2 n t d + t³/3 + 2 t² d |
@@ -32,7 +36,10 @@ pub fn head_flops(config: &Compaction, n: usize, seq_len: usize, kept_len: usize
         return flops;
     }
     if let BetaMethod::Nnls { iterations, .. } = config.beta {
-        flops += 4.0 * n * t * (POWER_ROUNDS + iterations) as f64;
+        flops += match iterations {
+            None if n >= MANY_ROWS * t => 2.0 * n * t * t + 2.0 * n * t,
+            steps => 4.0 * n * t * (POWER_ROUNDS + steps.unwrap_or(FEW_STEPS)) as f64,
+        };
     }
     if config.beta != BetaMethod::Zero || with_values {
         flops += 2.0 * n * t * d;

@@ -48,7 +48,7 @@ const SIZES: [(usize, usize, usize); 8] = [
     (64, 16, 7),
     (200, 5, 64),
     // Many more queries than slots, as where a whole context is read again.
-    (110, 400, 50),
+    (60, 200, 50),
 ];
 
 const HEADS: usize = 2;
@@ -254,8 +254,10 @@ fn all_find_what_is_no_number() {
 }
 
 fn fits() -> Vec<Compaction> {
-    let nnls =
-        |iterations, start, rows| BetaMethod::Nnls { iterations, lower: -3.0, upper: 3.0, start, rows };
+    let nnls = |iterations: usize, start, rows| {
+        let iterations = Some(iterations);
+        BetaMethod::Nnls { iterations, lower: -3.0, upper: 3.0, start, rows }
+    };
     let betas = [
         BetaMethod::Zero,
         BetaMethod::default(),

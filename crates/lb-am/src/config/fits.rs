@@ -12,10 +12,13 @@ use crate::error::Result;
 pub enum BetaMethod {
     /// β = 0: kept keys stand for themselves only.
     Zero,
-    /// Bounded least squares on the attention mass of the full cache, by accelerated projected gradient.
+    /// Bounded least squares on the attention mass of the full cache, by accelerated projected gradient or for the optimum.
     Nnls {
-        /// Steps, 1 to 100 000. Default 4: few steps from a shared weight are a regularisation, see `MATHEMATICS.md`.
-        iterations: usize,
+        /// Steps, 1 to 100 000. `None`, the default, takes 4 where a head has less than 8 rows (queries of all heads of its
+        /// group) for each kept slot: few steps from a shared weight are a regularisation. Of more rows it solves for the
+        /// bounded optimum, wherever steps would begin. See `MATHEMATICS.md`.
+        #[serde(default)]
+        iterations: Option<usize>,
         /// β is at least this, -20 to 0. Default -3.
         lower: f64,
         /// β is at most this, 0 to 20. Default 3.
@@ -63,7 +66,8 @@ pub enum ValuesMethod {
     Copy,
     /// Ridge towards the original values, stiffer where the task looks.
     Ridge {
-        /// Strength relative to the mean diagonal of X Ω⁻¹ Xᵀ, 1e-6 to 1e6. Default 1.0.
+        /// Strength relative to the mean diagonal of X Ω⁻¹ Xᵀ, 1e-6 to 1e6, or 0 for the least squares that are nearest to
+        /// the originals, which a λ of 1e-6 stands for. Default 1.0.
         lambda: f64,
         /// Exponent p of the importance weights ω = (g / mean g)^p, 0 to 8; 0 is the plain ridge. Default 1.0.
         importance: f64,
@@ -73,7 +77,7 @@ pub enum ValuesMethod {
     RidgeLeaveOneOut,
     /// Ridge towards zero.
     RidgeToZero {
-        /// Strength relative to the mean diagonal of X Xᵀ, 1e-6 to 1e6.
+        /// Strength relative to the mean diagonal of X Xᵀ, 1e-6 to 1e6, or 0 for [`LeastSquares`](Self::LeastSquares).
         lambda: f64,
     },
     /// Ridge towards zero with a vanishing λ, the default of the AM reference, which is meant for thousands of
@@ -83,7 +87,7 @@ pub enum ValuesMethod {
 
 impl Default for BetaMethod {
     fn default() -> Self {
-        Self::steps(4)
+        Self::nnls(None)
     }
 }
 
@@ -94,16 +98,22 @@ impl Default for ValuesMethod {
 }
 
 impl BetaMethod {
-    /// The defaults with this many steps.
+    /// The defaults with this many steps, however many rows there are.
     pub fn steps(iterations: usize) -> Self {
+        Self::nnls(Some(iterations))
+    }
+
+    fn nnls(iterations: Option<usize>) -> Self {
         let (start, rows) = (NnlsStart::default(), RowWeighting::default());
         Self::Nnls { iterations, lower: -3.0, upper: 3.0, start, rows }
     }
 
     pub(super) fn validate(&self) -> Result<()> {
         let Self::Nnls { iterations, lower, upper, .. } = *self else { return Ok(()) };
-        let steps = (1..=100_000).contains(&iterations);
-        ensure(steps, "beta.iterations", iterations, "must be within 1..=100000")?;
+        if let Some(iterations) = iterations {
+            let steps = (1..=100_000).contains(&iterations);
+            ensure(steps, "beta.iterations", iterations, "must be within 1..=100000")?;
+        }
         // Bounds that exclude a weight of one could not even leave a key as it is.
         ensure((-20.0..=0.0).contains(&lower), "beta.lower", lower, "must be within -20..=0")?;
         ensure((0.0..=20.0).contains(&upper), "beta.upper", upper, "must be within 0..=20")?;
@@ -114,7 +124,8 @@ impl BetaMethod {
 impl ValuesMethod {
     pub(super) fn validate(&self) -> Result<()> {
         let strength = |lambda: f64| {
-            ensure((1e-6..=1e6).contains(&lambda), "values.lambda", lambda, "must be within 1e-6..=1e6")
+            let holds = lambda == 0.0 || (1e-6..=1e6).contains(&lambda);
+            ensure(holds, "values.lambda", lambda, "must be 0 or within 1e-6..=1e6")
         };
         match *self {
             Self::Copy | Self::LeastSquares | Self::RidgeLeaveOneOut => Ok(()),

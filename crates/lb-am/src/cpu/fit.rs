@@ -11,10 +11,10 @@ use lb_kernels::panel::{
 
 use super::gather::round_to;
 use super::nnls::{Columns, descend, squared_distance};
-use super::values::Pull;
+use crate::bounded::{Bounded, ROUNDS, mirror};
 use crate::config::{BetaMethod, Compaction, NnlsStart, RowWeighting, ValuesMethod};
 use crate::error::Result;
-use crate::fits::{BetaPart, ValuesPart};
+use crate::fits::{BetaPart, Pull, ValuesPart, steps_of};
 
 /// What the fits of one head need.
 pub(crate) struct Head<'a> {
@@ -62,6 +62,8 @@ pub(crate) struct HeadFit {
     /// Values `[t, d]`, rounded; none where they are copied.
     pub(crate) values: Vec<f32>,
     pub(crate) beta: BetaPart,
+    /// Of the bias fit; 0 where it was solved for the optimum.
+    pub(crate) steps: usize,
     pub(crate) value: ValuesPart,
     pub(crate) beta_time: Duration,
     pub(crate) values_time: Duration,
@@ -81,7 +83,11 @@ impl Head<'_> {
         self.logits(logits);
         let beta = match config.beta {
             BetaMethod::Zero => None,
-            nnls => Some(self.beta(logits, weights, nnls, &mut fit.beta)),
+            nnls => {
+                let (beta, steps) = self.beta(logits, weights, lines, nnls, &mut fit.beta)?;
+                fit.steps = steps;
+                Some(beta)
+            }
         };
         fit.bias = self.carried.to_vec();
         if let Some(beta) = beta {
@@ -123,15 +129,18 @@ impl Head<'_> {
         }
     }
 
-    /// β, from the logits; `weights` is left with Φ.
+    /// β, from the logits, and the steps that it took; `weights` is left with Φ.
     fn beta(
         &self,
         logits: &[PanelRow<f32>],
         weights: &mut Vec<PanelRow<f32>>,
+        lines: &mut Vec<PanelRow<f32>>,
         method: BetaMethod,
         part: &mut BetaPart,
-    ) -> Vec<f32> {
-        let BetaMethod::Nnls { iterations, lower, upper, start, rows } = method else { return Vec::new() };
+    ) -> Result<(Vec<f32>, usize)> {
+        let BetaMethod::Nnls { iterations, lower, upper, start, rows } = method else {
+            return Ok((Vec::new(), 0));
+        };
         let bounds = (lower.exp(), upper.exp());
         let max = in_panels(self.max);
         let mass = in_panels(self.mass);
@@ -149,11 +158,17 @@ impl Head<'_> {
         weigh(&by, weights);
         let columns = Columns { panels: &*weights, t: self.t() };
         let y = if rows == RowWeighting::Relative { in_panels(&absolute) } else { mass.clone() };
-        let first = match start {
-            NnlsStart::Shared => columns.shared_weight(&y).clamp(bounds.0 as f32, bounds.1 as f32),
-            _ => 1.0,
+        let steps = steps_of(iterations, self.n(), self.t());
+        let w = if let Some(steps) = steps {
+            let first = match start {
+                NnlsStart::Shared => columns.shared_weight(&y).clamp(bounds.0 as f32, bounds.1 as f32),
+                _ => 1.0,
+            };
+            descend(&columns, &y, bounds, steps, vec![first; self.t()])
+        } else {
+            let y = if rows == RowWeighting::Relative { &absolute } else { self.mass };
+            self.optimum(weights, lines, y, bounds)?
         };
-        let w = descend(&columns, &y, bounds, iterations, vec![first; self.t()]);
         if rows == RowWeighting::Relative {
             weigh(&in_panels(&absolute), weights);
         }
@@ -164,7 +179,24 @@ impl Head<'_> {
         let taken = plain.back(&in_panels(&absolute));
         let at_bound = |w: f32| w <= bounds.0 as f32 || w >= bounds.1 as f32;
         part.clamped = w.iter().zip(taken).filter(|(w, mass)| *mass > 0.0 && at_bound(**w)).count();
-        w.into_iter().map(f32::ln).collect()
+        Ok((w.into_iter().map(f32::ln).collect(), steps.unwrap_or(0)))
+    }
+
+    /// The w within bounds that minimises ‖Φ w − y‖².
+    fn optimum(
+        &self,
+        weights: &[PanelRow<f32>],
+        lines: &mut Vec<PanelRow<f32>>,
+        y: &[f32],
+        bounds: (f64, f64),
+    ) -> Result<Vec<f32>> {
+        let t = self.t();
+        let (mut gram, image) = self.normal_equations(weights, lines, y, 1);
+        mirror(&mut gram, t);
+        let squared = y.iter().map(|y| f64::from(*y).powi(2)).sum();
+        let bounded = Bounded { gram: &gram, image: &image, squared, bounds };
+        let w = bounded.solve(&vec![bounded.shared_weight(); t], ROUNDS)?;
+        Ok(w.into_iter().map(|w| w as f32).collect())
     }
 
     /// From logits with the carried bias to attention with the stored one, in place.

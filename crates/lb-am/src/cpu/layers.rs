@@ -8,12 +8,11 @@ use rayon::prelude::*;
 
 use super::fit::{Buffers, Head, HeadFit};
 use super::gather::{gather, stacked};
-use super::values::Pull;
 use crate::backend::{FitInput, Fitted};
 use crate::compacted::{CompactedLayer, Timing};
 use crate::config::BetaMethod;
 use crate::error::{AtLayer, Result};
-use crate::fits::ValuesPart;
+use crate::fits::{Pull, ValuesPart};
 use crate::kept::Kept;
 use crate::layout::carried_bias;
 use crate::observed::Observed;
@@ -38,9 +37,9 @@ pub(super) fn fit(input: &FitInput<'_>, timing: &mut Timing) -> Result<Fitted> {
 
 /// Adds the heads of one layer to the report.
 fn count(sums: &mut Fitted, fits: &[HeadFit], input: &FitInput<'_>) {
-    if let BetaMethod::Nnls { iterations, .. } = input.config.beta {
+    if input.config.beta != BetaMethod::Zero {
         for fit in fits {
-            sums.beta.add(&fit.beta, iterations);
+            sums.beta.add(&fit.beta, fit.steps);
         }
     }
     let parts: Vec<ValuesPart> = fits.iter().map(|fit| fit.value).collect();

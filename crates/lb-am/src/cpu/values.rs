@@ -6,39 +6,14 @@ use super::exact::Exact;
 use super::fit::Head;
 use super::gather::round_to;
 use crate::cholesky::Systems;
-use crate::config::ValuesMethod;
 use crate::error::Result;
-use crate::fits::{EXACT_BELOW, LEAST_SQUARES_LAMBDA, ValuesPart, omega_of};
+use crate::fits::{EXACT_BELOW, Pull, ValuesPart, omega_of};
 
 /// Panels of queries whose products are summed up in f32 before they are added in f64, so that rounding does not grow with
 /// the queries.
 const PANELS_TOGETHER: usize = 4;
 /// Queries in them.
 const QUERIES_TOGETHER: usize = PANELS_TOGETHER * PANEL;
-
-/// What holds fitted values where they are.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pull {
-    /// Relative to the mean diagonal of X Ω⁻¹ Xᵀ.
-    pub(crate) lambda: f64,
-    /// Of the importance weights.
-    pub(crate) exponent: f64,
-    /// To the original values, or to zero.
-    to_original: bool,
-}
-
-impl Pull {
-    /// Of a method that is fitted here.
-    pub(crate) fn of(method: ValuesMethod) -> Option<Self> {
-        let (lambda, exponent, to_original) = match method {
-            ValuesMethod::Ridge { lambda, importance } => (lambda, importance, true),
-            ValuesMethod::RidgeToZero { lambda } => (lambda, 0.0, false),
-            ValuesMethod::LeastSquares => (LEAST_SQUARES_LAMBDA, 0.0, false),
-            ValuesMethod::Copy | ValuesMethod::RidgeLeaveOneOut => return None,
-        };
-        Some(Self { lambda, exponent, to_original })
-    }
-}
 
 /// X, and how products with it are taken.
 enum Products<'a> {
@@ -212,7 +187,7 @@ impl Head<'_> {
                 let goal: Vec<f64> = goal.iter().map(|x| f64::from(*x)).collect();
                 (exact.gram(), exact.back(&goal, d))
             }
-            Products::Narrow(attention, turned) => self.normal_equations(attention, turned, goal),
+            Products::Narrow(attention, turned) => self.normal_equations(attention, turned, goal, d),
         };
         let soft: Vec<f64> = omega.iter().map(|omega| omega.sqrt().recip()).collect();
         for (i, row) in matrices.chunks_exact_mut(t).enumerate() {
@@ -234,13 +209,14 @@ impl Head<'_> {
     }
 
     /// Xᵀ X `[t, t]`, of which the lower triangle is filled and some of what is above, and Xᵀ R `[t, d]`.
-    fn normal_equations(
+    pub(super) fn normal_equations(
         &self,
         attention: &[PanelRow<f32>],
         turned: &mut Vec<PanelRow<f32>>,
         goal: &[f32],
+        d: usize,
     ) -> (Vec<f64>, Vec<f64>) {
-        let (n, t, d) = (self.n(), self.t(), self.width);
+        let (n, t) = (self.n(), self.t());
         let (mut gram, mut right) = (vec![0f64; t * t], vec![0f64; t * d]);
         let blocks = t.div_ceil(PANEL);
         turned.resize(blocks * QUERIES_TOGETHER, [0.0; PANEL]);
@@ -304,9 +280,9 @@ fn squared_norm(values: &[f32]) -> f64 {
 mod tests {
     use candle_core::DType;
 
-    use super::{Change, Exact, Head, Products, Pull, squared_norm};
+    use super::{Change, Exact, Head, Products, squared_norm};
     use crate::config::ValuesMethod;
-    use crate::fits::{ValuesPart, omega_of};
+    use crate::fits::{Pull, ValuesPart, omega_of};
 
     /// Of values or what they give, relative to the largest: with products in f64, and in f32.
     const EXACT: f32 = 1e-4;

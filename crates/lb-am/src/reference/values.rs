@@ -5,7 +5,7 @@ use candle_core::{D, DType, Device, Tensor};
 use crate::cholesky::{solve, wide};
 use crate::config::ValuesMethod;
 use crate::error::Result;
-use crate::fits::{EXACT_BELOW, LEAST_SQUARES_LAMBDA, ValuesPart, ValuesSums, omega_of};
+use crate::fits::{EXACT_BELOW, Pull, ValuesPart, ValuesSums, omega_of};
 use crate::layout::transposed;
 
 /// What [`ValuesMethod::RidgeLeaveOneOut`] chooses from.
@@ -37,16 +37,14 @@ pub(crate) fn fit_values(
     let originals = kept_values.to_dtype(DType::F32)?;
     let residual = (target - attention.matmul(&originals)?)?;
     let t = originals.dim(1)?;
-    let (lambda, exponent, to_original) = match method {
-        ValuesMethod::Copy => return Ok(None),
-        ValuesMethod::Ridge { lambda, importance } => (lambda, importance, true),
-        ValuesMethod::RidgeLeaveOneOut => {
+    let Pull { lambda, exponent, to_original } = match (method, Pull::of(method)) {
+        (ValuesMethod::RidgeLeaveOneOut, _) => {
             let best = leave_one_out(attention, &residual, importance)?;
             sums.add_left_out(best.error);
-            (best.lambda, best.exponent, true)
+            Pull { lambda: best.lambda, exponent: best.exponent, to_original: true }
         }
-        ValuesMethod::RidgeToZero { lambda } => (lambda, 0.0, false),
-        ValuesMethod::LeastSquares => (LEAST_SQUARES_LAMBDA, 0.0, false),
+        (_, Some(pull)) => pull,
+        (_, None) => return Ok(None),
     };
     let weights = omega(importance, exponent, t);
     let goal = if to_original { &residual } else { target };

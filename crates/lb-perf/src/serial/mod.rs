@@ -34,7 +34,7 @@ impl SerialFit {
             Self::Ridge => config,
             Self::LeastSquares => {
                 let beta = BetaMethod::Nnls {
-                    iterations: 4,
+                    iterations: Some(4),
                     lower: -3.0,
                     upper: 3.0,
                     start: NnlsStart::LeastSquares,

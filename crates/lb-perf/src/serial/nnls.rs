@@ -13,6 +13,8 @@ const POWER_ROUNDS: usize = 12;
 const START_LAMBDA: f64 = 1e-6;
 /// Stands in for zero where a quotient of two zeros is to be 1.
 const TINY: f64 = 1e-30;
+/// Steps where the method gives none: those of few rows, whatever there are.
+const STEPS: usize = 4;
 
 /// w `[t, 1]` in its bounds that makes Φ w (`[n, t]`) like the mass `[n, 1]`: steps of projected gradient with momentum,
 /// none of which raises the error.
@@ -38,7 +40,7 @@ pub(super) fn weights(phi: &Tensor, mass: &Tensor, method: BetaMethod) -> Result
     let mut image = phi.matmul(&w)?;
     let mut least = error(&image)?;
     let (mut ahead, mut ahead_image, mut momentum) = (w.clone(), image.clone(), 1.0f64);
-    for _ in 0..iterations {
+    for _ in 0..iterations.unwrap_or(STEPS) {
         let gradient = transposed.matmul(&(&ahead_image - mass)?)?;
         let next = (&ahead - (gradient * step)?)?.clamp(lower, upper)?;
         let next_image = phi.matmul(&next)?;
