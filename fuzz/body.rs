@@ -119,14 +119,19 @@ fn config(dice: &mut Dice<'_>) -> Compaction {
     };
     let start = [NnlsStart::Shared, NnlsStart::Ones, NnlsStart::LeastSquares][dice.below(3)];
     let rows = [RowWeighting::Mass, RowWeighting::Relative][dice.below(2)];
-    let (iterations, lower, upper) = (dice.below(100), -dice.number(), dice.number());
+    let iterations = (dice.below(4) > 0).then(|| dice.below(100));
+    let (lower, upper) = (-dice.number(), dice.number());
     let beta = match dice.below(4) {
         0 => BetaMethod::Zero,
         1 => BetaMethod::default(),
         _ => BetaMethod::Nnls { iterations, lower, upper, start, rows },
     };
     let width = dice.below(12);
-    let spans = if dice.below(2) == 0 { Spans::Max { width } } else { Spans::Mean { width } };
+    let spans = match dice.below(3) {
+        0 => Spans::Max { width },
+        1 => Spans::Mean { width },
+        _ => Spans::Faded { width, factor: dice.number() },
+    };
     let far = [dice.below(6), usize::MAX][usize::from(dice.below(32) == 0)];
     Compaction::with_budget(budget)
         .with_selection(selection)

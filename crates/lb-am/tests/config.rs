@@ -87,7 +87,8 @@ fn defaults_are_those_documented() {
         (config.selection.clone(), config.score, config.across),
         (Selection::per_head(), ScoreAgg::Rms, HeadAgg::Mean)
     );
-    assert_eq!((config.spans, config.protect), (Spans::OFF, Protected { first: 1, last: 0 }));
+    let spans = Spans::Faded { width: 9, factor: 0.3 };
+    assert_eq!((config.spans, config.protect), (spans, Protected { first: 1, last: 0 }));
     assert_eq!(config.sharing, None);
     assert_eq!(config.selection.selector().sharing(), Sharing::All { floor: 0.2 });
     assert_eq!(config.beta, BetaMethod::default());

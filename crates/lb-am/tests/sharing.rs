@@ -7,7 +7,7 @@ use crate::support::caches::{Case, SMALL, random};
 
 fn per_head(config: Compaction) -> Compaction {
     let equal = config.with_selection(Selection::per_head()).with_sharing(Sharing::Equal);
-    equal.with_score(ScoreAgg::Mean).with_protect(BARE)
+    equal.with_score(ScoreAgg::Mean).with_pooling(1).with_protect(BARE)
 }
 
 /// Heads of different temper: some look at a few slots, some at all.

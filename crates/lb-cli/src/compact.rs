@@ -53,9 +53,12 @@ pub(crate) struct Args {
     /// Exponent of the importance weights of `ridge-original`, 0 to 8; 1 by default.
     #[arg(long, allow_negative_numbers = true)]
     importance: Option<f64>,
-    /// Width of the max-pool over scores, odd, 1 to 255; 1 turns it off.
-    #[arg(long, default_value_t = 1)]
+    /// Neighbouring positions that share a score, odd, 1 to 255; 1 turns it off.
+    #[arg(long, default_value_t = 9)]
     pool: usize,
+    /// The part of a score that its neighbours get, 0 to 1.
+    #[arg(long, default_value_t = 0.3)]
+    fade: f64,
     /// First positions that always stay.
     #[arg(long, default_value_t = Protected::default().first)]
     sinks: usize,
@@ -81,7 +84,8 @@ impl Args {
         let values = self.values()?;
         let score = serde_json::from_value(self.score.as_str().into()).expect("one of the names above");
         let config = Compaction::with_budget(budget).with_selection(selection).with_score(score);
-        let config = config.with_spans(Spans::Max { width: self.pool }).with_values(values);
+        let config =
+            config.with_spans(Spans::Faded { width: self.pool, factor: self.fade }).with_values(values);
         let config = config.with_protect(Protected { first: self.sinks, ..Protected::default() });
         Ok(if self.beta == "zero" { config.with_beta(BetaMethod::Zero) } else { config })
     }

@@ -39,7 +39,11 @@ pub struct Compaction {
     pub score: ScoreAgg,
     /// How scores are aggregated over layers and KV heads. Default [`HeadAgg::Mean`].
     pub across: HeadAgg,
-    /// How neighbouring positions share their scores. Default: not at all.
+    /// How neighbouring positions share their scores. Default: the four on each side get three tenths of it
+    /// ([`Spans::Faded`]).
+    ///
+    /// A question attends to the phrase that names a fact; the span keeps the value behind it as well. What little is looked at
+    /// drags nothing along.
     pub spans: Spans,
     /// Positions that always stay.
     pub protect: Protected,

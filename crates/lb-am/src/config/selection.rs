@@ -77,7 +77,7 @@ pub enum Units {
 
 impl Default for Spans {
     fn default() -> Self {
-        Self::OFF
+        Self::Faded { width: 9, factor: 0.3 }
     }
 }
 

@@ -32,12 +32,12 @@ pub struct Lookahead {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Draft {
-    /// Tokens at most, at least 1. It ends where the worker ends its answer. Default: 16.
+    /// Tokens at most, at least 1. It ends where the worker ends its answer. Default: 32.
     pub tokens: usize,
     /// What it is written over.
     pub over: DraftOver,
-    /// The share of the positions that the first briefing keeps, in (0, 1]: it has to carry the draft alone, and may be larger
-    /// than the final one. `None` for the final one's size. Default: 0.3.
+    /// The share of the positions that the first briefing keeps, in (0, 1], as they are: it has to carry the draft alone, and so much
+    /// of a cache needs no fits. `None` for a first briefing like the final one. Default: 0.3.
     pub first: Option<f64>,
     /// How often it is written, 1 to 8: each further draft over the briefing that the one before has led to. Default: 1.
     pub rounds: usize,
@@ -63,7 +63,7 @@ impl Default for Lookahead {
 
 impl Default for Draft {
     fn default() -> Self {
-        Self { tokens: 16, over: DraftOver::Briefing, first: Some(0.3), rounds: 1 }
+        Self { tokens: 32, over: DraftOver::Briefing, first: Some(0.3), rounds: 1 }
     }
 }
 
@@ -103,6 +103,7 @@ impl Draft {
         let mut first = BriefConfig { task_state: TaskState::Recompute, ..config.clone() };
         if let Some(ratio) = self.first {
             first.compaction.budget = Budget::KeepRatio(ratio);
+            first.compaction = first.compaction.selection_only();
         }
         first
     }
