@@ -15,7 +15,17 @@ fn a_cache_in_a_file_becomes_a_shorter_one() {
     let tensors = [("keys", draw(64)), ("values", draw(64)), ("queries", draw(6))];
     safetensors::save(&tensors.map(|(name, tensor)| (name.to_owned(), tensor)).into(), &input).unwrap();
     let (from, to) = (input.to_str().unwrap(), output.to_str().unwrap());
-    let told = json_of(["compact", "--input", from, "--output", to, "--keep-ratio", "0.25"]);
+    let told = json_of([
+        "compact",
+        "--input",
+        from,
+        "--output",
+        to,
+        "--keep-ratio",
+        "0.25",
+        "--selection",
+        "per-layer",
+    ]);
     assert_eq!((told["kept_len"].as_u64(), &told["shape"]), (Some(16), &serde_json::json!([2, 2, 64, 8])));
     let made = safetensors::load(&output, &Device::Cpu).unwrap();
     assert_eq!(made["keys"].dims(), [2, 2, 16, 8]);

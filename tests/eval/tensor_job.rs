@@ -8,6 +8,7 @@ use lb_eval::Error;
 use lb_eval::tensor_job::{JobReport, TensorJob};
 
 use crate::support::caches::{noise, rng};
+use crate::support::layered::Layered;
 
 /// Layers, KV heads, slots, width, queries.
 const DIMS: [usize; 5] = [2, 2, 40, 8, 6];
@@ -56,7 +57,7 @@ fn a_round_trip_in_every_dtype() {
     ] {
         std::fs::write(&input, bytes(&tensors(dtype))).unwrap();
         let job = TensorJob::read(&input).unwrap();
-        let config = Compaction::keep_ratio(0.2);
+        let config = Layered::keep_ratio(0.2);
         let outcome = job.run(&config, 1).unwrap();
         outcome.write(&output).unwrap();
         let read = safetensors::load(&output, &Device::Cpu).unwrap();
@@ -91,10 +92,11 @@ fn a_round_trip_in_every_dtype() {
 fn shorter_heads_and_layers_end_in_padding() {
     let job = job(&tensors(DType::F32)).unwrap();
     let budgets = HeadBudgets { shares: vec![vec![0.4, 0.1], vec![0.2, 0.3]] };
-    let ragged = Compaction::kept_len(10).with_selection(Selection::per_head()).with_head_budgets(budgets);
+    let ragged = Layered::kept_len(10).with_selection(Selection::per_head());
+    let ragged = Compaction { sharing: None, ..ragged }.with_head_budgets(budgets);
     let tau = Budget::Mad { tau: 1.0, min_kept: 1, max_ratio: 1.0 };
-    let by_layer = Compaction::with_budget(tau).with_selection(Selection::per_layer()).with_pooling(1);
-    let by_head = Compaction::with_budget(tau).with_selection(Selection::per_head()).with_pooling(1);
+    let by_layer = Layered::with_budget(tau).with_pooling(1);
+    let by_head = by_layer.clone().with_selection(Selection::per_head());
     for config in [ragged, by_layer, by_head] {
         let outcome = job.run(&config, 1).unwrap();
         let read = safetensors::load_buffer(&outcome.to_bytes().unwrap(), &Device::Cpu).unwrap();

@@ -18,6 +18,7 @@ mod gguf_faults;
 mod gguf_parts;
 mod gguf_tokenizers;
 mod golden;
+mod guesses;
 mod heads;
 mod hub;
 mod hub_environment;

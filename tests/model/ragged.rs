@@ -1,7 +1,9 @@
 //! Heads that keep different counts: the same numbers as with padding, without its cost.
 
 use candle_core::{Device, Tensor};
-use lb_am::{Compacted, Compaction, Compactor, Kept, LayerKv, ScoreAgg, Selection, compact, compact_at};
+use lb_am::{
+    Compacted, Compaction, Compactor, Kept, LayerKv, ScoreAgg, Selection, Sharing, compact, compact_at,
+};
 use lb_model::{KvCache, PrefillOptions, Worker};
 use rand::seq::index::sample;
 use rand::{Rng, SeedableRng};
@@ -172,7 +174,7 @@ fn equal_counts_are_shared_not_copied() {
         .prefill_capturing(&tokens[60..70], &mut task, &options, &mut |_, _| {})
         .unwrap()
         .queries;
-    let config = Compaction::keep_ratio(0.3).with_selection(Selection::per_head());
+    let config = Compaction::keep_ratio(0.3).with_sharing(Sharing::Equal);
     let compacted = Compactor::new(&full.layers().unwrap(), &queries, &config).run().unwrap();
     let (a, b) = (ragged(&worker, &compacted), padded(&worker, &compacted));
     assert_eq!((a.bytes(), a.slots(), a.mean_slots()), (b.bytes(), b.slots(), b.slots()));
@@ -194,7 +196,7 @@ fn what_uneven_heads_show_is_not_noted() {
         let observing =
             worker.model().forward_observing(&tokens[60..70], &mut cache.fork(), ScoreAgg::Mean).unwrap();
         assert_eq!(observing.observed.is_some(), noted);
-        let (layers, config) = (cache.layers().unwrap(), Compaction::kept_len(8));
+        let (layers, config) = (cache.layers().unwrap(), Compaction::kept_len(8).with_score(ScoreAgg::Mean));
         let compactor = Compactor::new(&layers, &observing.captured.queries, &config);
         let compactor = match &observing.observed {
             Some(observed) => compactor.observed(observed),

@@ -13,7 +13,7 @@ use crate::support::embedded;
 const TASK: &str = "Who keeps the Velmar ledger?";
 
 fn ratio(ratio: f64) -> BriefConfig {
-    Compaction::keep_ratio(ratio).into()
+    BriefConfig::from(Compaction::keep_ratio(ratio)).with_lookahead(Lookahead::NONE)
 }
 
 /// Logits of the task's last token over a briefing.
@@ -189,7 +189,8 @@ fn on_and_off_policy_agree_on_the_first_layer_and_on_the_slots_of_a_shared_mask(
     let mut session = notes();
     let before = contents(session.cache());
     for compaction in policies(&session) {
-        let off = session.brief(TASK, BriefConfig::from(compaction.clone())).unwrap();
+        let plain = BriefConfig::from(compaction.clone()).with_lookahead(Lookahead::NONE);
+        let off = session.brief(TASK, plain).unwrap();
         let config = BriefConfig::from(compaction.clone()).with_on_policy(true);
         let (on, reuse) = (
             session.brief(TASK, &config).unwrap(),

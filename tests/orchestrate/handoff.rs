@@ -36,7 +36,8 @@ fn the_ledger_counts_every_column() {
         assert_eq!((tokens.attended, tokens.prefilled, tokens.reused), (20 + task, task, 20));
         assert!((outcome.keep_ratio - 20.0 / seq_len as f64).abs() < 1e-9);
     }
-    let briefed = session.ask(TASK).via(Handoff::briefing(Compaction::kept_len(20))).run().unwrap();
+    let briefing = BriefConfig::from(Compaction::kept_len(20)).with_lookahead(Lookahead::NONE);
+    let briefed = session.ask(TASK).via(briefing).run().unwrap();
     let tokens = briefed.answer.tokens;
     assert_eq!((tokens.attended, tokens.prefilled, tokens.reused), (20 + task, 2 * task, 20));
     assert_eq!(tokens.worker_tokens(), 20 + task + tokens.generated);

@@ -116,7 +116,7 @@ fn a_text_that_is_none_says_why() {
         ("latent-briefing:tau=4,keep=0.1", "one of"),
         ("latent-briefing:heads=some", "equal, layer, all or coverage"),
         ("latent-briefing:floor=0.2", "goes with heads"),
-        ("latent-briefing:heads=all", "does not go with"),
+        ("latent-briefing:select=shared,heads=all", "does not go with"),
         ("latent-briefing:draft=8,over=notes", "briefing or full"),
         ("latent-briefing:first=0.3", "go with draft"),
         ("renewed-briefing:renew=0", "at least 1"),

@@ -1,6 +1,6 @@
 //! The trajectory's cache, and briefings cut from it.
 
-use latent_briefing::am::Compaction;
+use latent_briefing::am::{Compaction, Sharing};
 use latent_briefing::model::KvCache;
 use latent_briefing::prelude::*;
 use latent_briefing::session::Error;
@@ -57,7 +57,8 @@ fn a_briefing_that_keeps_everything_answers_like_the_full_cache() {
 #[test]
 fn the_next_position_is_the_logical_length() {
     let session = notes();
-    let briefing = session.brief(TASK, Compaction::keep_ratio(0.2)).unwrap();
+    let equal = Compaction::keep_ratio(0.2).with_sharing(Sharing::Equal);
+    let briefing = session.brief(TASK, equal).unwrap();
     assert_eq!(briefing.cache().logical_len(), session.seq_len());
     assert!(briefing.cache().slots() < session.seq_len() / 3);
 }
@@ -102,8 +103,9 @@ fn a_saved_briefing_decodes_identically() {
 #[test]
 fn reuse_keeps_the_task_and_refuses_another() {
     let mut session = notes();
-    let config = Compaction::keep_ratio(0.3);
-    let briefing = session.brief(TASK, BriefConfig::from(&config).with_task_state(TaskState::Reuse)).unwrap();
+    let config = BriefConfig::from(Compaction::keep_ratio(0.3)).with_lookahead(Lookahead::NONE);
+    let reuse = config.clone().with_task_state(TaskState::Reuse);
+    let briefing = session.brief(TASK, reuse).unwrap();
     let answer = session.ask(TASK).over(&briefing).run().unwrap().answer;
     // The task is read once, not twice, and the answer's first token comes from the full cache.
     let strict = session.brief(TASK, &config).unwrap();

@@ -9,7 +9,7 @@ use crate::attention::Heard;
 use crate::batch::{check_count, pick, rows};
 use crate::generate::{Decoding, Next};
 use crate::model::Rows;
-use crate::{Error, GenerateOptions, Generation, KvCache, PrefillOptions, Result, Worker};
+use crate::{Captured, Error, GenerateOptions, Generation, KvCache, PrefillOptions, Result, Worker};
 
 /// Hears the number of a sequence, its token and the text that it completes; false stops that sequence.
 type OnToken<'a> = &'a mut dyn FnMut(usize, u32, &str) -> bool;
@@ -17,10 +17,10 @@ type OnToken<'a> = &'a mut dyn FnMut(usize, u32, &str) -> bool;
 /// Hears the number of a sequence, the queries of the token that it has just read, by layer, and its cache.
 type OnRead<'a> = &'a mut dyn FnMut(usize, Vec<Tensor>, &mut KvCache) -> Result<()>;
 
-/// The logits in front of what is guessed, and the guess.
-struct Guess<'a> {
-    logits: Tensor,
-    tokens: &'a [u32],
+/// What is to be done for a sequence after its guess, and the queries of those tokens of it that agreed.
+struct Held {
+    next: Next,
+    agreed: Option<Vec<Tensor>>,
 }
 
 impl Worker {
@@ -137,13 +137,10 @@ impl Worker {
     ) -> Result<Vec<Generation>> {
         let begin = Instant::now();
         let mut done: Vec<Option<Generation>> = (0..caches.len()).map(|_| None).collect();
+        let mut decodings = decodings;
+        let held = self.hold_to(&mut decodings, logits, guesses, caches, on_token)?;
         let (mut live, mut tokens): (Vec<(usize, Decoding)>, Vec<[u32; 1]>) = (Vec::new(), Vec::new());
-        for ((index, mut decoding), logits) in decodings.into_iter().enumerate().zip(logits) {
-            let mut hear = |token: u32, text: &str| on_token(index, token, text);
-            let guess = Guess { logits, tokens: &guesses[index] };
-            let (next, agreed) = self
-                .hold_to(&mut decoding, guess, caches[index], &mut hear)
-                .map_err(|error| error.in_sequence(index))?;
+        for ((index, decoding), Held { next, agreed }) in decodings.into_iter().enumerate().zip(held) {
             match next {
                 Next::Stop(reason) => done[index] = Some(decoding.finish(self, reason, begin.elapsed())?),
                 Next::Read(token) => {
@@ -178,39 +175,79 @@ impl Worker {
         Ok(done.into_iter().flatten().collect())
     }
 
-    /// Reads a guess and writes those of its first tokens that `decoding` draws itself; what is to be done next, and the queries of
-    /// the tokens that agreed.
+    /// Reads all guesses in one pass and writes those of their first tokens that each sequence draws itself.
     fn hold_to(
         &self,
-        decoding: &mut Decoding<'_>,
-        Guess { mut logits, tokens: guess }: Guess<'_>,
-        cache: &mut KvCache,
-        on_token: &mut dyn FnMut(u32, &str) -> bool,
-    ) -> Result<(Next, Option<Vec<Tensor>>)> {
-        let before = cache.logical_len();
-        let room = self.config().position_limit().saturating_sub(before);
-        // The last token of an answer is not read.
-        let guess = &guess[..guess.len().min(room).min(decoding.most() - 1)];
-        if guess.is_empty() {
-            return Ok((decoding.take(self, &logits, before, on_token)?, None));
-        }
-        let read = self.model().forward_all_capturing(guess, cache)?;
-        let mut agreed = 0;
-        let next = loop {
-            match decoding.take(self, &logits, before + agreed, on_token)? {
-                Next::Read(token) if guess.get(agreed) == Some(&token) => {
-                    logits = read.logits.get(agreed)?;
-                    agreed += 1;
-                }
-                next => break next,
-            }
+        decodings: &mut [Decoding<'_>],
+        logits: Vec<Tensor>,
+        guesses: &[Vec<u32>],
+        caches: &mut [&mut KvCache],
+        on_token: OnToken<'_>,
+    ) -> Result<Vec<Held>> {
+        let limit = self.config().position_limit();
+        let cut = |((guess, cache), decoding): ((&Vec<u32>, &&mut KvCache), &Decoding<'_>)| {
+            let room = limit.saturating_sub(cache.logical_len());
+            // The last token of an answer is not read.
+            guess[..guess.len().min(room).min(decoding.most() - 1)].to_vec()
         };
-        cache.truncate(before + agreed)?;
-        if agreed == 0 {
-            return Ok((next, None));
+        let guesses: Vec<Vec<u32>> =
+            guesses.iter().zip(caches.iter()).zip(decodings.iter()).map(cut).collect();
+        let before: Vec<usize> = caches.iter().map(|cache| cache.logical_len()).collect();
+        let mut read = self.read_guesses(&guesses, caches)?.into_iter();
+        let mut held = Vec::with_capacity(guesses.len());
+        for (index, ((guess, mut logits), decoding)) in guesses.iter().zip(logits).zip(decodings).enumerate()
+        {
+            let own = if guess.is_empty() { None } else { read.next() };
+            let mut hear = |token: u32, text: &str| on_token(index, token, text);
+            let mut agreed = 0;
+            let next = loop {
+                let next = decoding.take(self, &logits, before[index] + agreed, &mut hear);
+                match (next.map_err(|error| error.in_sequence(index))?, &own) {
+                    (Next::Read(token), Some(own)) if guess.get(agreed) == Some(&token) => {
+                        logits = own.logits.get(agreed)?;
+                        agreed += 1;
+                    }
+                    (next, _) => break next,
+                }
+            };
+            let Some(own) = own else {
+                held.push(Held { next, agreed: None });
+                continue;
+            };
+            caches[index].truncate(before[index] + agreed).map_err(|error| error.in_sequence(index))?;
+            let first: Vec<u32> = (0..agreed as u32).collect();
+            let queries =
+                if agreed > 0 { Some(self.model().pick_queries(&own.queries, &first)?) } else { None };
+            held.push(Held { next, agreed: queries });
         }
-        let first: Vec<u32> = (0..agreed as u32).collect();
-        Ok((next, Some(self.model().pick_queries(&read.queries, &first)?)))
+        Ok(held)
+    }
+
+    /// Queries and the logits of every token of those guesses that are not empty.
+    fn read_guesses(&self, guesses: &[Vec<u32>], caches: &mut [&mut KvCache]) -> Result<Vec<Captured>> {
+        let some: Vec<&[u32]> = guesses.iter().filter(|guess| !guess.is_empty()).map(Vec::as_slice).collect();
+        if some.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wrong = |(index, guess): (usize, &Vec<u32>)| {
+            let vocab_size = self.config().vocab_size;
+            let id = guess.iter().copied().find(|id| *id as usize >= vocab_size)?;
+            Some(Error::TokenRange { id, vocab_size }.in_sequence(index))
+        };
+        if let Some(error) = guesses.iter().enumerate().find_map(wrong) {
+            return Err(error);
+        }
+        let mut chosen = pick(caches, |index| !guesses[index].is_empty());
+        let mut queries = vec![Vec::new(); some.len()];
+        let mut capture = |_: usize, number: usize, heard: Heard| queries[number].push(heard.queries);
+        let logits = self.model().run(&some, &mut chosen, Rows::All, None, Some(&mut capture))?;
+        let mut from = 0;
+        let own = queries.into_iter().zip(some).map(|(queries, guess)| {
+            let logits = logits.narrow(0, from, guess.len())?;
+            from += guess.len();
+            Ok(Captured { queries, logits })
+        });
+        own.collect()
     }
 
     fn hear_read(

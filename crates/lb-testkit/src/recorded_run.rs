@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
-use lb_am::Compaction;
+use crate::layered::Layered;
 use lb_eval::episodes::{Episode, EpisodeConfig};
 use lb_model::Worker;
 use lb_orchestrate::{
     ChatRequest, Completion, Finish, Limits, Orchestrator, Result, Rlm, RlmConfig, RunRecord, Usage,
 };
 use lb_sandbox::{Executed, Fault, HostCall, Query, Repl, ReplHost};
-use lb_session::{Handoff, Source};
+use lb_session::{BriefConfig, Lookahead, Source};
 
 const QUESTION: &str =
     "Which code opens the item that the Rastas lens points to, and what is the status of the Sarnak file?";
@@ -49,7 +49,7 @@ const TURNS: [&str; 8] = [
 /// Runs it with the log in `dir`.
 pub fn record(worker: &Worker, dir: &Path) -> RunRecord {
     let mut config = RlmConfig {
-        handoff: Handoff::briefing(Compaction::mad(4.0)),
+        handoff: BriefConfig::from(Layered::mad(4.0)).with_lookahead(Lookahead::NONE).into(),
         limits: Limits { depth: 2, ..Limits::default() },
         log_dir: Some(dir.to_owned()),
         ..RlmConfig::default()

@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use latent_briefing::prelude::*;
 use latent_briefing::session::{CompactOldest, RoomPolicy};
-use lb_am::{CompactedLayer, Compaction, Compactor, LayerKv, compact};
+use lb_am::{CompactedLayer, Compaction, Compactor, LayerKv, Sharing, compact};
 use lb_model::{Captured, Error, KvCache, PrefillOptions};
 
 use super::{CLOSE, GOLDENS, TRAJECTORY, WINDOW, decode, load, local_layers, read};
@@ -26,7 +26,8 @@ fn compacted(worker: &Worker, full: &KvCache, queries: &[Tensor], ratio: f64) ->
     let config = worker.config();
     let layers = config.of_global_layers(full.layers().unwrap());
     let queries = config.of_global_layers(queries.to_vec());
-    let config = Compaction::keep_ratio(ratio);
+    // Equal counts, so that slots can be counted.
+    let config = Compaction::keep_ratio(ratio).with_sharing(Sharing::Equal);
     compact(&layers, &queries, &config).unwrap().layers
 }
 

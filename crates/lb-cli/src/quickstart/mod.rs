@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// Keep this share of the positions, in (0, 1].
     #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     keep_ratio: f64,
-    /// Held-out episodes to answer, five questions each; 12 by default, 2 shorter ones of a model of your own.
+    /// Held-out episodes to answer, five questions each; 60 by default, 2 shorter ones of a model of your own.
     #[arg(long)]
     episodes: Option<u64>,
     /// Seed of the first episode and of the random positions.
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
 fn with_built_in(args: &Args, worker: &Worker, compaction: &Compaction) -> Result<()> {
     // 512 to 2,048 tokens of the built-in worker.
     let config = EpisodeConfig::held_out((285, 1080), 5);
-    let episodes = args.episodes.unwrap_or(12);
+    let episodes = args.episodes.unwrap_or(60);
     show::one(worker, &Episode::generate(args.seed, &config)?, compaction, args.html.as_deref())?;
 
     let conditions = Condition::main_table(compaction, args.seed);

@@ -90,7 +90,9 @@ pub(crate) fn generate(
     };
     let on_read: Option<&mut dyn FnMut(usize, Vec<Tensor>, &mut KvCache) -> _> =
         if renews { Some(&mut on_read) } else { None };
-    let made = worker.generate_batch_guessed(caches, &logits, guesses, &options, &mut on_token, on_read);
+    let mut guesses = guesses.to_vec();
+    guesses.resize(caches.len(), Vec::new());
+    let made = worker.generate_batch_guessed(caches, &logits, &guesses, &options, &mut on_token, on_read);
     if let Some(error) = failed {
         return Err(error);
     }

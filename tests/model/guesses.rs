@@ -1,0 +1,102 @@
+//! Guessed beginnings of answers: what is written does not depend on them.
+
+use latent_briefing::model::{Error, GenerateOptions, KvCache};
+
+use crate::support::checkpoints::{TIED, prompt, worker};
+use crate::support::compare::{F32, assert_close, flat};
+
+const MOST: usize = 12;
+
+fn options() -> [GenerateOptions; 3] {
+    let warm = GenerateOptions { temperature: Some(0.9), seed: 5, ..GenerateOptions::greedy(MOST) };
+    [GenerateOptions::greedy(MOST), warm, GenerateOptions::greedy(1)]
+}
+
+/// Right to the end, right at first, wrong, longer than the answer may be, and none.
+fn guesses(right: &[u32], vocab: u32) -> Vec<Vec<u32>> {
+    let half = right.len() / 2;
+    let mut wrong = right.to_vec();
+    if let Some(token) = wrong.get_mut(half) {
+        *token = (*token + 1) % vocab;
+    }
+    let long = right.iter().copied().cycle().take(3 * MOST).collect();
+    vec![
+        right.to_vec(),
+        right[..half].to_vec(),
+        wrong,
+        long,
+        vec![right[0].wrapping_add(1) % vocab; 4],
+        Vec::new(),
+    ]
+}
+
+#[test]
+fn whatever_is_guessed_the_same_is_written() {
+    let worker = worker(TIED);
+    let tokens = prompt(TIED);
+    for options in options() {
+        let mut plain = worker.model().new_cache();
+        let logits = worker.model().forward(&tokens[..40], &mut plain).unwrap();
+        let full = plain.fork();
+        let right = worker.generate_from_logits(&mut plain, &logits, &options, &mut |_, _| true).unwrap();
+        let guesses = guesses(&right.tokens, worker.config().vocab_size as u32);
+        let mut caches: Vec<KvCache> = guesses.iter().map(|_| full.fork()).collect();
+        let mut heard = vec![Vec::new(); guesses.len()];
+        let mut hear = |index: usize, token: u32, _: &str| {
+            heard[index].push(token);
+            true
+        };
+        let mut read = vec![0; guesses.len()];
+        let group = worker.config().group_size();
+        let mut on_read = |index: usize, queries: Vec<candle_core::Tensor>, _: &mut KvCache| {
+            assert_eq!(queries.len(), worker.config().num_hidden_layers);
+            read[index] += queries[0].dim(1).unwrap() / group;
+            Ok(())
+        };
+        let count = guesses.len();
+        let made = worker.generate_batch_guessed(
+            &mut caches,
+            &vec![logits.clone(); count],
+            &guesses,
+            &vec![options.clone(); count],
+            &mut hear,
+            Some(&mut on_read),
+        );
+        for (index, made) in made.unwrap().into_iter().enumerate() {
+            assert_eq!((&made.tokens, made.stopped), (&right.tokens, right.stopped), "guess {index}");
+            assert_eq!(heard[index], right.tokens);
+            assert_eq!(caches[index].logical_len(), plain.logical_len());
+            // Whatever was read in an answer that goes on was heard of, guessed or not.
+            let written = plain.logical_len() - full.logical_len();
+            assert!(
+                read[index] == written || made.tokens.len() <= 1 || read[index] == 0,
+                "{index}: {}",
+                read[index]
+            );
+            let [next, wanted] = [&mut caches[index].fork(), &mut plain.fork()]
+                .map(|cache| flat(&worker.model().forward(&tokens[..2], cache).unwrap()));
+            assert_close(&next, &wanted, F32);
+        }
+    }
+}
+
+#[test]
+fn guesses_are_checked() {
+    let worker = worker(TIED);
+    let mut cache = worker.model().new_cache();
+    let logits = worker.model().forward(&prompt(TIED)[..8], &mut cache).unwrap();
+    let options = vec![GenerateOptions::greedy(8)];
+    let mut ask = |guesses: &[Vec<u32>]| {
+        let mut caches = [cache.fork()];
+        let logits = [logits.clone()];
+        worker
+            .generate_batch_guessed(&mut caches, &logits, guesses, &options, &mut |_, _, _| true, None)
+            .unwrap_err()
+    };
+    assert!(matches!(ask(&[]), Error::Shape { arg: "guesses", .. }));
+    let error = ask(&[vec![u32::MAX]]);
+    assert!(
+        matches!(&error, Error::Sequence { index: 0, source } if matches!(**source, Error::TokenRange { .. })),
+        "{error}"
+    );
+}
