@@ -58,9 +58,9 @@ pub mod prelude {
     pub use lb_am::{Budget, Compaction, Selection};
     pub use lb_model::{Checkpoint, GenerateOptions, Worker};
     pub use lb_session::{
-        Answer, BoundaryPolicy, BriefConfig, Briefing, Chunking, Handoff, OpenSession, Outcome, QuerySource,
-        Segment, SelectionSize, SessionConfig, Snapshot, Source, Task, TaskState, TokenLedger, Trajectory,
-        WorkerSession,
+        Answer, BoundaryPolicy, BriefConfig, Briefing, Chunking, Draft, Handoff, Lookahead, OpenSession,
+        Outcome, QuerySource, Renewal, Segment, SelectionSize, SessionConfig, Snapshot, Source, Task,
+        TaskState, TokenLedger, Trajectory, WorkerSession,
     };
 }
 

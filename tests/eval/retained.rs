@@ -29,6 +29,7 @@ fn timeless(rows: &[RetainedRow]) -> Vec<RetainedRow> {
     let round = |x: f64| (x * 1e9).round() / 1e9;
     let still = |m: &Measured| Measured {
         brief_ms: 0.0,
+        renewal_ms: 0.0,
         nll: round(m.nll),
         kl: round(m.kl),
         agreement: round(m.agreement),
@@ -200,6 +201,7 @@ fn figures_are_sums_over_items_and_intervals_over_documents() {
         kept: 0.1,
         worker_tokens: 100,
         brief_ms: 3.0,
+        renewal_ms: 0.0,
     };
     let row = |document: &str, full: f64, none: f64, nlls: [f64; 2]| RetainedRow {
         item: format!("{document}#{full}"),

@@ -1,7 +1,7 @@
 //! Handoffs as short texts and as JSON.
 
 use latent_briefing::am::selectors::SnapKv;
-use latent_briefing::am::{BetaMethod, Compaction, ScoreAgg, Selection, Spans, Units, ValuesMethod};
+use latent_briefing::am::{BetaMethod, Compaction, ScoreAgg, Selection, Sharing, Spans, Units, ValuesMethod};
 use latent_briefing::prelude::*;
 use latent_briefing::session::{HandoffKind, SummaryConfig, SummaryScope};
 
@@ -33,6 +33,22 @@ fn all() -> Vec<(&'static str, Handoff)> {
         ("latent-briefing:keep=40t", briefing(Compaction::kept_len(40))),
         ("latent-briefing:error=0.1", briefing(Compaction::error_below(0.1))),
         ("latent-briefing:keep=0.2,state=reuse", Handoff::briefing(reuse)),
+        ("latent-briefing:coverage=0.9", briefing(Compaction::coverage(0.9))),
+        (
+            "latent-briefing:keep=0.1,select=per-head,heads=all,floor=0.1",
+            briefing(
+                Compaction::keep_ratio(0.1)
+                    .with_selection(Selection::per_head())
+                    .with_sharing(Sharing::All { floor: 0.1 }),
+            ),
+        ),
+        (
+            "latent-briefing:keep=0.1,echo=64,draft=32,first=0.3",
+            BriefConfig::from(Compaction::keep_ratio(0.1))
+                .with_lookahead(Lookahead { echo: 64, draft: Some(Draft::of(32)) })
+                .into(),
+        ),
+        ("renewed-briefing:keep=0.1,renew=8", Renewal::every(8, Compaction::keep_ratio(0.1)).into()),
         (
             "latent-briefing:keep=0.1,select=per-head,fit=none",
             briefing(Compaction::keep_ratio(0.1).with_selection(Selection::per_head()).selection_only()),
@@ -98,6 +114,12 @@ fn a_text_that_is_none_says_why() {
         ("latent-briefing:0.1", "no such argument"),
         ("latent-briefing:tau=-1", "tau"),
         ("latent-briefing:tau=4,keep=0.1", "one of"),
+        ("latent-briefing:heads=some", "equal, layer, all or coverage"),
+        ("latent-briefing:floor=0.2", "goes with heads"),
+        ("latent-briefing:heads=all", "does not go with"),
+        ("latent-briefing:draft=8,over=notes", "briefing or full"),
+        ("latent-briefing:first=0.3", "go with draft"),
+        ("renewed-briefing:renew=0", "at least 1"),
         ("latent-briefing:state=warm", "recompute or reuse"),
         ("latent-briefing:select=best", "per-layer"),
         ("latent-briefing:select=per-haed", "there are per-head"),

@@ -23,6 +23,7 @@ fn handoffs() -> Vec<Handoff> {
         Handoff::Recent(size),
         Handoff::Random { size, seed: 1 },
         Handoff::briefing(Compaction::kept_len(40)),
+        Renewal::every(2, Compaction::kept_len(40)).into(),
     ]
 }
 
@@ -45,6 +46,7 @@ fn a_record_says_what_a_call_cost() {
                 | HandoffKind::Recent
                 | HandoffKind::Random
                 | HandoffKind::LatentBriefing
+                | HandoffKind::RenewedBriefing
         );
         assert_eq!(record.times.brief > Duration::ZERO, made, "{}", handoff.name());
     }

@@ -51,6 +51,9 @@ pub trait Score: Copy + Into<f64> + Send + Sync + private::Sealed {
 
     /// The mean.
     fn mean(window: &[Self]) -> Self;
+
+    /// The larger of this and a part of another.
+    fn or_part(self, other: Self, factor: f64) -> Self;
 }
 
 mod private {
@@ -67,6 +70,10 @@ impl Score for f32 {
     fn mean(window: &[Self]) -> Self {
         window.iter().sum::<Self>() / window.len() as Self
     }
+
+    fn or_part(self, other: Self, factor: f64) -> Self {
+        self.max(other * factor as Self)
+    }
 }
 
 impl Score for f64 {
@@ -76,6 +83,10 @@ impl Score for f64 {
 
     fn mean(window: &[Self]) -> Self {
         window.iter().sum::<Self>() / window.len() as Self
+    }
+
+    fn or_part(self, other: Self, factor: f64) -> Self {
+        self.max(other * factor)
     }
 }
 

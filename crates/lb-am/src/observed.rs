@@ -58,6 +58,71 @@ impl Observed {
         Self { max, mass, output, scores, score }
     }
 
+    /// What several parts of the queries saw of one layer, as if they had been observed together; rows are again ordered (head
+    /// of the group, token). In the scores each part has its weight: that of its rows makes all queries equal, any other lets a
+    /// few count like many. A largest score knows no weights.
+    ///
+    /// # Shapes
+    ///
+    /// Each part has `group_size` times its own tokens as rows, and all were made of the same cache.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Empty`] without parts; [`Error::Shape`] for parts of other caches, [`Error::Config`] for parts that are scored in
+    /// different ways or of which some have outputs and some have none.
+    pub fn joined(parts: &[(&Self, f64)], group_size: usize) -> Result<Self> {
+        let [(first, _), others @ ..] = parts else { return Err(Error::Empty { arg: "observed" }) };
+        let slots = |part: &Self| part.scores.iter().map(Vec::len).collect::<Vec<_>>();
+        for (other, _) in others {
+            if slots(other) != slots(first) {
+                let expected = format!("heads of {:?} slots", slots(first));
+                return Err(Error::Shape { arg: "observed", expected, got: slots(other) });
+            }
+            let alike = other.score == first.score && other.output.is_some() == first.output.is_some();
+            ensure(
+                alike,
+                "observed",
+                format!("{:?}", other.score),
+                "must be scored and noted like the first part",
+            )?;
+        }
+        let join = |of: &dyn Fn(&Self) -> Option<Tensor>| -> Result<Option<Tensor>> {
+            let own = parts.iter().filter_map(|(part, _)| of(part));
+            let split = own.map(|x| x.reshape((x.dim(0)?, group_size, (), x.dim(2)?)));
+            let split = split.collect::<candle_core::Result<Vec<_>>>()?;
+            if split.is_empty() {
+                return Ok(None);
+            }
+            let joined = Tensor::cat(&split, 2)?;
+            let (heads, group, tokens, width) = joined.dims4()?;
+            Ok(Some(joined.reshape((heads, group * tokens, width))?))
+        };
+        let missing = || Error::Empty { arg: "observed" };
+        let max = join(&|part| Some(part.max.clone()))?.ok_or_else(missing)?;
+        let mass = join(&|part| Some(part.mass.clone()))?.ok_or_else(missing)?;
+        let output = join(&|part| part.output.clone())?;
+        let total: f64 = parts.iter().map(|(_, weight)| weight).sum();
+        let sound = parts.iter().all(|(_, weight)| *weight >= 0.0) && total > 0.0 && total.is_finite();
+        ensure(sound, "weights", total, "must be 0 or more, and some above")?;
+        let heads = 0..first.scores.len();
+        let scores = heads.map(|head| {
+            let mut sums = vec![0.0; first.scores[head].len()];
+            for (part, weight) in parts {
+                first.score.weigh_in(&mut sums, &part.scores[head], (weight / total) as f32);
+            }
+            if first.score == ScoreAgg::Rms {
+                sums.iter_mut().for_each(|sum| *sum = sum.sqrt());
+            }
+            sums
+        });
+        Ok(Self { max, mass, output, scores: scores.collect(), score: first.score })
+    }
+
+    /// Rows of a head: query heads of the group times tokens.
+    pub fn rows(&self) -> usize {
+        self.mass.dims().get(1).copied().unwrap_or(0)
+    }
+
     /// Score of each position, per head, before spans.
     pub fn scores(&self) -> &[Vec<f32>] {
         &self.scores
@@ -144,6 +209,17 @@ impl ScoreAgg {
         }
         for (sum, part) in sums.iter_mut().zip(part) {
             *sum = if self == Self::Max { sum.max(part) } else { *sum + part };
+        }
+    }
+
+    /// Takes the aggregate of a share of the queries in.
+    fn weigh_in(self, sums: &mut [f32], part: &[f32], share: f32) {
+        for (sum, part) in sums.iter_mut().zip(part) {
+            *sum = match self {
+                Self::Mean => *sum + share * part,
+                Self::Rms => *sum + share * part * part,
+                Self::Max => sum.max(*part),
+            };
         }
     }
 

@@ -124,7 +124,9 @@ impl<'a> Scene<'a> {
 
     /// The same of every head: `[layer][head][slot]`.
     pub fn all_head_scores(&self) -> Vec<Vec<Vec<f32>>> {
-        let heads = |layer: usize| (0..self.layers[layer].kv_heads()).map(|head| self.head_scores(layer, head)).collect();
+        let heads = |layer: usize| {
+            (0..self.layers[layer].kv_heads()).map(|head| self.head_scores(layer, head)).collect()
+        };
         (0..self.layers.len()).into_par_iter().map(heads).collect()
     }
 
@@ -211,7 +213,7 @@ impl<'a> Scene<'a> {
         if let Some(counts) = counts {
             return Ok(Budget::KeptLen(counts[layer][head]));
         }
-        if self.config.sharing == Sharing::Equal {
+        if self.config.shares() == Sharing::Equal {
             return Ok(self.config.budget);
         }
         Err(Error::Combination {
@@ -221,27 +223,35 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// Shares the budget out among heads by their scores `[layer][head][slot]` as the configuration says, for all picks and
-    /// counts from now on. Where heads have equal counts, or counts were decided elsewhere, nothing happens.
+    /// Shares out among heads what they would keep alone, by their scores `[layer][head][slot]` as the configuration says, for
+    /// all picks and counts from now on. Where heads have equal counts, or counts were decided elsewhere, nothing happens.
     ///
     /// # Errors
     ///
     /// Those of [`count`](Self::count).
     pub fn share_out<T: Score>(&self, scores: &[Vec<Vec<T>>]) -> Result<()> {
-        if self.config.sharing == Sharing::Equal || self.counts.is_some() {
+        if self.config.shares() == Sharing::Equal || self.counts.is_some() {
             return Ok(());
         }
         let contender = |layer: usize, head: usize, scores: &Vec<T>| -> Result<Contender> {
-            let competes = |slot: usize| !self.is_protected(layer, slot) && !self.is_padding(layer, head, slot);
-            let equal = self.count_by(self.config.budget, layer)?;
-            Ok(Contender::new(scores, competes, self.protected(layer), equal))
+            let competes =
+                |slot: usize| !self.is_protected(layer, slot) && !self.is_padding(layer, head, slot);
+            let alone = match self.config.budget {
+                // What the head would keep by its own scores.
+                budget @ (Budget::Mad { .. } | Budget::Coverage { .. }) => {
+                    let dead = |slot| self.is_padding(layer, head, slot);
+                    self.pick_within(budget, layer, Ranking::by(scores), dead)?.slots.len()
+                }
+                counted => self.count_by(counted, layer)?,
+            };
+            Ok(Contender::new(scores, competes, self.protected(layer), alone))
         };
         let layer = |(layer, heads): (usize, &Vec<Vec<T>>)| -> Result<Vec<Contender>> {
             let one = |(head, scores): (usize, &Vec<T>)| contender(layer, head, scores);
             heads.iter().enumerate().map(one).collect()
         };
         let heads = scores.par_iter().enumerate().map(layer).collect::<Result<Vec<_>>>()?;
-        self.shared_out.get_or_init(|| share_out(&heads, self.config.sharing));
+        self.shared_out.get_or_init(|| share_out(&heads, self.config.shares()));
         Ok(())
     }
 

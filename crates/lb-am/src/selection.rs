@@ -24,7 +24,7 @@ use crate::selectors::{Omp, PerHead, PerLayer, Selector, Shared};
 ///
 /// let selection: Selection = "snapkv:pool=5".parse()?;
 /// assert_eq!(selection, Selection::new(SnapKv { pool: 5, ..SnapKv::default() }));
-/// assert_eq!(Selection::default(), Selection::per_layer());
+/// assert_eq!(Selection::default(), Selection::per_head());
 /// # Ok::<(), lb_am::Error>(())
 /// ```
 #[derive(Clone)]
@@ -42,12 +42,14 @@ impl Selection {
     }
 
     /// One mask per layer, shared by its heads; layers may differ in length. Costs what a shared mask costs and loses less
-    /// where little is kept, see `docs/fidelity.md`. The default.
+    /// where little is kept, see `docs/fidelity.md`.
     pub fn per_layer() -> Self {
         Self::new(PerLayer)
     }
 
-    /// The best positions of each KV head on its own (AM, arXiv 2602.16284, "highest attention keys").
+    /// The best positions of each KV head on its own (AM, arXiv 2602.16284, "highest attention keys"), where nothing else is
+    /// said as many in each as its scores deserve among those of all layers and heads. The default, decided on real logs
+    /// (`docs/real.md`).
     pub fn per_head() -> Self {
         Self::new(PerHead)
     }
@@ -70,7 +72,7 @@ impl Selection {
 
 impl Default for Selection {
     fn default() -> Self {
-        Self::per_layer()
+        Self::per_head()
     }
 }
 

@@ -11,8 +11,8 @@ pub(crate) struct Contender {
     pub(crate) scores: Vec<f64>,
     /// Slots that stay whatever their score.
     pub(crate) protected: usize,
-    /// What it would keep at equal counts.
-    pub(crate) equal: usize,
+    /// What it would keep alone.
+    pub(crate) alone: usize,
 }
 
 impl Contender {
@@ -21,12 +21,12 @@ impl Contender {
         scores: &[T],
         competes: impl Fn(usize) -> bool,
         protected: usize,
-        equal: usize,
+        alone: usize,
     ) -> Self {
         let competing = scores.iter().enumerate().filter(|(slot, _)| competes(*slot));
         let mut scores: Vec<f64> = competing.map(|(_, score)| (*score).into()).collect();
         scores.sort_unstable_by(|a, b| b.total_cmp(a));
-        Self { scores, protected, equal }
+        Self { scores, protected, alone }
     }
 
     /// The fewest and the most that it may keep of what competes.
@@ -34,7 +34,7 @@ impl Contender {
         let most = self.scores.len();
         // A head must keep something.
         let one = usize::from(self.protected == 0);
-        let least = (self.equal as f64 * floor - 1e-9).ceil() as usize;
+        let least = (self.alone as f64 * floor - 1e-9).ceil() as usize;
         (least.saturating_sub(self.protected).max(one).min(most), most)
     }
 
@@ -50,14 +50,13 @@ impl Contender {
     }
 }
 
-/// Slots that each head keeps, protected ones counted in: `[layer][head]`, in sum what equal counts come to.
+/// Slots that each head keeps, protected ones counted in: `[layer][head]`, in sum what they would keep alone.
 pub(crate) fn share_out(heads: &[Vec<Contender>], sharing: Sharing) -> Vec<Vec<usize>> {
     match sharing {
-        Sharing::Equal => heads.iter().map(|layer| layer.iter().map(|head| head.equal).collect()).collect(),
-        Sharing::Layer { floor } => heads
-            .par_iter()
-            .map(|layer| by_score(&layer.iter().collect::<Vec<_>>(), floor))
-            .collect(),
+        Sharing::Equal => heads.iter().map(|layer| layer.iter().map(|head| head.alone).collect()).collect(),
+        Sharing::Layer { floor } => {
+            heads.par_iter().map(|layer| by_score(&layer.iter().collect::<Vec<_>>(), floor)).collect()
+        }
         Sharing::All { floor } => by_layer(heads, by_score(&flat(heads), floor)),
         Sharing::Coverage { floor } => by_layer(heads, by_coverage(&flat(heads), floor)),
     }
@@ -74,7 +73,7 @@ fn by_layer(heads: &[Vec<Contender>], counts: Vec<usize>) -> Vec<Vec<usize>> {
 
 /// What the heads may keep together of what competes.
 fn room(heads: &[&Contender]) -> usize {
-    heads.iter().map(|head| head.equal.saturating_sub(head.protected)).sum()
+    heads.iter().map(|head| head.alone.saturating_sub(head.protected)).sum()
 }
 
 /// Everyone's least, then the best scores of all; equal scores go to the earlier head.
@@ -165,7 +164,9 @@ mod tests {
             Contender::new(&[1.0f32, 1.0], |_| true, 0, 2),
             Contender::new(&[0.5f32; 6], |_| true, 0, 2),
         ]];
-        for sharing in [Sharing::Layer { floor: 0.0 }, Sharing::All { floor: 0.0 }, Sharing::Coverage { floor: 0.0 }] {
+        for sharing in
+            [Sharing::Layer { floor: 0.0 }, Sharing::All { floor: 0.0 }, Sharing::Coverage { floor: 0.0 }]
+        {
             let counts = share_out(&heads, sharing);
             assert_eq!(counts[0].iter().sum::<usize>(), 6, "{sharing:?}");
             assert!(counts[0][0] >= 1 && counts[0][1] <= 2, "{sharing:?}: {counts:?}");

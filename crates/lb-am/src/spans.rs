@@ -45,6 +45,10 @@ impl SpanMap {
         match self.spans {
             Spans::Max { width } => windows(scores.len(), width).map(|w| T::largest(&scores[w])).collect(),
             Spans::Mean { width } => windows(scores.len(), width).map(|w| T::mean(&scores[w])).collect(),
+            Spans::Faded { width, factor } => {
+                let around = windows(scores.len(), width).map(|w| T::largest(&scores[w]));
+                scores.iter().zip(around).map(|(own, largest)| own.or_part(largest, factor)).collect()
+            }
             Spans::Units(_) => {
                 let mut pooled = Vec::with_capacity(scores.len());
                 for unit in self.units(scores.len()) {
@@ -70,7 +74,9 @@ impl SpanMap {
     /// The positions that come along when `j` is kept.
     pub(crate) fn around(&self, j: usize, seq_len: usize) -> Range<usize> {
         match self.spans {
-            Spans::Max { width } | Spans::Mean { width } => window(j, seq_len, width),
+            Spans::Max { width } | Spans::Mean { width } | Spans::Faded { width, .. } => {
+                window(j, seq_len, width)
+            }
             Spans::Units(_) => {
                 let next = self.starts.partition_point(|start| *start as usize <= j);
                 let end = self.starts.get(next).map_or(seq_len, |start| (*start as usize).min(seq_len));
@@ -107,6 +113,8 @@ mod tests {
         let mean = pool(&scores, Spans::Mean { width: 3 }, None);
         assert!((mean[0] - 2.5).abs() < 1e-6 && (mean[1] - 5.0 / 3.0).abs() < 1e-6);
         assert!(mean[6].abs() < f32::EPSILON);
+        let faded = pool(&scores, Spans::Faded { width: 3, factor: 0.1 }, None);
+        assert_eq!(faded, [5.0, 0.5, 0.1, 1.0, 0.1, 0.0, 0.0]);
     }
 
     #[test]

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle_core::{Device, Tensor};
 use lb_am::backend::{self, Attended, Cpu, FitInput, Fitted, Observing, Reference};
 use lb_am::{
-    Backend, Compaction, Compactor, Error, Fidelity, Kept, LayerKv, Observed, Result, Selection, Timing,
-    compact,
+    Backend, Compactor, Error, Fidelity, Kept, LayerKv, Observed, Result, Selection, Timing, compact,
 };
 
 use super::bits;
 use crate::support::caches::{SMALL, scene};
+use crate::support::layered::Layered;
 
 /// Tensor operations that count what they are asked, for some device or none.
 #[derive(Debug, Default)]
@@ -61,7 +61,7 @@ impl Counting {
 fn a_backend_of_ones_own_does_all_the_work() {
     let case = scene(SMALL, 701).task;
     for (selection, observed) in [("per-head", 1), ("omp", 1), ("snapkv:window=2", 2), ("tova", 2)] {
-        let config = Compaction::keep_ratio(0.3).with_selection(selection.parse().unwrap());
+        let config = Layered::keep_ratio(0.3).with_selection(selection.parse().unwrap());
         let own = Counting::default();
         let with = |backend: &dyn Backend| {
             Compactor::new(&case.layers, &case.queries, &config).with_backend(backend).run().unwrap()
@@ -72,7 +72,7 @@ fn a_backend_of_ones_own_does_all_the_work() {
             assert_eq!((bits(&a.values), bits(&a.bias)), (bits(&b.values), bits(&b.bias)));
         }
     }
-    let (own, config) = (Counting::default(), Compaction::error_below(0.5));
+    let (own, config) = (Counting::default(), Layered::error_below(0.5));
     Compactor::new(&case.layers, &case.queries, &config).with_backend(&own).group_size(2).run().unwrap();
     let [observed, fitted, attended] = own.counts();
     assert!(observed == 3 && fitted > 2 && attended > 4, "{:?}", own.counts());
@@ -85,7 +85,7 @@ fn backends_agree_on_a_compaction() {
     let case = &scene.task;
     assert_eq!(backend::of(&case.layers).name(), Cpu.name());
     for selection in [Selection::shared(), Selection::per_layer(), Selection::per_head()] {
-        let config = Compaction::keep_ratio(0.3).with_selection(selection);
+        let config = Layered::keep_ratio(0.3).with_selection(selection);
         let with = |backend: &dyn Backend| {
             Compactor::new(&case.layers, &case.queries, &config).with_backend(backend).run().unwrap()
         };
@@ -105,7 +105,7 @@ fn backends_agree_on_a_compaction() {
 #[test]
 fn a_backend_that_does_not_read_the_device_is_refused() {
     let case = scene(SMALL, 703).task;
-    let (own, config) = (Counting { nowhere: true, ..Counting::default() }, Compaction::keep_ratio(0.3));
+    let (own, config) = (Counting { nowhere: true, ..Counting::default() }, Layered::keep_ratio(0.3));
     let compactor = Compactor::new(&case.layers, &case.queries, &config).with_backend(&own);
     let error = compactor.run().unwrap_err();
     assert!(matches!(error, Error::Config { field: "backend", .. }), "{error}");

@@ -5,11 +5,10 @@ use lb_am::selectors::{
     ExpectedAttention, H2o, KeyNorm, KvZip, PyramidKv, Random, Recent, SnapKv, StreamingLlm, Tova, published,
     random_positions, recent_positions,
 };
-use lb_am::{
-    Compaction, Compactor, Error, Kept, LayerKv, Protected, Result, Selection, Selector, Spans, compact_at,
-};
+use lb_am::{Compactor, Error, Kept, LayerKv, Protected, Result, Selection, Selector, Spans, compact_at};
 
 use crate::support::caches::{Case, noise, rng};
+use crate::support::layered::Layered;
 
 const BARE: Protected = Protected { first: 0, last: 0 };
 const ENDS: Protected = Protected { first: 3, last: 2 };
@@ -73,7 +72,7 @@ struct View<'a> {
 impl View<'_> {
     /// By the selection's own scores alone.
     fn select(self, selection: &Selection, kept_len: usize, protect: Protected) -> Result<Vec<Kept>> {
-        let config = Compaction::kept_len(kept_len)
+        let config = Layered::kept_len(kept_len)
             .with_selection(selection.clone())
             .with_spans(Spans::OFF)
             .with_protect(protect);
@@ -182,7 +181,7 @@ fn every_baseline_compacts_in_every_dtype() {
         let scene = scene.with_case(case);
         for baseline in all() {
             let kept = scene.select(&baseline, 9, Protected::default());
-            let config = Compaction::kept_len(9).selection_only();
+            let config = Layered::kept_len(9).selection_only();
             let done = compact_at(&scene.case.layers, &scene.case.queries, &kept, &config).unwrap();
             for (small, kept) in done.layers.iter().zip(&kept) {
                 assert_eq!((small.keys.dtype(), small.kept_len()), (dtype, kept.max_len()), "{baseline}");
@@ -194,7 +193,7 @@ fn every_baseline_compacts_in_every_dtype() {
     let scene = Scene::new(&[33, 12, 20], 3, 5, 4, 2);
     for baseline in all() {
         let kept = scene.select(&baseline, 6, ENDS);
-        let config = Compaction::kept_len(6).with_selection(Selection::per_layer()).selection_only();
+        let config = Layered::kept_len(6).with_selection(Selection::per_layer()).selection_only();
         compact_at(&scene.case.layers, &scene.case.queries, &kept, &config).unwrap();
     }
 }

@@ -5,10 +5,11 @@ use lb_am::{BetaMethod, Compacted, Compaction, Kept, NnlsStart, RowWeighting, Va
 
 use super::{BARE, bits, pairs, run};
 use crate::support::caches::{Case, Dims, SMALL, random, scene};
+use crate::support::layered::Layered;
 use crate::support::oracle;
 
 fn config() -> Compaction {
-    Compaction::keep_ratio(0.25).with_values(ValuesMethod::Copy)
+    Layered::keep_ratio(0.25).with_values(ValuesMethod::Copy)
 }
 
 fn nnls(iterations: usize) -> BetaMethod {

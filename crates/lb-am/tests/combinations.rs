@@ -2,11 +2,12 @@
 
 use candle_core::DType;
 use lb_am::{
-    BetaMethod, Budget, Compaction, Compactor, Fidelity, HeadBudgets, NnlsStart, Omp, RowWeighting, ScoreAgg,
-    Selection, Spans, Units, ValuesMethod,
+    BetaMethod, Budget, Compactor, Fidelity, HeadBudgets, NnlsStart, Omp, RowWeighting, ScoreAgg, Selection,
+    Spans, Units, ValuesMethod,
 };
 
 use crate::support::caches::{Dims, SMALL, scene};
+use crate::support::layered::Layered;
 
 fn selections() -> Vec<Selection> {
     let dropping = Omp { drop_below: Some(-2.0), ..Omp::steady(2, 1) };
@@ -52,7 +53,7 @@ fn every_choice_goes_with_every_other_in_every_dtype() {
         for (i, selection) in selections().into_iter().enumerate() {
             for (j, budget) in budgets().into_iter().enumerate() {
                 for (k, (beta, values)) in fits().into_iter().enumerate() {
-                    let config = Compaction::with_budget(budget)
+                    let config = Layered::with_budget(budget)
                         .with_selection(selection.clone())
                         .with_spans(spans[(i + j + k) % spans.len()])
                         .with_score(scores[(i + k) % scores.len()])
@@ -83,7 +84,7 @@ fn head_budgets_go_with_both_selections_per_head_and_every_fit() {
         for (beta, values) in fits() {
             for dtype in [DType::F32, DType::BF16] {
                 let case = scene.task.to_dtype(dtype);
-                let config = Compaction::keep_ratio(0.25)
+                let config = Layered::keep_ratio(0.25)
                     .with_selection(selection.clone())
                     .with_head_budgets(budgets.clone())
                     .with_beta(beta)

@@ -2,7 +2,7 @@
 
 use lb_am::{
     BetaMethod, Budget, Compaction, Error, HeadAgg, HeadBudgets, NnlsStart, Omp, OmpPhase, Protected,
-    RowWeighting, ScoreAgg, Selection, Spans, Units, ValuesMethod,
+    RowWeighting, ScoreAgg, Selection, Sharing, Spans, Units, ValuesMethod,
 };
 
 fn refused(config: &Compaction) -> &'static str {
@@ -81,13 +81,15 @@ fn the_ends_of_every_range_are_accepted() {
 #[test]
 fn defaults_are_those_documented() {
     let config = Compaction::default();
-    assert_eq!(config, Compaction::mad(4.0));
-    assert_eq!(config.budget, Budget::Mad { tau: 4.0, min_kept: 32, max_ratio: 1.0 });
+    assert_eq!(config, Compaction::mad(12.0));
+    assert_eq!(config.budget, Budget::Mad { tau: 12.0, min_kept: 32, max_ratio: 1.0 });
     assert_eq!(
         (config.selection.clone(), config.score, config.across),
-        (Selection::per_layer(), ScoreAgg::Mean, HeadAgg::Mean)
+        (Selection::per_head(), ScoreAgg::Rms, HeadAgg::Mean)
     );
-    assert_eq!((config.spans, config.protect), (Spans::Max { width: 9 }, Protected { first: 1, last: 0 }));
+    assert_eq!((config.spans, config.protect), (Spans::OFF, Protected { first: 1, last: 0 }));
+    assert_eq!(config.sharing, None);
+    assert_eq!(config.selection.selector().sharing(), Sharing::All { floor: 0.2 });
     assert_eq!(config.beta, BetaMethod::default());
     assert_eq!(config.values, ValuesMethod::Ridge { lambda: 1.0, importance: 1.0 });
 }
@@ -128,7 +130,7 @@ fn configurations_survive_serialisation() {
 #[test]
 fn what_cannot_be_combined_is_refused() {
     let budgets = || HeadBudgets::uniform(2, 2);
-    let shared = Compaction::keep_ratio(0.1).with_head_budgets(budgets());
+    let shared = Compaction::keep_ratio(0.1).with_selection(Selection::shared()).with_head_budgets(budgets());
     assert_eq!(refused(&shared), "head_budgets");
     let by_threshold =
         Compaction::mad(2.0).with_selection(Selection::per_head()).with_head_budgets(budgets());

@@ -1,12 +1,13 @@
 //! Caches in half precision against the f64 oracle: only the storage rounds.
 
 use candle_core::{DType, Tensor};
-use lb_am::{BetaMethod, Compaction, HeadAgg, ScoreAgg, ValuesMethod, position_scores};
+use lb_am::{BetaMethod, HeadAgg, ScoreAgg, ValuesMethod, position_scores};
 
 use super::{
     F32_TOLERANCE, all_heads, assert_close, assert_keys_gathered, bits, pairs, run, shared, slots, wide,
 };
 use crate::support::caches::{Case, SMALL, random};
+use crate::support::layered::Layered;
 use crate::support::oracle;
 
 /// Half a unit in the last of 8 significant bits, relative.
@@ -39,7 +40,7 @@ fn values_are_the_oracle_rounded_once() {
     for (dtype, rounding) in DTYPES {
         for kept in [24, 5] {
             let case = halved(dtype, 42);
-            let compacted = run(&case, &shared(Compaction::kept_len(kept)));
+            let compacted = run(&case, &shared(Layered::kept_len(kept)));
             let scores = wide(&compacted.report.scores);
             for (layer, small) in case.layers.iter().zip(&compacted.layers) {
                 assert_eq!((small.keys.dtype(), small.values.dtype()), (dtype, dtype));
@@ -65,7 +66,7 @@ fn values_are_the_oracle_rounded_once() {
 fn values_are_fitted_against_the_rounded_bias() {
     for (dtype, _) in DTYPES {
         let case = halved(dtype, 43);
-        let compacted = run(&case, &Compaction::keep_ratio(0.25));
+        let compacted = run(&case, &Layered::keep_ratio(0.25));
         let mut moved = false;
         for layer in &compacted.layers {
             assert_eq!(layer.bias.dtype(), DType::F32);
@@ -77,7 +78,7 @@ fn values_are_fitted_against_the_rounded_bias() {
     }
     // The same cache in f32 has biases that bf16 cannot hold; so the rounding above did something.
     let case = halved(DType::BF16, 43).to_dtype(DType::F32);
-    let exact = run(&case, &Compaction::keep_ratio(0.25));
+    let exact = run(&case, &Layered::keep_ratio(0.25));
     let bias = &exact.layers[0].bias;
     assert_ne!(bits(bias), bits(&bias.to_dtype(DType::BF16).unwrap()));
 }
@@ -86,7 +87,7 @@ fn values_are_fitted_against_the_rounded_bias() {
 fn biases_lower_the_mass_error_as_stored() {
     for (dtype, rounding) in DTYPES {
         let case = halved(dtype, 44);
-        let config = Compaction::keep_ratio(0.25).with_values(ValuesMethod::Copy);
+        let config = Layered::keep_ratio(0.25).with_values(ValuesMethod::Copy);
         let compacted = run(&case, &config.clone().with_beta(BetaMethod::default()));
         let fit = compacted.report.beta.clone().unwrap();
         let (mut error, mut total) = (0.0, 0.0);

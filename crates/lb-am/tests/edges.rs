@@ -1,12 +1,11 @@
 //! Degenerate caches, and promises about the input.
 
 use candle_core::{DType, Device, Tensor};
-use lb_am::{
-    Budget, Compacted, Compaction, LayerKv, Protected, Selection, ValuesMethod, compact, compact_at,
-};
+use lb_am::{Budget, Compacted, LayerKv, Protected, Selection, ValuesMethod, compact, compact_at};
 
 use super::{BARE, bits, pairs, run, slots};
 use crate::support::caches::{Case, SMALL, random};
+use crate::support::layered::Layered;
 use crate::support::oracle::relative_error;
 
 fn finite(compacted: &Compacted) {
@@ -29,7 +28,7 @@ fn keeping_everything_changes_nothing() {
         // The carried bias is one that bf16 cannot hold.
         let case = random(SMALL, 1.0, 51).to_dtype(dtype).with_bias(|_, j| j as f32 * 0.010_101);
         for values in [ValuesMethod::Copy, ValuesMethod::default(), ValuesMethod::LeastSquares] {
-            let compacted = run(&case, &Compaction::keep_ratio(1.0).with_values(values));
+            let compacted = run(&case, &Layered::keep_ratio(1.0).with_values(values));
             for (layer, small) in case.layers.iter().zip(&compacted.layers) {
                 assert_eq!(bits(&small.keys), bits(&layer.keys));
                 assert_eq!(bits(&small.values), bits(&layer.values));
@@ -38,7 +37,7 @@ fn keeping_everything_changes_nothing() {
             }
         }
     }
-    let compacted = run(&random(SMALL, 1.0, 51), &Compaction::kept_len(500));
+    let compacted = run(&random(SMALL, 1.0, 51), &Layered::kept_len(500));
     assert!(compacted.layers.iter().all(|layer| bits(&layer.bias).iter().all(|b| *b == 0)));
     assert!(compacted.report.beta.unwrap().mass_error_after.abs() < f64::EPSILON);
 }
@@ -47,7 +46,7 @@ fn keeping_everything_changes_nothing() {
 fn one_position_is_enough() {
     let dims = crate::support::caches::Dims { seq_len: 1, ..SMALL };
     let case = random(dims, 1.0, 52);
-    for config in [Compaction::mad(2.0), Compaction::keep_ratio(0.01), Compaction::kept_len(1)] {
+    for config in [Layered::mad(2.0), Layered::keep_ratio(0.01), Layered::kept_len(1)] {
         for protect in [Protected::default(), BARE] {
             let compacted = run(&case, &config.clone().with_protect(protect));
             assert_eq!(slots(&compacted.layers[0]), [0]);
@@ -59,7 +58,7 @@ fn one_position_is_enough() {
 #[test]
 fn one_kept_position_of_many() {
     let case = random(SMALL, 1.0, 53);
-    let compacted = run(&case, &Compaction::kept_len(1).with_protect(BARE));
+    let compacted = run(&case, &Layered::kept_len(1).with_protect(BARE));
     assert_eq!(compacted.report.kept_len, 1);
     finite(&compacted);
 }
@@ -72,7 +71,7 @@ fn duplicate_keys_are_absorbed() {
     let double = |layer: &LayerKv| LayerKv::new(twice(&layer.keys), twice(&layer.values), None).unwrap();
     let case = Case { layers: half.layers.iter().map(double).collect(), queries: half.queries };
     for values in [ValuesMethod::default(), ValuesMethod::LeastSquares] {
-        let config = Compaction::keep_ratio(0.5).with_values(values);
+        let config = Layered::keep_ratio(0.5).with_values(values);
         finite(&run(&case, &config));
         let first: Vec<u32> = (0..48).collect();
         let compacted = compact_at(&case.layers, &case.queries, &[first.into()], &config).unwrap();
@@ -89,7 +88,7 @@ fn duplicate_keys_are_absorbed() {
 fn constant_caches_stay_constant() {
     let fill = |value: f32, n: usize| Tensor::full(value, (2, n, 4), &Device::Cpu).unwrap();
     let case = one(fill(0.5, 40), fill(2.5, 40), fill(1.0, 3));
-    let compacted = run(&case, &Compaction::keep_ratio(0.2));
+    let compacted = run(&case, &Layered::keep_ratio(0.2));
     let values: Vec<f32> = compacted.layers[0].values.flatten_all().unwrap().to_vec1().unwrap();
     assert!(values.iter().all(|value| (value - 2.5).abs() < 1e-5), "{values:?}");
     // Five times as many were there, within e^3: the eight that stay carry the mass of forty.
@@ -102,7 +101,7 @@ fn zero_values_and_zero_queries_are_fine() {
     let zeros = |n: usize| Tensor::zeros((2, n, 4), DType::F32, &Device::Cpu).unwrap();
     let keys = Tensor::ones((2, 40, 4), DType::F32, &Device::Cpu).unwrap();
     let case = one(keys, zeros(40), zeros(3));
-    let compacted = run(&case, &Compaction::keep_ratio(0.2));
+    let compacted = run(&case, &Layered::keep_ratio(0.2));
     finite(&compacted);
     let fit = compacted.report.values.unwrap();
     assert!(fit.output_error_before.abs() < 1e-9 && fit.output_error_after.abs() < 1e-9);
@@ -112,7 +111,7 @@ fn zero_values_and_zero_queries_are_fine() {
 fn the_full_cache_is_untouched_and_shares_nothing_with_the_result() {
     let case = random(SMALL, 1.0, 55);
     let before: Vec<_> = case.layers.iter().map(|l| (bits(&l.keys), bits(&l.values))).collect();
-    for config in [Compaction::keep_ratio(0.2), Compaction::keep_ratio(1.0)] {
+    for config in [Layered::keep_ratio(0.2), Layered::keep_ratio(1.0)] {
         let compacted = run(&case, &config);
         // Writing into the result does not reach the input.
         for layer in &compacted.layers {
@@ -128,7 +127,7 @@ fn the_full_cache_is_untouched_and_shares_nothing_with_the_result() {
 #[test]
 fn the_same_input_gives_the_same_bits() {
     let case = random(SMALL, 1.0, 56);
-    let config = Compaction::mad(1.0);
+    let config = Layered::mad(1.0);
     let (a, b) = (run(&case, &config), run(&case, &config));
     for (a, b) in a.layers.iter().zip(&b.layers) {
         assert_eq!(slots(a), slots(b));
@@ -156,7 +155,7 @@ fn strided_views_give_the_same_result() {
         queries: case.queries.iter().map(view).collect(),
     };
     assert!(!strided.layers[0].keys.is_contiguous());
-    let config = Compaction::keep_ratio(0.3);
+    let config = Layered::keep_ratio(0.3);
     let (a, b) = (run(&case, &config), run(&strided, &config));
     for (a, b) in a.layers.iter().zip(&b.layers) {
         assert_eq!(slots(a), slots(b));
@@ -169,7 +168,7 @@ fn strided_views_give_the_same_result() {
 fn compact_at_takes_the_selection_of_compact() {
     let case = random(SMALL, 1.0, 58);
     for mask in [Selection::shared(), Selection::per_layer()] {
-        let config = Compaction::keep_ratio(0.3).with_selection(mask);
+        let config = Layered::keep_ratio(0.3).with_selection(mask);
         let free = run(&case, &config);
         let kept: Vec<_> = free.layers.iter().map(|layer| layer.kept.clone()).collect();
         let at = compact_at(&case.layers, &case.queries, &kept, &config).unwrap();
@@ -186,7 +185,7 @@ fn compact_at_takes_the_selection_of_compact() {
 fn reports_survive_serialisation() {
     let case = random(SMALL, 1.0, 59);
     let budget = Budget::Mad { tau: 1.0, min_kept: 4, max_ratio: 0.9 };
-    let config = Compaction::with_budget(budget).with_selection(Selection::per_layer());
+    let config = Layered::with_budget(budget).with_selection(Selection::per_layer());
     let report = compact(&case.layers, &case.queries, &config).unwrap().report;
     let text = serde_json::to_string(&report).unwrap();
     let back: lb_am::Report = serde_json::from_str(&text).unwrap();

@@ -3,6 +3,7 @@
 use lb_am::{Compaction, Compactor, Fidelity, Selection};
 
 use crate::support::caches::{Dims, Scene, scene};
+use crate::support::layered::Layered;
 
 const DIMS: Dims = Dims { layers: 2, heads: 2, seq_len: 160, head_dim: 8, queries: 24 };
 
@@ -14,7 +15,7 @@ fn target(scene: &Scene, config: &Compaction) -> (lb_am::Report, f64) {
 }
 
 fn below(epsilon: f64) -> Compaction {
-    let config = Compaction::error_below(epsilon);
+    let config = Layered::error_below(epsilon);
     let lb_am::Budget::ErrorBelow { epsilon, .. } = config.budget else { unreachable!() };
     Compaction { budget: lb_am::Budget::ErrorBelow { epsilon, min_kept: 4 }, ..config }
 }

@@ -7,6 +7,7 @@ use lb_am::{
 };
 
 use crate::support::caches::{Case, SMALL, random};
+use crate::support::layered::Layered;
 
 fn zeros(dims: &[usize], dtype: DType) -> Tensor {
     Tensor::zeros(dims, dtype, &Device::Cpu).unwrap()
@@ -20,7 +21,7 @@ fn f32s(dims: &[usize]) -> Tensor {
 fn error(case: &Case) -> Error {
     let scored =
         layer_position_scores(&case.layers, &case.queries, ScoreAgg::Mean, HeadAgg::Mean).unwrap_err();
-    let error = compact(&case.layers, &case.queries, &Compaction::keep_ratio(0.5)).unwrap_err();
+    let error = compact(&case.layers, &case.queries, &Layered::keep_ratio(0.5)).unwrap_err();
     assert_eq!(format!("{scored:?}"), format!("{error:?}"));
     error
 }
@@ -188,7 +189,7 @@ fn a_shared_mask_needs_one_length() {
     let mut case = random(SMALL, 1.0, 87);
     let short = random(crate::support::caches::Dims { seq_len: 20, ..SMALL }, 1.0, 88);
     case.layers[1] = short.layers[1].clone();
-    let config = Compaction::keep_ratio(0.5).with_selection(Selection::shared());
+    let config = Layered::keep_ratio(0.5).with_selection(Selection::shared());
     let error = compact(&case.layers, &case.queries, &config).unwrap_err();
     let Error::Layer { index: 1, source } = error else { panic!("{error:?}") };
     assert!(matches!(*source, Error::Shape { arg: "keys", .. }));
@@ -198,7 +199,7 @@ fn a_shared_mask_needs_one_length() {
 
 #[test]
 fn settings_are_checked_before_anything_runs() {
-    let config = Compaction::keep_ratio(2.0);
+    let config = Layered::keep_ratio(2.0);
     assert!(matches!(compact(&[], &[], &config), Err(Error::Config { field: "budget.keep_ratio", .. })));
 }
 

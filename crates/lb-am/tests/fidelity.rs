@@ -1,9 +1,10 @@
 //! Errors and sizes of a compacted cache against plain loops.
 
 use candle_core::{DType, Tensor};
-use lb_am::{Compaction, Error, Fidelity, HeadBudgets, Selection, compact};
+use lb_am::{Error, Fidelity, HeadBudgets, Selection, compact};
 
 use crate::support::caches::{SMALL, random, scene};
+use crate::support::layered::Layered;
 
 /// f32 attention against f64.
 const TOLERANCE: f64 = 1e-5;
@@ -33,7 +34,7 @@ fn attend(query: &[f64], keys: &Rows, values: &Rows, bias: &[f64]) -> (Vec<f64>,
 fn errors_are_those_of_plain_loops() {
     let scene = scene(SMALL, 4);
     let case = scene.task.with_bias(|head, slot| ((head + slot) as f32).sin());
-    let config = Compaction::keep_ratio(0.25).with_selection(Selection::per_head());
+    let config = Layered::keep_ratio(0.25).with_selection(Selection::per_head());
     let small = compact(&case.layers, &case.queries, &config).unwrap().layers;
     let measured = Fidelity::measure(&case.layers, &small, &scene.answer).unwrap();
     let (mut error, mut norm, mut queries) = (0.0, 0.0, 0);
@@ -70,7 +71,7 @@ fn errors_are_those_of_plain_loops() {
 #[test]
 fn a_whole_cache_has_no_error() {
     let case = random(SMALL, 1.0, 3);
-    let done = compact(&case.layers, &case.queries, &Compaction::keep_ratio(1.0)).unwrap();
+    let done = compact(&case.layers, &case.queries, &Layered::keep_ratio(1.0)).unwrap();
     let measured = Fidelity::measure(&case.layers, &done.layers, &case.queries).unwrap();
     assert!(measured.total.relative_l2 < 1e-6 && measured.total.mass_error < 1e-6);
     assert!((measured.total.cosine - 1.0).abs() < 1e-6);
@@ -81,7 +82,7 @@ fn a_whole_cache_has_no_error() {
 fn padding_takes_slots_but_no_bytes() {
     let case = random(SMALL, 1.0, 3).to_dtype(DType::BF16);
     let budgets = HeadBudgets { shares: vec![vec![0.4, 0.1], vec![0.3, 0.2]] };
-    let config = Compaction::kept_len(12)
+    let config = Layered::kept_len(12)
         .with_selection(Selection::per_head())
         .with_head_budgets(budgets)
         .selection_only();
@@ -97,7 +98,7 @@ fn padding_takes_slots_but_no_bytes() {
 #[test]
 fn what_does_not_fit_is_an_error() {
     let case = random(SMALL, 1.0, 3);
-    let done = compact(&case.layers, &case.queries, &Compaction::keep_ratio(0.5)).unwrap().layers;
+    let done = compact(&case.layers, &case.queries, &Layered::keep_ratio(0.5)).unwrap().layers;
     let error = Fidelity::measure(&case.layers, &done[..1], &case.queries).unwrap_err();
     assert!(matches!(error, Error::Shape { arg: "compacted", .. }), "{error}");
     let mut wrong = done.clone();

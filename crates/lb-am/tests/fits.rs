@@ -4,6 +4,7 @@ use lb_am::{BetaMethod, Compacted, Compaction, Fidelity, NnlsStart, RowWeighting
 
 use super::{BARE, bits, pairs, run, shared, wide};
 use crate::support::caches::{Case, Dims, SMALL, random, scene};
+use crate::support::layered::Layered;
 use crate::support::oracle::{self, left_out_error};
 
 /// More queries than kept slots, so that the best weights leave an error.
@@ -14,7 +15,7 @@ fn nnls(iterations: usize, start: NnlsStart, rows: RowWeighting) -> BetaMethod {
 }
 
 fn config() -> Compaction {
-    shared(Compaction::kept_len(10)).with_protect(BARE).with_pooling(1)
+    shared(Layered::kept_len(10)).with_protect(BARE).with_pooling(1)
 }
 
 /// ‖Φ w − Z‖² of every head as fitted, and at the oracle's optimum.
@@ -219,8 +220,7 @@ fn the_default_beats_least_squares_on_held_out_queries() {
         for seed in 460..470 {
             let scene = scene(Dims { seq_len: 96, ..SMALL }, seed);
             let error = |values| {
-                let config =
-                    Compaction::keep_ratio(0.25).with_values(values).with_selection(selection.clone());
+                let config = Layered::keep_ratio(0.25).with_values(values).with_selection(selection.clone());
                 let compacted = run(&scene.task, &config);
                 let fidelity = Fidelity::measure(&scene.task.layers, &compacted.layers, &scene.answer);
                 fidelity.unwrap().total.relative_l2

@@ -20,6 +20,7 @@ mod registry;
 mod scale;
 mod scores;
 mod select;
+mod sharing;
 mod values;
 
 use candle_core::Tensor;

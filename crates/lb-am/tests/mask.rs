@@ -6,10 +6,11 @@ use lb_am::{HeadAgg, ScoreAgg};
 
 use super::{BARE, run, shared, slots, wide};
 use crate::support::caches::{Case, SMALL, random};
+use crate::support::layered::Layered;
 use crate::support::oracle;
 
 fn mad(tau: f64, min_kept: usize, max_ratio: f64) -> Compaction {
-    Compaction::with_budget(Budget::Mad { tau, min_kept, max_ratio }).with_pooling(3)
+    Layered::with_budget(Budget::Mad { tau, min_kept, max_ratio }).with_pooling(3)
 }
 
 /// All scores equal: every key is the same.
@@ -56,7 +57,7 @@ fn the_ceiling_keeps_the_best() {
     let capped = run(&case, &mad(0.0, 1, 0.25));
     assert_eq!(capped.report.kept_len, 12);
     assert_eq!(capped.report.mask.limit, CountLimit::MaxRatio);
-    let counted = run(&case, &Compaction::kept_len(12).with_pooling(3));
+    let counted = run(&case, &Layered::kept_len(12).with_pooling(3));
     assert_eq!(slots(&capped.layers[0]), slots(&counted.layers[0]));
     // A floor above the ceiling wins: 20 positions of 48 are more than a quarter.
     assert_eq!(run(&case, &mad(1e6, 20, 0.25)).report.kept_len, 20);
@@ -67,27 +68,27 @@ fn ratio_and_length_count_protected_positions() {
     let case = random(SMALL, 2.0, 14);
     let protect = Protected { first: 4, last: 3 };
     for (config, kept, limit) in [
-        (Compaction::keep_ratio(0.25), 12, CountLimit::Count),
-        (Compaction::keep_ratio(0.26), 13, CountLimit::Count),
-        (Compaction::keep_ratio(0.01), 7, CountLimit::Protected),
-        (Compaction::kept_len(1), 7, CountLimit::Protected),
-        (Compaction::kept_len(9), 9, CountLimit::Count),
-        (Compaction::kept_len(48), 48, CountLimit::Count),
-        (Compaction::kept_len(1000), 48, CountLimit::SeqLen),
-        (Compaction::keep_ratio(1.0), 48, CountLimit::Count),
+        (Layered::keep_ratio(0.25), 12, CountLimit::Count),
+        (Layered::keep_ratio(0.26), 13, CountLimit::Count),
+        (Layered::keep_ratio(0.01), 7, CountLimit::Protected),
+        (Layered::kept_len(1), 7, CountLimit::Protected),
+        (Layered::kept_len(9), 9, CountLimit::Count),
+        (Layered::kept_len(48), 48, CountLimit::Count),
+        (Layered::kept_len(1000), 48, CountLimit::SeqLen),
+        (Layered::keep_ratio(1.0), 48, CountLimit::Count),
     ] {
         let report = run(&case, &config.clone().with_protect(protect)).report;
         assert_eq!((report.kept_len, report.mask.limit), (kept, limit), "{:?}", config.budget);
         assert!((report.keep_ratio - kept as f64 / 48.0).abs() < 1e-12);
     }
     // 0.1 * 30 is more than 3 in binary.
-    assert_eq!(run(&flat(), &Compaction::keep_ratio(0.1).with_protect(BARE)).report.kept_len, 3);
+    assert_eq!(run(&flat(), &Layered::keep_ratio(0.1).with_protect(BARE)).report.kept_len, 3);
 }
 
 #[test]
 fn what_is_kept_scores_no_lower_than_what_is_dropped() {
     let case = random(SMALL, 2.0, 15);
-    let compacted = run(&case, &shared(Compaction::kept_len(10)).with_protect(BARE).with_pooling(1));
+    let compacted = run(&case, &shared(Layered::kept_len(10)).with_protect(BARE).with_pooling(1));
     let (kept, scores) = (slots(&compacted.layers[0]), &compacted.report.scores);
     let lowest = kept.iter().map(|slot| scores[*slot as usize]).fold(f32::INFINITY, f32::min);
     assert_eq!(compacted.report.mask.threshold, Some(f64::from(lowest)));
@@ -99,10 +100,10 @@ fn what_is_kept_scores_no_lower_than_what_is_dropped() {
 #[test]
 fn ties_go_to_the_earlier_position() {
     let case = flat();
-    let compacted = run(&case, &Compaction::kept_len(5).with_protect(BARE));
+    let compacted = run(&case, &Layered::kept_len(5).with_protect(BARE));
     assert_eq!(slots(&compacted.layers[0]), [0, 1, 2, 3, 4]);
     let last = Protected { first: 0, last: 2 };
-    let compacted = run(&case, &Compaction::kept_len(5).with_protect(last));
+    let compacted = run(&case, &Layered::kept_len(5).with_protect(last));
     assert_eq!(slots(&compacted.layers[0]), [0, 1, 2, 28, 29]);
     // MAD = 0 and nothing exceeds the median, so the floor decides.
     let compacted = run(&case, &mad(0.0, 6, 1.0).with_protect(BARE));
@@ -114,7 +115,7 @@ fn ties_go_to_the_earlier_position() {
 fn a_mask_per_layer_follows_each_layer() {
     let case = random(SMALL, 3.0, 16);
     let config =
-        Compaction::kept_len(8).with_selection(Selection::per_layer()).with_protect(BARE).with_pooling(1);
+        Layered::kept_len(8).with_selection(Selection::per_layer()).with_protect(BARE).with_pooling(1);
     let compacted = run(&case, &config);
     let scores = layer_position_scores(&case.layers, &case.queries, ScoreAgg::Mean, HeadAgg::Mean).unwrap();
     for (layer, scores) in compacted.layers.iter().zip(&scores) {
@@ -137,7 +138,7 @@ fn layers_of_different_length_need_a_mask_per_layer() {
     let short = &case.layers[1];
     let cut = |tensor: &Tensor| tensor.narrow(1, 0, 20).unwrap();
     case.layers[1] = LayerKv::new(cut(&short.keys), cut(&short.values), None).unwrap();
-    let config = shared(Compaction::keep_ratio(0.5));
+    let config = shared(Layered::keep_ratio(0.5));
     assert!(lb_am::compact(&case.layers, &case.queries, &config).is_err());
     let compacted = run(&case, &config.with_selection(Selection::per_layer()));
     assert_eq!(compacted.layers.iter().map(|layer| slots(layer).len()).collect::<Vec<_>>(), [24, 10]);

@@ -4,6 +4,7 @@ use lb_am::{Compaction, Error, Kept, LayerKv, Protected, Selection, ValuesMethod
 
 use super::{BARE, bits, pairs, run, slots};
 use crate::support::caches::{Case, SMALL, random};
+use crate::support::layered::Layered;
 
 const PAD: f32 = f32::NEG_INFINITY;
 
@@ -20,7 +21,7 @@ fn padding_behind_the_cache_changes_nothing() {
     let full = random(SMALL, 1.0, 61);
     let padded = full.with_bias(|_, j| if j < 40 { 0.0 } else { PAD });
     let (short, long) = (cut(&full, 40), padded);
-    let config = Compaction::kept_len(12);
+    let config = Layered::kept_len(12);
     let (a, b) = (run(&short, &config), run(&long, &config));
     for (a, b) in a.layers.iter().zip(&b.layers) {
         assert_eq!(slots(a), slots(b));
@@ -41,16 +42,13 @@ fn padding_is_kept_only_where_protected_and_stays_padding() {
     for mask in [Selection::shared(), Selection::per_layer()] {
         for values in [ValuesMethod::Copy, ValuesMethod::default(), ValuesMethod::LeastSquares] {
             // More than the 30 live slots are asked for; pooling spreads scores into the padding.
-            let config = Compaction::kept_len(40).with_selection(mask.clone()).with_values(values);
+            let config = Layered::kept_len(40).with_selection(mask.clone()).with_values(values);
             let kept = slots(&run(&case, &config).layers[0]).to_vec();
             assert_eq!(kept, (0..30).collect::<Vec<_>>());
             let protect = Protected { first: 2, last: 3 };
             let compacted = run(
                 &case,
-                &Compaction::kept_len(10)
-                    .with_selection(mask.clone())
-                    .with_values(values)
-                    .with_protect(protect),
+                &Layered::kept_len(10).with_selection(mask.clone()).with_values(values).with_protect(protect),
             );
             let layer = &compacted.layers[0];
             assert_eq!(slots(layer).len(), 10);
@@ -71,7 +69,7 @@ fn padding_is_kept_only_where_protected_and_stays_padding() {
 #[test]
 fn a_head_that_holds_only_protected_slots_is_fine() {
     let case = random(SMALL, 1.0, 63).with_bias(|h, j| if h == 1 && j >= 4 { PAD } else { 0.0 });
-    let compacted = run(&case, &Compaction::kept_len(10));
+    let compacted = run(&case, &Layered::kept_len(10));
     for layer in &compacted.layers {
         assert_eq!(slots(layer)[..4], [0, 1, 2, 3]);
         let bias = layer.bias.to_vec2::<f32>().unwrap();
@@ -88,7 +86,7 @@ fn a_head_that_holds_only_protected_slots_is_fine() {
 #[test]
 fn a_head_without_a_live_slot_is_refused() {
     let case = random(SMALL, 1.0, 64).with_bias(|h, _| if h == 1 { PAD } else { 0.0 });
-    let error = compact(&case.layers, &case.queries, &Compaction::kept_len(10)).unwrap_err();
+    let error = compact(&case.layers, &case.queries, &Layered::kept_len(10)).unwrap_err();
     let Error::Layer { index: 0, source } = error else { panic!("{error:?}") };
     assert!(matches!(*source, Error::Empty { .. }), "{source:?}");
     // Live slots before, none among those that are kept.
@@ -102,6 +100,6 @@ fn a_head_without_a_live_slot_is_refused() {
 fn the_input_bias_is_untouched() {
     let case = random(SMALL, 1.0, 65).with_bias(|_, j| if j == 7 { PAD } else { j as f32 * 0.01 });
     let before = bits(case.layers[0].bias.as_ref().unwrap());
-    run(&case, &Compaction::kept_len(10).with_protect(BARE));
+    run(&case, &Layered::kept_len(10).with_protect(BARE));
     assert_eq!(bits(case.layers[0].bias.as_ref().unwrap()), before);
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::{BARE, assert_keys_gathered, run, slots};
 use crate::support::caches::{Dims, random};
+use crate::support::layered::Layered;
 
 fn dims() -> impl Strategy<Value = Dims> {
     (1..3usize, 1..4usize, 1..40usize, 1..9usize, 1..9usize).prop_map(
@@ -41,7 +42,7 @@ fn config() -> impl Strategy<Value = Compaction> {
         ],
     );
     parts.prop_map(|(budget, mask, score, pooling, protect, beta, values)| {
-        Compaction::with_budget(budget)
+        Layered::with_budget(budget)
             .with_selection(mask)
             .with_score(score)
             .with_pooling(pooling)
@@ -111,7 +112,7 @@ proptest! {
         let (low, high) = (low.min(high), low.max(high));
         let case = random(dims, 2.0, seed);
         let at = |ratio: f64| {
-            let config = Compaction::keep_ratio(ratio).with_pooling(2 * pooling + 1).with_protect(BARE);
+            let config = Layered::keep_ratio(ratio).with_pooling(2 * pooling + 1).with_protect(BARE);
             run(&case, &config.with_values(ValuesMethod::Copy).with_beta(BetaMethod::Zero)).layers[0].kept.head(0).to_vec()
         };
         let (few, many) = (at(low), at(high));
@@ -123,7 +124,7 @@ proptest! {
         let case = random(dims, 2.0, seed);
         let at = |tau: f64| {
             let budget = Budget::Mad { tau, min_kept: 1, max_ratio: 1.0 };
-            let config = Compaction::with_budget(budget).with_values(ValuesMethod::Copy);
+            let config = Layered::with_budget(budget).with_values(ValuesMethod::Copy);
             run(&case, &config.with_beta(BetaMethod::Zero)).layers[0].kept.head(0).to_vec()
         };
         let (many, few) = (at(low), at(low + more));

@@ -1,9 +1,10 @@
 //! A compacted cache is a cache: it can be compacted again.
 
-use lb_am::{BetaMethod, Compacted, Compaction, ValuesMethod};
+use lb_am::{BetaMethod, Compacted, ValuesMethod};
 
 use super::{BARE, F32_TOLERANCE, assert_close, bits, pairs, run, shared, slots, wide};
 use crate::support::caches::{Case, SMALL, random};
+use crate::support::layered::Layered;
 use crate::support::oracle;
 
 fn again(case: &Case, compacted: &Compacted) -> Case {
@@ -14,9 +15,9 @@ fn again(case: &Case, compacted: &Compacted) -> Case {
 #[test]
 fn biases_add_up() {
     let case = random(SMALL, 1.0, 71);
-    let first = run(&case, &shared(Compaction::kept_len(24)));
+    let first = run(&case, &shared(Layered::kept_len(24)));
     let middle = again(&case, &first);
-    let config = Compaction::kept_len(10).with_beta(BetaMethod::Zero).with_values(ValuesMethod::Copy);
+    let config = Layered::kept_len(10).with_beta(BetaMethod::Zero).with_values(ValuesMethod::Copy);
     let second = run(&middle, &config);
     for (old, new) in first.layers.iter().zip(&second.layers) {
         let (old_bias, new_bias) = (old.bias.to_vec2::<f32>().unwrap(), new.bias.to_vec2::<f32>().unwrap());
@@ -26,7 +27,7 @@ fn biases_add_up() {
         }
     }
     // With a fit, the correction comes on top: the mass of the biased cache is the target.
-    let second = run(&middle, &shared(Compaction::kept_len(10)));
+    let second = run(&middle, &shared(Layered::kept_len(10)));
     let (mut error, mut total) = (0.0, 0.0);
     for (full, briefed, kept) in pairs(&middle, &second) {
         let w: Vec<f64> =
@@ -43,8 +44,8 @@ fn biases_add_up() {
 #[test]
 fn scores_and_values_see_the_carried_bias() {
     let case = random(SMALL, 1.0, 72);
-    let middle = again(&case, &run(&case, &shared(Compaction::kept_len(30))));
-    let second = run(&middle, &shared(Compaction::kept_len(12)));
+    let middle = again(&case, &run(&case, &shared(Layered::kept_len(30))));
+    let second = run(&middle, &shared(Layered::kept_len(12)));
     let per_head: Vec<_> =
         super::all_heads(&middle).iter().map(|head| head.scores(lb_am::ScoreAgg::Mean)).collect();
     let want = oracle::across(&per_head, lb_am::HeadAgg::Mean);
@@ -61,8 +62,8 @@ fn scores_and_values_see_the_carried_bias() {
 #[test]
 fn keys_keep_their_bits_through_two_rounds() {
     let case = random(SMALL, 1.0, 73);
-    let first = run(&case, &shared(Compaction::kept_len(30)));
-    let second = run(&again(&case, &first), &shared(Compaction::kept_len(12)).with_protect(BARE));
+    let first = run(&case, &shared(Layered::kept_len(30)));
+    let second = run(&again(&case, &first), &shared(Layered::kept_len(12)).with_protect(BARE));
     for ((layer, old), new) in case.layers.iter().zip(&first.layers).zip(&second.layers) {
         let original: Vec<u32> = slots(new).iter().map(|slot| slots(old)[*slot as usize]).collect();
         super::assert_keys_gathered(layer, &new.keys, &original);
@@ -72,8 +73,8 @@ fn keys_keep_their_bits_through_two_rounds() {
 #[test]
 fn keeping_everything_again_is_the_identity() {
     let case = random(SMALL, 1.0, 74);
-    let first = run(&case, &Compaction::kept_len(16));
-    let second = run(&again(&case, &first), &Compaction::keep_ratio(1.0));
+    let first = run(&case, &Layered::kept_len(16));
+    let second = run(&again(&case, &first), &Layered::keep_ratio(1.0));
     for (old, new) in first.layers.iter().zip(&second.layers) {
         assert_eq!(bits(&old.values), bits(&new.values));
         assert_eq!(bits(&old.bias), bits(&new.bias));

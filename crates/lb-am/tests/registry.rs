@@ -9,6 +9,7 @@ use lb_am::{
 
 use super::{BARE, bits, run};
 use crate::support::caches::{Case, Dims, SMALL, noise, random, rng, scene};
+use crate::support::layered::Layered;
 
 const GROUP: usize = 2;
 
@@ -157,7 +158,7 @@ fn every_selection_goes_with_every_budget_span_and_fit() {
         let selection = registry::parse(text).unwrap();
         for (j, budget) in budgets.into_iter().enumerate() {
             for (k, (beta, values)) in fits.into_iter().enumerate() {
-                let config = Compaction::with_budget(budget)
+                let config = Layered::with_budget(budget)
                     .with_selection(selection.clone())
                     .with_spans(spans[(i + j + k) % spans.len()])
                     .with_beta(beta)
@@ -167,7 +168,7 @@ fn every_selection_goes_with_every_budget_span_and_fit() {
                     let error = scene.compactor(&config).run().unwrap_err();
                     let Error::Combination { selector, setting, .. } = &error else { panic!("{error}") };
                     assert_eq!(selector, text);
-                    assert!(setting.contains("threshold"));
+                    assert!(setting.contains("tau"));
                     continue;
                 }
                 let compacted = scene.compactor(&config).run().unwrap();
@@ -202,7 +203,7 @@ fn head_budgets_go_with_lists_of_heads_alone() {
         let selection = registry::parse(text).unwrap();
         let selector = selection.selector();
         let fits = selector.lists() == Lists::PerHead && selector.budgets() != Budgets::OwnCounts;
-        let config = Compaction::keep_ratio(0.25)
+        let config = Layered::keep_ratio(0.25)
             .with_selection(selection.clone())
             .with_head_budgets(budgets.clone())
             .with_protect(BARE);
@@ -227,7 +228,7 @@ fn layers_are_selected_one_by_one_but_where_all_are_needed() {
         if selection.selector().needs_all_layers() {
             continue;
         }
-        let config = Compaction::keep_ratio(0.3).with_selection(selection);
+        let config = Layered::keep_ratio(0.3).with_selection(selection);
         let whole = scene.compactor(&config).select().unwrap();
         for index in 0..2 {
             let one = index..=index;
@@ -250,7 +251,7 @@ fn spans_widen_what_a_published_selection_keeps() {
     let runs = |list: &[u32]| list.windows(2).filter(|pair| pair[1] > pair[0] + 1).count();
     for text in ["random", "snapkv:pool=1", "kvzip", "expected-attention"] {
         let with = |spans: Spans| {
-            let config = Compaction::kept_len(16)
+            let config = Layered::kept_len(16)
                 .with_selection(registry::parse(text).unwrap())
                 .with_spans(spans)
                 .with_protect(BARE);
@@ -328,7 +329,7 @@ fn a_selector_of_ones_own_joins_under_its_name() {
     assert_eq!(selection.to_string(), "test-every:nth=4,first=1");
     assert!(registry::names().contains(&"test-every".to_owned()) && registry::knows("test_every"));
     let case = random(SMALL, 1.0, 605);
-    let config = Compaction::kept_len(5).with_selection(selection).with_protect(BARE);
+    let config = Layered::kept_len(5).with_selection(selection).with_protect(BARE);
     let compacted = run(&case, &config);
     assert_eq!(compacted.layers[1].kept, Kept::shared(vec![1, 5, 9, 13, 17]));
     assert!(compacted.report.values.is_some());
@@ -341,7 +342,7 @@ fn a_selector_of_ones_own_joins_under_its_name() {
 fn a_selector_that_is_wrong_is_found_out() {
     let case = random(SMALL, 1.0, 606);
     let wrong = Selection::new(Every { nth: 2, first: 0, wrong: true });
-    let config = Compaction::kept_len(5).with_selection(wrong);
+    let config = Layered::kept_len(5).with_selection(wrong);
     let error = lb_am::compact(&case.layers, &case.queries, &config).unwrap_err();
     let Error::Layer { index: 0, source } = error else { panic!("{error}") };
     assert!(matches!(*source, Error::Config { field: "kept", .. }), "{source}");

@@ -1,12 +1,13 @@
 //! The scale of the logits is what the layer says, in every step.
 
 use lb_am::{
-    BetaMethod, Compacted, Compaction, Error, Fidelity, HeadAgg, NnlsStart, RowWeighting, ScoreAgg,
-    Selection, ValuesMethod, compact, position_scores,
+    BetaMethod, Compacted, Error, Fidelity, HeadAgg, NnlsStart, RowWeighting, ScoreAgg, Selection,
+    ValuesMethod, compact, position_scores,
 };
 
 use super::{F32_TOLERANCE, all_heads, assert_close, pairs, run, wide};
 use crate::support::caches::{Case, Dims, SMALL, random};
+use crate::support::layered::Layered;
 use crate::support::oracle::{self, relative_error};
 
 /// Far from 1/√8 on both sides, and no power of two.
@@ -49,7 +50,7 @@ fn biases_reach_the_bounded_minimum_at_that_scale() {
                 start,
                 rows: RowWeighting::Mass,
             };
-            let config = Compaction::keep_ratio(0.25).with_beta(beta).with_values(ValuesMethod::Copy);
+            let config = Layered::keep_ratio(0.25).with_beta(beta).with_values(ValuesMethod::Copy);
             for (full, briefed, kept) in pairs(&case, &run(&case, &config)) {
                 let w: Vec<f64> = kept
                     .iter()
@@ -74,7 +75,7 @@ fn values_agree_with_the_oracle() {
             (90, 12, 1e-4, ValuesMethod::Ridge { lambda: 1e-4, importance: 1.0 }),
         ] {
             let case = case(scale, queries, 72);
-            let config = Compaction::kept_len(kept).with_selection(Selection::shared()).with_values(method);
+            let config = Layered::kept_len(kept).with_selection(Selection::shared()).with_values(method);
             let compacted = run(&case, &config);
             let scores = wide(&compacted.report.scores);
             for (full, briefed, kept) in pairs(&case, &compacted) {
@@ -92,7 +93,7 @@ fn values_agree_with_the_oracle() {
 fn a_compacted_layer_has_the_scale_of_its_layer() {
     for scale in SCALES {
         let case = case(scale, 6, 73);
-        let compacted = run(&case, &Compaction::keep_ratio(0.5));
+        let compacted = run(&case, &Layered::keep_ratio(0.5));
         let measured = Fidelity::measure(&case.layers, &compacted.layers, &case.queries).unwrap();
         let both = pairs(&case, &compacted);
         let want: Vec<_> = both.iter().flat_map(|(full, _, _)| full.attend().output).collect();
@@ -103,7 +104,7 @@ fn a_compacted_layer_has_the_scale_of_its_layer() {
         };
         assert_eq!(again(&compacted), vec![scale; 2]);
         // Nothing dropped, nothing fitted: that way too.
-        assert_eq!(again(&run(&case, &Compaction::keep_ratio(1.0))), vec![scale; 2]);
+        assert_eq!(again(&run(&case, &Layered::keep_ratio(1.0))), vec![scale; 2]);
     }
 }
 
@@ -111,7 +112,7 @@ fn a_compacted_layer_has_the_scale_of_its_layer() {
 fn a_scale_must_be_a_number_above_zero() {
     for bad in [0.0, -0.5, f32::NAN, f32::INFINITY] {
         let case = case(bad, 6, 74);
-        let error = compact(&case.layers, &case.queries, &Compaction::keep_ratio(0.5)).unwrap_err();
+        let error = compact(&case.layers, &case.queries, &Layered::keep_ratio(0.5)).unwrap_err();
         let Error::Layer { index: 0, source } = error else { panic!("{error}") };
         assert!(matches!(*source, Error::Config { field: "scale", .. }), "{source}");
     }

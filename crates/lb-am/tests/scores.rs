@@ -1,10 +1,11 @@
 //! Position scores: softmax, aggregation over queries, layers and heads, spans.
 
 use candle_core::{Device, Tensor};
-use lb_am::{Compaction, HeadAgg, LayerKv, ScoreAgg, layer_position_scores, position_scores};
+use lb_am::{HeadAgg, LayerKv, ScoreAgg, layer_position_scores, position_scores};
 
 use super::{BARE, F32_TOLERANCE, all_heads, assert_close, run, slots, wide};
 use crate::support::caches::{SMALL, random};
+use crate::support::layered::Layered;
 use crate::support::oracle;
 
 const SCORES: [ScoreAgg; 3] = [ScoreAgg::Mean, ScoreAgg::Max, ScoreAgg::Rms];
@@ -31,7 +32,7 @@ fn reports_hold_raw_and_pooled_scores() {
     let case = random(SMALL, 2.0, 2);
     let raw = position_scores(&case.layers, &case.queries, ScoreAgg::Rms, HeadAgg::Max).unwrap();
     for pooling in [1, 3, 9] {
-        let config = Compaction::keep_ratio(0.5).with_score(ScoreAgg::Rms).with_across(HeadAgg::Max);
+        let config = Layered::keep_ratio(0.5).with_score(ScoreAgg::Rms).with_across(HeadAgg::Max);
         let report = run(&case, &config.with_pooling(pooling)).report;
         assert_eq!(report.raw_scores, raw);
         assert_close(&wide(&report.scores), &oracle::pool(&wide(&raw), pooling), 0.0);
@@ -47,7 +48,7 @@ fn dissimilar_heads_of_a_group_each_count() {
     let keys = Tensor::new(vec![keys], &Device::Cpu).unwrap();
     let layer = LayerKv::new(keys.clone(), keys, None).unwrap();
     let queries = Tensor::new(&[[[4f32, 0.0, 0.0, 0.0], [-4.0, 0.0, 0.0, 0.0]]], &Device::Cpu).unwrap();
-    let config = Compaction::kept_len(2).with_pooling(1).with_protect(BARE);
+    let config = Layered::kept_len(2).with_pooling(1).with_protect(BARE);
     let compacted = lb_am::compact(&[layer], &[queries], &config).unwrap();
     assert_eq!(slots(&compacted.layers[0]), [6, 13]);
 }
@@ -65,7 +66,7 @@ fn pooling_keeps_the_neighbours_of_a_peak() {
     }
     let ones = Tensor::ones((2, 6, 8), candle_core::DType::F32, &Device::Cpu).unwrap();
     case.queries = vec![ones; 2];
-    let config = Compaction::kept_len(5).with_protect(BARE);
+    let config = Layered::kept_len(5).with_protect(BARE);
     assert_eq!(slots(&run(&case, &config.clone().with_pooling(5)).layers[0]), [18, 19, 20, 21, 22]);
     assert_ne!(slots(&run(&case, &config.with_pooling(1)).layers[0]), [18, 19, 20, 21, 22]);
 }
@@ -81,7 +82,7 @@ fn logits_of_ten_thousand_stay_finite_and_right() {
     let scores = position_scores(&case.layers, &case.queries, ScoreAgg::Mean, HeadAgg::Mean).unwrap();
     let want: Vec<Vec<f64>> = heads.iter().map(|head| head.scores(ScoreAgg::Mean)).collect();
     assert_close(&wide(&scores), &oracle::across(&want, HeadAgg::Mean), TOLERANCE);
-    let compacted = run(&case, &Compaction::keep_ratio(0.25));
+    let compacted = run(&case, &Layered::keep_ratio(0.25));
     for layer in &compacted.layers {
         for tensor in [&layer.values, &layer.bias] {
             let values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();

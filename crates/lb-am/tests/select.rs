@@ -8,6 +8,7 @@ use lb_am::{
 use super::{BARE, all_heads, assert_keys_gathered, bits, pairs, run};
 use crate::support::caches::{Case, Dims, SMALL, random, scene};
 use crate::support::compare::{assert_close, flat};
+use crate::support::layered::Layered;
 
 fn per_head(config: Compaction) -> Compaction {
     config.with_selection(Selection::per_head())
@@ -26,7 +27,7 @@ fn best(scores: &[f64], count: usize) -> Vec<u32> {
 fn each_head_keeps_what_its_own_queries_look_at() {
     let case = random(SMALL, 3.0, 201);
     for score in [ScoreAgg::Mean, ScoreAgg::Max, ScoreAgg::Rms] {
-        let config = per_head(Compaction::kept_len(8)).with_protect(BARE).with_pooling(1).with_score(score);
+        let config = per_head(Layered::kept_len(8)).with_protect(BARE).with_pooling(1).with_score(score);
         let compacted = run(&case, &config);
         let mut lists: Vec<Vec<u32>> = Vec::new();
         for layer in &compacted.layers {
@@ -47,7 +48,7 @@ fn each_head_keeps_what_its_own_queries_look_at() {
 fn one_head_alone_is_a_shared_mask() {
     let case = random(Dims { layers: 1, heads: 1, ..SMALL }, 2.0, 202);
     for values in [ValuesMethod::Copy, ValuesMethod::default(), ValuesMethod::RidgeLeaveOneOut] {
-        let config = Compaction::kept_len(9).with_values(values);
+        let config = Layered::kept_len(9).with_values(values);
         let (shared, own) = (run(&case, &config), run(&case, &per_head(config.clone())));
         assert_eq!(shared.layers[0].kept.head(0), own.layers[0].kept.head(0));
         assert_eq!(bits(&shared.layers[0].values), bits(&own.layers[0].values));
@@ -58,8 +59,7 @@ fn one_head_alone_is_a_shared_mask() {
 #[test]
 fn a_threshold_of_its_own_leaves_each_head_a_count_of_its_own() {
     let case = scene(SMALL, 203).task;
-    let config =
-        per_head(Compaction::with_budget(lb_am::Budget::Mad { tau: 2.0, min_kept: 2, max_ratio: 1.0 }));
+    let config = per_head(Layered::with_budget(lb_am::Budget::Mad { tau: 2.0, min_kept: 2, max_ratio: 1.0 }));
     let compacted = run(&case, &config.with_protect(BARE).with_pooling(1));
     assert!(compacted.layers.iter().any(|layer| layer.kept.is_ragged()));
     assert_ragged_is_sound(&case, &compacted);
@@ -100,7 +100,7 @@ fn padding_changes_no_fit() {
     for values in
         [ValuesMethod::default(), ValuesMethod::RidgeLeaveOneOut, ValuesMethod::RidgeToZero { lambda: 0.1 }]
     {
-        let config = per_head(Compaction::keep_ratio(0.5)).with_values(values);
+        let config = per_head(Layered::keep_ratio(0.5)).with_values(values);
         let kept = vec![Kept::per_head(lists.clone()); 2];
         let both = compact_at(&case.layers, &case.queries, &kept, &config).unwrap();
         assert_ragged_is_sound_in_shape(&both, &lists);
@@ -138,8 +138,7 @@ fn a_pursuit_explains_more_mass_than_the_best_scores() {
     let (mut by_score, mut by_pursuit) = (0.0, 0.0);
     for seed in 205..215 {
         let case = scene(SMALL, seed).task;
-        let config =
-            Compaction::kept_len(6).with_protect(BARE).with_pooling(1).with_values(ValuesMethod::Copy);
+        let config = Layered::kept_len(6).with_protect(BARE).with_pooling(1).with_values(ValuesMethod::Copy);
         let error = |selection| {
             let config = config.clone().with_selection(selection);
             run(&case, &config).report.beta.unwrap().mass_error_after
@@ -201,7 +200,7 @@ fn a_pursuit_of_many_rows_is_as_good_as_one_in_f64() {
 fn the_first_key_of_a_pursuit_correlates_most_with_the_whole_mass() {
     let case = random(SMALL, 2.0, 216);
     let selection = Selection::omp(Omp::steady(1, 1));
-    let config = Compaction::kept_len(1).with_protect(BARE).with_pooling(1).with_selection(selection);
+    let config = Layered::kept_len(1).with_protect(BARE).with_pooling(1).with_selection(selection);
     let compacted = run(&case, &config);
     for (i, head) in all_heads(&case).iter().enumerate() {
         let full = head.attend();
@@ -219,7 +218,7 @@ fn a_pursuit_keeps_its_count_its_protected_slots_and_its_spans() {
     let protect = Protected { first: 3, last: 2 };
     for omp in [Omp::default(), Omp::steady(4, 2), Omp { drop_below: Some(-2.5), ..Omp::default() }] {
         for width in [1, 5] {
-            let config = Compaction::kept_len(17).with_protect(protect).with_pooling(width);
+            let config = Layered::kept_len(17).with_protect(protect).with_pooling(width);
             let compacted = run(&case, &config.with_selection(Selection::omp(omp.clone())));
             for layer in &compacted.layers {
                 for list in layer.kept.lists() {
@@ -236,7 +235,7 @@ fn a_pursuit_keeps_its_count_its_protected_slots_and_its_spans() {
 fn a_pursuit_never_takes_padding() {
     let case =
         random(SMALL, 1.0, 218).with_bias(|h, j| if h == 1 && j >= 20 { f32::NEG_INFINITY } else { 0.0 });
-    let config = Compaction::kept_len(30).with_selection(Selection::omp(Omp::default()));
+    let config = Layered::kept_len(30).with_selection(Selection::omp(Omp::default()));
     let compacted = run(&case, &config);
     for layer in &compacted.layers {
         assert_eq!((layer.kept.head(0).len(), layer.kept.head(1).len()), (30, 20));
@@ -251,7 +250,7 @@ fn units_are_kept_whole() {
     let units = [0..7, 7..9, 9..20, 20..31, 31..40, 40..48];
     for selection in [Selection::shared(), Selection::per_layer(), Selection::per_head()] {
         for kept_len in [12, 20, 33] {
-            let config = Compaction::kept_len(kept_len)
+            let config = Layered::kept_len(kept_len)
                 .with_protect(BARE)
                 .with_spans(Spans::Units(Units::Sentences))
                 .with_selection(selection.clone());
@@ -272,7 +271,7 @@ fn units_are_kept_whole() {
 #[test]
 fn a_unit_larger_than_the_budget_is_cut() {
     let case = random(SMALL, 3.0, 220);
-    let config = Compaction::kept_len(5).with_protect(BARE).with_spans(Spans::Units(Units::Segments));
+    let config = Layered::kept_len(5).with_protect(BARE).with_spans(Spans::Units(Units::Segments));
     let compacted = Compactor::new(&case.layers, &case.queries, &config).units(&[24]).run().unwrap();
     let kept = compacted.layers[0].kept.head(0);
     assert!(kept == [0, 1, 2, 3, 4] || kept == [24, 25, 26, 27, 28], "{kept:?}");
@@ -281,7 +280,7 @@ fn a_unit_larger_than_the_budget_is_cut() {
 #[test]
 fn units_must_be_told_and_make_sense() {
     let case = random(SMALL, 1.0, 221);
-    let config = Compaction::kept_len(5).with_spans(Spans::Units(Units::Segments));
+    let config = Layered::kept_len(5).with_spans(Spans::Units(Units::Segments));
     let field = |error: Error| match error {
         Error::Config { field, .. } => field,
         other => panic!("{other:?}"),
@@ -297,7 +296,7 @@ fn units_must_be_told_and_make_sense() {
 fn head_budgets_share_out_one_whole_budget() {
     let case = scene(SMALL, 222).task;
     let budgets = HeadBudgets { shares: vec![vec![4.0, 1.0], vec![2.0, 1.0]] };
-    let base = per_head(Compaction::kept_len(12)).with_protect(BARE);
+    let base = per_head(Layered::kept_len(12)).with_protect(BARE);
     let compacted = run(&case, &base.clone().with_head_budgets(budgets));
     let lens: Vec<usize> =
         compacted.layers.iter().flat_map(|l| l.kept.lists().iter().map(Vec::len)).collect();
@@ -318,7 +317,7 @@ fn head_budgets_share_out_one_whole_budget() {
 #[test]
 fn counts_from_outside_are_taken_and_checked() {
     let case = random(SMALL, 1.0, 223);
-    let config = per_head(Compaction::keep_ratio(0.3));
+    let config = per_head(Layered::keep_ratio(0.3));
     let counts = budgets::counts(&case.layers, &config).unwrap();
     assert_eq!(counts, [[15, 15], [15, 15]]);
     let with = |config: &Compaction, counts: &[Vec<usize>]| {
@@ -330,7 +329,7 @@ fn counts_from_outside_are_taken_and_checked() {
     assert_eq!(lens, [5, 40, 9, 4]);
     assert!(matches!(with(&config, &[vec![5, 5]]), Err(Error::Shape { arg: "counts", .. })));
     assert!(matches!(with(&config, &[vec![5, 0], vec![5, 5]]), Err(Error::Config { field: "counts", .. })));
-    let shared = Compaction::keep_ratio(0.3);
+    let shared = Layered::keep_ratio(0.3);
     assert!(matches!(with(&shared, &[vec![5, 5], vec![5, 5]]), Err(Error::Config { field: "counts", .. })));
 }
 
@@ -341,7 +340,7 @@ fn a_selection_can_be_fitted_layer_by_layer() {
     for selection in
         [Selection::shared(), Selection::per_layer(), Selection::per_head(), Selection::omp(Omp::default())]
     {
-        let config = Compaction::keep_ratio(0.3).with_selection(selection);
+        let config = Layered::keep_ratio(0.3).with_selection(selection);
         let whole = run(&case, &config);
         let selected = Compactor::new(&case.layers, &case.queries, &config).select().unwrap();
         for (index, want) in whole.layers.iter().enumerate() {

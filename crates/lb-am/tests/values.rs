@@ -5,6 +5,7 @@ use lb_am::{BetaMethod, Compacted, Compaction, ValuesMethod, compact_at};
 
 use super::{F32_TOLERANCE, assert_close, assert_keys_gathered, bits, pairs, run, shared, slots, wide};
 use crate::support::caches::{Case, Dims, SMALL, random, scene};
+use crate::support::layered::Layered;
 use crate::support::oracle::{self, Rows, relative_error};
 
 const RIDGE: ValuesMethod = ValuesMethod::Ridge { lambda: 1.0, importance: 1.0 };
@@ -26,7 +27,7 @@ fn both_forms_agree_with_the_oracle() {
     // 6 queries: 24 kept slots take the dual form, 6 and 5 the primal one.
     for kept in [24, 7, 6, 5] {
         for (lambda, importance) in [(1.0, 0.0), (1.0, 1.0), (0.1, 2.0), (30.0, 1.0), (0.01, 0.0)] {
-            let config = Compaction::kept_len(kept).with_values(ValuesMethod::Ridge { lambda, importance });
+            let config = Layered::kept_len(kept).with_values(ValuesMethod::Ridge { lambda, importance });
             let compacted = run(&case, &shared(config));
             for (layer, small) in case.layers.iter().zip(&compacted.layers) {
                 assert_keys_gathered(layer, &small.keys, slots(small));
@@ -43,7 +44,7 @@ fn both_forms_agree_with_the_oracle() {
 fn importance_stays_within_its_range() {
     let case = random(SMALL, 3.0, 38);
     let values = ValuesMethod::Ridge { lambda: 1.0, importance: 8.0 };
-    let compacted = run(&case, &shared(Compaction::kept_len(30)).with_values(values).with_pooling(1));
+    let compacted = run(&case, &shared(Layered::kept_len(30)).with_values(values).with_pooling(1));
     let omega = oracle::importance(&wide(&compacted.report.scores), slots(&compacted.layers[0]), 8.0);
     assert!(omega.contains(&0.01) && omega.contains(&100.0), "{omega:?}");
     assert_ridge(&case, &compacted, 1.0, 8.0, F32_TOLERANCE);
@@ -53,14 +54,14 @@ fn importance_stays_within_its_range() {
 fn more_queries_than_slots_agree_with_the_oracle() {
     let dims = Dims { queries: 90, ..SMALL };
     let case = random(dims, 1.5, 32);
-    let compacted = run(&case, &shared(Compaction::keep_ratio(0.5)).with_values(RIDGE));
+    let compacted = run(&case, &shared(Layered::keep_ratio(0.5)).with_values(RIDGE));
     assert_ridge(&case, &compacted, 1.0, 1.0, F32_TOLERANCE);
 }
 
 #[test]
 fn errors_are_reported_truly() {
     let case = scene(SMALL, 33).task;
-    let compacted = run(&case, &shared(Compaction::keep_ratio(0.25)).with_values(RIDGE));
+    let compacted = run(&case, &shared(Layered::keep_ratio(0.25)).with_values(RIDGE));
     let (mut want, mut copied, mut fitted): (Rows, Rows, Rows) = (vec![], vec![], vec![]);
     for (full, briefed, kept) in pairs(&case, &compacted) {
         want.extend(full.attend().output);
@@ -97,7 +98,7 @@ fn a_dropped_value_changes_the_fitted_ones() {
 #[test]
 fn copied_values_are_the_original_bits() {
     let case = random(SMALL, 1.0, 35);
-    let compacted = run(&case, &Compaction::keep_ratio(0.3).with_values(ValuesMethod::Copy));
+    let compacted = run(&case, &Layered::keep_ratio(0.3).with_values(ValuesMethod::Copy));
     assert_eq!(compacted.report.values, None);
     for (layer, small) in case.layers.iter().zip(&compacted.layers) {
         for (row, slot) in slots(small).iter().enumerate() {
@@ -113,7 +114,7 @@ fn important_values_move_least() {
     let case = scene(SMALL, 36).task;
     let moved = |importance: f64| {
         let values = ValuesMethod::Ridge { lambda: 1.0, importance };
-        let compacted = run(&case, &shared(Compaction::keep_ratio(0.5)).with_values(values).with_pooling(1));
+        let compacted = run(&case, &shared(Layered::keep_ratio(0.5)).with_values(values).with_pooling(1));
         let scores = compacted.report.scores.clone();
         let (mut top, mut all) = (0.0, 0.0);
         for (full, briefed, kept) in pairs(&case, &compacted) {
@@ -137,7 +138,7 @@ fn important_values_move_least() {
 fn held_out(scene_seed: u64, keep: f64, values: ValuesMethod) -> (f64, f64) {
     let dims = Dims { layers: 2, heads: 2, seq_len: 160, head_dim: 16, queries: 8 };
     let scene = scene(dims, scene_seed);
-    let compacted = run(&scene.task, &shared(Compaction::keep_ratio(keep)).with_values(values));
+    let compacted = run(&scene.task, &shared(Layered::keep_ratio(keep)).with_values(values));
     let answer = Case { layers: scene.task.layers.clone(), queries: scene.answer };
     let (mut got, mut want) = (vec![], vec![]);
     for (full, briefed, _) in pairs(&answer, &compacted) {
@@ -191,7 +192,7 @@ fn a_ridge_of_no_strength_is_least_squares() {
 fn least_squares_agree_with_the_oracle() {
     let dims = Dims { queries: 120, ..SMALL };
     let case = random(dims, 2.0, 37);
-    let config = Compaction::kept_len(8).with_values(ValuesMethod::LeastSquares).with_beta(BetaMethod::Zero);
+    let config = Layered::kept_len(8).with_values(ValuesMethod::LeastSquares).with_beta(BetaMethod::Zero);
     let compacted = run(&case, &shared(config));
     for (full, briefed, kept) in pairs(&case, &compacted) {
         let x = briefed.attend().probabilities;

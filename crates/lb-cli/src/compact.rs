@@ -30,14 +30,14 @@ pub(crate) struct Args {
     /// Keep this many positions.
     #[arg(long, group = "budget")]
     kept_len: Option<usize>,
-    /// Keep what scores above median + TAU x MAD (0 to 1e6; higher keeps less), 32 at the least; 4 where no budget is given.
+    /// Keep what scores above median + TAU x MAD (0 to 1e6; higher keeps less), 32 at the least; 12 where no budget is given.
     #[arg(long, group = "budget", allow_negative_numbers = true)]
     tau: Option<f64>,
     /// Keep as few as hold the estimated relative error below this, in (0, 10); 32 at the least.
     #[arg(long, group = "budget", allow_negative_numbers = true)]
     error: Option<f64>,
     /// How attention is aggregated over queries.
-    #[arg(long, default_value = "mean", value_parser = ["mean", "max", "rms"])]
+    #[arg(long, default_value_t = usual_score(), value_parser = ["mean", "max", "rms"])]
     score: String,
     /// How key biases are fitted.
     #[arg(long, default_value = "nnls", value_parser = ["nnls", "zero"])]
@@ -53,9 +53,9 @@ pub(crate) struct Args {
     /// Exponent of the importance weights of `ridge-original`, 0 to 8; 1 by default.
     #[arg(long, allow_negative_numbers = true)]
     importance: Option<f64>,
-    /// Width of the max-pool over scores, odd, 1 to 255; 1 turns it off.
-    #[arg(long, default_value_t = 9)]
-    pool: usize,
+    /// Width of a max-pool over scores, odd, 1 to 255; 1 turns it off, as it is by default.
+    #[arg(long)]
+    pool: Option<usize>,
     /// First positions that always stay.
     #[arg(long, default_value_t = Protected::default().first)]
     sinks: usize,
@@ -67,6 +67,12 @@ pub(crate) struct Args {
     report: Option<PathBuf>,
     #[command(flatten)]
     json: Json,
+}
+
+/// The name of what the library aggregates by.
+fn usual_score() -> String {
+    let name = serde_json::to_value(Compaction::default().score);
+    name.ok().and_then(|name| name.as_str().map(str::to_owned)).expect("a unit variant is its name")
 }
 
 impl Args {
@@ -81,7 +87,8 @@ impl Args {
         let values = self.values()?;
         let score = serde_json::from_value(self.score.as_str().into()).expect("one of the names above");
         let config = Compaction::with_budget(budget).with_selection(selection).with_score(score);
-        let config = config.with_spans(Spans::Max { width: self.pool }).with_values(values);
+        let spans = self.pool.map_or(config.spans, |width| Spans::Max { width });
+        let config = config.with_spans(spans).with_values(values);
         let config = config.with_protect(Protected { first: self.sinks, ..Protected::default() });
         Ok(if self.beta == "zero" { config.with_beta(BetaMethod::Zero) } else { config })
     }

@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
 }
 
 fn of_briefing(args: &Args, task: &str) -> Result<Exit> {
-    let Handoff::LatentBriefing(config) = &args.handoff else {
+    let Some(config) = args.handoff.brief_config() else {
         return Err(Usage("--handoff: want a latent-briefing; nothing else has a heat map".to_owned()).into());
     };
     let output = args.output.clone().unwrap_or_else(|| "briefing.html".into());
@@ -69,7 +69,7 @@ fn of_briefing(args: &Args, task: &str) -> Result<Exit> {
     let worker = args.worker.open()?;
     let mut session = worker.session()?;
     args.files.enter(&mut session)?;
-    let briefing = session.brief(task, (**config).clone())?;
+    let briefing = session.brief(task, config)?;
     let positions = briefing.explain(&worker);
     if args.text.is_some() {
         show(&paint(&positions));

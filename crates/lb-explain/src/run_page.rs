@@ -192,10 +192,13 @@ fn setting(record: &RunRecord) -> Vec<(&'static str, String)> {
 /// The handoff, and how large its briefings are to be.
 fn handoff(settings: &RunSettings) -> String {
     let name = settings.handoff.name();
-    let Handoff::LatentBriefing(config) = &settings.handoff else { return name.to_owned() };
+    let Some(config) = settings.handoff.brief_config() else { return name.to_owned() };
     match config.compaction.budget {
         Budget::Mad { tau, .. } => format!("{name}, MAD rule with τ = {tau}"),
         Budget::KeepRatio(ratio) => format!("{name}, {} kept", super::figures::percent(ratio)),
+        Budget::Coverage { share, .. } => {
+            format!("{name}, {} of the scores kept", super::figures::percent(share))
+        }
         Budget::KeptLen(len) => format!("{name}, {} positions kept", count(len)),
         Budget::ErrorBelow { epsilon, .. } => format!("{name}, error below {epsilon}"),
         _ => name.to_owned(),

@@ -119,7 +119,7 @@ impl Worker {
         let mut decoding = Decoding::new(self, options)?;
         let mut logits = logits.clone();
         loop {
-            match decoding.take(self, &logits, cache, on_token)? {
+            match decoding.take(self, &logits, cache.logical_len(), on_token)? {
                 Next::Read(token) => logits = step(token, cache)?,
                 Next::Stop(reason) => return decoding.finish(self, reason, begin.elapsed()),
             }
@@ -155,12 +155,12 @@ impl<'a> Decoding<'a> {
         Ok(Self { options, sampler: Sampler::new(options)?, stream, tokens })
     }
 
-    /// Chooses the token that `logits` (`[vocab]`, f32) ask for behind what `cache` holds.
+    /// Chooses the token that `logits` (`[vocab]`, f32) ask for behind `read` positions.
     pub(crate) fn take(
         &mut self,
         worker: &Worker,
         logits: &Tensor,
-        cache: &KvCache,
+        read: usize,
         on_token: &mut dyn FnMut(u32, &str) -> bool,
     ) -> Result<Next> {
         let (tokenizer, options) = (worker.tokenizer(), self.options);
@@ -173,11 +173,16 @@ impl<'a> Decoding<'a> {
             Next::Stop(StopReason::Callback)
         } else if self.tokens.len() == options.max_new_tokens {
             Next::Stop(StopReason::MaxTokens)
-        } else if cache.logical_len() == worker.config().position_limit() {
+        } else if read == worker.config().position_limit() {
             Next::Stop(StopReason::ContextFull)
         } else {
             Next::Read(token)
         })
+    }
+
+    /// Tokens that it may make at most, at least 1.
+    pub(crate) fn most(&self) -> usize {
+        self.options.max_new_tokens
     }
 
     pub(crate) fn finish(self, worker: &Worker, stopped: StopReason, decode: Duration) -> Result<Generation> {

@@ -54,7 +54,7 @@ pub struct Captured {
     /// Per layer `[kv_heads, group_size * tokens, head_dim]` in the model's dtype, after query norm and rotation:
     /// bit for bit what the scores were made of. Rows are ordered (head of the group, token).
     pub queries: Vec<Tensor>,
-    /// Logits of the last token, `[vocab]`, f32.
+    /// Logits of the last token, `[vocab]`, or of all where that was asked for, `[tokens, vocab]`; f32.
     pub logits: Tensor,
 }
 
@@ -146,6 +146,21 @@ impl Decoder {
     /// Those of [`forward`](Self::forward).
     pub fn forward_all(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Tensor> {
         self.run_alone(tokens, cache, Rows::All)
+    }
+
+    /// Like [`forward_all`](Self::forward_all), and hands out the queries of the tokens.
+    ///
+    /// # Shapes
+    /// Logits `[tokens, vocab]`, f32; queries as of [`prefill_capturing`](Self::prefill_capturing).
+    ///
+    /// # Errors
+    /// Those of [`forward`](Self::forward).
+    pub fn forward_all_capturing(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Captured> {
+        self.check_input(tokens, cache)?;
+        let mut queries = Vec::with_capacity(self.layers.len());
+        let mut capture = |_: usize, _: usize, heard: Heard| queries.push(heard.queries);
+        let logits = self.run(&[tokens], &mut [cache], Rows::All, None, Some(&mut capture))?;
+        Ok(Captured { queries, logits })
     }
 
     /// Reads a long input chunk by chunk; `progress` hears tokens done and in all after each.

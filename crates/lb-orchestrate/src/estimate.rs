@@ -245,7 +245,9 @@ fn of_turns(inputs: &EstimateInputs, turns: usize) -> EstimatedRun {
                 (long, long + a.prompt)
             }
             // The task is read once for the briefing and once over it.
-            Handoff::LatentBriefing(_) => (a.keep_ratio * trajectory, 2.0 * a.prompt),
+            Handoff::LatentBriefing(_) | Handoff::RenewedBriefing(_) => {
+                (a.keep_ratio * trajectory, 2.0 * a.prompt)
+            }
             Handoff::Notes | Handoff::Bm25 { .. } => {
                 (a.keep_ratio * trajectory, a.keep_ratio * trajectory + a.prompt)
             }

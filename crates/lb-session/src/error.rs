@@ -108,6 +108,16 @@ impl Error {
         }
     }
 
+    /// The same fault in a batch of which only the calls `numbers` were tried.
+    pub(crate) fn at_calls(self, numbers: &[usize]) -> Self {
+        match self {
+            Self::Call { index, source } => {
+                Self::Call { index: numbers.get(index).copied().unwrap_or(index), source }
+            }
+            other => other,
+        }
+    }
+
     /// The fault of a batch of one call.
     pub(crate) fn of_only_call(self) -> Self {
         match self {

@@ -16,9 +16,10 @@ mod snapshot;
 mod task;
 mod trajectory;
 
-pub use answer::{Answer, Ask, Outcome, Prepared};
+pub use answer::{Answer, Ask, Forced, Outcome, Prepared};
 pub use briefing::{
-    BriefConfig, BriefTiming, Briefing, BriefingMap, ChunkMode, Chunking, Draft, DraftOver, Position, TaskState, heat,
+    BriefConfig, BriefTiming, Briefing, BriefingMap, ChunkMode, Chunking, Draft, DraftOver, Lookahead,
+    Position, Renewal, TaskState, heat,
 };
 pub use document::{DocumentFault, read_text};
 pub use error::{Error, Result};

@@ -2,7 +2,7 @@
 //!
 //! | feature | |
 //! |---|---|
-//! | | `oracle`, the mathematics of `lb-am` in f64; `caches` to compact; `compare`; parts of tests in processes of their own, `apart` |
+//! | | `oracle`, the mathematics of `lb-am` in f64; `caches` to compact, and settings (`layered`); `compare`; parts of tests in processes of their own, `apart` |
 //! | `model` | the golden `checkpoints` and spoilt copies, `random_checkpoint`, a `naive_model` in f64, `gguf_bytes`, a `small_disk`, the built-in worker (`embedded`) |
 //! | `servers` | servers on loopback that break on demand: `hub_server`, `api_server`, TLS and a proxy before them (`front`) |
 //! | `orchestrate` | `orchestrators` whose turns are written out |
@@ -23,6 +23,7 @@ pub mod front;
 pub mod gguf_bytes;
 #[cfg(feature = "servers")]
 pub mod hub_server;
+pub mod layered;
 #[cfg(feature = "model")]
 pub mod naive_model;
 pub mod oracle;

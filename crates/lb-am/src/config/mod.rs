@@ -31,17 +31,15 @@ use crate::selectors::{Budgets, Lists};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Compaction {
-    /// How many positions stay. Default: the MAD rule with τ = 4.
+    /// How many positions stay. Default: the MAD rule with τ = 12, about a tenth of a real log.
     pub budget: Budget,
-    /// Which positions stay. Default [`Selection::per_layer`].
+    /// Which positions stay. Default [`Selection::per_head`].
     pub selection: Selection,
-    /// How a position's attention is aggregated over queries. Default [`ScoreAgg::Mean`].
+    /// How a position's attention is aggregated over queries. Default [`ScoreAgg::Rms`].
     pub score: ScoreAgg,
     /// How scores are aggregated over layers and KV heads. Default [`HeadAgg::Mean`].
     pub across: HeadAgg,
-    /// How neighbouring positions share their scores. Default: the largest of 9.
-    ///
-    /// A question attends to the phrase that names a fact; the span keeps the value behind it as well.
+    /// How neighbouring positions share their scores. Default: not at all.
     pub spans: Spans,
     /// Positions that always stay.
     pub protect: Protected,
@@ -49,15 +47,16 @@ pub struct Compaction {
     pub beta: BetaMethod,
     /// How values are refitted.
     pub values: ValuesMethod,
-    /// How a count is shared out by their scores among heads that select on their own. Default [`Sharing::Equal`].
-    pub sharing: Sharing,
+    /// How what they would keep is shared out by their scores among heads that select on their own. Default: `None`, as the
+    /// selection does it ([`Selector::sharing`](crate::Selector::sharing)); [`Selection::per_head`] among all layers and heads.
+    pub sharing: Option<Sharing>,
     /// The same by fixed shares, which were measured once for a model; none by default.
     pub head_budgets: Option<HeadBudgets>,
 }
 
 impl Default for Compaction {
     fn default() -> Self {
-        Self::mad(4.0)
+        Self::mad(12.0)
     }
 }
 
@@ -98,7 +97,7 @@ impl Compaction {
             protect: Protected::default(),
             beta: BetaMethod::default(),
             values: ValuesMethod::default(),
-            sharing: Sharing::default(),
+            sharing: None,
             head_budgets: None,
         }
     }
@@ -130,7 +129,7 @@ impl Compaction {
     /// Sets [`sharing`](Self::sharing).
     #[must_use]
     pub fn with_sharing(self, sharing: Sharing) -> Self {
-        Self { sharing, ..self }
+        Self { sharing: Some(sharing), ..self }
     }
 
     /// Sets [`head_budgets`](Self::head_budgets).
@@ -198,7 +197,9 @@ impl Compaction {
     fn check_selection(&self) -> Result<()> {
         let selector = self.selection.selector();
         selector.validate()?;
-        if matches!(self.budget, Budget::Mad { .. } | Budget::Coverage { .. }) && selector.budgets() != Budgets::Any {
+        if matches!(self.budget, Budget::Mad { .. } | Budget::Coverage { .. })
+            && selector.budgets() != Budgets::Any
+        {
             return Err(Error::Combination {
                 selector: self.selection.to_string(),
                 setting: "a budget by scores (tau, coverage)",
@@ -209,12 +210,13 @@ impl Compaction {
     }
 
     fn check_sharing(&self) -> Result<()> {
-        self.sharing.validate()?;
-        if self.sharing == Sharing::Equal {
+        let Some(sharing) = self.sharing else { return Ok(()) };
+        sharing.validate()?;
+        if sharing == Sharing::Equal {
             return Ok(());
         }
-        let sharing = format!("{:?}", self.sharing);
-        ensure(self.head_budgets.is_none(), "sharing", &sharing, "does not go with head budgets")?;
+        let given = format!("{sharing:?}");
+        ensure(self.head_budgets.is_none(), "sharing", given, "does not go with head budgets")?;
         let selector = self.selection.selector();
         if selector.lists() != Lists::PerHead || selector.budgets() != Budgets::Any {
             return Err(Error::Combination {
@@ -223,13 +225,21 @@ impl Compaction {
                 reason: "its heads have no scores of their own; take per-head or another one that scores each head",
             });
         }
-        let counted = !matches!(self.budget, Budget::Mad { .. } | Budget::Coverage { .. });
-        ensure(counted, "sharing", sharing, "needs a budget that is a count: a ratio, a length or an error target")
+        Ok(())
+    }
+
+    /// How what heads would keep is shared out; shares that were measured once take its place.
+    pub(crate) fn shares(&self) -> Sharing {
+        match (&self.head_budgets, self.sharing) {
+            (Some(_), _) => Sharing::Equal,
+            (None, Some(sharing)) => sharing,
+            (None, None) => self.selection.selector().sharing(),
+        }
     }
 
     /// Whether the slots of one layer depend on those of others.
     pub fn needs_all_layers(&self) -> bool {
-        self.sharing.spans_layers() || self.selection.selector().needs_all_layers()
+        self.shares().spans_layers() || self.selection.selector().needs_all_layers()
     }
 
     /// Whether each head takes a count of its own.

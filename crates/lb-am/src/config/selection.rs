@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ensure;
+use super::{ensure, is_share};
 use crate::error::Result;
 
 /// The largest span that is accepted, in positions.
@@ -14,11 +14,11 @@ const MAX_WIDTH: usize = 255;
 #[non_exhaustive]
 pub enum ScoreAgg {
     /// The mean.
-    #[default]
     Mean,
     /// The largest: one query that needs a position is enough.
     Max,
     /// The root of the mean square, between the two.
+    #[default]
     Rms,
 }
 
@@ -35,7 +35,7 @@ pub enum HeadAgg {
 }
 
 /// How neighbouring positions share their scores before anything is selected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Spans {
@@ -48,6 +48,14 @@ pub enum Spans {
     Mean {
         /// Positions, odd, 1 to 255; 1 turns spans off.
         width: usize,
+    },
+    /// The position's own score, or a part of the largest one around it, whichever is larger: what stands beside something that
+    /// queries look at very much comes before what they look at a little. So spans are as wide as the scores are uneven.
+    Faded {
+        /// Positions, odd, 1 to 255; 1 turns spans off.
+        width: usize,
+        /// The part, 0 to 1: 0 turns spans off, 1 is [`Max`](Self::Max).
+        factor: f64,
     },
     /// Whole units of the text: every position has the largest score of its unit, and a unit is kept whole or not at
     /// all. One that does not fit into what is left of the budget is passed over for the next best that does; only
@@ -69,7 +77,7 @@ pub enum Units {
 
 impl Default for Spans {
     fn default() -> Self {
-        Self::Max { width: 9 }
+        Self::OFF
     }
 }
 
@@ -82,6 +90,10 @@ impl Spans {
             Self::Max { width } | Self::Mean { width } => {
                 let reason = "must be odd and within 1..=255 positions";
                 ensure(width % 2 == 1 && width <= MAX_WIDTH, "spans.width", width, reason)
+            }
+            Self::Faded { width, factor } => {
+                Self::Max { width }.validate()?;
+                ensure(is_share(factor), "spans.factor", factor, "must be within 0..=1")
             }
             Self::Units(_) => Ok(()),
         }

@@ -5,21 +5,21 @@ use serde::{Deserialize, Serialize};
 use super::{ensure, is_share};
 use crate::error::Result;
 
-/// How the slots that all heads keep together are shared out among them. Whatever it is, their sum is what equal counts would
-/// come to.
+/// How the slots that all heads keep together are shared out among them. Whatever it is, their sum is what all heads would keep
+/// alone by the budget.
 ///
-/// Heads differ: one looks at three positions, another at three hundred. A head with less than its share of the equal count
-/// loses nothing that it looks at, and what it leaves goes to where something is missing.
+/// Heads differ: one looks at three positions, another at three hundred. A head that has all that it looks at loses
+/// nothing by giving the rest away, and what it leaves goes to where something is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Sharing {
-    /// The same count for each.
+    /// Each keeps what the budget gives it: the same count for each where that is a ratio or a length.
     #[default]
     Equal,
     /// The best scores of all heads of a layer, wherever they are (AdaKV, arXiv 2407.11550).
     Layer {
-        /// The share of the equal count that each head keeps in any case, 0 to 1. AdaKV's safeguard is 0.2.
+        /// The share of what it would keep alone that each head keeps in any case, 0 to 1. AdaKV's safeguard is 0.2.
         floor: f64,
     },
     /// The best scores of all heads of all layers (KVzip, arXiv 2505.23416, non-uniform budgets).
@@ -36,7 +36,7 @@ pub enum Sharing {
 }
 
 impl Sharing {
-    /// The share of the equal count that each head keeps in any case.
+    /// The share of what it would keep alone that each head keeps in any case.
     pub fn floor(self) -> f64 {
         match self {
             Self::Equal => 1.0,

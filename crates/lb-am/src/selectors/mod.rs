@@ -7,8 +7,8 @@
 //! | Name | What stays | Reads |
 //! |---|---|---|
 //! | `shared` | what the queries look at, one mask for all layers and heads (Latent Briefing) | queries |
-//! | `per-layer` | the same, one mask for each layer; the default | queries |
-//! | `per-head` | the same, one list for each KV head (AM, arXiv 2602.16284) | queries |
+//! | `per-layer` | the same, one mask for each layer | queries |
+//! | `per-head` | the same, one list for each KV head (AM, arXiv 2602.16284), as many as its scores deserve; the default | queries |
 //! | `omp` | keys that together explain the attention mass, head by head (AM) | queries |
 //! | `random` | positions drawn by lot | nothing |
 //! | `recent` | the most recent positions | nothing |
@@ -59,6 +59,7 @@ pub use snapkv::SnapKv;
 pub use streaming_llm::StreamingLlm;
 pub use tova::Tova;
 
+use crate::config::Sharing;
 use crate::error::Result;
 use crate::registry::{Factory, Spec};
 use crate::scene::Scene;
@@ -87,6 +88,12 @@ pub trait Selector: fmt::Debug + Send + Sync {
     /// attention aggregated likewise.
     fn lists(&self) -> Lists {
         Lists::PerHead
+    }
+
+    /// How what heads would keep is shared out among them where the configuration does not say; equally, as a rule. One that
+    /// shares calls [`Scene::share_out`](crate::Scene::share_out) before it picks.
+    fn sharing(&self) -> Sharing {
+        Sharing::Equal
     }
 
     /// Checks the arguments.

@@ -1,6 +1,7 @@
 //! The best positions of each KV head.
 
 use super::{Budgets, Needs, Picked, Selector};
+use crate::config::Sharing;
 use crate::error::Result;
 use crate::mask::Ranking;
 use crate::registry::{Factory, Spec};
@@ -29,10 +30,15 @@ impl Selector for PerHead {
         Budgets::Any
     }
 
+    fn sharing(&self) -> Sharing {
+        Sharing::All { floor: 0.2 }
+    }
+
     fn select(&self, scene: &Scene<'_>) -> Result<Picked> {
         let scores = scene.all_head_scores();
         scene.share_out(&scores)?;
-        let picked = scene.each_head(|layer, head| scene.pick(layer, head, Ranking::by(&scores[layer][head])))?;
+        let picked =
+            scene.each_head(|layer, head| scene.pick(layer, head, Ranking::by(&scores[layer][head])))?;
         Ok(Picked { importance: scores, ..picked })
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use candle_core::Tensor;
 use lb_model::{KvCache, PrefillOptions, Worker};
 use lb_session::Error as SessionError;
-use lb_session::{BriefConfig, Briefing, Handoff, OpenSession, Prepared, WorkerSession};
+use lb_session::{BriefConfig, Briefing, Forced, Handoff, OpenSession, WorkerSession};
 
 use super::plan::{RetainedPlan, Target};
 use super::row::{Measured, RetainedRow};
-use super::target::{Compared, Logits, behind, own, read};
+use super::target::{Compared, Logits, behind, own};
 use crate::Result;
 use crate::condition::{Condition, Selected, Way};
 use crate::error::with_causes;
@@ -67,9 +67,10 @@ impl Measure<'_> {
                     Handoff::FullKv => same(&row.full),
                     Handoff::None => same(&row.none),
                     handoff => match briefings.next_if(|(of, _)| *of == name) {
-                        Some((_, briefing)) => {
-                            of.prepared(name, session.ask(item.task.as_str()).over(&briefing).prepare()?)?
-                        }
+                        Some((_, briefing)) => of.forced(
+                            name,
+                            &session.ask(item.task.as_str()).over(&briefing).forced(&target)?,
+                        )?,
                         None => of.handed(session, name, handoff)?,
                     },
                 },
@@ -141,18 +142,27 @@ impl Compare<'_> {
         let Compared { nll, agreement, kl } = logits.compare(self.full, self.target);
         let worker_tokens = attended + self.target.len();
         let brief_ms = brief.as_secs_f64() * 1e3;
-        Measured { handoff: name.to_owned(), nll, agreement, kl, kept, worker_tokens, brief_ms }
+        Measured {
+            handoff: name.to_owned(),
+            nll,
+            agreement,
+            kl,
+            kept,
+            worker_tokens,
+            brief_ms,
+            renewal_ms: 0.0,
+        }
     }
 
     fn handed(&self, session: &mut WorkerSession, name: &str, handoff: &Handoff) -> Result<Measured> {
-        self.prepared(name, session.ask(self.task).via(handoff).prepare()?)
+        self.forced(name, &session.ask(self.task).via(handoff).forced(self.target)?)
     }
 
-    fn prepared(&self, name: &str, prepared: Prepared) -> Result<Measured> {
-        let (kept, brief) = (prepared.keep_ratio, prepared.brief);
-        let attended = prepared.tokens.worker_tokens();
-        let logits = read(self.worker, prepared, self.target)?;
-        Ok(self.measured(name, &logits, kept, attended, brief))
+    fn forced(&self, name: &str, forced: &Forced) -> Result<Measured> {
+        let logits = Logits::of(&forced.logits)?;
+        let attended = forced.tokens.worker_tokens();
+        let measured = self.measured(name, &logits, forced.keep_ratio, attended, forced.brief);
+        Ok(Measured { renewal_ms: forced.renewals.as_secs_f64() * 1e3, ..measured })
     }
 
     /// A selection, kept as it is; the task is read anew over it.

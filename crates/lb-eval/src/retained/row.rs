@@ -49,4 +49,12 @@ pub struct Measured {
     pub worker_tokens: usize,
     /// Milliseconds to make the selection or the briefing, the pass that yields its queries counted in.
     pub brief_ms: f64,
+    /// Milliseconds of renewals while the target was read.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub renewal_ms: f64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }

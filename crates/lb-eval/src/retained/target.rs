@@ -1,9 +1,8 @@
 //! The target behind one cache.
 
 use candle_core::Tensor;
-use lb_model::{KvCache, PrefillOptions, Worker};
+use lb_model::{KvCache, Worker};
 use lb_session::Error as SessionError;
-use lb_session::Prepared;
 use rayon::prelude::*;
 
 use crate::Result;
@@ -20,17 +19,6 @@ pub(super) struct Compared {
     pub(super) nll: f64,
     pub(super) agreement: f64,
     pub(super) kl: f64,
-}
-
-/// Reads what a handoff gives, then `target` behind it.
-pub(super) fn read(worker: &Worker, prepared: Prepared, target: &[u32]) -> Result<Logits> {
-    let Prepared { mut cache, prompt, logits, .. } = prepared;
-    if let Some(first) = logits {
-        return behind(worker, &first, &mut cache, target);
-    }
-    let (model, options) = (worker.model(), PrefillOptions::default());
-    let first = model.prefill(&prompt, &mut cache, &options, &mut |_, _| {}).map_err(SessionError::from)?;
-    behind(worker, &first, &mut cache, target)
 }
 
 /// Reads `target` behind `cache`, whose last token has the logits `first`.
@@ -75,6 +63,14 @@ fn log_sum_exp(row: &[f32]) -> f64 {
 }
 
 impl Logits {
+    /// `[tokens, vocab]`.
+    pub(super) fn of(logits: &Tensor) -> Result<Self> {
+        let model = |source: candle_core::Error| SessionError::from(lb_model::Error::from(source));
+        let rows = logits.flatten_all().and_then(|all| all.to_vec1::<f32>()).map_err(model)?;
+        let vocab = logits.dims().last().copied().unwrap_or(1);
+        Ok(Self { rows, vocab })
+    }
+
     pub(super) fn compare(&self, full: &Self, target: &[u32]) -> Compared {
         let pairs = self.rows.par_chunks(self.vocab).zip(full.rows.par_chunks(full.vocab)).zip(target);
         let each = pairs.map(|((row, full), token)| {

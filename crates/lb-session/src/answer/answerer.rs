@@ -18,7 +18,7 @@ pub(super) struct Answerer<'a> {
     pub(super) choices: Option<&'a Choices>,
 }
 
-impl Answerer<'_> {
+impl<'a> Answerer<'a> {
     /// What can be told before anything is computed.
     pub(super) fn check(&self) -> Result<()> {
         if self.max_new_tokens == Some(0) {
@@ -80,7 +80,7 @@ impl Answerer<'_> {
     }
 
     /// What there is to do for the tasks of these numbers.
-    pub(super) fn calls(&self, numbers: &[usize]) -> Result<Vec<Call>> {
+    pub(super) fn calls(&self, numbers: &[usize]) -> Result<Vec<Call<'a>>> {
         match self.through {
             Through::Handoff(handoff) => {
                 let tasks: Vec<&Task> = numbers.iter().map(|number| &self.tasks[*number]).collect();
@@ -96,18 +96,28 @@ impl Answerer<'_> {
         }
     }
 
-    fn answer(&self, calls: Vec<Call>, numbers: &[usize], hear: Hear<'_>) -> Result<Vec<Outcome>> {
+    fn answer(&self, calls: Vec<Call<'a>>, numbers: &[usize], hear: Hear<'_>) -> Result<Vec<Outcome>> {
         let mut options = self.reader.context.settings.generate.clone();
         options.max_new_tokens = self.max_new_tokens.unwrap_or(options.max_new_tokens);
         let (mut caches, mut inputs, mut rest) = (Vec::new(), Vec::new(), Vec::new());
-        for Call { cache, input, cost, origin, briefing } in calls {
+        let (mut renewing, mut guesses) = (Vec::new(), Vec::new());
+        for Call { cache, input, cost, origin, briefing, guess, renewing: own } in calls {
+            renewing.push(own);
+            guesses.push(guess);
             caches.push(cache);
             inputs.push(input);
             rest.push((cost, origin, briefing));
         }
         let mut hear = |index: usize, text: &str| hear(numbers[index], text);
-        let Generated { generations, bytes, chances, prefill, decode } =
-            generate(self.reader, &mut caches, &inputs, &options, self.choices, &mut hear)?;
+        let Generated { generations, bytes, chances, prefill, decode } = generate(
+            self.reader,
+            &mut caches,
+            &inputs,
+            (&guesses, &mut renewing),
+            &options,
+            self.choices,
+            &mut hear,
+        )?;
         let read = shares(prefill, inputs.iter().map(Input::unread));
         // The token that ends an answer is a pass as well.
         let written = shares(decode, generations.iter().map(|made| made.tokens.len() + 1));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lb_model::KvCache;
 
-use crate::briefing::Briefer;
+use crate::briefing::{Briefer, Renewing};
 use crate::context::Reader;
 use crate::generate::Input;
 use crate::handoff::{Memo, StandIn, hand_over};
@@ -20,7 +20,7 @@ pub(super) enum Through<'a> {
 
 /// A call that only has to be generated.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(super) struct Call<'a> {
     pub(super) cache: KvCache,
     pub(super) input: Input,
     /// What it costs, but for the answer.
@@ -28,6 +28,10 @@ pub(super) struct Call {
     pub(super) origin: Origin,
     /// Where the handoff made one.
     pub(super) briefing: Option<Briefing>,
+    /// What the answer may begin with.
+    pub(super) guess: Vec<u32>,
+    /// What renews it while the answer is written.
+    pub(super) renewing: Option<Renewing<'a>>,
 }
 
 /// What a call's cache and text were made of.
@@ -42,12 +46,22 @@ pub(super) struct Origin {
 }
 
 /// The calls for `tasks` through one handoff; what they have in common is made once.
-pub(super) fn through(
-    reader: Reader<'_>,
+pub(super) fn through<'a>(
+    reader: Reader<'a>,
     memo: &Memo,
-    handoff: &Handoff,
+    handoff: &'a Handoff,
     tasks: &[&Task],
-) -> Result<Vec<Call>> {
+) -> Result<Vec<Call<'a>>> {
+    if let Handoff::RenewedBriefing(renewal) = handoff {
+        let call = |(index, task): (usize, &&Task)| -> Result<Call<'a>> {
+            let begun = Renewing::begin(reader, task, renewal).map_err(|error| error.in_call(index));
+            let (briefing, renewing) = begun?;
+            let call = Call::over(reader, &briefing, task).map_err(|error| error.in_call(index))?;
+            let origin = Origin { handoff: handoff.kind(), ..call.origin };
+            Ok(Call { origin, briefing: Some(briefing), renewing: Some(renewing), ..call })
+        };
+        return tasks.iter().enumerate().map(call).collect();
+    }
     if let Handoff::LatentBriefing(config) = handoff {
         let briefer = Briefer::new(reader);
         let briefings = match tasks {
@@ -66,7 +80,7 @@ pub(super) fn through(
     Ok(handed.into_iter().zip(&tokens).map(call).collect())
 }
 
-impl Call {
+impl Call<'_> {
     /// A call with something in the trajectory's place.
     fn with(handed: StandIn, handoff: HandoffKind, task: &[u32]) -> Self {
         let StandIn { cache, text, seq_len, kept_len, brief, cost } = handed;
@@ -90,7 +104,8 @@ impl Call {
         // The passes that yielded the queries belong to this call.
         let cost = CallTokens { prefilled: briefing.prefilled, reused: kept, ..CallTokens::default() };
         let Some(reused) = &briefing.reused else {
-            return Ok(Self::reading(cache, reader.task_tokens(task)?, cost, origin));
+            let guess = if *task == briefing.task { briefing.draft.clone() } else { Vec::new() };
+            return Ok(Self { guess, ..Self::reading(cache, reader.task_tokens(task)?, cost, origin) });
         };
         if *task != briefing.task {
             let (made_for, asked) = (briefing.task.question.clone(), task.question.clone());
@@ -98,13 +113,16 @@ impl Call {
         }
         cache.append_layers(&reused.layers, reused.len())?;
         let cost = CallTokens { attended: cache.mean_slots(), ..cost };
-        Ok(Self { cache, input: Input::InCache(reused.logits.clone()), cost, origin, briefing: None })
+        let input = Input::InCache(reused.logits.clone());
+        let guess = briefing.draft.clone();
+        Ok(Self { cache, input, cost, origin, briefing: None, guess, renewing: None })
     }
 
     /// A call that reads `tokens` behind `cache`, on top of what `cost` says of the cache itself.
     fn reading(cache: KvCache, tokens: Vec<u32>, cost: CallTokens, origin: Origin) -> Self {
         let attended = cache.mean_slots() + tokens.len();
         let cost = CallTokens { attended, prefilled: cost.prefilled + tokens.len(), ..cost };
-        Self { cache, input: Input::Tokens(tokens), cost, origin, briefing: None }
+        let input = Input::Tokens(tokens);
+        Self { cache, input, cost, origin, briefing: None, guess: Vec::new(), renewing: None }
     }
 }

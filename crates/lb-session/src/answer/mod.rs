@@ -3,6 +3,7 @@
 mod answerer;
 mod ask;
 mod call;
+mod forced;
 mod prepared;
 mod run;
 
@@ -14,6 +15,7 @@ use crate::ledger::{CallRecord, CallTokens};
 use crate::{Briefing, Chances};
 
 pub use ask::Ask;
+pub use forced::Forced;
 pub use prepared::Prepared;
 
 /// What a worker answered.

@@ -33,7 +33,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn of(call: Call) -> Self {
+    pub(super) fn of(call: Call<'_>) -> Self {
         let Call { cache, input, cost: tokens, origin, .. } = call;
         let (prompt, logits) = match input {
             Input::Tokens(tokens) => (tokens, None),

@@ -37,7 +37,7 @@ impl Ask<'_> {
 }
 
 impl<'a> Ask<'a> {
-    fn alone(self) -> Ask<'a, Vec<Task>> {
+    pub(super) fn alone(self) -> Ask<'a, Vec<Task>> {
         Ask { asked: vec![self.asked], plan: self.plan }
     }
 }

@@ -6,7 +6,7 @@ use lb_am::ScoreAgg;
 
 use super::cut::{CutCache, QueryPass};
 use super::passes::{pass, passes};
-use super::{BriefConfig, BriefTiming, Briefing, ChunkMode, TaskState};
+use super::{BriefConfig, BriefTiming, Briefing, ChunkMode, Lookahead, TaskState};
 use super::{on_policy, pieces, rerotated};
 use crate::context::Reader;
 use crate::ledger::share;
@@ -37,11 +37,22 @@ impl<'a> Briefer<'a> {
             None if config.on_policy => on_policy::on_policy(self.reader, &tokens, config)?,
             _ => {
                 let extra = Extra::of(self.reader, &config.compaction.selection)?;
-                self.cut(pass(self.reader, (task, &tokens), config)?.with_extra(extra), config)?
+                self.cut(pass(self.reader, &tokens, config, &extra)?, config)?
             }
         };
         let compaction = start.elapsed().saturating_sub(cut.querying);
         Ok(self.briefing(task, cut, compaction))
+    }
+
+    /// One briefing of the whole cache, and the queries that it was made by.
+    pub(super) fn brief_keeping(self, task: &Task, config: &BriefConfig) -> Result<(Briefing, QueryPass)> {
+        let tokens = self.reader.task_tokens(task)?;
+        self.reader.context.check_trajectory()?;
+        let extra = Extra::of(self.reader, &config.compaction.selection)?;
+        let pass = pass(self.reader, &tokens, config, &extra)?;
+        let start = Instant::now();
+        let cut = self.cut(pass.clone(), config)?;
+        Ok((self.briefing(task, cut, start.elapsed()), pass))
     }
 
     /// One briefing for each task.
@@ -50,7 +61,7 @@ impl<'a> Briefer<'a> {
         let tokens = self.reader.tokens_of(tasks)?;
         self.reader.context.check_trajectory()?;
         let rerotated = config.chunking.is_some_and(|chunking| chunking.mode == ChunkMode::Rerotated);
-        if rerotated || config.on_policy || config.queries != QuerySource::Task || config.draft.is_some() {
+        if rerotated || config.on_policy || config.queries != QuerySource::Task {
             let alone = |(index, task): (usize, &&Task)| {
                 self.brief(task, config).map_err(|error| error.in_call(index))
             };
@@ -78,7 +89,8 @@ impl<'a> Briefer<'a> {
         let with_extra = |(number, pass): (usize, QueryPass)| {
             pass.with_extra(if number == 0 { extra.clone() } else { extra.for_free() })
         };
-        let passes = passes(self.reader, tokens, config)?.into_iter().enumerate().map(with_extra).collect();
+        let passes =
+            passes(self.reader, tokens, config, extra)?.into_iter().enumerate().map(with_extra).collect();
         let start = Instant::now();
         let cut = pieces::in_place(self.reader, passes, config)?;
         let share = share(start.elapsed(), tasks.len());
@@ -93,21 +105,21 @@ impl<'a> Briefer<'a> {
     pub(crate) fn brief_each(self, task: &Task, configs: &[BriefConfig]) -> Result<Vec<Briefing>> {
         let tokens = self.reader.task_tokens(task)?;
         self.reader.context.check_trajectory()?;
-        let mut known: Vec<((ScoreAgg, TaskState), QueryPass)> = Vec::new();
+        let mut known: Vec<((ScoreAgg, TaskState, Option<Lookahead>), QueryPass)> = Vec::new();
         let mut extras: Vec<((bool, bool), Extra)> = Vec::new();
         let mut briefings = Vec::with_capacity(configs.len());
         for config in configs {
-            let shared = config.queries == QuerySource::Task
-                && !config.on_policy
-                && config.draft.is_none()
-                && config.chunking.is_none();
-            if !shared {
+            // A draft is written over a briefing of its own configuration.
+            let ahead = config.looks_ahead();
+            let drafts = ahead.is_some_and(|ahead| ahead.draft.is_some());
+            let by_task = config.queries == QuerySource::Task && !config.on_policy;
+            if !by_task || drafts || config.chunking.is_some() {
                 briefings.push(self.brief(task, config)?);
                 continue;
             }
             config.validate()?;
-            let kind = (config.compaction.score, config.task_state);
-            let pass = once(&mut known, kind, || pass(self.reader, (task, &tokens), config))?;
+            let kind = (config.compaction.score, config.task_state, ahead);
+            let pass = once(&mut known, kind, || pass(self.reader, &tokens, config, &Extra::default()))?;
             let needs = config.compaction.selection.selector().needs();
             let kind = (needs.context, needs.repeat);
             let extra = once(&mut extras, kind, || Extra::of(self.reader, &config.compaction.selection))?;

@@ -3,7 +3,7 @@
 use lb_am::Compaction;
 use serde::{Deserialize, Serialize};
 
-use super::{Draft, TaskState};
+use super::{Lookahead, TaskState};
 use crate::queries::QuerySource;
 use crate::{Error, Result};
 
@@ -25,8 +25,9 @@ pub struct BriefConfig {
     pub compaction: Compaction,
     /// Where the queries come from that decide it. Default: the task.
     pub queries: QuerySource,
-    /// A draft of the answer whose queries join the task's. Default: none. Only for [`QuerySource::Task`], off-policy.
-    pub draft: Option<Draft>,
+    /// What stands in for the answer, so that its queries join the task's. Default: `None`, which is [`Lookahead::default`] where
+    /// the task's own queries are read off-policy behind the whole cache, and nothing elsewhere.
+    pub lookahead: Option<Lookahead>,
     /// Whether the queries of a layer come from a residual stream that has run through the layers compacted before it
     /// (AM, arXiv 2602.16284, on-policy queries), not through the full cache. Default: false.
     ///
@@ -64,10 +65,10 @@ impl BriefConfig {
         Self { queries, ..self }
     }
 
-    /// Sets [`draft`](Self::draft).
+    /// Sets [`lookahead`](Self::lookahead).
     #[must_use]
-    pub fn with_draft(self, draft: Draft) -> Self {
-        Self { draft: Some(draft), ..self }
+    pub fn with_lookahead(self, lookahead: Lookahead) -> Self {
+        Self { lookahead: Some(lookahead), ..self }
     }
 
     /// Sets [`on_policy`](Self::on_policy).
@@ -88,6 +89,18 @@ impl BriefConfig {
         Self { chunking: Some(chunking), ..self }
     }
 
+    /// Whether answers can be looked ahead to: the task's own queries, read off-policy behind the whole cache.
+    fn can_look_ahead(&self) -> bool {
+        let rerotated = self.chunking.is_some_and(|chunking| chunking.mode == ChunkMode::Rerotated);
+        self.queries == QuerySource::Task && !self.on_policy && !rerotated
+    }
+
+    /// What is looked ahead to, where anything is.
+    pub(crate) fn looks_ahead(&self) -> Option<Lookahead> {
+        let lookahead = self.lookahead.unwrap_or_default();
+        (self.can_look_ahead() && !lookahead.is_none()).then_some(lookahead)
+    }
+
     /// Checks every range, and what goes with what.
     ///
     /// # Errors
@@ -98,11 +111,11 @@ impl BriefConfig {
         if self.on_policy && self.queries != QuerySource::Task {
             return Err(Error::config("on_policy", true, "only the task's own queries can be on-policy"));
         }
-        if let Some(draft) = self.draft {
-            draft.validate()?;
-            if self.queries != QuerySource::Task || self.on_policy {
-                let reason = "joins the task's own queries off-policy";
-                return Err(Error::config("draft", format!("{draft:?}"), reason));
+        if let Some(lookahead) = &self.lookahead {
+            lookahead.validate()?;
+            if !lookahead.is_none() && !self.can_look_ahead() {
+                let reason = "joins the task's own queries, read off-policy behind the whole cache";
+                return Err(Error::config("lookahead", format!("{lookahead:?}"), reason));
             }
         }
         let Some(chunking) = self.chunking else { return Ok(()) };
@@ -119,10 +132,6 @@ impl BriefConfig {
             if self.queries != QuerySource::Task {
                 let reason = "chunks that are read on their own are asked by the task alone";
                 return Err(Error::config("queries", format!("{:?}", self.queries), reason));
-            }
-            if self.draft.is_some() {
-                let reason = "needs a pass over the whole trajectory, which chunks that are read on their own do not have";
-                return Err(Error::config("draft", "given", reason));
             }
             if self.task_state == TaskState::Reuse {
                 let reason = "no pass of the task sees all chunks that are read on their own";

@@ -12,7 +12,7 @@ use crate::queries::Extra;
 
 /// The queries that a trajectory is compacted for, and what else their pass left.
 #[derive(Clone)]
-pub(super) struct QueryPass {
+pub(crate) struct QueryPass {
     /// By layer that attends to everything.
     pub(super) queries: Vec<Tensor>,
     /// What they saw of the whole trajectory, where that was noted.
@@ -53,7 +53,15 @@ pub(super) struct CutCache {
 impl CutCache {
     /// Without what its queries cost and left.
     pub(super) fn new(cache: KvCache, kept_by: Vec<f32>, report: Report) -> Self {
-        Self { cache, kept_by, report, reused: None, draft: Vec::new(), prefilled: 0, querying: Duration::ZERO }
+        Self {
+            cache,
+            kept_by,
+            report,
+            reused: None,
+            draft: Vec::new(),
+            prefilled: 0,
+            querying: Duration::ZERO,
+        }
     }
 }
 

@@ -3,12 +3,13 @@
 mod briefer;
 mod config;
 mod cut;
-mod draft;
+mod lookahead;
 mod map;
 mod merge;
 mod on_policy;
 mod passes;
 mod pieces;
+mod renewal;
 mod rerotated;
 
 use std::sync::Arc;
@@ -24,8 +25,10 @@ use crate::Task;
 pub(crate) use briefer::Briefer;
 pub use config::{BriefConfig, ChunkMode, Chunking};
 pub(crate) use cut::compactor;
-pub use draft::{Draft, DraftOver};
+pub use lookahead::{Draft, DraftOver, Lookahead};
 pub use map::{BriefingMap, heat};
+pub use renewal::Renewal;
+pub(crate) use renewal::Renewing;
 
 /// What becomes of the task's own keys and values, which the pass that scores the trajectory computes anyway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

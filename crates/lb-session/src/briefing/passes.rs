@@ -6,23 +6,30 @@ use candle_core::Tensor;
 use lb_model::{KvCache, Observing};
 
 use super::cut::QueryPass;
-use super::draft::{Drafted, drafted};
-use super::{BriefConfig, Draft, ReusedTask, TaskState};
+use super::lookahead::passes_ahead;
+use super::{BriefConfig, ReusedTask, TaskState};
 use crate::context::Reader;
 use crate::ledger::share;
 use crate::queries::{Extra, QuerySource, gather};
-use crate::{Error, Result, Task};
+use crate::{Error, Result};
 
-/// The queries that a configuration asks for, and the task's state where it is wanted.
+/// The queries that a configuration asks for, with what the selection reads besides, and the task's state where it is wanted.
 pub(super) fn pass(
     reader: Reader<'_>,
-    (task, tokens): (&Task, &[u32]),
+    task: &[u32],
     config: &BriefConfig,
+    extra: &Extra,
 ) -> Result<QueryPass> {
-    if let Some(draft) = config.draft {
-        return with_draft(reader, (task, tokens), config, draft);
+    if let Some(lookahead) = config.looks_ahead() {
+        let passes = passes_ahead(reader, &[task.to_vec()], (config, lookahead), extra);
+        let mut passes = passes.map_err(Error::of_only_call)?;
+        let pass = passes.pop().ok_or(Error::Empty { arg: "task" })?;
+        return Ok(pass.with_extra(extra.clone()));
     }
-    let task = tokens;
+    Ok(plain_pass(reader, task, config)?.with_extra(extra.clone()))
+}
+
+fn plain_pass(reader: Reader<'_>, task: &[u32], config: &BriefConfig) -> Result<QueryPass> {
     let (start, model) = (Instant::now(), reader.context.worker().config());
     let reuse = config.task_state == TaskState::Reuse;
     if config.queries == QuerySource::Task {
@@ -46,39 +53,16 @@ pub(super) fn pass(
     Ok(QueryPass { queries, observed: None, extra, reused, draft: Vec::new(), prefilled, elapsed })
 }
 
-/// The queries of the task and of a draft of its answer.
-fn with_draft(
+/// The same for several tasks, which are read together; each has an equal share of the time.
+pub(super) fn passes(
     reader: Reader<'_>,
-    (task, tokens): (&Task, &[u32]),
+    tasks: &[Vec<u32>],
     config: &BriefConfig,
-    draft: Draft,
-) -> Result<QueryPass> {
-    let (start, model) = (Instant::now(), reader.context.model());
-    let (captured, fork) = reader.capture_behind_all(tokens)?;
-    let Drafted { tokens: written, queries, computed } =
-        drafted(reader, (task, tokens), (&fork, &captured.logits), config, draft)?;
-    let queries = match queries {
-        Some(more) => model.join_queries(&[captured.queries, more])?,
-        None => captured.queries,
-    };
-    let reused = match config.task_state {
-        TaskState::Reuse => Some(state_behind_all(reader, &fork, tokens.len(), captured.logits)?),
-        TaskState::Recompute => None,
-    };
-    let queries = reader.context.worker().config().of_global_layers(queries);
-    Ok(QueryPass {
-        queries,
-        observed: None,
-        extra: Extra::default(),
-        reused,
-        draft: written,
-        prefilled: tokens.len() + computed,
-        elapsed: start.elapsed(),
-    })
-}
-
-/// The tasks' own queries, of one pass over all of them; each has an equal share of its time.
-pub(super) fn passes(reader: Reader<'_>, tasks: &[Vec<u32>], config: &BriefConfig) -> Result<Vec<QueryPass>> {
+    extra: &Extra,
+) -> Result<Vec<QueryPass>> {
+    if let Some(lookahead) = config.looks_ahead() {
+        return passes_ahead(reader, tasks, (config, lookahead), extra);
+    }
     let (start, context) = (Instant::now(), reader.context);
     let mut forks: Vec<_> = tasks.iter().map(|_| context.full.cache.fork()).collect();
     let (options, mut go_on) = (&context.settings.prefill, |_, _| reader.guard.goes_on());
@@ -114,7 +98,7 @@ fn observing(reader: Reader<'_>, task: &[u32], config: &BriefConfig) -> Result<(
 }
 
 /// What a task of `task_len` tokens left behind the full cache in `fork`.
-fn state_behind_all(
+pub(super) fn state_behind_all(
     reader: Reader<'_>,
     fork: &KvCache,
     task_len: usize,

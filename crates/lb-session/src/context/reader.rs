@@ -53,6 +53,14 @@ impl<'a> Reader<'a> {
         Ok(read.map_err(Error::of_only_sequence)?.remove(0))
     }
 
+    /// The same for several.
+    pub(crate) fn prefill_batch(self, tokens: &[Vec<u32>], caches: &mut [KvCache]) -> Result<Vec<Tensor>> {
+        let mut go_on = |_, _| self.guard.goes_on();
+        let (model, options) = (self.context.model(), &self.context.settings.prefill);
+        let read = model.prefill_batch_while(tokens, caches, options, &mut go_on);
+        read.map_err(|error| Error::of_sequence(error, |index| index))
+    }
+
     /// Reads `tokens` behind `cache` and hands out their queries.
     pub(crate) fn capture(self, tokens: &[u32], cache: &mut KvCache) -> Result<Captured> {
         let mut go_on = |_, _| self.guard.goes_on();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use candle_core::Tensor;
 use lb_model::{GenerateOptions, Generation, KvCache};
 
+use crate::briefing::Renewing;
 use crate::context::Reader;
 use crate::{Error, Result};
 
@@ -50,6 +51,7 @@ pub(crate) fn generate(
     reader: Reader<'_>,
     caches: &mut [KvCache],
     inputs: &[Input],
+    (guesses, renewing): (&[Vec<u32>], &mut [Option<Renewing<'_>>]),
     options: &GenerateOptions,
     choices: Option<&Choices>,
     hear: Hear<'_>,
@@ -77,8 +79,22 @@ pub(crate) fn generate(
         }
         goes_on && ended.is_ok()
     };
-    let generations = worker.generate_batch_from_logits(caches, &logits, &options, &mut on_token);
-    let generations = generations.map_err(|error| Error::of_sequence(error, |index| index))?;
+    let mut failed = None;
+    let renews = renewing.iter().any(Option::is_some);
+    let mut on_read = |index: usize, queries: Vec<Tensor>, cache: &mut KvCache| {
+        let Some(Some(renewing)) = renewing.get_mut(index) else { return Ok(()) };
+        renewing.heard(queries, cache).map_err(|error| {
+            failed = Some(error.in_call(index));
+            lb_model::Error::Interrupted
+        })
+    };
+    let on_read: Option<&mut dyn FnMut(usize, Vec<Tensor>, &mut KvCache) -> _> =
+        if renews { Some(&mut on_read) } else { None };
+    let made = worker.generate_batch_guessed(caches, &logits, guesses, &options, &mut on_token, on_read);
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let generations = made.map_err(|error| Error::of_sequence(error, |index| index))?;
     ended?;
     Ok(Generated { generations, bytes, chances, prefill, decode: start.elapsed() })
 }

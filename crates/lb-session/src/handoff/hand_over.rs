@@ -26,7 +26,7 @@ pub(crate) fn hand_over(
         Handoff::Bm25 { size, passage } => {
             return bm25::retrieved(context, &memo.passages, *size, *passage, tasks);
         }
-        Handoff::None | Handoff::LatentBriefing(_) => {
+        Handoff::None | Handoff::LatentBriefing(_) | Handoff::RenewedBriefing(_) => {
             let head = StandIn::of_text(context, context.head().to_vec());
             Ok(StandIn { kept_len: 0, ..head })
         }

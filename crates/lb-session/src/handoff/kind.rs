@@ -25,11 +25,13 @@ pub enum HandoffKind {
     Random,
     /// [`Handoff::LatentBriefing`](crate::Handoff::LatentBriefing), and what is answered over a briefing of one's own.
     LatentBriefing,
+    /// [`Handoff::RenewedBriefing`](crate::Handoff::RenewedBriefing).
+    RenewedBriefing,
 }
 
 impl HandoffKind {
     /// Every kind.
-    pub const ALL: [HandoffKind; 9] = [
+    pub const ALL: [HandoffKind; 10] = [
         HandoffKind::None,
         HandoffKind::FullKv,
         HandoffKind::TextReplay,
@@ -39,7 +41,13 @@ impl HandoffKind {
         HandoffKind::Recent,
         HandoffKind::Random,
         HandoffKind::LatentBriefing,
+        HandoffKind::RenewedBriefing,
     ];
+
+    /// Whether the worker reads a compacted cache.
+    pub fn is_briefing(self) -> bool {
+        matches!(self, Self::LatentBriefing | Self::RenewedBriefing)
+    }
 
     /// The name used in reports and JSON.
     pub fn name(self) -> &'static str {
@@ -53,6 +61,7 @@ impl HandoffKind {
             Self::Recent => "recent",
             Self::Random => "random",
             Self::LatentBriefing => "latent-briefing",
+            Self::RenewedBriefing => "renewed-briefing",
         }
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use lb_am::Compaction;
 use serde::{Deserialize, Serialize};
 
-use crate::{BriefConfig, Error, Result};
+use crate::{BriefConfig, Error, Renewal, Result};
 
 use bm25::Passages;
 pub(crate) use hand_over::hand_over;
@@ -40,7 +40,8 @@ pub use summary::{SummaryConfig, SummaryScope};
 /// | `bm25:0.1`, `bm25:64t,passage=40` | size (0.1), `passage=` tokens of a passage (128) |
 /// | `recent:0.1`, `recent:64t` | size (0.1) |
 /// | `random:0.1,seed=3` | size (0.1), seed (0) |
-/// | `latent-briefing`, `latent-briefing:tau=4`, `latent-briefing:keep=0.1,state=reuse` | one of `tau=`, `keep=` size, `error=` target (τ = 4); `state=recompute` or `reuse` (`recompute`); `select=` any [selection](lb_am::selectors) by its name, its own arguments in parentheses, `select=snapkv(window=16;pool=5)` (`per-layer`); `score=mean`, `max` or `rms` over the task's tokens (`mean`); `spans=` positions, 1 for none, `sentences` or `segments` (9); `fit=all`, `none`, `values` or `biases` (`all`) |
+/// | `latent-briefing`, `latent-briefing:tau=4`, `latent-briefing:keep=0.1,state=reuse` | one of `tau=`, `keep=` size, `error=` target, `coverage=` share (τ = 12); `state=recompute` or `reuse` (`recompute`); `select=` any [selection](lb_am::selectors) by its name, its own arguments in parentheses, `select=snapkv(window=16;pool=5)` (`per-layer`); `score=mean`, `max` or `rms` over the task's tokens (`mean`); `heads=equal`, `layer`, `all` or `coverage`, how the count is shared out among heads (`equal`), with `floor=` what each keeps in any case (0.2); `spans=` positions, 1 for none, `sentences` or `segments` (1), with `fade=` the part of a score that its neighbours get; `fit=all`, `none`, `values` or `biases` (`all`); `echo=` tokens and `draft=` tokens, of which one that is said leaves the other out (128 and 16), with `over=briefing` or `full` (`briefing`), `first=` ratio of the first briefing (0.3) and `rounds=` (1) |
+/// | `renewed-briefing`, `latent-briefing:keep=0.1,renew=16` | all of those, and `renew=` written tokens between two briefings (16) |
 ///
 /// A size is a ratio above 0 and at most 1, or a number of positions with a `t` behind it.
 ///
@@ -95,6 +96,9 @@ pub enum Handoff {
     },
     /// A briefing: the cache, compacted for the task.
     LatentBriefing(Box<BriefConfig>),
+    /// A briefing that is renewed from the answer's own queries while the answer is written. Only here, where the full cache is
+    /// at hand; a [`Briefing`](crate::Briefing) on its way to somewhere else cannot.
+    RenewedBriefing(Box<Renewal>),
 }
 
 const PASSAGE: usize = 128;
@@ -126,6 +130,16 @@ impl Handoff {
             Self::Recent(_) => HandoffKind::Recent,
             Self::Random { .. } => HandoffKind::Random,
             Self::LatentBriefing(_) => HandoffKind::LatentBriefing,
+            Self::RenewedBriefing(_) => HandoffKind::RenewedBriefing,
+        }
+    }
+
+    /// How its briefings are made, where it makes any; of a renewed one, how each of them is.
+    pub fn brief_config(&self) -> Option<&BriefConfig> {
+        match self {
+            Self::LatentBriefing(config) => Some(config),
+            Self::RenewedBriefing(renewal) => Some(&renewal.briefing),
+            _ => None,
         }
     }
 
@@ -145,6 +159,7 @@ impl Handoff {
             Self::Bm25 { passage: 0, .. } => Err(Error::config("passage", 0, "want at least 1")),
             Self::Bm25 { size, .. } | Self::Recent(size) | Self::Random { size, .. } => size.validate(),
             Self::LatentBriefing(config) => config.validate(),
+            Self::RenewedBriefing(renewal) => renewal.validate(),
         }
     }
 }
@@ -165,6 +180,12 @@ impl From<&Handoff> for Handoff {
 impl From<BriefConfig> for Handoff {
     fn from(config: BriefConfig) -> Self {
         Self::briefing(config)
+    }
+}
+
+impl From<Renewal> for Handoff {
+    fn from(renewal: Renewal) -> Self {
+        Self::RenewedBriefing(Box::new(renewal))
     }
 }
 

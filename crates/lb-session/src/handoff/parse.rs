@@ -33,7 +33,7 @@ impl FromStr for Handoff {
                 let seed = arguments.number("seed")?.unwrap_or(0);
                 Self::Random { size: arguments.size(TENTH)?, seed }
             }
-            HandoffKind::LatentBriefing => Self::briefing(arguments.briefing()?),
+            HandoffKind::LatentBriefing | HandoffKind::RenewedBriefing => arguments.briefing_handoff(kind)?,
         };
         arguments.finish()?;
         handoff.validate()?;
@@ -45,8 +45,7 @@ impl FromStr for HandoffKind {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let reason =
-            "want none, full-kv, text-replay, notes, summary, bm25, recent, random or latent-briefing";
+        let reason = "want none, full-kv, text-replay, notes, summary, bm25, recent, random, latent-briefing or renewed-briefing";
         let known = Self::ALL.into_iter().find(|kind| kind.name() == name);
         known.ok_or_else(|| Error::config("handoff", format!("{name:?}"), reason))
     }

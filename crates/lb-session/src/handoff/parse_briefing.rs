@@ -2,14 +2,25 @@
 
 use lb_am::{BetaMethod, Compaction, ScoreAgg, Selection, Sharing, Spans, Units, ValuesMethod};
 
-use super::SelectionSize;
 use super::parse::{Arguments, size};
-use crate::{BriefConfig, Draft, DraftOver, Error, Result, TaskState};
+use super::{Handoff, HandoffKind, SelectionSize};
+use crate::{BriefConfig, Draft, DraftOver, Error, Lookahead, Renewal, Result, TaskState};
 
 /// AdaKV's safeguard.
 const FLOOR: f64 = 0.2;
 
 impl Arguments<'_> {
+    /// A briefing, renewed where `renew=` says so or the name does.
+    pub(super) fn briefing_handoff(&mut self, kind: HandoffKind) -> Result<Handoff> {
+        let every = self.number("renew")?;
+        let briefing = self.briefing()?;
+        Ok(match (every, kind) {
+            (Some(every), _) => Renewal::every(every as usize, briefing).into(),
+            (None, HandoffKind::RenewedBriefing) => Renewal { briefing, ..Renewal::default() }.into(),
+            (None, _) => Handoff::briefing(briefing),
+        })
+    }
+
     /// A briefing from the arguments that are there; others stay.
     pub(super) fn briefing(&mut self) -> Result<BriefConfig> {
         let compaction = self.budget()?;
@@ -21,9 +32,7 @@ impl Arguments<'_> {
         if let Some(state) = self.one_of("state", &states, "want recompute or reuse")? {
             config.task_state = state;
         }
-        if let Some(draft) = self.draft()? {
-            config.draft = draft;
-        }
+        config.lookahead = self.lookahead()?;
         Ok(config)
     }
 
@@ -47,7 +56,11 @@ impl Arguments<'_> {
             (None, Some(SelectionSize::KeptLen(len)), None, None) => Ok(Compaction::kept_len(len)),
             (None, None, Some(epsilon), None) => Ok(Compaction::error_below(epsilon)),
             (None, None, None, Some(share)) => Ok(Compaction::coverage(share)),
-            _ => Err(Error::config("handoff", "latent-briefing", "want one of tau=, keep=, error= and coverage=")),
+            _ => Err(Error::config(
+                "handoff",
+                "latent-briefing",
+                "want one of tau=, keep=, error= and coverage=",
+            )),
         }
     }
 
@@ -78,7 +91,11 @@ impl Arguments<'_> {
     }
 
     fn spans(&mut self, compaction: Compaction) -> Result<Compaction> {
+        let fade = self.real("fade")?;
         let spans = match self.take("spans") {
+            None if fade.is_some() => {
+                return Err(Error::config("fade", "given", "goes with spans= positions"));
+            }
             None => return Ok(compaction),
             Some("sentences") => Spans::Units(Units::Sentences),
             Some("segments") => Spans::Units(Units::Segments),
@@ -89,7 +106,11 @@ impl Arguments<'_> {
                 })?,
             },
         };
-        Ok(compaction.with_spans(spans))
+        match (spans, fade) {
+            (Spans::Max { width }, Some(factor)) => Ok(compaction.with_spans(Spans::Faded { width, factor })),
+            (_, Some(_)) => Err(Error::config("fade", "given", "goes with spans= positions")),
+            (spans, None) => Ok(compaction.with_spans(spans)),
+        }
     }
 
     fn fit(&mut self, compaction: Compaction) -> Result<Compaction> {
@@ -104,20 +125,33 @@ impl Arguments<'_> {
         })
     }
 
-    /// `None` where nothing is said of it, `Some(None)` for none.
+    /// `None` where nothing is said of it.
+    fn lookahead(&mut self) -> Result<Option<Lookahead>> {
+        let (echo, draft) = (self.number("echo")?, self.draft()?);
+        if echo.is_none() && draft.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Lookahead { echo: echo.unwrap_or(0) as usize, draft: draft.flatten() }))
+    }
+
+    /// `Some(None)` for `draft=0`.
     fn draft(&mut self) -> Result<Option<Option<Draft>>> {
         let overs = [("briefing", DraftOver::Briefing), ("full", DraftOver::Full)];
         let over = self.one_of("over", &overs, "want briefing or full")?;
-        let rounds = self.number("rounds")?;
-        match (self.number("draft")?, over, rounds) {
-            (None, None, None) => Ok(None),
-            (Some(0), None, None) => Ok(Some(None)),
-            (Some(tokens), over, rounds) => {
-                let usual = Draft::of(tokens as usize);
+        let (first, rounds) = (self.real("first")?, self.number("rounds")?);
+        let nothing = over.is_none() && first.is_none() && rounds.is_none();
+        match self.number("draft")? {
+            None if nothing => Ok(None),
+            None => Err(Error::config("draft", "nothing", "over=, first= and rounds= go with draft= tokens")),
+            Some(0) if nothing => Ok(Some(None)),
+            Some(tokens) => {
+                let usual = match over {
+                    Some(DraftOver::Full) => Draft::over_full(tokens as usize),
+                    _ => Draft::of(tokens as usize),
+                };
                 let rounds = rounds.map_or(usual.rounds, |rounds| rounds as usize);
-                Ok(Some(Some(Draft { over: over.unwrap_or(usual.over), rounds, ..usual })))
+                Ok(Some(Some(Draft { first: first.or(usual.first), rounds, ..usual })))
             }
-            (None, _, _) => Err(Error::config("draft", "nothing", "over= and rounds= go with draft= tokens")),
         }
     }
 }

@@ -131,7 +131,8 @@ fn write(reader: Reader<'_>, config: &SummaryConfig, tasks: &[&Task]) -> Result<
     let read: Vec<usize> = tokens.iter().map(Vec::len).collect();
     let inputs: Vec<Input> = tokens.into_iter().map(Input::Tokens).collect();
     let mut caches: Vec<KvCache> = tasks.iter().map(|_| context.full.cache.fork()).collect();
-    let made = generate(reader, &mut caches, &inputs, &options, None, &mut |_, _| true)?;
+    let made =
+        generate(reader, &mut caches, &inputs, (&[Vec::new()], &mut []), &options, None, &mut |_, _| true)?;
     let written = |(made, prefilled): (&lb_model::Generation, usize)| {
         let mut tokens = context.head().to_vec();
         let text = made.text.trim();

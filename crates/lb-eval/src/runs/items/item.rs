@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use lb_model::GenerateOptions;
 use lb_orchestrate::{Event, Orchestrator, Replay, Rlm, RlmConfig, RunLedger, RunRecord, SharedWork};
-use lb_session::{Handoff, HandoffKind};
+use lb_session::Handoff;
 
 use super::direct::direct;
 use super::letters::letters;
@@ -56,7 +56,7 @@ pub(super) fn answer(job: &Items<'_>, asked: Repeat<'_>, context: &Context<'_, A
                 let mut orchestrator = Replay::new(record);
                 // What a briefing kept is worth looking at.
                 let folder = folder(item, &row, condition);
-                let briefs = job.plan.briefing_logs && handoff.kind() == HandoffKind::LatentBriefing;
+                let briefs = job.plan.briefing_logs && handoff.kind().is_briefing();
                 let logs = briefs.then(|| job.dir.join(&folder));
                 let (answered, log) = play(job, (item, &common), handoff, &mut orchestrator, logs, &mut row)?;
                 row.log = name(&folder, log.as_deref());

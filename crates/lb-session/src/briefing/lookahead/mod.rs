@@ -1,0 +1,137 @@
+//! Queries that look like the answer's, before there is one.
+//!
+//! A task's own queries are not those of its answer: on real logs a briefing by them retains half as much again less than one by
+//! the answer's own (`docs/real.md`). What can be had beforehand is an *echo*, the last words of whoever writes in the
+//! trajectory, and a *draft*, a few tokens that the worker writes over a first briefing (Lookahead Q-Cache, arXiv
+//! 2505.20334). Either is read behind the task and the full cache, and its queries join the task's.
+
+mod echo;
+mod passes;
+
+use lb_am::Budget;
+use serde::{Deserialize, Serialize};
+
+use super::{BriefConfig, TaskState};
+use crate::{Error, Result};
+
+pub(super) use echo::echo;
+pub(super) use passes::{joined, passes_ahead};
+
+/// What stands in for the answer while a briefing is made; its queries join the task's.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lookahead {
+    /// Tokens of what the trajectory's own author wrote last (reasoning, replies), the latest segment first, each from its
+    /// beginning. 0 for none. Default: 128.
+    pub echo: usize,
+    /// What the worker writes on trial. Default: [`Draft::default`].
+    pub draft: Option<Draft>,
+}
+
+/// A trial answer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Draft {
+    /// Tokens at most, at least 1. It ends where the worker ends its answer. Default: 16.
+    pub tokens: usize,
+    /// What it is written over.
+    pub over: DraftOver,
+    /// The share of the positions that the first briefing keeps, in (0, 1]: it has to carry the draft alone, and may be larger
+    /// than the final one. `None` for the final one's size. Default: 0.3.
+    pub first: Option<f64>,
+    /// How often it is written, 1 to 8: each further draft over the briefing that the one before has led to. Default: 1.
+    pub rounds: usize,
+}
+
+/// What a draft is written over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum DraftOver {
+    /// A first briefing by the task, and by the echo where there is one.
+    #[default]
+    Briefing,
+    /// The full cache.
+    Full,
+}
+
+impl Default for Lookahead {
+    fn default() -> Self {
+        Self { echo: 128, draft: Some(Draft::default()) }
+    }
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self { tokens: 16, over: DraftOver::Briefing, first: Some(0.3), rounds: 1 }
+    }
+}
+
+impl Draft {
+    /// So many tokens over a first briefing.
+    pub fn of(tokens: usize) -> Self {
+        Self { tokens, ..Self::default() }
+    }
+
+    /// So many tokens over the full cache.
+    pub fn over_full(tokens: usize) -> Self {
+        Self { over: DraftOver::Full, first: None, ..Self::of(tokens) }
+    }
+
+    fn validate(&self) -> Result<()> {
+        if self.tokens == 0 {
+            return Err(Error::config("draft.tokens", 0, "want at least 1"));
+        }
+        if !(1..=8).contains(&self.rounds) {
+            return Err(Error::config("draft.rounds", self.rounds, "want 1 to 8"));
+        }
+        if self.over == DraftOver::Full && self.rounds > 1 {
+            let reason = "want 1 over the full cache: nothing better comes after it";
+            return Err(Error::config("draft.rounds", self.rounds, reason));
+        }
+        match self.first {
+            Some(first) if !(first > 0.0 && first <= 1.0 && self.over == DraftOver::Briefing) => {
+                let reason = "want a ratio above 0 and at most 1, of a draft over a briefing";
+                Err(Error::config("draft.first", first, reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The configuration of the briefing that the first draft is written over.
+    fn first_briefing(&self, config: &BriefConfig) -> BriefConfig {
+        let mut first = BriefConfig { task_state: TaskState::Recompute, ..config.clone() };
+        if let Some(ratio) = self.first {
+            first.compaction.budget = Budget::KeepRatio(ratio);
+        }
+        first
+    }
+}
+
+impl Lookahead {
+    /// The task's queries alone.
+    pub const NONE: Self = Self { echo: 0, draft: None };
+
+    /// An echo of so many tokens, and no draft.
+    pub fn echo(tokens: usize) -> Self {
+        Self { echo: tokens, draft: None }
+    }
+
+    /// A draft, and no echo.
+    pub fn draft(draft: Draft) -> Self {
+        Self { echo: 0, draft: Some(draft) }
+    }
+
+    /// Whether there is any.
+    pub fn is_none(&self) -> bool {
+        self.echo == 0 && self.draft.is_none()
+    }
+
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the field.
+    pub fn validate(&self) -> Result<()> {
+        self.draft.as_ref().map_or(Ok(()), Draft::validate)
+    }
+}

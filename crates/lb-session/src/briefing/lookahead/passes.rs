@@ -1,0 +1,202 @@
+//! The queries of tasks and of what stands in for their answers, for all tasks of a batch at once.
+
+use std::time::{Duration, Instant};
+
+use candle_core::Tensor;
+use lb_am::{LayerKv, Observed};
+use lb_model::{Captured, GenerateOptions, KvCache};
+
+use super::{Draft, DraftOver, Lookahead, echo};
+use crate::briefing::cut::{CutCache, QueryPass};
+use crate::briefing::passes::state_behind_all;
+use crate::briefing::{BriefConfig, TaskState, pieces};
+use crate::context::Reader;
+use crate::ledger::share;
+use crate::queries::Extra;
+use crate::{Error, Result};
+
+/// One task on its way.
+struct Ahead {
+    /// The full cache and the task behind it.
+    behind: KvCache,
+    /// Logits of the task's last token over the full cache.
+    logits: Tensor,
+    pass: QueryPass,
+}
+
+/// By the queries of each task, whose tokens are given, and of what stands in for its answer. `extra` is what the selection reads
+/// besides; it is paid for elsewhere.
+pub(in crate::briefing) fn passes_ahead(
+    reader: Reader<'_>,
+    tasks: &[Vec<u32>],
+    (config, lookahead): (&BriefConfig, Lookahead),
+    extra: &Extra,
+) -> Result<Vec<QueryPass>> {
+    let start = Instant::now();
+    let work = Work { reader, tasks, config, extra };
+    let mut ahead = work.tasks()?;
+    let echo = echo(reader.context, lookahead.echo);
+    if !echo.is_empty() {
+        let echoes = vec![echo.clone(); tasks.len()];
+        work.join(&mut ahead, &echoes)?;
+    }
+    if let Some(draft) = lookahead.draft {
+        work.draft(&mut ahead, draft)?;
+    }
+    let mut passes = Vec::with_capacity(tasks.len());
+    for (ahead, tokens) in ahead.into_iter().zip(tasks) {
+        let Ahead { behind, logits, mut pass } = ahead;
+        if config.task_state == TaskState::Reuse {
+            pass.reused = Some(state_behind_all(reader, &behind, tokens.len(), logits)?);
+        }
+        passes.push(pass);
+    }
+    let elapsed = share(start.elapsed(), tasks.len());
+    Ok(passes.into_iter().map(|pass| QueryPass { elapsed, extra: extra.for_free(), ..pass }).collect())
+}
+
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    reader: Reader<'a>,
+    tasks: &'a [Vec<u32>],
+    config: &'a BriefConfig,
+    extra: &'a Extra,
+}
+
+impl Work<'_> {
+    /// The tasks behind the full cache.
+    fn tasks(self) -> Result<Vec<Ahead>> {
+        let full = &self.reader.context.full.cache;
+        let mut forks: Vec<KvCache> = self.tasks.iter().map(|_| full.fork()).collect();
+        let captured = self.capture(self.tasks, &mut forks)?;
+        let ahead = captured.into_iter().zip(forks).zip(self.tasks).map(|((captured, behind), tokens)| {
+            let queries = self.global(captured.queries);
+            let observed = self.seen(&queries)?;
+            let pass = QueryPass {
+                queries,
+                observed,
+                extra: self.extra.for_free(),
+                reused: None,
+                draft: Vec::new(),
+                prefilled: tokens.len(),
+                elapsed: Duration::ZERO,
+            };
+            Ok(Ahead { behind, logits: captured.logits, pass })
+        });
+        ahead.collect()
+    }
+
+    /// Reads what may be an answer behind each task; its queries join those that are there.
+    fn join(self, ahead: &mut [Ahead], answers: &[Vec<u32>]) -> Result<()> {
+        let (some, numbers): (Vec<&Vec<u32>>, Vec<usize>) = answers
+            .iter()
+            .enumerate()
+            .filter(|(_, tokens)| !tokens.is_empty())
+            .map(|(number, tokens)| (tokens, number))
+            .unzip();
+        let mut forks: Vec<KvCache> = numbers.iter().map(|number| ahead[*number].behind.fork()).collect();
+        let captured = self.capture(&some, &mut forks).map_err(|error| error.at_calls(&numbers))?;
+        let group = self.reader.context.worker().config().group_size();
+        for ((captured, number), tokens) in captured.into_iter().zip(numbers).zip(some) {
+            let pass = &mut ahead[number].pass;
+            let more = self.global(captured.queries);
+            if let (Some(before), Some(seen)) = (&pass.observed, self.seen(&more)?) {
+                let both = before
+                    .iter()
+                    .zip(&seen)
+                    .map(|(a, b)| Observed::joined(&[(a, a.rows() as f64), (b, b.rows() as f64)], group));
+                pass.observed = Some(both.collect::<lb_am::Result<_>>()?);
+            }
+            pass.queries = joined(&pass.queries, &more, group)?;
+            pass.prefilled += tokens.len();
+        }
+        Ok(())
+    }
+
+    /// Writes drafts, and takes their queries in.
+    fn draft(self, ahead: &mut [Ahead], draft: Draft) -> Result<()> {
+        let options = GenerateOptions::greedy(draft.tokens);
+        let known: Vec<QueryPass> = ahead.iter().map(|ahead| ahead.pass.clone()).collect();
+        for round in 0..draft.rounds {
+            let (mut caches, logits) = match draft.over {
+                DraftOver::Full => {
+                    let caches = ahead.iter().map(|ahead| ahead.behind.fork()).collect::<Vec<_>>();
+                    (caches, ahead.iter().map(|ahead| ahead.logits.clone()).collect())
+                }
+                DraftOver::Briefing => self.briefed(ahead, draft, round)?,
+            };
+            let written = self.write(&mut caches, &logits, &options)?;
+            // A later draft takes the place of an earlier one.
+            for ((ahead, known), tokens) in ahead.iter_mut().zip(&known).zip(&written) {
+                let prefilled = ahead.pass.prefilled + tokens.len();
+                ahead.pass = QueryPass { draft: tokens.clone(), prefilled, ..known.clone() };
+            }
+            self.join(ahead, &written)?;
+        }
+        Ok(())
+    }
+
+    /// Briefings to draft over, and the logits of the tasks read over them.
+    fn briefed(self, ahead: &mut [Ahead], draft: Draft, round: usize) -> Result<(Vec<KvCache>, Vec<Tensor>)> {
+        let first = draft.first_briefing(self.config);
+        let config = if round == 0 { &first } else { self.config };
+        let passes = ahead.iter().map(|ahead| ahead.pass.clone()).collect();
+        let mut caches = Vec::with_capacity(ahead.len());
+        for (index, cut) in pieces::in_place(self.reader, passes, config)?.into_iter().enumerate() {
+            let CutCache { cache, .. } = cut.map_err(|error| error.in_call(index))?;
+            caches.push(cache);
+        }
+        let logits = self.reader.prefill_batch(self.tasks, &mut caches)?;
+        for (ahead, tokens) in ahead.iter_mut().zip(self.tasks) {
+            ahead.pass.prefilled += tokens.len();
+        }
+        Ok((caches, logits))
+    }
+
+    fn write(
+        self,
+        caches: &mut [KvCache],
+        logits: &[Tensor],
+        options: &GenerateOptions,
+    ) -> Result<Vec<Vec<u32>>> {
+        let options = vec![options.clone(); caches.len()];
+        let mut heard = |_: usize, _: u32, _: &str| self.reader.guard.goes_on();
+        let worker = self.reader.context.worker();
+        let made = worker.generate_batch_from_logits(caches, logits, &options, &mut heard);
+        let made = made.map_err(|error| Error::of_sequence(error, |index| index))?;
+        self.reader.guard.check()?;
+        Ok(made.into_iter().map(|made| made.tokens).collect())
+    }
+
+    fn capture(self, tokens: &[impl AsRef<[u32]>], caches: &mut [KvCache]) -> Result<Vec<Captured>> {
+        let (context, guard) = (self.reader.context, self.reader.guard);
+        let (options, mut go_on) = (&context.settings.prefill, |_, _| guard.goes_on());
+        let captured = context.model().prefill_capturing_batch_while(tokens, caches, options, &mut go_on);
+        captured.map_err(|error| Error::of_sequence(error, |index| index))
+    }
+
+    fn global<T>(self, layers: Vec<T>) -> Vec<T> {
+        self.reader.context.worker().config().of_global_layers(layers)
+    }
+
+    /// What queries see of the full cache, where it is compacted as a whole.
+    fn seen(self, queries: &[Tensor]) -> Result<Option<Vec<Observed>>> {
+        let seq_len = self.reader.context.seq_len();
+        if self.config.chunking.is_some_and(|chunking| chunking.chunk_len < seq_len) {
+            return Ok(None);
+        }
+        let layers: Vec<LayerKv> = self.global(self.reader.context.full.cache.layer_views(0, seq_len)?);
+        Ok(Some(Observed::all(&layers, queries, self.config.compaction.score)?))
+    }
+}
+
+/// Layer by layer, rows again (head of the group, token).
+pub(in crate::briefing) fn joined(before: &[Tensor], more: &[Tensor], group: usize) -> Result<Vec<Tensor>> {
+    let join = |(a, b): (&Tensor, &Tensor)| -> candle_core::Result<Tensor> {
+        let split = |q: &Tensor| q.reshape((q.dim(0)?, group, (), q.dim(2)?));
+        let joined = Tensor::cat(&[split(a)?, split(b)?], 2)?;
+        let (heads, _, _, width) = joined.dims4()?;
+        joined.reshape((heads, (), width))
+    };
+    before.iter().zip(more).map(|pair| Ok(join(pair).map_err(lb_model::Error::from)?)).collect()
+}

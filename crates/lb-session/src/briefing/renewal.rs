@@ -1,0 +1,169 @@
+//! A briefing that is made anew while its answer is written.
+//!
+//! A session still holds the full cache. Decoding yields the answer's own queries for nothing, and they know better than the
+//! task's what the next tokens will look at. A briefing that was handed out cannot renew: it has no full cache behind it, so
+//! renewal is a way of answering ([`Handoff::RenewedBriefing`](crate::Handoff::RenewedBriefing)) and not of briefing.
+
+use candle_core::Tensor;
+use lb_am::{LayerKv, Observed};
+use lb_model::KvCache;
+use serde::{Deserialize, Serialize};
+
+use super::cut::QueryPass;
+use super::lookahead::joined;
+use super::pieces::{Piece, compact_piece, join, with_windows};
+use super::{BriefConfig, Briefer, Briefing};
+use crate::context::Reader;
+use crate::{Error, Result, Task};
+
+/// A briefing that is renewed while the answer is written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Renewal {
+    /// Written tokens between two briefings, at least 1. Default: 16.
+    pub every: usize,
+    /// How each briefing is made. The first goes by the configuration's own queries, later ones by those and all that was
+    /// written since.
+    pub briefing: BriefConfig,
+}
+
+impl Default for Renewal {
+    fn default() -> Self {
+        Self { every: 16, briefing: BriefConfig::default() }
+    }
+}
+
+impl Renewal {
+    /// A new briefing after every `every` written tokens.
+    pub fn every(every: usize, briefing: impl Into<BriefConfig>) -> Self {
+        Self { every, briefing: briefing.into() }
+    }
+
+    /// Checks every range, and what goes with what.
+    ///
+    /// # Errors
+    /// [`Error::Compaction`] and [`Error::Config`] naming the first field that does not hold.
+    pub fn validate(&self) -> Result<()> {
+        if self.every == 0 {
+            return Err(Error::config("renewal.every", 0, "want at least 1"));
+        }
+        if self.briefing.chunking.is_some() || self.briefing.on_policy {
+            let reason = "renews a briefing of the whole cache by queries over it: no chunks, not on-policy";
+            return Err(Error::config("renewal.briefing", "chunking or on_policy", reason));
+        }
+        self.briefing.validate()
+    }
+}
+
+/// A briefing under way.
+pub(crate) struct Renewing<'a> {
+    reader: Reader<'a>,
+    renewal: &'a Renewal,
+    /// By which the last briefing was made; what those of the first briefing saw of the full cache.
+    pass: QueryPass,
+    /// What the written tokens saw that the last briefing was made by.
+    written: Option<Vec<Observed>>,
+    /// Of tokens read since, by layer of the model.
+    fresh: Vec<Vec<Tensor>>,
+    /// How often it was renewed.
+    pub(crate) renewed: usize,
+}
+
+impl std::fmt::Debug for Renewing<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { renewal, fresh, renewed, .. } = self;
+        f.debug_struct("Renewing")
+            .field("every", &renewal.every)
+            .field("fresh", &fresh.len())
+            .field("renewed", renewed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Renewing<'a> {
+    /// The first briefing for `task`, and what renews it.
+    pub(crate) fn begin(reader: Reader<'a>, task: &Task, renewal: &'a Renewal) -> Result<(Briefing, Self)> {
+        renewal.validate()?;
+        let (briefing, mut pass) = Briefer::new(reader).brief_keeping(task, &renewal.briefing)?;
+        if pass.observed.is_none() {
+            let layers = layers(reader)?;
+            pass.observed = Some(Observed::all(&layers, &pass.queries, renewal.briefing.compaction.score)?);
+        }
+        Ok((briefing, Self { reader, renewal, pass, written: None, fresh: Vec::new(), renewed: 0 }))
+    }
+
+    /// Tokens until the next briefing.
+    pub(crate) fn room(&self) -> usize {
+        self.renewal.every - self.fresh_tokens().min(self.renewal.every - 1)
+    }
+
+    /// Takes the queries of tokens that were just read behind the briefing in `cache`, by layer of the model. Where it is time
+    /// for it, a new briefing takes the place of the one in `cache`; all that was read behind it stays.
+    pub(crate) fn heard(&mut self, queries: Vec<Tensor>, cache: &mut KvCache) -> Result<()> {
+        self.fresh.push(queries);
+        if self.fresh_tokens() < self.renewal.every {
+            return Ok(());
+        }
+        *cache = self.renew(cache)?;
+        self.renewed += 1;
+        Ok(())
+    }
+
+    fn fresh_tokens(&self) -> usize {
+        let group = self.reader.context.worker().config().group_size();
+        let rows = |queries: &Vec<Tensor>| queries.first().map_or(0, |q| q.dims()[1]);
+        self.fresh.iter().map(rows).sum::<usize>() / group
+    }
+
+    fn renew(&mut self, old: &KvCache) -> Result<KvCache> {
+        let context = self.reader.context;
+        let (model, config, seq_len) = (context.model(), context.worker().config(), context.seq_len());
+        self.reader.guard.check()?;
+        let layers = layers(self.reader)?;
+        let compaction = &self.renewal.briefing.compaction;
+        let fresh = config.of_global_layers(model.join_queries(&std::mem::take(&mut self.fresh))?);
+        let seen = Observed::all(&layers, &fresh, compaction.score)?;
+        // What was known before, and all that was written: each counts the same, though the first has more tokens.
+        let group = config.group_size();
+        let written = match self.written.take() {
+            None => seen,
+            Some(before) => join_all(&before, &seen, group, |a, b| (a.rows() as f64, b.rows() as f64))?,
+        };
+        let known = self.pass.observed.as_deref().ok_or(Error::Empty { arg: "observed" })?;
+        let observed = join_all(known, &written, group, |_, _| (1.0, 1.0))?;
+        self.written = Some(written);
+        self.pass.queries = joined(&self.pass.queries, &fresh, group)?;
+        let pass = (&self.pass.queries[..], Some(&observed[..]), &self.pass.extra);
+        let compacted = compact_piece(context, &layers, pass, compaction, (0, seq_len))?;
+        let compacted = with_windows(context, compacted, &context.full.cache, &(0..seq_len), seq_len)?;
+        let mut cache = join(context, vec![Piece { from: 0, to: seq_len, compacted }])?.cache;
+        let own = old.logical_len() - seq_len;
+        let behind = |index: usize| {
+            let slots = old.slot_count(index);
+            old.layer_range(index, slots - own, slots)
+        };
+        let behind = (0..old.num_layers()).map(behind).collect::<lb_model::Result<Vec<_>>>()?;
+        cache.append_layers(&behind, own)?;
+        Ok(cache)
+    }
+}
+
+/// Layer by layer, each side with its weight.
+fn join_all(
+    a: &[Observed],
+    b: &[Observed],
+    group: usize,
+    weights: impl Fn(&Observed, &Observed) -> (f64, f64),
+) -> Result<Vec<Observed>> {
+    let joined = a.iter().zip(b).map(|(a, b)| {
+        let (of_a, of_b) = weights(a, b);
+        Observed::joined(&[(a, of_a), (b, of_b)], group)
+    });
+    Ok(joined.collect::<lb_am::Result<_>>()?)
+}
+
+/// The layers that attend to everything.
+fn layers(reader: Reader<'_>) -> Result<Vec<LayerKv>> {
+    let context = reader.context;
+    Ok(context.worker().config().of_global_layers(context.full.cache.layer_views(0, context.seq_len())?))
+}

@@ -1,0 +1,145 @@
+//! Briefings by what stands in for the answer: echoes and drafts, and drafts that become the answer.
+
+use latent_briefing::am::Compaction;
+use latent_briefing::prelude::*;
+use latent_briefing::session::{DraftOver, Error};
+
+use super::{contents, notes};
+
+const TASK: &str = "What is the code of the Oslund relay?";
+
+fn config() -> BriefConfig {
+    BriefConfig::from(Compaction::keep_ratio(0.3)).with_lookahead(Lookahead::NONE)
+}
+
+#[test]
+fn what_stands_in_for_the_answer_changes_the_briefing_and_is_counted() {
+    let session = notes();
+    let task = session.task_tokens(TASK).unwrap().len();
+    let plain = session.brief(TASK, config()).unwrap();
+    let mut seen = vec![contents(plain.cache())];
+    let drafts = [Draft::over_full(6), Draft::of(6), Draft { rounds: 2, ..Draft::of(6) }];
+    let mut configs: Vec<BriefConfig> =
+        drafts.map(|draft| config().with_lookahead(Lookahead::draft(draft))).to_vec();
+    configs.push(config().with_lookahead(Lookahead::echo(8)));
+    for config in configs {
+        let briefing = session.brief(TASK, &config).unwrap();
+        assert_eq!(briefing.seq_len(), session.seq_len());
+        assert!((briefing.keep_ratio() - plain.keep_ratio()).abs() < 1e-9);
+        let again = session.brief(TASK, &config).unwrap();
+        assert_eq!(contents(briefing.cache()), contents(again.cache()), "{config:?}");
+        seen.push(contents(briefing.cache()));
+        let mut other = notes();
+        let cost = other.ask(TASK).via(config).run().unwrap().answer.tokens;
+        // The task behind the full cache and over the briefing, and what stood in for the answer.
+        assert!(cost.prefilled > 2 * task, "{cost:?}");
+    }
+    // One round over a briefing, a further one, over the full cache: the same words may come out of them.
+    seen.dedup();
+    assert!(seen.len() >= 3, "{}", seen.len());
+}
+
+/// Nobody's own words are in a trajectory of findings.
+#[test]
+fn an_echo_of_nothing_is_the_plain_briefing() {
+    let mut session = latent_briefing::model::Worker::embedded().unwrap().session().unwrap();
+    session.extend(Segment::finding("The code of the Oslund relay is 5521.")).unwrap();
+    session.extend(Segment::tool("Grep the Velmar ledger: no match in part 2.")).unwrap();
+    let close = |a: &Briefing, b: &Briefing| {
+        let (a, b) = (contents(a.cache()), contents(b.cache()));
+        a.iter().flatten().zip(b.iter().flatten()).all(|(a, b)| (a - b).abs() <= 1e-4 * (1.0 + a.abs()))
+    };
+    let plain = session.brief(TASK, config()).unwrap();
+    assert!(close(&plain, &session.brief(TASK, config().with_lookahead(Lookahead::echo(8))).unwrap()));
+    session.extend(Segment::reasoning("Perhaps the code is not 5521.")).unwrap();
+    let plain = session.brief(TASK, config()).unwrap();
+    assert!(!close(&plain, &session.brief(TASK, config().with_lookahead(Lookahead::echo(8))).unwrap()));
+}
+
+/// A draft is held to what the worker writes over the final briefing; what it writes does not depend on it.
+#[test]
+fn answers_are_those_of_the_briefing_whatever_was_drafted() {
+    let mut session = notes();
+    for draft in [Draft::of(4), Draft::over_full(12)] {
+        let briefing = session.brief(TASK, config().with_lookahead(Lookahead::draft(draft))).unwrap();
+        let with = session.ask(TASK).over(&briefing).run().unwrap().answer;
+        // Weighed letter by letter: the same task, read as another one, has no draft to begin with.
+        let worker = session.worker().clone();
+        let mut cache = briefing.cache().fork();
+        let tokens = session.task_tokens(TASK).unwrap();
+        let options = latent_briefing::model::GenerateOptions::greedy(64);
+        let without = worker.generate(&mut cache, &tokens, &options, &mut |_, _| true).unwrap();
+        assert_eq!(with.text, without.text.trim());
+        let mut heard = String::new();
+        let hear = |text: &str| {
+            heard.push_str(text);
+            true
+        };
+        session.ask(TASK).over(&briefing).stream(hear).run().unwrap();
+        assert_eq!(heard.trim(), with.text);
+        let short = session.ask(TASK).over(&briefing).at_most(1).run().unwrap().answer;
+        assert_eq!(short.tokens.generated, 1);
+    }
+    let answers = session
+        .ask_all([TASK, "Who keeps the Velmar ledger?"])
+        .via(config().with_lookahead(Lookahead::draft(Draft::of(6))));
+    let together: Vec<String> = answers.run().unwrap().into_iter().map(|o| o.answer.text).collect();
+    for (task, text) in [TASK, "Who keeps the Velmar ledger?"].into_iter().zip(together) {
+        let alone =
+            session.ask(task).via(config().with_lookahead(Lookahead::draft(Draft::of(6)))).run().unwrap();
+        assert_eq!(alone.answer.text, text);
+    }
+}
+
+#[test]
+fn what_does_not_go_together_is_named() {
+    let session = notes();
+    let refused = |config: BriefConfig, field: &str| {
+        let error = session.brief(TASK, config).unwrap_err();
+        let named = matches!(&error, Error::Config { field: own, .. } if *own == field);
+        assert!(named, "{field}: {error}");
+    };
+    refused(config().with_lookahead(Lookahead::draft(Draft::of(0))), "draft.tokens");
+    refused(config().with_lookahead(Lookahead::draft(Draft { rounds: 9, ..Draft::of(4) })), "draft.rounds");
+    refused(
+        config().with_lookahead(Lookahead::draft(Draft { rounds: 2, ..Draft::over_full(4) })),
+        "draft.rounds",
+    );
+    refused(
+        config().with_lookahead(Lookahead::draft(Draft { first: Some(0.0), ..Draft::of(4) })),
+        "draft.first",
+    );
+    refused(
+        config().with_lookahead(Lookahead::draft(Draft { first: Some(0.5), ..Draft::over_full(4) })),
+        "draft.first",
+    );
+    refused(config().with_lookahead(Lookahead::draft(Draft::of(4))).with_on_policy(true), "lookahead");
+    refused(
+        config().with_lookahead(Lookahead::echo(4)).with_queries(QuerySource::RepeatPrefill),
+        "lookahead",
+    );
+    refused(config().with_lookahead(Lookahead::echo(4)).with_chunking(Chunking::rerotated(20)), "lookahead");
+    for (text, over, first, echo) in [
+        ("latent-briefing:draft=8", DraftOver::Briefing, Some(0.3), 0),
+        ("latent-briefing:draft=8,over=full,echo=16", DraftOver::Full, None, 16),
+        ("latent-briefing:draft=8,first=0.5", DraftOver::Briefing, Some(0.5), 0),
+    ] {
+        let Handoff::LatentBriefing(config) = text.parse().unwrap() else { panic!("{text}") };
+        let lookahead = config.lookahead.unwrap();
+        let draft = lookahead.draft.unwrap();
+        assert_eq!((draft.tokens, draft.over, draft.first, lookahead.echo), (8, over, first, echo), "{text}");
+    }
+    for (text, lookahead) in [
+        ("latent-briefing", None),
+        ("latent-briefing:echo=0", Some(Lookahead::NONE)),
+        ("latent-briefing:draft=0", Some(Lookahead::NONE)),
+        ("latent-briefing:echo=9", Some(Lookahead::echo(9))),
+    ] {
+        let Handoff::LatentBriefing(config) = text.parse().unwrap() else { panic!("{text}") };
+        assert_eq!(config.lookahead, lookahead, "{text}");
+    }
+    for text in ["latent-briefing:over=full", "latent-briefing:draft=8,over=notes", "latent-briefing:draft=x"]
+    {
+        assert!(text.parse::<Handoff>().is_err(), "{text}");
+    }
+}
