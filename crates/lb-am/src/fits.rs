@@ -19,7 +19,7 @@ const OMEGA: (f64, f64) = (1e-2, 1e2);
 /// How the bias fit went, over all layers that were compacted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BetaFit {
-    /// Steps of projected gradient, the most that a head took; 0 where all were solved for the optimum.
+    /// Steps of projected gradient that were taken; 0 where the weights were solved for their optimum.
     pub iterations: usize,
     /// ‖Φ_kept 1 − Z‖ / ‖Z‖: the share of the attention mass that is missing with β = 0.
     pub mass_error_before: f64,
@@ -59,7 +59,7 @@ impl BetaSums {
         self.after += part.after;
         self.mass += part.mass;
         self.clamped += part.clamped;
-        self.iterations = self.iterations.max(iterations);
+        self.iterations = iterations;
     }
 
     pub(crate) fn report(self) -> BetaFit {
@@ -177,7 +177,8 @@ impl Pull {
     }
 }
 
-/// How many steps a bias fit of `rows` and `slots` takes; none where it is solved for the optimum.
+/// How many steps a bias fit takes of heads that have so many `rows` and `slots` together; none where it is solved for the
+/// optimum.
 pub(crate) fn steps_of(iterations: Option<usize>, rows: usize, slots: usize) -> Option<usize> {
     iterations.or((rows < MANY_ROWS * slots).then_some(FEW_STEPS))
 }

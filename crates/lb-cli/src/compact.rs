@@ -37,7 +37,7 @@ pub(crate) struct Args {
     #[arg(long, group = "budget", allow_negative_numbers = true)]
     error: Option<f64>,
     /// How attention is aggregated over queries.
-    #[arg(long, default_value = "rms", value_parser = ["mean", "max", "rms"])]
+    #[arg(long, default_value_t = usual_score(), value_parser = ["mean", "max", "rms"])]
     score: String,
     /// How key biases are fitted.
     #[arg(long, default_value = "nnls", value_parser = ["nnls", "zero"])]
@@ -53,12 +53,9 @@ pub(crate) struct Args {
     /// Exponent of the importance weights of `ridge-original`, 0 to 8; 1 by default.
     #[arg(long, allow_negative_numbers = true)]
     importance: Option<f64>,
-    /// Neighbouring positions that share a score, odd, 1 to 255; 1 turns it off.
-    #[arg(long, default_value_t = 9)]
-    pool: usize,
-    /// The part of a score that its neighbours get, 0 to 1.
-    #[arg(long, default_value_t = 0.3)]
-    fade: f64,
+    /// Width of a max-pool over scores, odd, 1 to 255; 1 turns it off. By default spans fade.
+    #[arg(long)]
+    pool: Option<usize>,
     /// First positions that always stay.
     #[arg(long, default_value_t = Protected::default().first)]
     sinks: usize,
@@ -70,6 +67,12 @@ pub(crate) struct Args {
     report: Option<PathBuf>,
     #[command(flatten)]
     json: Json,
+}
+
+/// The name of what the library aggregates by.
+fn usual_score() -> String {
+    let name = serde_json::to_value(Compaction::default().score);
+    name.ok().and_then(|name| name.as_str().map(str::to_owned)).expect("a unit variant is its name")
 }
 
 impl Args {
@@ -84,8 +87,8 @@ impl Args {
         let values = self.values()?;
         let score = serde_json::from_value(self.score.as_str().into()).expect("one of the names above");
         let config = Compaction::with_budget(budget).with_selection(selection).with_score(score);
-        let config =
-            config.with_spans(Spans::Faded { width: self.pool, factor: self.fade }).with_values(values);
+        let spans = self.pool.map_or(config.spans, |width| Spans::Max { width });
+        let config = config.with_spans(spans).with_values(values);
         let config = config.with_protect(Protected { first: self.sinks, ..Protected::default() });
         Ok(if self.beta == "zero" { config.with_beta(BetaMethod::Zero) } else { config })
     }

@@ -3,8 +3,9 @@
 use candle_core::Tensor;
 
 use crate::compacted::CompactedLayer;
-use crate::config::Compaction;
+use crate::config::{BetaMethod, Compaction};
 use crate::error::{AtLayer, Error, Result};
+use crate::fits::steps_of;
 use crate::kept::Kept;
 use crate::layout::LayerKv;
 use crate::observed::Observed;
@@ -32,6 +33,20 @@ impl FitInput<'_> {
     /// The scores of a layer: one list for all its heads, or one for each.
     pub fn importance(&self, layer: usize) -> &[Vec<f32>] {
         &self.importance[layer % self.importance.len()]
+    }
+
+    /// Steps of projected gradient for the biases, where they are fitted: those of
+    /// [`BetaMethod::Nnls`](crate::BetaMethod), or as many as the rows for each kept slot call for, alike in all heads and
+    /// layers, whatever each of them keeps. `None` where the weights are to be solved for their bounded optimum.
+    pub fn beta_steps(&self) -> Option<usize> {
+        let BetaMethod::Nnls { iterations, .. } = self.config.beta else { return None };
+        let (mut rows, mut slots) = (0, 0);
+        for index in (0..self.layers.len()).filter(|index| self.is_shorter(*index)) {
+            let heads = self.layers[index].kv_heads();
+            rows += heads * self.queries[index].dims()[1];
+            slots += self.kept[index].total(heads);
+        }
+        steps_of(iterations, rows, slots)
     }
 
     /// Whether a layer keeps less than it has, so that there is something to correct.

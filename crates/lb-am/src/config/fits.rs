@@ -14,9 +14,9 @@ pub enum BetaMethod {
     Zero,
     /// Bounded least squares on the attention mass of the full cache, by accelerated projected gradient or for the optimum.
     Nnls {
-        /// Steps, 1 to 100 000. `None`, the default, takes 4 where a head has less than 8 rows (queries of all heads of its
-        /// group) for each kept slot: few steps from a shared weight are a regularisation. Of more rows it solves for the
-        /// bounded optimum, wherever steps would begin. See `MATHEMATICS.md`.
+        /// Steps, 1 to 100 000. `None`, the default, takes 4 where heads have less than 8 rows (queries of all heads of a
+        /// group) for each slot that they keep on average: few steps from a shared weight are a regularisation. Of more
+        /// rows it solves for the bounded optimum, wherever steps would begin. See `MATHEMATICS.md`.
         #[serde(default)]
         iterations: Option<usize>,
         /// β is at least this, -20 to 0. Default -3.

@@ -14,7 +14,7 @@ use super::nnls::{Columns, descend, squared_distance};
 use crate::bounded::{Bounded, ROUNDS, mirror};
 use crate::config::{BetaMethod, Compaction, NnlsStart, RowWeighting, ValuesMethod};
 use crate::error::Result;
-use crate::fits::{BetaPart, Pull, ValuesPart, steps_of};
+use crate::fits::{BetaPart, Pull, ValuesPart};
 
 /// What the fits of one head need.
 pub(crate) struct Head<'a> {
@@ -62,8 +62,6 @@ pub(crate) struct HeadFit {
     /// Values `[t, d]`, rounded; none where they are copied.
     pub(crate) values: Vec<f32>,
     pub(crate) beta: BetaPart,
-    /// Of the bias fit; 0 where it was solved for the optimum.
-    pub(crate) steps: usize,
     pub(crate) value: ValuesPart,
     pub(crate) beta_time: Duration,
     pub(crate) values_time: Duration,
@@ -76,18 +74,20 @@ pub(crate) fn knows(config: &Compaction) -> bool {
 }
 
 impl Head<'_> {
-    pub(crate) fn fit(&self, config: &Compaction, buffers: &mut Buffers) -> Result<HeadFit> {
+    /// Both fits; the biases take so many steps, or are solved for their optimum.
+    pub(crate) fn fit(
+        &self,
+        config: &Compaction,
+        steps: Option<usize>,
+        buffers: &mut Buffers,
+    ) -> Result<HeadFit> {
         let mut fit = HeadFit::default();
         let start = Instant::now();
         let Buffers { logits, weights, lines, .. } = buffers;
         self.logits(logits);
         let beta = match config.beta {
             BetaMethod::Zero => None,
-            nnls => {
-                let (beta, steps) = self.beta(logits, weights, lines, nnls, &mut fit.beta)?;
-                fit.steps = steps;
-                Some(beta)
-            }
+            nnls => Some(self.beta(logits, [weights, lines], nnls, steps, &mut fit.beta)?),
         };
         fit.bias = self.carried.to_vec();
         if let Some(beta) = beta {
@@ -129,18 +129,16 @@ impl Head<'_> {
         }
     }
 
-    /// β, from the logits, and the steps that it took; `weights` is left with Φ.
+    /// β, from the logits, in so many steps or for the optimum; `weights` is left with Φ.
     fn beta(
         &self,
         logits: &[PanelRow<f32>],
-        weights: &mut Vec<PanelRow<f32>>,
-        lines: &mut Vec<PanelRow<f32>>,
+        [weights, lines]: [&mut Vec<PanelRow<f32>>; 2],
         method: BetaMethod,
+        steps: Option<usize>,
         part: &mut BetaPart,
-    ) -> Result<(Vec<f32>, usize)> {
-        let BetaMethod::Nnls { iterations, lower, upper, start, rows } = method else {
-            return Ok((Vec::new(), 0));
-        };
+    ) -> Result<Vec<f32>> {
+        let BetaMethod::Nnls { lower, upper, start, rows, .. } = method else { return Ok(Vec::new()) };
         let bounds = (lower.exp(), upper.exp());
         let max = in_panels(self.max);
         let mass = in_panels(self.mass);
@@ -158,7 +156,6 @@ impl Head<'_> {
         weigh(&by, weights);
         let columns = Columns { panels: &*weights, t: self.t() };
         let y = if rows == RowWeighting::Relative { in_panels(&absolute) } else { mass.clone() };
-        let steps = steps_of(iterations, self.n(), self.t());
         let w = if let Some(steps) = steps {
             let first = match start {
                 NnlsStart::Shared => columns.shared_weight(&y).clamp(bounds.0 as f32, bounds.1 as f32),
@@ -179,7 +176,7 @@ impl Head<'_> {
         let taken = plain.back(&in_panels(&absolute));
         let at_bound = |w: f32| w <= bounds.0 as f32 || w >= bounds.1 as f32;
         part.clamped = w.iter().zip(taken).filter(|(w, mass)| *mass > 0.0 && at_bound(**w)).count();
-        Ok((w.into_iter().map(f32::ln).collect(), steps.unwrap_or(0)))
+        Ok(w.into_iter().map(f32::ln).collect())
     }
 
     /// The w within bounds that minimises ‖Φ w − y‖².

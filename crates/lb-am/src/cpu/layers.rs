@@ -38,8 +38,9 @@ pub(super) fn fit(input: &FitInput<'_>, timing: &mut Timing) -> Result<Fitted> {
 /// Adds the heads of one layer to the report.
 fn count(sums: &mut Fitted, fits: &[HeadFit], input: &FitInput<'_>) {
     if input.config.beta != BetaMethod::Zero {
+        let steps = input.beta_steps().unwrap_or(0);
         for fit in fits {
-            sums.beta.add(&fit.beta, fit.steps);
+            sums.beta.add(&fit.beta, steps);
         }
     }
     let parts: Vec<ValuesPart> = fits.iter().map(|fit| fit.value).collect();
@@ -163,7 +164,7 @@ impl Open<'_> {
             scale: cut.scale,
             dtype: cut.keys.dtype(),
         }
-        .fit(input.config, buffers);
+        .fit(input.config, input.beta_steps(), buffers);
         buffers.wide = wide;
         fit
     }

@@ -7,16 +7,16 @@ use crate::bounded::{Bounded, ROUNDS};
 use crate::cholesky::wide;
 use crate::config::{BetaMethod, RowWeighting};
 use crate::error::Result;
-use crate::fits::{BetaPart, BetaSums, steps_of};
+use crate::fits::{BetaPart, BetaSums};
 
 /// The correction β of one layer, `[H, t]` in f32; `None` for [`BetaMethod::Zero`].
 ///
 /// Minimises ‖Φ_kept w − Z‖² over w = exp β within the bounds (AM, arXiv 2602.16284, section 3). Φ and Z are taken at
-/// one shift, and Z is the mass of the FULL cache.
+/// one shift, and Z is the mass of the FULL cache. In so many `steps`, or for the optimum.
 ///
 /// # Shapes
 ///
-/// `weights` Φ of the kept keys `[H, n, t]`, `mass` Z `[H, n, 1]`; `lens` of those that are kept in each head, or in all.
+/// `weights` Φ of the kept keys `[H, n, t]`, `mass` Z `[H, n, 1]`.
 ///
 /// # Numerics
 ///
@@ -24,27 +24,20 @@ use crate::fits::{BetaPart, BetaSums, steps_of};
 pub(crate) fn fit_beta(
     weights: &Tensor,
     mass: &Tensor,
-    lens: &[usize],
+    steps: Option<usize>,
     method: BetaMethod,
     sums: &mut BetaSums,
 ) -> Result<Option<Tensor>> {
-    let BetaMethod::Nnls { iterations, lower, upper, start, rows } = method else { return Ok(None) };
+    let BetaMethod::Nnls { lower, upper, start, rows, .. } = method else { return Ok(None) };
     let bounds = (lower.exp(), upper.exp());
     let (a, y) = match rows {
         RowWeighting::Mass => (weights.clone(), mass.clone()),
         RowWeighting::Relative => (weights.broadcast_div(mass)?, mass.ones_like()?),
     };
-    let (heads, rows, t) = a.dims3()?;
-    let steps: Vec<Option<usize>> =
-        (0..heads).map(|head| steps_of(iterations, rows, lens[head % lens.len()])).collect();
-    let most = steps.iter().copied().flatten().max();
-    let mut w = match most {
+    let w = match steps {
         Some(steps) => projected_gradient(&a, &y, bounds, steps, start)?,
-        None => Tensor::ones((heads, t, 1), DType::F32, a.device())?,
+        None => optimum(&a, &y, bounds)?,
     };
-    if steps.contains(&None) {
-        w = optima(&a, &y, bounds, &w, &steps)?;
-    }
     let ones = w.ones_like()?;
     let (before, after) = ((weights.matmul(&ones)? - mass)?, (weights.matmul(&w)? - mass)?);
     let w = w.squeeze(2)?;
@@ -54,19 +47,15 @@ pub(crate) fn fit_beta(
         mass: squared_norm(mass)?,
         clamped: clamped(&w, &weights.sum(1)?, bounds)?,
     };
-    sums.add(&part, most.unwrap_or(0));
+    sums.add(&part, steps.unwrap_or(0));
     Ok(Some(w.log()?))
 }
 
-/// The optimum of the heads that take no steps, and of all others what they have.
-fn optima(a: &Tensor, y: &Tensor, bounds: (f64, f64), w: &Tensor, steps: &[Option<usize>]) -> Result<Tensor> {
-    let t = a.dim(2)?;
-    let mut all = Vec::with_capacity(w.elem_count());
-    for (head, steps) in steps.iter().enumerate() {
-        if steps.is_some() {
-            all.extend(w.get(head)?.flatten_all()?.to_vec1::<f32>()?);
-            continue;
-        }
+/// The w within bounds that minimises ‖A w − y‖², `[H, t, 1]`.
+fn optimum(a: &Tensor, y: &Tensor, bounds: (f64, f64)) -> Result<Tensor> {
+    let (heads, _, t) = a.dims3()?;
+    let mut all = Vec::with_capacity(heads * t);
+    for head in 0..heads {
         let (a, y) = (a.get(head)?, y.get(head)?);
         let at = a.t()?;
         let (gram, image) = (wide(&at.matmul(&a)?)?, wide(&at.matmul(&y)?)?);
@@ -74,7 +63,7 @@ fn optima(a: &Tensor, y: &Tensor, bounds: (f64, f64), w: &Tensor, steps: &[Optio
         let w = bounded.solve(&vec![bounded.shared_weight(); t], ROUNDS)?;
         all.extend(w.into_iter().map(|w| w as f32));
     }
-    Ok(Tensor::from_vec(all, w.dims(), &Device::Cpu)?.to_device(w.device())?)
+    Ok(Tensor::from_vec(all, (heads, t, 1), &Device::Cpu)?.to_device(a.device())?)
 }
 
 /// The bias that is stored: what the cache carried plus the correction, rounded to what the cache dtype can hold

@@ -34,11 +34,10 @@ fn one_layer(
         return Ok(CompactedLayer { keys, values, bias: carried, kept, scale });
     }
     let (wide, queries) = (to_f32(&keys)?, to_f32(&input.queries[index])?);
-    let lens: Vec<usize> = kept.lists().iter().map(Vec::len).collect();
     let bias = timed(&mut timing.beta, || {
         let scores = logits(&queries, &wide, Some(&carried), scale)?;
         let weights = weights_at(&scores, &observed.max)?;
-        let beta = fit_beta(&weights, &observed.mass, &lens, config.beta, &mut sums.beta)?;
+        let beta = fit_beta(&weights, &observed.mass, input.beta_steps(), config.beta, &mut sums.beta)?;
         stored_bias(&carried, beta.as_ref(), layer.dtype())
     })?;
     let fitted = match &observed.output {
