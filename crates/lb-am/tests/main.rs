@@ -13,6 +13,7 @@ mod errors;
 mod fidelity;
 mod fits;
 mod mask;
+mod more_baselines;
 mod padding;
 mod properties;
 mod recompaction;
