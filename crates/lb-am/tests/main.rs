@@ -12,6 +12,7 @@ mod error_target;
 mod errors;
 mod fidelity;
 mod fits;
+mod folding;
 mod mask;
 mod more_baselines;
 mod padding;

@@ -40,7 +40,7 @@ pub use summary::{SummaryConfig, SummaryScope};
 /// | `bm25:0.1`, `bm25:64t,passage=40` | size (0.1), `passage=` tokens of a passage (128) |
 /// | `recent:0.1`, `recent:64t` | size (0.1) |
 /// | `random:0.1,seed=3` | size (0.1), seed (0) |
-/// | `latent-briefing`, `latent-briefing:tau=4`, `latent-briefing:keep=0.1,state=reuse` | one of `tau=`, `keep=` size, `error=` target (τ = 4); `state=recompute` or `reuse` (`recompute`); `select=` any [selection](lb_am::selectors) by its name, its own arguments in parentheses, `select=snapkv(window=16;pool=5)` (`per-layer`); `score=mean`, `max` or `rms` over the task's tokens (`mean`); `spans=` positions, 1 for none, `sentences` or `segments` (9); `fit=all`, `none`, `values` or `biases` (`all`) |
+/// | `latent-briefing`, `latent-briefing:tau=4`, `latent-briefing:keep=0.1,state=reuse` | one of `tau=`, `keep=` size, `error=` target (τ = 4); `state=recompute` or `reuse` (`recompute`); `select=` any [selection](lb_am::selectors) by its name, its own arguments in parentheses, `select=snapkv(window=16;pool=5)` (`per-layer`); `score=mean`, `max` or `rms` over the task's tokens (`mean`); `spans=` positions, 1 for none, `sentences` or `segments` (9); `fold=none`, `mass`, `similar` (with `threshold=`, 0) or `backfill` (with `rank=`, 2): what [the rest](lb_am::Folding) leaves to what is kept (`none`); `fit=all`, `none`, `values` or `biases` (`all`) |
 ///
 /// A size is a ratio above 0 and at most 1, or a number of positions with a `t` behind it.
 ///
