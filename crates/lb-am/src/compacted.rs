@@ -89,7 +89,7 @@ pub struct Timing {
     pub search: Duration,
     /// Attention of the queries over the full cache.
     pub scores: Duration,
-    /// Pooling and selection.
+    /// Pooling, selection and folding.
     pub mask: Duration,
     /// Gathering the keys and fitting the biases.
     pub beta: Duration,

@@ -1,16 +1,17 @@
 //! Biases and values of every layer for a selection, and the report on them.
 
 use crate::backend::{FitInput, Fitted};
-use crate::compacted::{Report, Timing};
+use crate::compacted::{Report, Timing, timed};
 use crate::config::{BetaMethod, ValuesMethod};
 use crate::error::{AtLayer, Error, Result};
 use crate::error_target::ErrorTarget;
+use crate::folding::fold;
 use crate::kept::Kept;
 use crate::layout::{LayerKv, all_finite};
 use crate::scene::Scene;
 use crate::selected::Selected;
 
-/// Fits biases and values of every layer to a selection.
+/// Folds what does not stay as configured, and fits biases and values of every layer to a selection.
 pub(crate) fn fit_all(scene: &Scene<'_>, selected: &Selected, timing: &mut Timing) -> Result<Fitted> {
     let kept: Vec<Kept> =
         (0..scene.layers.len()).map(|index| selected.kept[index % selected.kept.len()].clone()).collect();
@@ -19,8 +20,9 @@ pub(crate) fn fit_all(scene: &Scene<'_>, selected: &Selected, timing: &mut Timin
             return Err(Error::Empty { arg: "a head that keeps nothing but padding" }).at_layer(index);
         }
     }
+    let layers = timed(&mut timing.mask, || fold(scene, &kept))?;
     let input = FitInput {
-        layers: scene.layers,
+        layers: &layers,
         queries: scene.queries,
         observed: scene.observed,
         kept: &kept,

@@ -42,6 +42,7 @@ mod extra_queries;
 mod fidelity;
 mod fits;
 mod fitted;
+mod folding;
 mod kept;
 mod layout;
 mod mask;
@@ -60,7 +61,7 @@ pub use backend::Backend;
 pub use compact::{Compactor, compact, compact_at};
 pub use compacted::{Compacted, CompactedLayer, Report, Timing};
 pub use config::{
-    BetaMethod, Budget, Compaction, HeadAgg, HeadBudgets, NnlsStart, Protected, RowWeighting, ScoreAgg,
+    BetaMethod, Budget, Compaction, Folding, HeadAgg, HeadBudgets, NnlsStart, Protected, RowWeighting, ScoreAgg,
     Sharing, Spans, Units, ValuesMethod,
 };
 pub use error::{Error, Result};

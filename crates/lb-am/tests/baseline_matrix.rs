@@ -2,27 +2,27 @@
 
 use candle_core::{DType, Device, Tensor};
 use lb_am::selectors::{
-    ExpectedAttention, H2o, KeyNorm, KvZip, PyramidKv, Random, Recent, SnapKv, StreamingLlm, Tova, published,
-    random_positions, recent_positions,
+    CriticalKv, ExpectedAttention, Finch, H2o, KeyDiff, KeyNorm, KvZip, PyramidKv, Random, Recent, SnapKv,
+    StreamingLlm, Tova, published, random_positions, recent_positions,
 };
 use lb_am::{Compactor, Error, Kept, LayerKv, Protected, Result, Selection, Selector, Spans, compact_at};
 
 use crate::support::caches::{Case, noise, rng};
 use crate::support::layered::Layered;
 
-const BARE: Protected = Protected { first: 0, last: 0 };
+pub(super) const BARE: Protected = Protected { first: 0, last: 0 };
 const ENDS: Protected = Protected { first: 3, last: 2 };
-const GROUP: usize = 2;
+pub(super) const GROUP: usize = 2;
 
 /// A cache with every kind of queries.
-struct Scene {
-    case: Case,
+pub(super) struct Scene {
+    pub(super) case: Case,
     context: Vec<Tensor>,
     repeat: Vec<Tensor>,
 }
 
 impl Scene {
-    fn new(lens: &[usize], heads: usize, width: usize, task_tokens: usize, seed: u64) -> Self {
+    pub(super) fn new(lens: &[usize], heads: usize, width: usize, task_tokens: usize, seed: u64) -> Self {
         let mut rng = rng(seed);
         let mut scene =
             Self { case: Case { layers: vec![], queries: vec![] }, context: vec![], repeat: vec![] };
@@ -36,7 +36,7 @@ impl Scene {
         scene
     }
 
-    fn small() -> Self {
+    pub(super) fn small() -> Self {
         Self::new(&[20, 20], 2, 6, 5, 11)
     }
 
@@ -92,7 +92,7 @@ fn all() -> Vec<Selection> {
     [published(), vec![Selection::new(Recent)]].concat()
 }
 
-fn of(selector: impl Selector + 'static) -> Selection {
+pub(super) fn of(selector: impl Selector + 'static) -> Selection {
     Selection::new(selector)
 }
 
@@ -241,6 +241,9 @@ fn equal_scores_go_to_the_earlier_position() {
         of(ExpectedAttention),
         of(KvZip),
         of(Tova),
+        of(CriticalKv::default()),
+        of(KeyDiff),
+        of(Finch::default()),
     ] {
         let kept = view.select(&baseline, 4, BARE).unwrap();
         assert_eq!(kept[0].head(0), [0, 1, 2, 3], "{baseline}");
@@ -289,13 +292,13 @@ fn wrong_input_is_an_error() {
 
 // Scores against plain loops.
 
-type Rows = Vec<Vec<f64>>;
+pub(super) type Rows = Vec<Vec<f64>>;
 
-fn rows(tensor: &Tensor, head: usize) -> Rows {
+pub(super) fn rows(tensor: &Tensor, head: usize) -> Rows {
     tensor.get(head).unwrap().to_dtype(DType::F64).unwrap().to_vec2().unwrap()
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
+pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
@@ -311,7 +314,7 @@ fn attention(query: &[f64], keys: &Rows, bias: &[f64], seen: usize) -> Vec<f64> 
 }
 
 /// The last `window` slots and the best of the others, `count` in all, ascending.
-fn best(scores: &[f64], count: usize, window: usize) -> Vec<u32> {
+pub(super) fn best(scores: &[f64], count: usize, window: usize) -> Vec<u32> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     let recent = |j: usize| j + window >= scores.len();
     order.sort_by(|a, b| recent(*b).cmp(&recent(*a)).then(scores[*b].total_cmp(&scores[*a])).then(a.cmp(b)));
@@ -321,18 +324,18 @@ fn best(scores: &[f64], count: usize, window: usize) -> Vec<u32> {
 }
 
 /// What a score is computed from: one head of one layer.
-struct At<'a> {
-    scene: &'a Scene,
+pub(super) struct At<'a> {
+    pub(super) scene: &'a Scene,
     layer: usize,
     head: usize,
 }
 
 impl At<'_> {
-    fn keys(&self) -> Rows {
+    pub(super) fn keys(&self) -> Rows {
         rows(&self.scene.case.layers[self.layer].keys, self.head)
     }
 
-    fn values(&self) -> Rows {
+    pub(super) fn values(&self) -> Rows {
         rows(&self.scene.case.layers[self.layer].values, self.head)
     }
 
@@ -342,30 +345,38 @@ impl At<'_> {
     }
 
     /// Attention of a row of `queries` over the first `seen` slots.
-    fn attention(&self, queries: &[Tensor], row: usize, seen: usize) -> Vec<f64> {
+    pub(super) fn attention(&self, queries: &[Tensor], row: usize, seen: usize) -> Vec<f64> {
         attention(&rows(&queries[self.layer], self.head)[row], &self.keys(), &self.bias(), seen)
     }
 }
 
-const SLOTS: usize = 14;
-const TOKENS: usize = 35;
+pub(super) const SLOTS: usize = 14;
+pub(super) const TOKENS: usize = 35;
 
 /// Compares `baseline` with scores from plain loops at every budget, on a cache with a bias.
-fn compare(baseline: &Selection, window: impl Fn(usize) -> usize, score: impl Fn(&At<'_>) -> Vec<f64>) {
+pub(super) fn compare(
+    baseline: &Selection,
+    window: impl Fn(usize) -> usize,
+    score: impl Fn(&At<'_>) -> Vec<f64>,
+) {
+    compare_picks(baseline, |at, count| best(&score(at), count, window(count)));
+}
+
+/// The same with what is picked.
+pub(super) fn compare_picks(baseline: &Selection, pick: impl Fn(&At<'_>, usize) -> Vec<u32>) {
     let scene = Scene::new(&[SLOTS; 2], 2, 6, TOKENS, 23);
     let case = scene.case.with_bias(|head, slot| ((slot + 3 * head) as f32 * 1.3).cos());
     let scene = scene.with_case(case);
     for (layer, head) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-        let scores = score(&At { scene: &scene, layer, head });
         for count in 1..SLOTS {
             let kept = scene.select(baseline, count, BARE);
-            let want = best(&scores, count, window(count));
-            assert_eq!(kept[layer].head(head), want, "{baseline} {layer} {head} {scores:?}");
+            let want = pick(&At { scene: &scene, layer, head }, count);
+            assert_eq!(kept[layer].head(head), want, "{baseline} {layer} {head} {count}");
         }
     }
 }
 
-fn add(total: &mut [f64], more: &[f64]) {
+pub(super) fn add(total: &mut [f64], more: &[f64]) {
     total.iter_mut().zip(more).for_each(|(total, more)| *total += more);
 }
 

@@ -14,7 +14,7 @@ use crate::support::layered::Layered;
 const GROUP: usize = 2;
 
 /// With every argument that a selection takes, other than usual.
-const ALL: [&str; 19] = [
+const ALL: [&str; 24] = [
     "shared",
     "per-layer",
     "per-head",
@@ -34,6 +34,11 @@ const ALL: [&str; 19] = [
     "expected-attention",
     "kvzip",
     "tova",
+    "critical-kv",
+    "critical-kv:first=0.25,epsilon=0.01",
+    "keydiff",
+    "finch",
+    "finch:chunk=16",
 ];
 
 #[test]
@@ -90,7 +95,7 @@ fn wrong_texts_say_what_there_is() {
     };
     assert_eq!(known("pre-head")[0], "per-head");
     assert_eq!(known("snapvk")[0], "snapkv");
-    assert!(known("x").len() >= 14);
+    assert!(known("x").len() >= 17);
     for (text, words) in [
         ("snapkv:windw=3", "takes no `windw`; it takes window, pool"),
         ("tova:x=1", "it takes no arguments"),
@@ -99,6 +104,9 @@ fn wrong_texts_say_what_there_is() {
         ("snapkv:pool=8", "snapkv.pool"),
         ("pyramidkv:steepness=0", "pyramidkv.steepness"),
         ("h2o:recent=1.5", "h2o.recent"),
+        ("critical-kv:first=1.5", "critical-kv.first"),
+        ("critical-kv:epsilon=-1", "critical-kv.epsilon"),
+        ("finch:chunk=-1", "want a whole number of positions"),
         ("omp:schedule=1/1@5+2/2@3", "omp.until"),
         ("omp:schedule=1", "phases such as"),
         ("omp:schedule=1/1,refit_every=1", "without keys_per_step"),

@@ -15,7 +15,7 @@ pub use crate::fits::{BetaPart, BetaSums, ValuesPart, ValuesSums};
 /// A selection, and all that its fits look at.
 #[derive(Clone, Copy, Debug)]
 pub struct FitInput<'a> {
-    /// The full cache.
+    /// The full cache; where something was folded, with the values and biases of kept slots as that left them.
     pub layers: &'a [LayerKv],
     /// The queries to fit by, per layer `[kv_heads, n_queries, head_dim]`.
     pub queries: &'a [Tensor],

@@ -5,11 +5,13 @@
 
 mod budget;
 mod fits;
+mod folding;
 mod selection;
 mod sharing;
 
 pub use budget::{Budget, HeadBudgets};
 pub use fits::{BetaMethod, NnlsStart, RowWeighting, ValuesMethod};
+pub use folding::Folding;
 pub use selection::{HeadAgg, Protected, ScoreAgg, Spans, Units};
 pub use sharing::Sharing;
 
@@ -47,6 +49,8 @@ pub struct Compaction {
     pub spans: Spans,
     /// Positions that always stay.
     pub protect: Protected,
+    /// What the slots that do not stay leave to those that do, before anything is fitted. Default [`Folding::None`].
+    pub folding: Folding,
     /// How key biases are fitted.
     pub beta: BetaMethod,
     /// How values are refitted.
@@ -99,6 +103,7 @@ impl Compaction {
             across: HeadAgg::default(),
             spans: Spans::default(),
             protect: Protected::default(),
+            folding: Folding::default(),
             beta: BetaMethod::default(),
             values: ValuesMethod::default(),
             sharing: None,
@@ -106,7 +111,7 @@ impl Compaction {
         }
     }
 
-    /// Nothing is fitted: biases of zero, values as they are. What is left is the selection.
+    /// Nothing is fitted: biases of zero, values as they are. What is left is the selection, and the folding where one is set.
     #[must_use]
     pub fn selection_only(self) -> Self {
         Self { beta: BetaMethod::Zero, values: ValuesMethod::Copy, ..self }
@@ -148,6 +153,12 @@ impl Compaction {
         Self { protect, ..self }
     }
 
+    /// Sets [`folding`](Self::folding).
+    #[must_use]
+    pub fn with_folding(self, folding: Folding) -> Self {
+        Self { folding, ..self }
+    }
+
     /// Sets [`beta`](Self::beta).
     #[must_use]
     pub fn with_beta(self, beta: BetaMethod) -> Self {
@@ -181,6 +192,7 @@ impl Compaction {
         self.budget.validate()?;
         self.check_selection()?;
         self.spans.validate()?;
+        self.folding.validate()?;
         self.beta.validate()?;
         self.values.validate()?;
         self.check_sharing()?;

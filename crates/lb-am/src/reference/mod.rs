@@ -17,7 +17,7 @@ use crate::layout::LayerKv;
 use crate::observed::Observed;
 
 pub(crate) use nnls::{FLOOR, POWER_ROUNDS, TINY};
-pub(crate) use softmax::{logits, weights_at};
+pub(crate) use softmax::{logits, probabilities, weights_at};
 
 /// Tensor operations, on any device.
 #[derive(Clone, Copy, Debug, Default)]

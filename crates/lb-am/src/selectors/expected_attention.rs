@@ -17,9 +17,9 @@ const NAME: &str = "expected-attention";
 /// With μ and Σ the mean and covariance of a query head's queries, E exp(c q·k) = exp(c μ·k + c² kᵀΣk/2) where c is the scale. As in kvpress,
 /// that is normalised over the keys of each query head, averaged over the group and multiplied by ‖v‖.
 ///
-/// Simplified: the queries are taken as they are, rotated to their own positions, where the paper averages the rotation
-/// over positions to come; no sinks are left out of the statistics, and the additive ε of kvpress is 0. A bias of the
-/// cache is added to the exponent.
+/// Simplified: the queries are taken as they are, rotated to their own positions, where paper and kvpress average the
+/// rotation over the next 512 positions; no sinks are left out of the statistics and of the softmax, where kvpress leaves
+/// out 4 and keeps them. Its additive ε is 0, as here. A bias of the cache is added to the exponent.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ExpectedAttention;
 

@@ -24,7 +24,8 @@ const RECENT: f64 = 0.5;
 ///
 /// Simplified: the paper evicts one position per step, so that evicted keys are gone from later attention; here the
 /// attention of the whole prefill is accumulated over the full cache and the cut is made once. The heads of a group share
-/// their KV head's cache, so their attention is summed. Queries of padding slots do not count.
+/// their KV head's cache, so their attention is summed. Queries of padding slots do not count. kvpress has no H2O: its
+/// `ObservedAttentionPress` takes the mean over the queries that see a slot where this is their sum, and keeps no window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct H2o {
     /// The window's share of the budget, 0 to 1. Default 0.5.

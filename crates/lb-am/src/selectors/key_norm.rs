@@ -13,8 +13,8 @@ const NAME: &str = "key-norm";
 
 /// The keys of the lowest L2 norm in each head (Devoto et al., arXiv 2406.11430).
 ///
-/// Simplified: every layer is compacted, where the paper leaves out the first ones. No attention is computed, so a bias of
-/// the cache has no say.
+/// Simplified: every layer is compacted, as in kvpress (`KnormPress`), where the paper leaves out the first ones. No attention
+/// is computed, so a bias of the cache has no say.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KeyNorm;
 

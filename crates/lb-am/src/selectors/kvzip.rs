@@ -11,9 +11,10 @@ const NAME: &str = "kvzip";
 
 /// The largest attention that a slot gets while the model repeats the context (Kim et al., arXiv 2505.23416, section 3).
 ///
-/// Simplified: attention is normalised over the cache alone, where the paper's softmax also holds the repeated chunk, and
-/// every head keeps the same number of slots, where the paper shares one budget out among all heads. The maximum is taken
-/// over the queries and the heads of a group, as in the paper.
+/// Simplified: attention is normalised over the cache alone, where the softmax of paper and kvpress (`KVzipPress`) holds the
+/// first 4 slots, one chunk of 2,048 and the repeated chunk. One budget for all heads of all layers, as in both, is
+/// `heads=all` with a floor of 0; equal counts are the default. kvpress keeps the first 4 slots. The maximum is taken over
+/// the queries and the heads of a group, as in the paper.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KvZip;
 

@@ -20,14 +20,22 @@
 //! | `expected-attention` | what queries like the context's own are expected to look at (arXiv 2510.00636) | context |
 //! | `kvzip` | what repeating the context needs (arXiv 2505.23416) | repeat |
 //! | `tova` | what the last token looks at, one list for each layer (arXiv 2401.06104) | queries |
+//! | `critical-kv` | what the queries look at, then attention times the norm of the value (arXiv 2502.03805) | queries |
+//! | `keydiff` | keys unlike the others (arXiv 2504.15364) | nothing |
+//! | `finch` | what the whole task looks at, chunk by chunk (arXiv 2408.00167) | queries |
 //!
 //! From `random` on they are published methods to compare with. Each says what was simplified: methods that act while a
 //! model reads or writes are asked once, for the cache as it is. A bias that the cache carries enters every attention.
+//! Where NVIDIA's kvpress has the same method and does otherwise, that is said as well; `docs/peers.md` has figures.
 
+mod critical_kv;
 mod expected_attention;
+mod finch;
 mod h2o;
 mod key_norm;
+mod keydiff;
 mod kvzip;
+mod lifted;
 mod omp;
 mod per_head;
 mod per_layer;
@@ -43,9 +51,12 @@ mod tova;
 
 use std::fmt;
 
+pub use critical_kv::CriticalKv;
 pub use expected_attention::ExpectedAttention;
+pub use finch::Finch;
 pub use h2o::H2o;
 pub use key_norm::KeyNorm;
+pub use keydiff::KeyDiff;
 pub use kvzip::KvZip;
 pub use omp::{Omp, OmpPhase};
 pub use per_head::PerHead;
@@ -175,10 +186,13 @@ pub(crate) fn factories() -> Vec<Factory> {
         expected_attention::factory(),
         kvzip::factory(),
         tova::factory(),
+        critical_kv::factory(),
+        keydiff::factory(),
+        finch::factory(),
     ]
 }
 
-/// The nine published methods with their usual arguments, to compare with.
+/// The twelve published methods with their usual arguments, to compare with.
 pub fn published() -> Vec<Selection> {
     vec![
         Selection::new(Random::default()),
@@ -190,5 +204,8 @@ pub fn published() -> Vec<Selection> {
         Selection::new(ExpectedAttention),
         Selection::new(KvZip),
         Selection::new(Tova),
+        Selection::new(CriticalKv::default()),
+        Selection::new(KeyDiff),
+        Selection::new(Finch::default()),
     ]
 }

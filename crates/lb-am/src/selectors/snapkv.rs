@@ -15,7 +15,8 @@ const NAME: &str = "snapkv";
 /// Simplified: the observation window is the end of the task, which is not part of the cache, so attention among its own
 /// tokens is left out of the softmax and the window itself takes no budget. Each KV head has one list, by the mean over
 /// the heads of its group, where the paper repeats the cache for every query head. Spans of the configuration come on top
-/// of its own pooling.
+/// of its own pooling. kvpress (`SnapKVPress`) takes the last 64 tokens of what it compresses, keeps them, has their keys in
+/// the softmax and pools by the mean of 5: `pool=1` with spans of a mean of 5 does as much, up to the ends of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapKv {
     /// Tokens of the observation window, at least 1. Default 32, as in the experiments on LongBench.

@@ -14,7 +14,8 @@ const SINKS: usize = 4;
 ///
 /// Simplified: keys keep the rotation of their own positions, where the paper counts positions inside the cache; sinks take
 /// half of the budget at most, so that a tiny budget still has a window. Protected positions stay besides; sinks among
-/// them are not counted twice. Padding is skipped when sinks are counted.
+/// them are not counted twice. Padding is skipped when sinks are counted. kvpress (`StreamingLLMPress`) does the same with
+/// sinks that are never cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamingLlm {
     /// First positions that stay. Default 4.

@@ -14,7 +14,8 @@ const NAME: &str = "tova";
 /// arXiv 2401.06104, Token Omission Via Attention).
 ///
 /// Simplified: the paper drops one position per step; here the cut is made once, for the last token of the task. Where
-/// heads have different padding, each ranks its own slots by the layer's scores.
+/// heads have different padding, each ranks its own slots by the layer's scores. kvpress (`TOVAPress`) takes the last token
+/// of what it compresses, whose own key is kept and has a part in the softmax; here it is no part of the cache.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tova;
 

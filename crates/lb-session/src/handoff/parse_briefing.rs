@@ -1,6 +1,6 @@
 //! Everything that a short text can say of a briefing.
 
-use lb_am::{BetaMethod, Compaction, ScoreAgg, Selection, Sharing, Spans, Units, ValuesMethod};
+use lb_am::{BetaMethod, Compaction, Folding, ScoreAgg, Selection, Sharing, Spans, Units, ValuesMethod};
 
 use super::parse::{Arguments, size};
 use super::{Handoff, HandoffKind, SelectionSize};
@@ -8,6 +8,10 @@ use crate::{BriefConfig, Draft, DraftOver, Error, Lookahead, Renewal, Result, Ta
 
 /// AdaKV's safeguard.
 const FLOOR: f64 = 0.2;
+/// kvpress' threshold: any two keys that do not point away from each other.
+const THRESHOLD: f64 = 0.0;
+/// H-OBF's.
+const RANK: usize = 2;
 
 impl Arguments<'_> {
     /// A briefing, renewed where `renew=` says so or the name does.
@@ -26,6 +30,7 @@ impl Arguments<'_> {
         let compaction = self.budget()?;
         let compaction = self.selection(compaction)?;
         let compaction = self.spans(compaction)?;
+        let compaction = self.fold(compaction)?;
         let compaction = self.fit(compaction)?;
         let mut config = BriefConfig::from(compaction);
         let states = [("recompute", TaskState::Recompute), ("reuse", TaskState::Reuse)];
@@ -113,6 +118,27 @@ impl Arguments<'_> {
         }
     }
 
+    fn fold(&mut self, compaction: Compaction) -> Result<Compaction> {
+        let (threshold, rank) = (self.real("threshold")?, self.number("rank")?);
+        let similar = Folding::Similar { threshold: threshold.unwrap_or(THRESHOLD) };
+        let backfill = Folding::Backfill { rank: rank.map_or(RANK, |rank| rank as usize) };
+        let foldings =
+            [("none", Folding::None), ("mass", Folding::Mass), ("similar", similar), ("backfill", backfill)];
+        let folding = self.one_of("fold", &foldings, "want none, mass, similar or backfill")?;
+        let is_similar = matches!(folding, Some(Folding::Similar { .. }));
+        if let (Some(threshold), false) = (threshold, is_similar) {
+            return Err(Error::config("threshold", threshold, "goes with fold=similar"));
+        }
+        let is_backfill = matches!(folding, Some(Folding::Backfill { .. }));
+        if let (Some(rank), false) = (rank, is_backfill) {
+            return Err(Error::config("rank", rank, "goes with fold=backfill"));
+        }
+        Ok(match folding {
+            Some(folding) => compaction.with_folding(folding),
+            None => compaction,
+        })
+    }
+
     fn fit(&mut self, compaction: Compaction) -> Result<Compaction> {
         Ok(match self.take("fit") {
             None | Some("all") => compaction,
@@ -152,6 +178,48 @@ impl Arguments<'_> {
                 let rounds = rounds.map_or(usual.rounds, |rounds| rounds as usize);
                 Ok(Some(Some(Draft { first: first.or(usual.first), rounds, ..usual })))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_am::Folding;
+
+    use crate::Handoff;
+
+    fn folding(text: &str) -> Result<Folding, String> {
+        match text.parse::<Handoff>().map_err(|error| error.to_string())? {
+            Handoff::LatentBriefing(config) => Ok(config.compaction.folding),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn foldings_are_read() {
+        for (arguments, want) in [
+            ("", Folding::None),
+            (",fold=none", Folding::None),
+            (",fold=mass", Folding::Mass),
+            (",fold=similar", Folding::Similar { threshold: 0.0 }),
+            (",fold=similar,threshold=0.5", Folding::Similar { threshold: 0.5 }),
+            (",fold=backfill", Folding::Backfill { rank: 2 }),
+            (",rank=4,fold=backfill,fit=none", Folding::Backfill { rank: 4 }),
+        ] {
+            assert_eq!(folding(&format!("latent-briefing:keep=0.1{arguments}")), Ok(want));
+        }
+        for (arguments, words) in [
+            ("fold=sum", "want none, mass, similar or backfill"),
+            ("fold=mass,threshold=0.5", "goes with fold=similar"),
+            ("fold=backfill,threshold=0.5", "goes with fold=similar"),
+            ("threshold=0.5", "goes with fold=similar"),
+            ("rank=2", "goes with fold=backfill"),
+            ("fold=similar,rank=2", "goes with fold=backfill"),
+            ("fold=similar,threshold=1.5", "folding.threshold"),
+            ("fold=backfill,rank=0", "folding.rank"),
+        ] {
+            let error = folding(&format!("latent-briefing:keep=0.1,{arguments}")).unwrap_err();
+            assert!(error.contains(words), "{arguments}: {error}");
         }
     }
 }
