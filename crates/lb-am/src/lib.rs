@@ -61,8 +61,8 @@ pub use backend::Backend;
 pub use compact::{Compactor, compact, compact_at};
 pub use compacted::{Compacted, CompactedLayer, Report, Timing};
 pub use config::{
-    BetaMethod, Budget, Compaction, Folding, HeadAgg, HeadBudgets, NnlsStart, Protected, RowWeighting, ScoreAgg,
-    Sharing, Spans, Units, ValuesMethod,
+    BetaMethod, Budget, Compaction, Folding, HeadAgg, HeadBudgets, NnlsStart, Protected, RowWeighting,
+    ScoreAgg, Sharing, Spans, Units, ValuesMethod,
 };
 pub use error::{Error, Result};
 pub use error_target::ErrorTarget;
