@@ -86,7 +86,7 @@ fn guesses_are_checked() {
     let mut cache = worker.model().new_cache();
     let logits = worker.model().forward(&prompt(TIED)[..8], &mut cache).unwrap();
     let options = vec![GenerateOptions::greedy(8)];
-    let mut ask = |guesses: &[Vec<u32>]| {
+    let ask = |guesses: &[Vec<u32>]| {
         let mut caches = [cache.fork()];
         let logits = [logits.clone()];
         worker

@@ -53,6 +53,7 @@ pub trait Score: Copy + Into<f64> + Send + Sync + private::Sealed {
     fn mean(window: &[Self]) -> Self;
 
     /// The larger of this and a part of another.
+    #[must_use]
     fn or_part(self, other: Self, factor: f64) -> Self;
 }
 

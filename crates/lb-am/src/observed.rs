@@ -111,7 +111,9 @@ impl Observed {
                 first.score.weigh_in(&mut sums, &part.scores[head], (weight / total) as f32);
             }
             if first.score == ScoreAgg::Rms {
-                sums.iter_mut().for_each(|sum| *sum = sum.sqrt());
+                for sum in &mut sums {
+                    *sum = sum.sqrt();
+                }
             }
             sums
         });

@@ -37,7 +37,9 @@ fn best_of_all(scores: &[Vec<f64>], count: usize) -> Vec<Vec<u32>> {
     all.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)));
     let mut lists = vec![Vec::new(); scores.len()];
     all.iter().take(count).for_each(|(_, _, head, slot)| lists[*head].push(*slot));
-    lists.iter_mut().for_each(|list| list.sort_unstable());
+    for list in &mut lists {
+        list.sort_unstable();
+    }
     lists
 }
 

@@ -5,7 +5,6 @@
 
 use lb_am::Budget;
 use lb_orchestrate::{Iteration, RunLedger, RunRecord, RunSettings};
-use lb_session::Handoff;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde::Serialize;

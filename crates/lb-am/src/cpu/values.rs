@@ -195,7 +195,9 @@ impl Head<'_> {
         }
         let scale_right = |right: &mut [f64]| {
             for (row, by) in right.chunks_exact_mut(d).zip(&soft) {
-                row.iter_mut().for_each(|x| *x *= by);
+                for x in row {
+                    *x *= by;
+                }
             }
         };
         scale_right(&mut right);

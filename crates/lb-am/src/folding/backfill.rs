@@ -13,7 +13,7 @@ const ARRIVED: f64 = 1e-18;
 ///
 /// With X the values that stay, R the part of those that go outside the rows' span of X, C the principal axes of R (not
 /// centred) and r the mean of R by attention a, every kept value changes by CᵀC r · Σ a_gone / Σ a_kept.
-pub(super) fn backfill(head: Head<'_>, rank: usize) {
+pub(super) fn backfill(head: &mut Head<'_>, rank: usize) {
     let width = head.width;
     let attention = |slots: &[usize]| -> f64 { slots.iter().map(|slot| f64::from(head.scores[*slot])).sum() };
     let (stays, goes) = (attention(&head.into), attention(&head.gone));
@@ -56,7 +56,9 @@ fn basis(rows: impl Iterator<Item = Vec<f64>>) -> Vec<Vec<f64>> {
         remove(&basis, &mut row);
         let norm = dot(&row, &row).sqrt();
         if norm > IN_SPAN * before {
-            row.iter_mut().for_each(|x| *x /= norm);
+            for x in &mut row {
+                *x /= norm;
+            }
             basis.push(row);
         }
     }
@@ -109,7 +111,9 @@ fn axes(mut gram: Vec<f64>, width: usize, rank: usize) -> Vec<Vec<f64>> {
 /// Divides by the norm and returns it.
 fn scale_to_one(row: &mut [f64]) -> f64 {
     let norm = dot(row, row).sqrt().max(f64::MIN_POSITIVE);
-    row.iter_mut().for_each(|x| *x /= norm);
+    for x in row.iter_mut() {
+        *x /= norm;
+    }
     norm
 }
 

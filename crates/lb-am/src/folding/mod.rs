@@ -81,7 +81,9 @@ fn fold_layer(scene: &Scene<'_>, index: usize, kept: &Kept) -> Result<LayerKv> {
 fn into_and_gone(scene: &Scene<'_>, layer: usize, head: usize, kept: &[u32]) -> (Vec<usize>, Vec<usize>) {
     let slots = scene.layers()[layer].seq_len();
     let mut stays = vec![false; slots];
-    kept.iter().for_each(|slot| stays[*slot as usize] = true);
+    for slot in kept {
+        stays[*slot as usize] = true;
+    }
     let live = (0..slots).filter(|slot| !scene.is_padding(layer, head, *slot));
     let (into, gone): (Vec<usize>, Vec<usize>) = live.partition(|slot| stays[*slot]);
     let sinks = scene.config().protect.first;
@@ -94,12 +96,12 @@ fn flat(tensor: &Tensor) -> Result<Vec<f32>> {
 }
 
 impl Head<'_> {
-    fn fold(self, folding: Folding) {
+    fn fold(mut self, folding: Folding) {
         match folding {
             Folding::None => {}
             Folding::Mass => merge::mass(self),
             Folding::Similar { threshold } => merge::similar(self, threshold),
-            Folding::Backfill { rank } => backfill::backfill(self, rank),
+            Folding::Backfill { rank } => backfill::backfill(&mut self, rank),
         }
     }
 }

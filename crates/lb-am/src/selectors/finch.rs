@@ -55,7 +55,7 @@ impl Selector for Finch {
     fn select(&self, scene: &Scene<'_>) -> Result<Picked> {
         let of_layer = |(index, layer): (usize, &LayerKv)| -> Result<Vec<Vec<f64>>> {
             let heads = (0..layer.kv_heads()).into_par_iter();
-            heads.map(|head| self.scores(scene, index, head)).collect::<Result<_>>().at_layer(index)
+            heads.map(|head| scores(scene, index, head)).collect::<Result<_>>().at_layer(index)
         };
         let layers = scene.layers().par_iter().enumerate();
         let scores = scene.pool_heads(layers.map(of_layer).collect::<Result<Vec<_>>>()?);
@@ -72,15 +72,15 @@ impl Selector for Finch {
     }
 }
 
-impl Finch {
-    /// Scores of one head, about one in sum.
-    fn scores(self, scene: &Scene<'_>, layer: usize, head: usize) -> Result<Vec<f64>> {
-        let cache = &scene.layers()[layer];
-        let seen = (0..cache.seq_len()).filter(|slot| !scene.is_padding(layer, head, *slot)).count();
-        let queries = to_f32(&scene.queries()[layer].narrow(0, head, 1)?)?;
-        normalised(cache, head, &queries, scene.group_size(), seen, TILE)
-    }
+/// Scores of one head, about one in sum.
+fn scores(scene: &Scene<'_>, layer: usize, head: usize) -> Result<Vec<f64>> {
+    let cache = &scene.layers()[layer];
+    let seen = (0..cache.seq_len()).filter(|slot| !scene.is_padding(layer, head, *slot)).count();
+    let queries = to_f32(&scene.queries()[layer].narrow(0, head, 1)?)?;
+    normalised(cache, head, &queries, scene.group_size(), seen, TILE)
+}
 
+impl Finch {
     /// What each chunk keeps of the count: its share, protected slots first, rounded so that all add up.
     fn best_of_chunks(
         self,

@@ -19,7 +19,7 @@ const REFIT_ROUNDS: usize = 3;
 const DROP_ROUNDS: usize = 8;
 /// Of the weights of many rows while keys are looked for, as in the reference: wider than those of the fit that comes after, so
 /// that a key with nothing to give stands in no other's way.
-const WIDE: (f64, f64) = (1e-12, 1096.633_158_428_458_5);
+const WIDE: (f64, f64) = (1e-12, 1_096.633_158_428_458_5);
 
 /// As many slots as `ranked` has, which the scores alone would keep; protected ones stay and come first.
 ///

@@ -13,6 +13,9 @@ use crate::ledger::share;
 use crate::queries::{Extra, QuerySource};
 use crate::{Error, Result, Task};
 
+/// What passes of one task are told apart by.
+type PassKind = (ScoreAgg, TaskState, Option<Lookahead>);
+
 /// Cuts briefings from the full cache of a context.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Briefer<'a> {
@@ -105,7 +108,7 @@ impl<'a> Briefer<'a> {
     pub(crate) fn brief_each(self, task: &Task, configs: &[BriefConfig]) -> Result<Vec<Briefing>> {
         let tokens = self.reader.task_tokens(task)?;
         self.reader.context.check_trajectory()?;
-        let mut known: Vec<((ScoreAgg, TaskState, Option<Lookahead>), QueryPass)> = Vec::new();
+        let mut known: Vec<(PassKind, QueryPass)> = Vec::new();
         let mut extras: Vec<((bool, bool), Extra)> = Vec::new();
         let mut briefings = Vec::with_capacity(configs.len());
         for config in configs {

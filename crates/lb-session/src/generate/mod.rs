@@ -43,6 +43,9 @@ pub(crate) struct Generated {
     pub(crate) decode: Duration,
 }
 
+/// Hears the number of a sequence, the queries of what it has read, and its cache.
+type OnRead<'a> = &'a mut dyn FnMut(usize, Vec<Tensor>, &mut KvCache) -> lb_model::Result<()>;
+
 /// Hears the number of a sequence and a piece of its text; false ends that sequence there.
 pub(crate) type Hear<'a> = &'a mut dyn FnMut(usize, &str) -> bool;
 
@@ -88,8 +91,7 @@ pub(crate) fn generate(
             lb_model::Error::Interrupted
         })
     };
-    let on_read: Option<&mut dyn FnMut(usize, Vec<Tensor>, &mut KvCache) -> _> =
-        if renews { Some(&mut on_read) } else { None };
+    let on_read: Option<OnRead<'_>> = if renews { Some(&mut on_read) } else { None };
     let mut guesses = guesses.to_vec();
     guesses.resize(caches.len(), Vec::new());
     let made = worker.generate_batch_guessed(caches, &logits, &guesses, &options, &mut on_token, on_read);

@@ -153,73 +153,25 @@ impl Arguments<'_> {
 
     /// `None` where nothing is said of it.
     fn lookahead(&mut self) -> Result<Option<Lookahead>> {
-        let (echo, draft) = (self.number("echo")?, self.draft()?);
-        if echo.is_none() && draft.is_none() {
-            return Ok(None);
-        }
-        Ok(Some(Lookahead { echo: echo.unwrap_or(0) as usize, draft: draft.flatten() }))
-    }
-
-    /// `Some(None)` for `draft=0`.
-    fn draft(&mut self) -> Result<Option<Option<Draft>>> {
         let overs = [("briefing", DraftOver::Briefing), ("full", DraftOver::Full)];
         let over = self.one_of("over", &overs, "want briefing or full")?;
         let (first, rounds) = (self.real("first")?, self.number("rounds")?);
-        let nothing = over.is_none() && first.is_none() && rounds.is_none();
-        match self.number("draft")? {
-            None if nothing => Ok(None),
-            None => Err(Error::config("draft", "nothing", "over=, first= and rounds= go with draft= tokens")),
-            Some(0) if nothing => Ok(Some(None)),
-            Some(tokens) => {
-                let usual = match over {
-                    Some(DraftOver::Full) => Draft::over_full(tokens as usize),
-                    _ => Draft::of(tokens as usize),
-                };
-                let rounds = rounds.map_or(usual.rounds, |rounds| rounds as usize);
-                Ok(Some(Some(Draft { first: first.or(usual.first), rounds, ..usual })))
-            }
+        let (echo, tokens) = (self.number("echo")?, self.number("draft")?);
+        let more = over.is_some() || first.is_some() || rounds.is_some();
+        if more && tokens.is_none_or(|tokens| tokens == 0) {
+            return Err(Error::config("draft", "nothing", "over=, first= and rounds= go with draft= tokens"));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use lb_am::Folding;
-
-    use crate::Handoff;
-
-    fn folding(text: &str) -> Result<Folding, String> {
-        match text.parse::<Handoff>().map_err(|error| error.to_string())? {
-            Handoff::LatentBriefing(config) => Ok(config.compaction.folding),
-            other => panic!("{other:?}"),
+        if echo.is_none() && tokens.is_none() {
+            return Ok(None);
         }
-    }
-
-    #[test]
-    fn foldings_are_read() {
-        for (arguments, want) in [
-            ("", Folding::None),
-            (",fold=none", Folding::None),
-            (",fold=mass", Folding::Mass),
-            (",fold=similar", Folding::Similar { threshold: 0.0 }),
-            (",fold=similar,threshold=0.5", Folding::Similar { threshold: 0.5 }),
-            (",fold=backfill", Folding::Backfill { rank: 2 }),
-            (",rank=4,fold=backfill,fit=none", Folding::Backfill { rank: 4 }),
-        ] {
-            assert_eq!(folding(&format!("latent-briefing:keep=0.1{arguments}")), Ok(want));
-        }
-        for (arguments, words) in [
-            ("fold=sum", "want none, mass, similar or backfill"),
-            ("fold=mass,threshold=0.5", "goes with fold=similar"),
-            ("fold=backfill,threshold=0.5", "goes with fold=similar"),
-            ("threshold=0.5", "goes with fold=similar"),
-            ("rank=2", "goes with fold=backfill"),
-            ("fold=similar,rank=2", "goes with fold=backfill"),
-            ("fold=similar,threshold=1.5", "folding.threshold"),
-            ("fold=backfill,rank=0", "folding.rank"),
-        ] {
-            let error = folding(&format!("latent-briefing:keep=0.1,{arguments}")).unwrap_err();
-            assert!(error.contains(words), "{arguments}: {error}");
-        }
+        let draft = tokens.filter(|tokens| *tokens > 0).map(|tokens| {
+            let usual = match over {
+                Some(DraftOver::Full) => Draft::over_full(tokens as usize),
+                _ => Draft::of(tokens as usize),
+            };
+            let rounds = rounds.map_or(usual.rounds, |rounds| rounds as usize);
+            Draft { first: first.or(usual.first), rounds, ..usual }
+        });
+        Ok(Some(Lookahead { echo: echo.unwrap_or(0) as usize, draft }))
     }
 }
