@@ -73,13 +73,14 @@ pub fn compact_at(
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
-/// use lb_am::{Compaction, Compactor, LayerKv, Spans, Units};
+/// use lb_am::{Compaction, Compactor, LayerKv, Selection, Spans, Units};
 ///
 /// let waves = |rows: usize, step: f32| {
 ///     (Tensor::arange(0f32, (32 * rows) as f32, &Device::Cpu)? * f64::from(step))?.sin()?.reshape((2, rows, 16))
 /// };
 /// let layer = LayerKv::new(waves(100, 0.7)?, waves(100, 0.3)?, None)?;
-/// let config = Compaction::keep_ratio(0.3).with_spans(Spans::Units(Units::Sentences));
+/// let config = Compaction::keep_ratio(0.3).with_selection(Selection::per_layer());
+/// let config = config.with_spans(Spans::Units(Units::Sentences));
 /// // Sentences begin at the slots 0, 20, 40, 60 and 80.
 /// let compacted = Compactor::new(&[layer], &[waves(12, 0.9)?], &config).units(&[0, 20, 40, 60, 80]).run()?;
 /// assert!((21..=30).contains(&compacted.report.kept_len)); // the first position, and one whole sentence

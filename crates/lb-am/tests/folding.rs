@@ -11,6 +11,7 @@ use lb_am::{
 
 use super::{BARE, F32_TOLERANCE, assert_close, assert_keys_gathered, bits, run};
 use crate::support::caches::{Case, Dims, SMALL, random, scene};
+use crate::support::layered::Layered;
 use crate::support::oracle::{Head, Rows, heads, rows2, rows3};
 
 const FOLDINGS: [Folding; 4] = [
@@ -27,7 +28,7 @@ fn ragged() -> Vec<Kept> {
 }
 
 fn only(folding: Folding) -> Compaction {
-    Compaction::keep_ratio(0.3)
+    Layered::keep_ratio(0.3)
         .with_selection(Selection::per_head())
         .with_protect(SINKS)
         .with_folding(folding)
