@@ -9,7 +9,7 @@ use super::peak::Peak;
 use super::prefill::{PrefillEffort, time_prefill};
 use super::report::{Baseline, Batched, OverheadReport, Scaling, Stats, Steps};
 use super::scene::{Scene, SceneConfig};
-use super::serial::{SerialFit, compact_serially};
+use super::serial::{SerialFit, compact_serially, plain};
 use super::shape::Shape;
 use crate::{Error, Result};
 
@@ -79,7 +79,7 @@ impl OverheadConfig {
 
     /// The compaction with one selection.
     pub fn compaction(&self, selection: &Selection) -> Compaction {
-        Compaction::keep_ratio(self.keep_ratio).with_selection(selection.clone())
+        plain(Compaction::keep_ratio(self.keep_ratio)).with_selection(selection.clone())
     }
 
     fn check(&self) -> Result<()> {

@@ -84,7 +84,7 @@ fn scenes_are_seeded_and_neither_flat_nor_a_single_peak() {
     assert_ne!(numbers(&a.layers[0].keys), numbers(&a.layers[1].keys));
     assert_ne!(numbers(&a.layers[0].keys), numbers(&a.layers[0].values));
     // The mass on the tenth that is looked at most: 0.1 where attention is flat, 1 where it is a few peaks.
-    let compaction = Compaction::keep_ratio(0.1).with_pooling(1);
+    let compaction = Compaction::keep_ratio(0.1).with_pooling(1).with_score(lb_am::ScoreAgg::Mean);
     let mut scores = compact(&a.layers, &a.queries, &compaction).unwrap().report.raw_scores;
     scores.sort_by(|a, b| b.total_cmp(a));
     let mass: f32 = scores[..51].iter().sum();
@@ -347,7 +347,8 @@ fn tensors_are_written_whole() {
     let scene = scene(&config("2x2x2x16", 64, 4));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("scene.safetensors");
-    let config = Compaction::keep_ratio(0.25).with_selection(Selection::per_head());
+    let equal = Compaction::keep_ratio(0.25).with_sharing(lb_am::Sharing::Equal);
+    let config = equal.with_selection(Selection::per_head());
     let compacted = compact(&scene.layers, &scene.queries, &config).unwrap();
     let named = [("per-head".to_owned(), &compacted)];
     write_tensors(&path, &scene, &named, &config).unwrap();

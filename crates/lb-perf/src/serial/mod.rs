@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use candle_core::{D, DType, Device, Tensor};
 use lb_am::{
-    BetaMethod, Budget, Compaction, LayerKv, NnlsStart, RowWeighting, Selection, Spans, Timing, ValuesMethod,
+    BetaMethod, Budget, Compaction, LayerKv, NnlsStart, RowWeighting, ScoreAgg, Selection, Sharing, Spans,
+    Timing, ValuesMethod,
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +30,7 @@ pub enum SerialFit {
 impl SerialFit {
     /// The configuration of `lb_am` that means the same.
     pub fn config(self, keep_ratio: f64) -> Compaction {
-        let config = Compaction::keep_ratio(keep_ratio).with_selection(Selection::per_head());
+        let config = plain(Compaction::keep_ratio(keep_ratio)).with_selection(Selection::per_head());
         match self {
             Self::Ridge => config,
             Self::LeastSquares => {
@@ -172,6 +173,11 @@ impl Head {
         let scores = probabilities.mean(0)?.to_vec1()?;
         Ok(Full { queries, max, mass, output, scores })
     }
+}
+
+/// Mean scores, spans of nine, equal counts: what is measured here is the same work in every layer, head and program.
+pub(crate) fn plain(compaction: Compaction) -> Compaction {
+    compaction.with_score(ScoreAgg::Mean).with_pooling(9).with_sharing(Sharing::Equal)
 }
 
 /// scale · Q Kᵀ.
