@@ -183,7 +183,7 @@ fn what_is_noted_is_what_a_compaction_sees() -> Result<()> {
         let layer =
             LayerKv::new(trajectory.keys.squeeze(0)?, trajectory.values.squeeze(0)?, trajectory.bias)?
                 .with_scale(SCALE);
-        let config = Compaction::keep_ratio(0.2);
+        let config = Compaction::keep_ratio(0.2).with_score(ScoreAgg::Mean);
         let (layers, queries, noted) = ([layer], [q], [noted]);
         let compactor = Compactor::new(&layers, &queries, &config);
         let (own, given) = (compactor.run()?, compactor.observed(&noted).run()?);
