@@ -5,7 +5,9 @@ use std::path::Path;
 use latent_briefing::eval::Error;
 use latent_briefing::eval::logs::{LogItem, generated};
 use latent_briefing::eval::pipeline::Finished;
-use latent_briefing::eval::retained::{Measured, RetainedPlan, RetainedRow, Target, run, summarise, table};
+use latent_briefing::eval::retained::{
+    Measured, RetainedPlan, RetainedRow, RetainedSummary, Target, picture, run, summarise, table,
+};
 use latent_briefing::eval::stats::bootstrap::Bootstrap;
 use latent_briefing::session::{CancelToken, Segment};
 
@@ -40,6 +42,9 @@ fn timeless(rows: &[RetainedRow]) -> Vec<RetainedRow> {
         full: still(&row.full),
         none: still(&row.none),
         conditions: row.conditions.iter().map(still).collect(),
+        read_ms: 0.0,
+        // An item that goes on where the last one ended has less to read than one that is read alone.
+        read_tokens: 0,
         ..row.clone()
     };
     rows.iter().map(row).collect()
@@ -234,6 +239,24 @@ fn figures_are_sums_over_items_and_intervals_over_documents() {
     let [low, high] = first.ci95.unwrap();
     assert!((0.5 - 1e-9..=1.0 - 0.5 / 3.0 + 1e-9).contains(&low) && low < high, "{low} {high}");
     assert_eq!((summary.items, summary.documents), (3, 2));
+
+    // A briefing of 3 ms; two items were read in 10 and 30 ms, the second half of it, one does not say.
+    let mut timed = rows.clone();
+    (timed[0].seq_len, timed[0].read_tokens, timed[0].read_ms) = (100, 100, 10.0);
+    (timed[1].seq_len, timed[1].read_tokens, timed[1].read_ms) = (100, 50, 15.0);
+    assert_eq!(first.brief_share, None);
+    let timed = summarise("w", "d", &timed, &Bootstrap::default()).unwrap();
+    assert!((timed.conditions[0].brief_share.unwrap() - 0.2).abs() < 1e-12);
+    assert!(table(&timed).contains("of reading") && !table(&summary).contains("of reading"));
+
+    let dir = tempfile::tempdir().unwrap();
+    for (name, summary) in [("two.png", summary), ("none.png", RetainedSummary::default())] {
+        let path = dir.path().join(name);
+        picture(&summary, &path).unwrap();
+        assert!(std::fs::read(&path).unwrap().starts_with(b"\x89PNG"));
+    }
+    let nowhere = dir.path().join("no/such/folder.png");
+    assert_error!(picture(&timed, &nowhere).unwrap_err(), Error::Io { .. }, "folder.png");
 
     // A trajectory that helps nobody: there is nothing to retain.
     let rows = [row("a", 3.0, 3.0, [2.0, 2.0])];

@@ -45,7 +45,7 @@ fn all() -> Vec<(&'static str, Handoff)> {
         (
             "latent-briefing:keep=0.1,echo=64,draft=32,first=0.3",
             BriefConfig::from(Compaction::keep_ratio(0.1))
-                .with_lookahead(Lookahead { echo: 64, draft: Some(Draft::of(32)) })
+                .with_lookahead(Lookahead { echo: 64, draft: Some(Draft::of(32)), ..Lookahead::NONE })
                 .into(),
         ),
         ("renewed-briefing:keep=0.1,renew=8", Renewal::every(8, Compaction::keep_ratio(0.1)).into()),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use lb_eval::condition::{at_each_size, split_conditions};
 use lb_eval::logs::{Continuation, LoadOptions, LogItem, generated, load};
-use lb_eval::retained::{self, RetainedPlan, Target, summarise, table};
+use lb_eval::retained::{self, RetainedPlan, Target, picture, summarise, table};
 use lb_eval::stats::bootstrap::Bootstrap;
 use lb_session::CancelToken;
 
@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// A folder for the rows, one JSON line an item; a run that was stopped goes on there.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// A PNG of what is retained against bytes and against worker tokens.
+    #[arg(long, value_name = "FILE.png")]
+    picture: Option<PathBuf>,
     #[command(flatten)]
     json: JsonTo,
 }
@@ -92,6 +95,9 @@ pub(super) fn run(args: &Args) -> Result<Exit> {
     let summary = summarise(worker.name(), &data, &finished.rows, &Bootstrap::default())?;
     say!("{}", table(&summary));
     say!("{}", summary.meaning());
+    if let Some(path) = &args.picture {
+        picture(&summary, path)?;
+    }
     args.json.end(&summary)?;
     if finished.cancelled {
         complain!("logs: called off; the same command with --out goes on");

@@ -1,6 +1,6 @@
 //! One item: the trajectory read once, the target behind every condition.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
 use lb_model::{KvCache, PrefillOptions, Worker};
@@ -27,13 +27,14 @@ impl Measure<'_> {
     /// The row of `item`; what does not fit the worker is a row with a failure. `session` has what was read last, and has
     /// the item's trajectory then.
     pub(super) fn row(&self, item: &LogItem, session: &mut Option<WorkerSession>) -> RetainedRow {
-        let blank = RetainedRow {
+        let mut blank = RetainedRow {
             item: item.id.clone(),
             document: item.document.clone(),
             target: self.plan.target,
             ..RetainedRow::default()
         };
-        let measured = self.reading(item, session.take()).and_then(|mut reading| {
+        let measured = self.reading(item, session.take()).and_then(|(mut reading, tokens, time)| {
+            (blank.read_tokens, blank.read_ms) = (tokens, time.as_secs_f64() * 1e3);
             let row = self.measured(item, &mut reading, blank.clone())?;
             *session = Some(reading);
             Ok(row)
@@ -100,16 +101,23 @@ impl Measure<'_> {
         Ok(names.into_iter().zip(briefings).collect())
     }
 
-    /// A session with the trajectory of `item` in its cache; `last` may have the beginning of it.
-    fn reading(&self, item: &LogItem, last: Option<WorkerSession>) -> Result<WorkerSession> {
+    /// A session with the trajectory of `item` in its cache; `last` may have the beginning of it. With it, how many tokens had to be
+    /// read, and how long that took.
+    fn reading(
+        &self,
+        item: &LogItem,
+        last: Option<WorkerSession>,
+    ) -> Result<(WorkerSession, usize, Duration)> {
         let goes_on = |session: &WorkerSession| item.trajectory.starts_with(session.trajectory().segments());
         let mut session = match last.filter(goes_on) {
             Some(session) => session,
             None => self.worker.session()?,
         };
         let rest = item.trajectory[session.trajectory().len()..].to_vec();
+        let (known, start) = (session.seq_len(), Instant::now());
         session.extend_all(rest, &mut |_, _| {})?;
-        Ok(session)
+        let read = session.seq_len() - known;
+        Ok((session, read, start.elapsed()))
     }
 
     fn target(&self, item: &LogItem, first: &Tensor, cache: &mut KvCache) -> Result<Vec<u32>> {

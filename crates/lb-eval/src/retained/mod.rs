@@ -15,6 +15,7 @@
 //! Right answers of a small worker separate methods only over hundreds of questions; this does over twenty.
 
 mod measure;
+mod picture;
 mod plan;
 mod row;
 mod run;
@@ -22,6 +23,7 @@ mod summary;
 mod table;
 mod target;
 
+pub use picture::picture;
 pub use plan::{RetainedPlan, Target};
 pub use row::{Measured, RetainedRow};
 pub use run::run;

@@ -14,6 +14,10 @@ pub struct RetainedRow {
     pub document: String,
     /// Positions of the trajectory, template head counted in.
     pub seq_len: usize,
+    /// Tokens of it that were read for this item, and how long that took; an item may go on where another ended.
+    pub read_tokens: usize,
+    /// Milliseconds.
+    pub read_ms: f64,
     /// Whose continuation was read.
     pub target: Target,
     /// How many tokens of it, the token that ends it counted in.

@@ -73,6 +73,10 @@ pub struct ConditionSummary {
     pub worker_tokens: f64,
     /// Milliseconds to make the selection or the briefing, median over items.
     pub brief_ms: f64,
+    /// The same as a share of the time that reading the whole trajectory takes, at the speed at which the item's was read; `None`
+    /// where no item says how long that took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub brief_share: Option<f64>,
     /// Against the first briefing of the plan that has its size, or the first at all, on the same items.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub difference: Option<Difference>,
@@ -142,6 +146,7 @@ pub fn summarise(
             kept: of(|m| m.kept),
             worker_tokens: of(|m| m.worker_tokens as f64),
             brief_ms: median(good.iter().map(|row| row.conditions[number].brief_ms)),
+            brief_share: brief_share(&good, number),
             difference,
         }
     };
@@ -157,6 +162,17 @@ pub fn summarise(
         seq_len: median(good.iter().map(|row| row.seq_len as f64)),
         conditions: names.iter().enumerate().map(condition).collect(),
     })
+}
+
+/// Time of a briefing over that of reading its trajectory, median over items.
+fn brief_share(rows: &[&RetainedRow], number: usize) -> Option<f64> {
+    let share = |row: &&&RetainedRow| {
+        let whole = row.read_ms * row.seq_len as f64 / row.read_tokens as f64;
+        let share = row.conditions[number].brief_ms / whole;
+        share.is_finite().then_some(share)
+    };
+    let shares: Vec<f64> = rows.iter().filter_map(|row| share(&row)).collect();
+    (!shares.is_empty()).then(|| median(shares))
 }
 
 /// What condition `name` is compared with: the first briefing that has its size, or the first at all.

@@ -16,7 +16,11 @@ pub fn table(summary: &RetainedSummary) -> String {
         ("kept", &|c| percent(c.kept)),
         ("worker tokens", &|c| format!("{:.0}", c.worker_tokens)),
         ("brief ms", &|c| format!("{:.0}", c.brief_ms)),
+        ("of reading", &|c| c.brief_share.map_or_else(String::new, percent)),
     ];
+    if summary.conditions.iter().all(|c| c.brief_share.is_none()) {
+        columns.pop();
+    }
     if summary.conditions.iter().all(|c| c.difference.is_none()) {
         columns.remove(2);
     }

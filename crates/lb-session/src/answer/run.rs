@@ -3,6 +3,7 @@
 use super::answerer::Answerer;
 use super::ask::{Ask, Plan};
 use super::{Outcome, Prepared};
+use crate::context::Reader;
 use crate::generate::Hear;
 use crate::{Error, Result, Task};
 
@@ -58,8 +59,8 @@ impl Ask<'_, Vec<Task>> {
         let guard = plan.guard();
         let outcomes = all(&plan.answerer(&guard, &asked), &mut hear);
         let outcomes = outcomes.map_err(|error| guard.explain(error))?;
-        for outcome in &outcomes {
-            plan.record(outcome);
+        for (task, outcome) in asked.iter().zip(&outcomes) {
+            plan.record(task, outcome);
         }
         Ok(outcomes)
     }
@@ -78,7 +79,8 @@ impl Ask<'_, Vec<Task>> {
     /// once, in no order that can be relied on.
     pub fn run_each_to(self, mut done: impl FnMut(usize, Result<Outcome>)) {
         let Self { asked, mut plan } = self;
-        let (mut on_text, mut ledger) = (plan.on_text.take(), plan.ledger.take());
+        let mut ledger = plan.ledger.take();
+        let mut on_text = plan.on_text.take();
         let mut hear = |number: usize, text: &str| on_text.as_mut().is_none_or(|hear| hear(number, text));
         let guard = plan.guard();
         let answerer = plan.answerer(&guard, &asked);
@@ -86,6 +88,7 @@ impl Ask<'_, Vec<Task>> {
             answerer.each(numbers, &mut hear, &mut |number, result: Result<Outcome>| {
                 if let (Ok(outcome), Some(ledger)) = (&result, &mut ledger) {
                     ledger.record(outcome.record);
+                    plan.remember(&asked[number], outcome);
                 }
                 done(number, result);
             });
@@ -110,9 +113,19 @@ fn all(answerer: &Answerer<'_>, hear: Hear<'_>) -> Result<Vec<Outcome>> {
 }
 
 impl Plan<'_> {
-    fn record(&mut self, outcome: &Outcome) {
+    fn record(&mut self, task: &Task, outcome: &Outcome) {
         if let Some(ledger) = &mut self.ledger {
             ledger.record(outcome.record);
+            self.remember(task, outcome);
+        }
+    }
+
+    /// For the queries of later briefings. A session remembers, a snapshot is what it was.
+    fn remember(&self, task: &Task, outcome: &Outcome) {
+        let context = self.context;
+        let answer = context.worker().tokenizer().encode_text(&outcome.answer.text);
+        if let (Ok(task), Ok(answer)) = (Reader::unguarded(context).task_tokens(task), answer) {
+            context.earlier.remember(&task, answer);
         }
     }
 }

@@ -136,6 +136,12 @@ impl Briefing {
         if self.reused.is_some() { TaskState::Reuse } else { TaskState::Recompute }
     }
 
+    /// What was drafted of the answer, as tokens, where its queries helped to choose; empty otherwise. Answering begins with it as far
+    /// as the briefing agrees.
+    pub fn draft(&self) -> &[u32] {
+        &self.draft
+    }
+
     /// What each step of the compaction did.
     pub fn report(&self) -> &Report {
         &self.report

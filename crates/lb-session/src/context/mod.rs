@@ -1,5 +1,6 @@
 //! What a worker has of a trajectory at one moment: the full cache, the tokens behind it, the text, the notes.
 
+mod earlier;
 mod reader;
 mod units;
 
@@ -11,6 +12,7 @@ use lb_model::{Decoder, GenerateOptions, KvCache, PrefillOptions, Worker};
 use crate::prompt::PromptEncoder;
 use crate::{Error, Note, Result};
 
+pub(crate) use earlier::Earlier;
 pub(crate) use reader::Reader;
 pub(crate) use units::{sentence_starts, unit_starts};
 
@@ -21,6 +23,8 @@ pub(crate) struct Context {
     pub(crate) full: FullCache,
     pub(crate) text: Arc<Text>,
     pub(crate) notes: Arc<Vec<Note>>,
+    /// What the session has answered.
+    pub(crate) earlier: Arc<Earlier>,
 }
 
 /// What stays as it is however the trajectory grows.
@@ -70,6 +74,7 @@ impl Context {
             full: FullCache { cache, tokens: Arc::default(), starts: Arc::new(vec![0]) },
             text: Arc::new(text),
             notes: Arc::default(),
+            earlier: Arc::default(),
         }
     }
 
@@ -80,6 +85,7 @@ impl Context {
             full: self.full.fork(),
             text: self.text.clone(),
             notes: self.notes.clone(),
+            earlier: Arc::new(self.earlier.copy()),
         }
     }
 

@@ -4,7 +4,7 @@ use lb_am::{BetaMethod, Compaction, Folding, ScoreAgg, Selection, Sharing, Spans
 
 use super::parse::{Arguments, size};
 use super::{Handoff, HandoffKind, SelectionSize};
-use crate::{BriefConfig, Draft, DraftOver, Error, Lookahead, Renewal, Result, TaskState};
+use crate::{BriefConfig, Chunking, Draft, DraftOver, Error, Lookahead, Renewal, Result, TaskState};
 
 /// AdaKV's safeguard.
 const FLOOR: f64 = 0.2;
@@ -38,6 +38,7 @@ impl Arguments<'_> {
             config.task_state = state;
         }
         config.lookahead = self.lookahead()?;
+        config.chunking = self.chunking()?;
         Ok(config)
     }
 
@@ -151,17 +152,28 @@ impl Arguments<'_> {
         })
     }
 
+    fn chunking(&mut self) -> Result<Option<Chunking>> {
+        let (chunks, pieces) = (self.number("chunks")?, self.number("pieces")?);
+        Ok(match (chunks, pieces) {
+            (None, None) => None,
+            (Some(positions), None) => Some(Chunking::in_place(positions as usize)),
+            (None, Some(positions)) => Some(Chunking::rerotated(positions as usize)),
+            (Some(_), Some(_)) => return Err(Error::config("pieces", "given", "want chunks= or pieces=")),
+        })
+    }
+
     /// `None` where nothing is said of it.
     fn lookahead(&mut self) -> Result<Option<Lookahead>> {
         let overs = [("briefing", DraftOver::Briefing), ("full", DraftOver::Full)];
         let over = self.one_of("over", &overs, "want briefing or full")?;
         let (first, rounds) = (self.real("first")?, self.number("rounds")?);
         let (echo, tokens) = (self.number("echo")?, self.number("draft")?);
+        let earlier = self.number("earlier")?;
         let more = over.is_some() || first.is_some() || rounds.is_some();
         if more && tokens.is_none_or(|tokens| tokens == 0) {
             return Err(Error::config("draft", "nothing", "over=, first= and rounds= go with draft= tokens"));
         }
-        if echo.is_none() && tokens.is_none() {
+        if echo.is_none() && tokens.is_none() && earlier.is_none() {
             return Ok(None);
         }
         let draft = tokens.filter(|tokens| *tokens > 0).map(|tokens| {
@@ -172,6 +184,7 @@ impl Arguments<'_> {
             let rounds = rounds.map_or(usual.rounds, |rounds| rounds as usize);
             Draft { first: first.or(usual.first), rounds, ..usual }
         });
-        Ok(Some(Lookahead { echo: echo.unwrap_or(0) as usize, draft }))
+        let tokens = |tokens: Option<u64>| tokens.unwrap_or(0) as usize;
+        Ok(Some(Lookahead { echo: tokens(echo), earlier: tokens(earlier), draft }))
     }
 }

@@ -3,8 +3,10 @@
 //! A task's own queries are not those of its answer: on real logs a briefing by them retains half as much again less than one by
 //! the answer's own (`docs/real.md`). What can be had beforehand is an *echo*, the last words of whoever writes in the
 //! trajectory, and a *draft*, a few tokens that the worker writes over a first briefing (Lookahead Q-Cache, arXiv
-//! 2505.20334). Either is read behind the task and the full cache, and its queries join the task's.
+//! 2505.20334), the task's own state behind it. Either is read behind the task and the full cache, and its queries join the task's; a
+//! draft is mended where the full cache would have gone on otherwise.
 
+mod drafting;
 mod echo;
 mod passes;
 
@@ -24,6 +26,9 @@ pub struct Lookahead {
     /// Tokens of what the trajectory's own author wrote last (reasoning, replies), the latest segment first, each from its
     /// beginning. 0 for none. Default: 128.
     pub echo: usize,
+    /// Tokens of what the session has answered so far, the answers to the most similar tasks first; a snapshot knows those up to its
+    /// making. 0 for none, the default.
+    pub earlier: usize,
     /// What the worker writes on trial. Default: [`Draft::default`].
     pub draft: Option<Draft>,
 }
@@ -39,7 +44,9 @@ pub struct Draft {
     /// The share of the positions that the first briefing keeps, in (0, 1], as they are: it has to carry the draft alone, and so much
     /// of a cache needs no fits. `None` for a first briefing like the final one. Default: 0.3.
     pub first: Option<f64>,
-    /// How often it is written, 1 to 8: each further draft over the briefing that the one before has led to. Default: 1.
+    /// How often it is written, 1 to 64. A further round goes on behind what the full cache, which reads every draft, agrees with,
+    /// and its own next token; so many rounds as there are tokens are the full cache's answer in any case. Ends where all is
+    /// agreed. Default: 2; 1 over the full cache.
     pub rounds: usize,
 }
 
@@ -57,13 +64,13 @@ pub enum DraftOver {
 
 impl Default for Lookahead {
     fn default() -> Self {
-        Self { echo: 128, draft: Some(Draft::default()) }
+        Self { echo: 128, earlier: 0, draft: Some(Draft::default()) }
     }
 }
 
 impl Default for Draft {
     fn default() -> Self {
-        Self { tokens: 32, over: DraftOver::Briefing, first: Some(0.3), rounds: 1 }
+        Self { tokens: 32, over: DraftOver::Briefing, first: Some(0.3), rounds: 2 }
     }
 }
 
@@ -75,15 +82,15 @@ impl Draft {
 
     /// So many tokens over the full cache.
     pub fn over_full(tokens: usize) -> Self {
-        Self { over: DraftOver::Full, first: None, ..Self::of(tokens) }
+        Self { over: DraftOver::Full, first: None, rounds: 1, ..Self::of(tokens) }
     }
 
     fn validate(&self) -> Result<()> {
         if self.tokens == 0 {
             return Err(Error::config("draft.tokens", 0, "want at least 1"));
         }
-        if !(1..=8).contains(&self.rounds) {
-            return Err(Error::config("draft.rounds", self.rounds, "want 1 to 8"));
+        if !(1..=64).contains(&self.rounds) {
+            return Err(Error::config("draft.rounds", self.rounds, "want 1 to 64"));
         }
         if self.over == DraftOver::Full && self.rounds > 1 {
             let reason = "want 1 over the full cache: nothing better comes after it";
@@ -111,21 +118,21 @@ impl Draft {
 
 impl Lookahead {
     /// The task's queries alone.
-    pub const NONE: Self = Self { echo: 0, draft: None };
+    pub const NONE: Self = Self { echo: 0, earlier: 0, draft: None };
 
     /// An echo of so many tokens, and no draft.
     pub fn echo(tokens: usize) -> Self {
-        Self { echo: tokens, draft: None }
+        Self { echo: tokens, ..Self::NONE }
     }
 
     /// A draft, and no echo.
     pub fn draft(draft: Draft) -> Self {
-        Self { echo: 0, draft: Some(draft) }
+        Self { draft: Some(draft), ..Self::NONE }
     }
 
     /// Whether there is any.
     pub fn is_none(&self) -> bool {
-        self.echo == 0 && self.draft.is_none()
+        self.echo == 0 && self.earlier == 0 && self.draft.is_none()
     }
 
     /// Checks every range.

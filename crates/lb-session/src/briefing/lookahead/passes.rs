@@ -16,12 +16,12 @@ use crate::queries::Extra;
 use crate::{Error, Result};
 
 /// One task on its way.
-struct Ahead {
+pub(super) struct Ahead {
     /// The full cache and the task behind it.
-    behind: KvCache,
+    pub(super) behind: KvCache,
     /// Logits of the task's last token over the full cache.
-    logits: Tensor,
-    pass: QueryPass,
+    pub(super) logits: Tensor,
+    pub(super) pass: QueryPass,
 }
 
 /// By the queries of each task, whose tokens are given, and of what stands in for its answer. `extra` is what the selection reads
@@ -36,10 +36,9 @@ pub(in crate::briefing) fn passes_ahead(
     let work = Work { reader, tasks, config, extra };
     let mut ahead = work.tasks()?;
     let echo = echo(reader.context, lookahead.echo);
-    if !echo.is_empty() {
-        let echoes = vec![echo.clone(); tasks.len()];
-        work.join(&mut ahead, &echoes)?;
-    }
+    work.join(&mut ahead, &vec![echo; tasks.len()])?;
+    let earlier = |task: &Vec<u32>| reader.context.earlier.like(task, lookahead.earlier);
+    work.join(&mut ahead, &tasks.iter().map(earlier).collect::<Vec<_>>())?;
     if let Some(draft) = lookahead.draft {
         work.draft(&mut ahead, draft)?;
     }
@@ -56,8 +55,8 @@ pub(in crate::briefing) fn passes_ahead(
 }
 
 #[derive(Clone, Copy)]
-struct Work<'a> {
-    reader: Reader<'a>,
+pub(super) struct Work<'a> {
+    pub(super) reader: Reader<'a>,
     tasks: &'a [Vec<u32>],
     config: &'a BriefConfig,
     extra: &'a Extra,
@@ -94,75 +93,77 @@ impl Work<'_> {
             .filter(|(_, tokens)| !tokens.is_empty())
             .map(|(number, tokens)| (tokens, number))
             .unzip();
+        if some.is_empty() {
+            return Ok(());
+        }
         let mut forks: Vec<KvCache> = numbers.iter().map(|number| ahead[*number].behind.fork()).collect();
         let captured = self.capture(&some, &mut forks).map_err(|error| error.at_calls(&numbers))?;
-        let group = self.reader.context.worker().config().group_size();
         for ((captured, number), tokens) in captured.into_iter().zip(numbers).zip(some) {
-            let pass = &mut ahead[number].pass;
-            let more = self.global(captured.queries);
-            if let (Some(before), Some(seen)) = (&pass.observed, self.seen(&more)?) {
-                let both = before
-                    .iter()
-                    .zip(&seen)
-                    .map(|(a, b)| Observed::joined(&[(a, a.rows() as f64), (b, b.rows() as f64)], group));
-                pass.observed = Some(both.collect::<lb_am::Result<_>>()?);
-            }
-            pass.queries = joined(&pass.queries, &more, group)?;
-            pass.prefilled += tokens.len();
+            self.take(&mut ahead[number].pass, captured.queries)?;
+            ahead[number].pass.prefilled += tokens.len();
         }
+        Ok(())
+    }
+
+    /// Queries of what may be an answer, by layer of the model, join those that are there.
+    pub(super) fn take(self, pass: &mut QueryPass, queries: Vec<Tensor>) -> Result<()> {
+        let group = self.reader.context.worker().config().group_size();
+        let more = self.global(queries);
+        if let (Some(before), Some(seen)) = (&pass.observed, self.seen(&more)?) {
+            let both = before
+                .iter()
+                .zip(&seen)
+                .map(|(a, b)| Observed::joined(&[(a, a.rows() as f64), (b, b.rows() as f64)], group));
+            pass.observed = Some(both.collect::<lb_am::Result<_>>()?);
+        }
+        pass.queries = joined(&pass.queries, &more, group)?;
         Ok(())
     }
 
     /// Writes drafts, and takes their queries in.
     fn draft(self, ahead: &mut [Ahead], draft: Draft) -> Result<()> {
-        let options = GenerateOptions::greedy(draft.tokens);
-        let known: Vec<QueryPass> = ahead.iter().map(|ahead| ahead.pass.clone()).collect();
-        for round in 0..draft.rounds {
-            let (mut caches, logits) = match draft.over {
-                DraftOver::Full => {
-                    let caches = ahead.iter().map(|ahead| ahead.behind.fork()).collect::<Vec<_>>();
-                    (caches, ahead.iter().map(|ahead| ahead.logits.clone()).collect())
-                }
-                DraftOver::Briefing => self.briefed(ahead, draft, round)?,
-            };
-            let written = self.write(&mut caches, &logits, &options)?;
-            // A later draft takes the place of an earlier one.
-            for ((ahead, known), tokens) in ahead.iter_mut().zip(&known).zip(&written) {
-                let prefilled = ahead.pass.prefilled + tokens.len();
-                ahead.pass = QueryPass { draft: tokens.clone(), prefilled, ..known.clone() };
-            }
-            self.join(ahead, &written)?;
+        if draft.over == DraftOver::Briefing {
+            let over = self.briefed(ahead, draft)?;
+            return self.hold(ahead, draft, over);
         }
-        Ok(())
+        let mut caches: Vec<KvCache> = ahead.iter().map(|ahead| ahead.behind.fork()).collect();
+        let logits: Vec<Tensor> = ahead.iter().map(|ahead| ahead.logits.clone()).collect();
+        let options = vec![GenerateOptions::greedy(draft.tokens); caches.len()];
+        let written = self.write(&mut caches, &logits, &options)?;
+        for (ahead, tokens) in ahead.iter_mut().zip(&written) {
+            ahead.pass.draft.clone_from(tokens);
+        }
+        self.join(ahead, &written)
     }
 
-    /// Briefings to draft over, and the logits of the tasks read over them.
-    fn briefed(self, ahead: &mut [Ahead], draft: Draft, round: usize) -> Result<(Vec<KvCache>, Vec<Tensor>)> {
-        let first = draft.first_briefing(self.config);
-        let config = if round == 0 { &first } else { self.config };
+    /// Briefings to draft over, with the tasks' own state behind them, and the logits of their ends. What the tasks saw of the full
+    /// cache is known already: it costs nothing, and a draft that begins with it is right more often than one over the
+    /// briefing alone.
+    fn briefed(self, ahead: &[Ahead], draft: Draft) -> Result<(Vec<KvCache>, Vec<Tensor>)> {
+        let config = draft.first_briefing(self.config);
+        let seq_len = self.reader.context.seq_len();
         let passes = ahead.iter().map(|ahead| ahead.pass.clone()).collect();
+        let cut = pieces::in_place(self.reader, passes, &config)?;
         let mut caches = Vec::with_capacity(ahead.len());
-        for (index, cut) in pieces::in_place(self.reader, passes, config)?.into_iter().enumerate() {
-            let CutCache { cache, .. } = cut.map_err(|error| error.in_call(index))?;
+        for (index, ((cut, ahead), tokens)) in cut.into_iter().zip(ahead).zip(self.tasks).enumerate() {
+            let CutCache { mut cache, .. } = cut.map_err(|error| error.in_call(index))?;
+            let task = ahead.behind.layers_range(seq_len, seq_len + tokens.len())?;
+            cache.append_layers(&task, tokens.len())?;
             caches.push(cache);
         }
-        let logits = self.reader.prefill_batch(self.tasks, &mut caches)?;
-        for (ahead, tokens) in ahead.iter_mut().zip(self.tasks) {
-            ahead.pass.prefilled += tokens.len();
-        }
-        Ok((caches, logits))
+        Ok((caches, ahead.iter().map(|ahead| ahead.logits.clone()).collect()))
     }
 
-    fn write(
+    /// Writes behind each cache. Their ends are not read.
+    pub(super) fn write(
         self,
         caches: &mut [KvCache],
         logits: &[Tensor],
-        options: &GenerateOptions,
+        options: &[GenerateOptions],
     ) -> Result<Vec<Vec<u32>>> {
-        let options = vec![options.clone(); caches.len()];
         let mut heard = |_: usize, _: u32, _: &str| self.reader.guard.goes_on();
         let worker = self.reader.context.worker();
-        let made = worker.generate_batch_from_logits(caches, logits, &options, &mut heard);
+        let made = worker.generate_batch_from_logits(caches, logits, options, &mut heard);
         let made = made.map_err(|error| Error::of_sequence(error, |index| index))?;
         self.reader.guard.check()?;
         Ok(made.into_iter().map(|made| made.tokens).collect())

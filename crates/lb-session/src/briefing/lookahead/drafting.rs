@@ -1,0 +1,171 @@
+//! Drafts that are held to the full cache.
+//!
+//! A draft over a first briefing is read over the full cache, for its queries. That pass also says where the full cache would
+//! have written something else. What stands behind such a place answers the wrong question, so the next round throws it away,
+//! takes the full cache's token, and writes on from there over the same first briefing: speculative decoding (arXiv 2211.17192) with
+//! the briefing as the model that guesses. A round reads a few tokens in one pass; nothing is decoded over the full cache.
+
+use candle_core::{DType, IndexOp, Tensor};
+use lb_model::{GenerateOptions, KvCache};
+
+use super::Draft;
+use super::passes::{Ahead, Work, joined};
+use crate::{Error, Result};
+
+/// One draft on its way.
+struct Trial {
+    /// The task and what is agreed behind the full cache, and the token that comes next there.
+    full: KvCache,
+    next: u32,
+    /// The same behind the first briefing, as far as it was read there, and the logits of its end.
+    briefed: KvCache,
+    logits: Tensor,
+    /// Positions before the draft, in either cache.
+    begin: usize,
+    /// Read over the full cache, with its queries by layer of the model.
+    tokens: Vec<u32>,
+    queries: Option<Vec<Tensor>>,
+    /// The full cache's own token, behind all of these; not read yet.
+    corrected: Option<u32>,
+    done: bool,
+}
+
+impl Work<'_> {
+    /// Writes drafts over first briefings, whose caches and logits behind the tasks are given, and takes their queries in.
+    pub(super) fn hold(
+        self,
+        ahead: &mut [Ahead],
+        draft: Draft,
+        (caches, logits): (Vec<KvCache>, Vec<Tensor>),
+    ) -> Result<()> {
+        let begin = |(ahead, (briefed, logits)): (&Ahead, (KvCache, Tensor))| {
+            let (full, begin) = (ahead.behind.fork(), briefed.logical_len());
+            let next = likeliest(&ahead.logits.unsqueeze(0).map_err(lb_model::Error::from)?)?[0];
+            let (tokens, queries, corrected) = (Vec::new(), None, None);
+            Ok(Trial { full, next, briefed, logits, begin, tokens, queries, corrected, done: false })
+        };
+        let mut trials: Vec<Trial> =
+            ahead.iter().zip(caches.into_iter().zip(logits)).map(begin).collect::<Result<_>>()?;
+        for round in 1..=draft.rounds {
+            let mut open: Vec<(usize, &mut Trial)> =
+                trials.iter_mut().enumerate().filter(|(_, trial)| !trial.done).collect();
+            if open.is_empty() {
+                break;
+            }
+            let numbers: Vec<usize> = open.iter().map(|(number, _)| *number).collect();
+            let written = self.go_on(&mut open, draft).map_err(|error| error.at_calls(&numbers))?;
+            for ((number, trial), written) in open.into_iter().zip(written) {
+                let read = self.check(trial, &written, round == draft.rounds, draft.tokens);
+                ahead[number].pass.prefilled += read.map_err(|error| error.in_call(number))?;
+            }
+        }
+        for (ahead, trial) in ahead.iter_mut().zip(trials) {
+            let Trial { tokens, queries, .. } = trial;
+            if let Some(queries) = queries {
+                self.take(&mut ahead.pass, queries)?;
+            }
+            ahead.pass.draft = tokens;
+        }
+        Ok(())
+    }
+
+    /// What each first briefing writes next.
+    fn go_on(self, open: &mut [(usize, &mut Trial)], draft: Draft) -> Result<Vec<Vec<u32>>> {
+        let mut caches: Vec<KvCache> = open.iter().map(|(_, trial)| trial.briefed.fork()).collect();
+        let mut logits: Vec<Tensor> = open.iter().map(|(_, trial)| trial.logits.clone()).collect();
+        let (mut late, mut behind) = (Vec::new(), Vec::new());
+        for (index, (_, trial)) in open.iter().enumerate() {
+            let known = trial.briefed.logical_len() - trial.begin;
+            let unread: Vec<u32> = trial.tokens[known..].iter().copied().chain(trial.corrected).collect();
+            if !unread.is_empty() {
+                late.push(index);
+                behind.push(unread);
+            }
+        }
+        let mut forks: Vec<KvCache> = late.iter().map(|index| caches[*index].fork()).collect();
+        if !late.is_empty() {
+            let read = self.reader.prefill_batch(&behind, &mut forks)?;
+            for ((index, fork), read) in late.into_iter().zip(forks).zip(read) {
+                (caches[index], logits[index]) = (fork, read);
+            }
+        }
+        // Where there is room for no more, one token is written and forgotten.
+        let rooms: Vec<usize> = open.iter().map(|(_, trial)| trial.room(draft.tokens)).collect();
+        let options: Vec<GenerateOptions> =
+            rooms.iter().map(|room| GenerateOptions::greedy((*room).max(1))).collect();
+        let mut written = self.write(&mut caches, &logits, &options)?;
+        for (written, room) in written.iter_mut().zip(rooms) {
+            written.truncate(room);
+        }
+        // What was read of it stays for the next round, but for what was written and may be wrong.
+        for (((_, trial), mut cache), logits) in open.iter_mut().zip(caches).zip(logits) {
+            let sure = trial.begin + trial.tokens.len() + usize::from(trial.corrected.is_some());
+            cache.truncate(sure.min(cache.logical_len()))?;
+            (trial.briefed, trial.logits) = (cache, logits);
+        }
+        Ok(written)
+    }
+
+    /// Reads what was written over the full cache and keeps what it agrees with; in the last round, all of it. Tokens that were read.
+    fn check(self, trial: &mut Trial, written: &[u32], last: bool, most: usize) -> Result<usize> {
+        let model = self.reader.context.model();
+        let tokens: Vec<u32> = trial.corrected.take().into_iter().chain(written.iter().copied()).collect();
+        let ended = trial.tokens.len() + tokens.len() < most;
+        let mut agreed = 0;
+        for part in tokens.chunks(self.reader.context.settings.prefill.chunk) {
+            self.reader.guard.check()?;
+            let captured = model.forward_all_capturing(part, &mut trial.full)?;
+            // What the full cache would have written in the place of each of these tokens.
+            let mut wanted = vec![trial.next];
+            wanted.extend(likeliest(&captured.logits)?);
+            let same = part.iter().zip(&wanted).take_while(|(token, wanted)| token == wanted).count();
+            let kept = if last { part.len() } else { same };
+            trial.full.truncate(trial.full.logical_len() - (part.len() - kept))?;
+            trial.next = wanted[kept];
+            if kept > 0 {
+                let group = self.reader.context.worker().config().group_size();
+                let queries = first_rows(&captured.queries, kept, group)?;
+                trial.queries = Some(match trial.queries.take() {
+                    Some(before) => joined(&before, &queries, group)?,
+                    None => queries,
+                });
+            }
+            agreed += kept;
+            if kept < part.len() {
+                break;
+            }
+        }
+        trial.tokens.extend(&tokens[..agreed]);
+        let stop = self.reader.context.worker().tokenizer().eos_ids().contains(&trial.next);
+        let differs = agreed < tokens.len() || (ended && !stop);
+        if last || !differs || stop || trial.tokens.len() == most {
+            trial.done = true;
+        } else {
+            trial.corrected = Some(trial.next);
+        }
+        Ok(tokens.len())
+    }
+}
+
+impl Trial {
+    /// How many tokens may still be written.
+    fn room(&self, most: usize) -> usize {
+        most - self.tokens.len() - usize::from(self.corrected.is_some())
+    }
+}
+
+/// The likeliest token of each row.
+fn likeliest(logits: &Tensor) -> Result<Vec<u32>> {
+    let of_rows = |logits: &Tensor| logits.to_dtype(DType::F32)?.argmax(1)?.to_vec1();
+    of_rows(logits).map_err(|error| Error::from(lb_model::Error::from(error)))
+}
+
+/// The first tokens of queries whose rows are (head of the group, token), layer by layer.
+fn first_rows(queries: &[Tensor], tokens: usize, group: usize) -> Result<Vec<Tensor>> {
+    let first = |q: &Tensor| -> candle_core::Result<Tensor> {
+        let (heads, rows, width) = q.dims3()?;
+        let split = q.reshape((heads, group, rows / group, width))?;
+        split.i((.., .., ..tokens, ..))?.contiguous()?.reshape((heads, group * tokens, width))
+    };
+    queries.iter().map(|q| Ok(first(q).map_err(lb_model::Error::from)?)).collect()
+}
