@@ -166,12 +166,12 @@ impl Arguments<'_> {
     fn lookahead(&mut self) -> Result<Option<Lookahead>> {
         let overs = [("briefing", DraftOver::Briefing), ("full", DraftOver::Full)];
         let over = self.one_of("over", &overs, "want briefing or full")?;
-        let (first, rounds) = (self.real("first")?, self.number("rounds")?);
+        let (first, check) = (self.real("first")?, self.number("check")?);
         let (echo, tokens) = (self.number("echo")?, self.number("draft")?);
         let earlier = self.number("earlier")?;
-        let more = over.is_some() || first.is_some() || rounds.is_some();
+        let more = over.is_some() || first.is_some() || check.is_some();
         if more && tokens.is_none_or(|tokens| tokens == 0) {
-            return Err(Error::config("draft", "nothing", "over=, first= and rounds= go with draft= tokens"));
+            return Err(Error::config("draft", "nothing", "over=, first= and check= go with draft= tokens"));
         }
         if echo.is_none() && tokens.is_none() && earlier.is_none() {
             return Ok(None);
@@ -181,8 +181,8 @@ impl Arguments<'_> {
                 Some(DraftOver::Full) => Draft::over_full(tokens as usize),
                 _ => Draft::of(tokens as usize),
             };
-            let rounds = rounds.map_or(usual.rounds, |rounds| rounds as usize);
-            Draft { first: first.or(usual.first), rounds, ..usual }
+            let check = check.map_or(usual.check, |check| check as usize);
+            Draft { first: first.or(usual.first), check, ..usual }
         });
         let tokens = |tokens: Option<u64>| tokens.unwrap_or(0) as usize;
         Ok(Some(Lookahead { echo: tokens(echo), earlier: tokens(earlier), draft }))

@@ -1,9 +1,10 @@
 //! Drafts that are held to the full cache.
 //!
 //! A draft over a first briefing is read over the full cache, for its queries. That pass also says where the full cache would
-//! have written something else. What stands behind such a place answers the wrong question, so the next round throws it away,
-//! takes the full cache's token, and writes on from there over the same first briefing: speculative decoding (arXiv 2211.17192) with
-//! the briefing as the model that guesses. A round reads a few tokens in one pass; nothing is decoded over the full cache.
+//! have written something else, and what. What stands behind such a place answers another question, so it is thrown away, the full
+//! cache's token is taken, and the first briefing writes on from there: speculative decoding (arXiv 2211.17192) with the briefing as the
+//! model that guesses. A look reads a few tokens in one pass; nothing is decoded over the full cache, and what comes out is what
+//! would have been.
 
 use candle_core::{DType, IndexOp, Tensor};
 use lb_model::{GenerateOptions, KvCache};
@@ -27,8 +28,13 @@ struct Trial {
     queries: Option<Vec<Tensor>>,
     /// The full cache's own token, behind all of these; not read yet.
     corrected: Option<u32>,
+    /// Tokens to be written before the next look.
+    stride: usize,
     done: bool,
 }
+
+/// Tokens that are written between two looks at most: what is wrong is written in vain.
+const LONGEST: usize = 16;
 
 impl Work<'_> {
     /// Writes drafts over first briefings, whose caches and logits behind the tasks are given, and takes their queries in.
@@ -42,11 +48,12 @@ impl Work<'_> {
             let (full, begin) = (ahead.behind.fork(), briefed.logical_len());
             let next = likeliest(&ahead.logits.unsqueeze(0).map_err(lb_model::Error::from)?)?[0];
             let (tokens, queries, corrected) = (Vec::new(), None, None);
-            Ok(Trial { full, next, briefed, logits, begin, tokens, queries, corrected, done: false })
+            let stride = if draft.check == 0 { draft.tokens } else { draft.check };
+            Ok(Trial { full, next, briefed, logits, begin, tokens, queries, corrected, stride, done: false })
         };
         let mut trials: Vec<Trial> =
             ahead.iter().zip(caches.into_iter().zip(logits)).map(begin).collect::<Result<_>>()?;
-        for round in 1..=draft.rounds {
+        loop {
             let mut open: Vec<(usize, &mut Trial)> =
                 trials.iter_mut().enumerate().filter(|(_, trial)| !trial.done).collect();
             if open.is_empty() {
@@ -55,7 +62,7 @@ impl Work<'_> {
             let numbers: Vec<usize> = open.iter().map(|(number, _)| *number).collect();
             let written = self.go_on(&mut open, draft).map_err(|error| error.at_calls(&numbers))?;
             for ((number, trial), written) in open.into_iter().zip(written) {
-                let read = self.check(trial, &written, round == draft.rounds, draft.tokens);
+                let read = self.look(trial, &written, draft);
                 ahead[number].pass.prefilled += read.map_err(|error| error.in_call(number))?;
             }
         }
@@ -106,11 +113,11 @@ impl Work<'_> {
         Ok(written)
     }
 
-    /// Reads what was written over the full cache and keeps what it agrees with; in the last round, all of it. Tokens that were read.
-    fn check(self, trial: &mut Trial, written: &[u32], last: bool, most: usize) -> Result<usize> {
+    /// Reads what was written over the full cache and keeps what it agrees with, or all of it where nobody looks. Tokens that were
+    /// read.
+    fn look(self, trial: &mut Trial, written: &[u32], draft: Draft) -> Result<usize> {
         let model = self.reader.context.model();
         let tokens: Vec<u32> = trial.corrected.take().into_iter().chain(written.iter().copied()).collect();
-        let ended = trial.tokens.len() + tokens.len() < most;
         let mut agreed = 0;
         for part in tokens.chunks(self.reader.context.settings.prefill.chunk) {
             self.reader.guard.check()?;
@@ -119,7 +126,7 @@ impl Work<'_> {
             let mut wanted = vec![trial.next];
             wanted.extend(likeliest(&captured.logits)?);
             let same = part.iter().zip(&wanted).take_while(|(token, wanted)| token == wanted).count();
-            let kept = if last { part.len() } else { same };
+            let kept = if draft.check == 0 { part.len() } else { same };
             trial.full.truncate(trial.full.logical_len() - (part.len() - kept))?;
             trial.next = wanted[kept];
             if kept > 0 {
@@ -136,21 +143,19 @@ impl Work<'_> {
             }
         }
         trial.tokens.extend(&tokens[..agreed]);
+        // A briefing that guesses well is trusted further.
+        trial.stride = if agreed < tokens.len() { agreed.max(2) } else { 2 * trial.stride }.min(LONGEST);
         let stop = self.reader.context.worker().tokenizer().eos_ids().contains(&trial.next);
-        let differs = agreed < tokens.len() || (ended && !stop);
-        if last || !differs || stop || trial.tokens.len() == most {
-            trial.done = true;
-        } else {
-            trial.corrected = Some(trial.next);
-        }
+        trial.done = draft.check == 0 || stop || trial.tokens.len() == draft.tokens;
+        trial.corrected = (!trial.done).then_some(trial.next);
         Ok(tokens.len())
     }
 }
 
 impl Trial {
-    /// How many tokens may still be written.
+    /// How many tokens may be written now.
     fn room(&self, most: usize) -> usize {
-        most - self.tokens.len() - usize::from(self.corrected.is_some())
+        self.stride.min(most - self.tokens.len() - usize::from(self.corrected.is_some()))
     }
 }
 

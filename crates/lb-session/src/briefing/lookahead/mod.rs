@@ -44,10 +44,10 @@ pub struct Draft {
     /// The share of the positions that the first briefing keeps, in (0, 1], as they are: it has to carry the draft alone, and so much
     /// of a cache needs no fits. `None` for a first briefing like the final one. Default: 0.3.
     pub first: Option<f64>,
-    /// How often it is written, 1 to 64. A further round goes on behind what the full cache, which reads every draft, agrees with,
-    /// and its own next token; so many rounds as there are tokens are the full cache's answer in any case. Ends where all is
-    /// agreed. Default: 2; 1 over the full cache.
-    pub rounds: usize,
+    /// Tokens that are written over a briefing before the full cache, which reads them for their queries, has a look: what it would
+    /// have gone on with takes the place of what it would not have written. The first look comes after so many, later ones sooner or
+    /// later, as it is more often wrong or right. 0 for a draft as it is written. Default: 8; 0 over the full cache.
+    pub check: usize,
 }
 
 /// What a draft is written over.
@@ -70,7 +70,7 @@ impl Default for Lookahead {
 
 impl Default for Draft {
     fn default() -> Self {
-        Self { tokens: 32, over: DraftOver::Briefing, first: Some(0.3), rounds: 2 }
+        Self { tokens: 32, over: DraftOver::Briefing, first: Some(0.3), check: 8 }
     }
 }
 
@@ -82,19 +82,15 @@ impl Draft {
 
     /// So many tokens over the full cache.
     pub fn over_full(tokens: usize) -> Self {
-        Self { over: DraftOver::Full, first: None, rounds: 1, ..Self::of(tokens) }
+        Self { over: DraftOver::Full, first: None, check: 0, ..Self::of(tokens) }
     }
 
     fn validate(&self) -> Result<()> {
         if self.tokens == 0 {
             return Err(Error::config("draft.tokens", 0, "want at least 1"));
         }
-        if !(1..=64).contains(&self.rounds) {
-            return Err(Error::config("draft.rounds", self.rounds, "want 1 to 64"));
-        }
-        if self.over == DraftOver::Full && self.rounds > 1 {
-            let reason = "want 1 over the full cache: nothing better comes after it";
-            return Err(Error::config("draft.rounds", self.rounds, reason));
+        if self.over == DraftOver::Full && self.check > 0 {
+            return Err(Error::config("draft.check", self.check, "want 0 of a draft over the full cache"));
         }
         match self.first {
             Some(first) if !(first > 0.0 && first <= 1.0 && self.over == DraftOver::Briefing) => {
