@@ -19,7 +19,9 @@ const NAME: &str = "expected-attention";
 ///
 /// Simplified: the queries are taken as they are, rotated to their own positions, where paper and kvpress average the
 /// rotation over the next 512 positions; no sinks are left out of the statistics and of the softmax, where kvpress leaves
-/// out 4 and keeps them. Its additive ε is 0, as here. A bias of the cache is added to the exponent.
+/// out 4 and keeps them. Its additive ε is 0, as here. A bias of the cache is added to the exponent. That is no detail: on a
+/// real cache these are other slots than kvpress's (`docs/real.md`). Given queries that are averaged so, the slots are the
+/// same.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ExpectedAttention;
 

@@ -12,9 +12,10 @@ const NAME: &str = "kvzip";
 /// The largest attention that a slot gets while the model repeats the context (Kim et al., arXiv 2505.23416, section 3).
 ///
 /// Simplified: attention is normalised over the cache alone, where the softmax of paper and kvpress (`KVzipPress`) holds the
-/// first 4 slots, one chunk of 2,048 and the repeated chunk. One budget for all heads of all layers, as in both, is
-/// `heads=all` with a floor of 0; equal counts are the default. kvpress keeps the first 4 slots. The maximum is taken over
-/// the queries and the heads of a group, as in the paper.
+/// first 4 slots, one chunk of 2,048 and the repeated chunk. On a real cache about half of the slots are others for it, with
+/// one budget for all two thirds (`docs/real.md`). One budget for all heads of all layers, as in both, is `heads=all` with a
+/// floor of 0; equal counts are the default. kvpress keeps the first 4 slots. The maximum is taken over the queries and the
+/// heads of a group, as in the paper.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KvZip;
 

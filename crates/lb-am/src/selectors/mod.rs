@@ -26,7 +26,7 @@
 //!
 //! From `random` on they are published methods to compare with. Each says what was simplified: methods that act while a
 //! model reads or writes are asked once, for the cache as it is. A bias that the cache carries enters every attention.
-//! Where NVIDIA's kvpress has the same method and does otherwise, that is said as well; `docs/peers.md` has figures.
+//! Where NVIDIA's kvpress has the same method and does otherwise, that is said as well; `docs/real.md` has figures.
 
 mod critical_kv;
 mod expected_attention;

@@ -17,7 +17,8 @@ const STEEPNESS: usize = 20;
 /// Simplified as SnapKV is. The last layer gets the mean divided by the steepness and the first what makes up for it; where
 /// the first would exceed the cache, the slope is made flatter, as in the authors' code. Rounding down is made good in the
 /// lowest layers, and no layer goes below its protected positions. kvpress (`PyramidKVPress`) rounds each layer to the
-/// nearest and falls back to equal counts where the last layer would have fewer than the window.
+/// nearest, counts the window's own slots into the slope, and falls back to equal counts where the last layer would have
+/// fewer than the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PyramidKv {
     /// Whose scores they are.
