@@ -170,9 +170,9 @@ fn what_does_not_go_together_is_named() {
     );
     refused(config().with_lookahead(Lookahead::echo(4)).with_chunking(Chunking::rerotated(20)), "lookahead");
     for (text, over, first, echo) in [
-        ("latent-briefing:draft=8", DraftOver::Briefing, Some(0.3), 0),
+        ("latent-briefing:draft=8", DraftOver::Briefing, Some(0.5), 0),
         ("latent-briefing:draft=8,over=full,echo=16", DraftOver::Full, None, 16),
-        ("latent-briefing:draft=8,first=0.5", DraftOver::Briefing, Some(0.5), 0),
+        ("latent-briefing:draft=8,first=0.25", DraftOver::Briefing, Some(0.25), 0),
     ] {
         let Handoff::LatentBriefing(config) = text.parse().unwrap() else { panic!("{text}") };
         let lookahead = config.lookahead.unwrap();

@@ -60,5 +60,34 @@ fn the_page_escapes_hostile_text_and_loads_nothing() {
         assert!(!page.contains(bad) || bad == "src=" && page.contains("img src=x&gt;"), "{bad}");
     }
     assert!(page.contains("What is &lt;b&gt;this"));
-    assert_eq!(page.matches("class=\"k\"").count(), briefing.kept_len());
+    assert_eq!(page.matches("class=\"k s\"").count(), briefing.kept_len());
+}
+
+/// What each renewal brought in is listed with its text and framed where it stands.
+#[test]
+fn the_page_of_a_renewed_briefing_says_what_came_in() {
+    let mut session = notes();
+    let briefing = BriefConfig::from(Compaction::keep_ratio(0.1)).with_lookahead(Lookahead::NONE);
+    let asked = session.ask("Who keeps the Velmar ledger?").via(Renewal::every(1, briefing)).at_most(4);
+    let outcome = asked.run().unwrap();
+    let first = outcome.briefing.as_ref().unwrap();
+    assert!(!outcome.renewals.is_empty());
+    for (number, renewed) in outcome.renewals.iter().enumerate() {
+        assert_eq!(renewed.written, number + 1);
+        assert_eq!(renewed.kept_by.len(), first.seq_len());
+        let kept: f32 = renewed.kept_by.iter().sum();
+        assert!((kept / first.seq_len() as f32 - first.keep_ratio() as f32).abs() < 0.01, "{kept}");
+    }
+    assert!(outcome.renewals.iter().any(|renewed| renewed.kept_by != first.kept_by()));
+    let page = explain::renewed_heat_map(first, &outcome.renewals, embedded(), &outcome.answer.text).unwrap();
+    assert!(page.contains(&format!("Renewed {} times", outcome.renewals.len())), "{page}");
+    assert!(page.contains("after 1 tokens"), "{page}");
+    let came = |kept_by: &[f32], before: &[f32]| {
+        let many = first.many();
+        kept_by.iter().zip(before).filter(|(now, before)| **now >= many && **before < many).count()
+    };
+    let first_came = came(&outcome.renewals[0].kept_by, first.kept_by());
+    assert!(page.contains(&format!("after 1 tokens: {first_came} positions came in")), "{page}");
+    let plain = session.ask("Who keeps the Velmar ledger?").run().unwrap();
+    assert!(plain.renewals.is_empty());
 }

@@ -1,5 +1,7 @@
 //! What a task saw of a layer's cache: the target of every fit.
 
+use std::collections::VecDeque;
+
 use candle_core::{Device, Tensor};
 use lb_kernels::{Observation, QueryAgg};
 
@@ -118,6 +120,38 @@ impl Observed {
             sums
         });
         Ok(Self { max, mass, output, scores: scores.collect(), score: first.score })
+    }
+
+    /// Raises the score of every position to `factor` times the largest that `last` has of it or of one of the `steps` positions
+    /// before it. Who copies a text looks at what comes next in it one token later: where the last tokens of a text under way look
+    /// in the cache, those behind it will look a little further on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] where `last` is of another cache, [`Error::Config`] for a factor outside 0 to 1.
+    pub fn look_on(&mut self, last: &Self, steps: usize, factor: f32) -> Result<()> {
+        let slots = |of: &Self| of.scores.iter().map(Vec::len).collect::<Vec<_>>();
+        if slots(last) != slots(self) {
+            let expected = format!("heads of {:?} slots", slots(self));
+            return Err(Error::Shape { arg: "last", expected, got: slots(last) });
+        }
+        ensure((0.0..=1.0).contains(&factor), "factor", factor, "must be between 0 and 1")?;
+        for (scores, last) in self.scores.iter_mut().zip(&last.scores) {
+            // The positions whose scores may still be the largest, the largest first.
+            let mut best: VecDeque<usize> = VecDeque::new();
+            for (at, score) in scores.iter_mut().enumerate() {
+                while best.back().is_some_and(|other| last[*other] <= last[at]) {
+                    best.pop_back();
+                }
+                best.push_back(at);
+                while best.front().is_some_and(|first| first + steps < at) {
+                    best.pop_front();
+                }
+                let largest = best.front().map_or(0.0, |first| last[*first]);
+                *score = score.max(factor * largest);
+            }
+        }
+        Ok(())
     }
 
     /// Rows of a head: query heads of the group times tokens.

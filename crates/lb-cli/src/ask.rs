@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lb_explain::{excerpt, heat_map};
+use lb_explain::{excerpt, renewed_heat_map};
 use lb_model::{StopReason, Worker};
 use lb_session::{Handoff, OpenSession, Outcome, WorkerSession};
 use serde::Serialize;
@@ -128,7 +128,10 @@ fn show(args: &Args, worker: &Worker, outcome: &Outcome) -> Result<()> {
         crate::say::show(&format!("\n{}", excerpt(&briefing.explain(worker))));
     }
     if let Some(path) = &args.html {
-        write_file(path, heat_map(briefing, worker, &outcome.answer.text)?.as_bytes())?;
+        write_file(
+            path,
+            renewed_heat_map(briefing, &outcome.renewals, worker, &outcome.answer.text)?.as_bytes(),
+        )?;
         complain!("heat map: {}", path.display());
     }
     Ok(())

@@ -26,7 +26,7 @@ mod turn_view;
 mod visible;
 
 pub use error::{Error, Result};
-pub use html::heat_map;
+pub use html::{heat_map, renewed_heat_map};
 #[cfg(feature = "runs")]
 pub use run_page::run_page;
 pub use terminal::{excerpt, paint};

@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use super::float_slice::{FloatSlice, pack_pairs};
-use super::gemv::{MAX_ROWS, gemv};
+use super::gemv;
 use super::microkernel::{MatrixView, PANEL, PanelRow, matmul_panel, pack_column};
 use super::microkernel_bf16::{Bf16Microkernel, Bf16Pair};
 use super::weight::Weight;
@@ -37,8 +37,8 @@ pub fn gemm(x: &[f32], weight: Weight<'_>, columns: usize, allow_bf16: bool, out
         return out.fill(0.0);
     }
     let rows = weight.len() / columns;
-    if x.len() <= MAX_ROWS * columns {
-        return gemv(x, weight, columns, out);
+    if gemv::is_for(x.len() / columns, weight, columns) {
+        return gemv::gemv(x, weight, columns, out);
     }
     let native = columns.is_multiple_of(2) && matches!(weight, Weight::Dense(FloatSlice::Bf16(_)));
     let bf16 = Bf16Microkernel::detect().filter(|_| allow_bf16 && native && x.len() > PANEL * columns);

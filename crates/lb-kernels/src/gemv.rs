@@ -7,15 +7,27 @@ use rayon::prelude::*;
 
 use super::float_slice::FloatSlice;
 use super::microkernel_bf16::{Bf16Microkernel, split_bf16};
-use super::quantized::{self, Sums};
+use super::quantized::{self, Integers, QuantizedSlice, Sums};
 use super::weight::Weight;
 
 /// With more rows of activations than this, products by panels are faster.
 pub(crate) const MAX_ROWS: usize = 6;
+/// The same for blocks in integers, whose unpacking costs less than widening all of them.
+const MAX_ROWS_OF_BLOCKS: usize = 32;
 /// Numbers of the weight that one thread takes at a time.
 const PIECE: usize = 1 << 17;
 /// Numbers widened at a time: small enough to stay in the first cache.
 const BLOCK: usize = 512;
+
+/// Whether so many rows of activations are better met one by one.
+pub(crate) fn is_for(tokens: usize, weight: Weight<'_>, columns: usize) -> bool {
+    let in_integers = |of: QuantizedSlice<'_>| Integers::detect(of.kind(), columns).is_some();
+    let most = match weight {
+        Weight::Quantized(weight) if in_integers(weight) => MAX_ROWS_OF_BLOCKS,
+        _ => MAX_ROWS,
+    };
+    tokens <= most
+}
 
 /// As [`gemm`](super::gemm), every row of `x` for itself.
 ///
@@ -27,6 +39,13 @@ pub(crate) fn gemv(x: &[f32], weight: Weight<'_>, columns: usize, out: &mut [f32
     let tokens = x.len() / columns;
     match weight {
         Weight::Quantized(weight) => {
+            if let Some(integers) = Integers::detect(weight.kind(), columns) {
+                let x = integers.round(x, columns, weight.kind());
+                return by_rows(weight.len(), columns, tokens, out, |first, out| {
+                    let weight = weight.range(first * columns, out.len() / tokens * columns);
+                    integers.gemv(&x, weight, out);
+                });
+            }
             let sums = Sums::new(x, weight.kind());
             by_rows(weight.len(), columns, tokens, out, |first, out| {
                 let weight = weight.range(first * columns, out.len() / tokens * columns);

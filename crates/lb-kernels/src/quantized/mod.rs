@@ -7,6 +7,7 @@
 #![allow(clippy::inline_always, reason = "what is not inlined into a dispatch runs without its vectors")]
 
 mod gemv;
+mod integers;
 mod k_quants;
 mod legacy_quants;
 
@@ -15,6 +16,7 @@ use std::marker::PhantomData;
 use pulp::{Arch, Simd, WithSimd};
 
 pub(crate) use gemv::{Sums, gemv};
+pub(crate) use integers::Integers;
 use k_quants::{Q2K, Q3K, Q4K, Q5K, Q6K};
 use legacy_quants::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 

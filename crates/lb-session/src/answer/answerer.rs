@@ -122,8 +122,9 @@ impl<'a> Answerer<'a> {
         // The token that ends an answer is a pass as well.
         let written = shares(decode, generations.iter().map(|made| made.tokens.len() + 1));
         let mut outcomes = Vec::with_capacity(rest.len());
-        let each = generations.into_iter().zip(chances).zip(rest).enumerate();
-        for (index, ((made, chances), (cost, origin, briefing))) in each {
+        let renewals = renewing.into_iter().map(|own| own.map_or_else(Vec::new, |own| own.renewals));
+        let each = generations.into_iter().zip(chances).zip(rest).zip(renewals).enumerate();
+        for (index, (((made, chances), (cost, origin, briefing)), renewals)) in each {
             let tokens = CallTokens { generated: made.tokens.len(), ..cost };
             let times = CallTimes { prefill: read[index], brief: origin.brief, decode: written[index] };
             let record = CallRecord {
@@ -137,7 +138,7 @@ impl<'a> Answerer<'a> {
             let (text, stopped) = (made.text.trim().to_owned(), made.stopped);
             let answer = Answer { text, stopped, tokens, chances, elapsed: prefill + made.decode };
             let (kept_len, keep_ratio, brief) = (origin.kept_len, origin.keep_ratio, origin.brief);
-            outcomes.push(Outcome { answer, kept_len, keep_ratio, brief, briefing, record });
+            outcomes.push(Outcome { answer, kept_len, keep_ratio, brief, briefing, renewals, record });
         }
         Ok(outcomes)
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use lb_model::StopReason;
 
 use crate::ledger::{CallRecord, CallTokens};
-use crate::{Briefing, Chances};
+use crate::{Briefing, Chances, Renewed};
 
 pub use ask::Ask;
 pub use forced::Forced;
@@ -55,6 +55,8 @@ pub struct Outcome {
     pub brief: Duration,
     /// The briefing, where the handoff made one.
     pub briefing: Option<Briefing>,
+    /// Those that took its place while the answer was written, where the handoff renews it.
+    pub renewals: Vec<Renewed>,
     /// What a ledger has of it. A session has entered it; over a snapshot that is up to the caller.
     pub record: CallRecord,
 }

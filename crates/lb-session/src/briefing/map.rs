@@ -23,8 +23,8 @@ impl Briefing {
     /// What it kept, in few bytes.
     pub fn map(&self) -> BriefingMap {
         let percent = |share: f32| (100.0 * share.clamp(0.0, 1.0)).round() as u8;
-        let scores = self.report.scores.iter().zip(&self.kept_by);
-        let heat = heat(scores.map(|(&score, &kept_by)| (score, kept_by >= 0.5)));
+        let (scores, many) = (self.report.scores.iter().zip(&self.kept_by), self.many());
+        let heat = heat(scores.map(|(&score, &kept_by)| (score, kept_by >= many)));
         BriefingMap {
             seq_len: self.seq_len(),
             kept_len: self.kept_len(),

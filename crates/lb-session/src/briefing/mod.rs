@@ -27,8 +27,8 @@ pub use config::{BriefConfig, ChunkMode, Chunking};
 pub(crate) use cut::compactor;
 pub use lookahead::{Draft, DraftOver, Lookahead};
 pub use map::{BriefingMap, heat};
-pub use renewal::Renewal;
 pub(crate) use renewal::Renewing;
+pub use renewal::{Renewal, Renewed};
 
 /// What becomes of the task's own keys and values, which the pass that scores the trajectory computes anyway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -81,7 +81,8 @@ pub struct Position {
     pub piece: String,
     /// Its pooled score, the mean attention weight that the task gives it or its neighbourhood.
     pub score: f32,
-    /// True where at least half of the (layer, KV head) pairs have it.
+    /// True where half of the (layer, KV head) pairs have it, or twice the share that has any one position on average: with a
+    /// count of its own a head agrees with few others.
     pub kept: bool,
     /// The share of the (layer, KV head) pairs that have it: 0 or 1 with a mask that all share.
     pub kept_by: f32,
@@ -152,12 +153,22 @@ impl Briefing {
         self.timing
     }
 
+    /// For each position of the trajectory, the share of the (layer, KV head) pairs that have it.
+    pub fn kept_by(&self) -> &[f32] {
+        &self.kept_by
+    }
+
+    /// The share of (layer, KV head) pairs from which on a position counts as kept where it is shown.
+    pub fn many(&self) -> f32 {
+        (2.0 * self.keep_ratio() as f32).min(0.5)
+    }
+
     /// Every position of the trajectory with its score. The pieces, joined, are the trajectory's text.
     pub fn explain(&self, worker: &Worker) -> Vec<Position> {
-        let pieces = worker.tokenizer().pieces(&self.tokens);
+        let (pieces, many) = (worker.tokenizer().pieces(&self.tokens), self.many());
         let scored = pieces.into_iter().zip(&self.report.scores).zip(&self.kept_by);
         scored
-            .map(|((piece, &score), &kept_by)| Position { piece, score, kept: kept_by >= 0.5, kept_by })
+            .map(|((piece, &score), &kept_by)| Position { piece, score, kept: kept_by >= many, kept_by })
             .collect()
     }
 }

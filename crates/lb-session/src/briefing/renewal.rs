@@ -9,12 +9,16 @@ use lb_am::{LayerKv, Observed};
 use lb_model::KvCache;
 use serde::{Deserialize, Serialize};
 
-use super::cut::QueryPass;
+use super::cut::{CutCache, QueryPass};
 use super::lookahead::joined;
 use super::pieces::{Piece, compact_piece, join, with_windows};
 use super::{BriefConfig, Briefer, Briefing};
 use crate::context::Reader;
 use crate::{Error, Result, Task};
+
+/// What a position is worth that stands a little behind one at which the last tokens look: who copies will look there next. On
+/// answers that quote their text this is half of what renewal brings (`docs/real.md`).
+const ON: f32 = 0.3;
 
 /// A briefing that is renewed while the answer is written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +59,15 @@ impl Renewal {
     }
 }
 
+/// A briefing that took the place of another while an answer was written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Renewed {
+    /// Tokens of the answer that were read by then, whose queries it goes by.
+    pub written: usize,
+    /// For each position of the trajectory, the share of the (layer, KV head) pairs that have it.
+    pub kept_by: Vec<f32>,
+}
+
 /// A briefing under way.
 pub(crate) struct Renewing<'a> {
     reader: Reader<'a>,
@@ -65,17 +78,17 @@ pub(crate) struct Renewing<'a> {
     written: Option<Vec<Observed>>,
     /// Of tokens read since, by layer of the model.
     fresh: Vec<Vec<Tensor>>,
-    /// How often it was renewed.
-    pub(crate) renewed: usize,
+    /// Each that took another's place.
+    pub(crate) renewals: Vec<Renewed>,
 }
 
 impl std::fmt::Debug for Renewing<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { renewal, fresh, renewed, .. } = self;
+        let Self { renewal, fresh, renewals, .. } = self;
         f.debug_struct("Renewing")
             .field("every", &renewal.every)
             .field("fresh", &fresh.len())
-            .field("renewed", renewed)
+            .field("renewed", &renewals.len())
             .finish_non_exhaustive()
     }
 }
@@ -89,7 +102,7 @@ impl<'a> Renewing<'a> {
             let layers = layers(reader)?;
             pass.observed = Some(Observed::all(&layers, &pass.queries, renewal.briefing.compaction.score)?);
         }
-        Ok((briefing, Self { reader, renewal, pass, written: None, fresh: Vec::new(), renewed: 0 }))
+        Ok((briefing, Self { reader, renewal, pass, written: None, fresh: Vec::new(), renewals: Vec::new() }))
     }
 
     /// Tokens until the next briefing.
@@ -104,8 +117,11 @@ impl<'a> Renewing<'a> {
         if self.fresh_tokens() < self.renewal.every {
             return Ok(());
         }
-        *cache = self.renew(cache)?;
-        self.renewed += 1;
+        let before = self.renewals.last().map_or(0, |last| last.written);
+        let written = before + self.fresh_tokens();
+        let (renewed, kept_by) = self.renew(cache)?;
+        *cache = renewed;
+        self.renewals.push(Renewed { written, kept_by });
         Ok(())
     }
 
@@ -115,7 +131,8 @@ impl<'a> Renewing<'a> {
         self.fresh.iter().map(rows).sum::<usize>() / group
     }
 
-    fn renew(&mut self, old: &KvCache) -> Result<KvCache> {
+    /// The new cache, and who keeps what in it.
+    fn renew(&mut self, old: &KvCache) -> Result<(KvCache, Vec<f32>)> {
         let context = self.reader.context;
         let (model, config, seq_len) = (context.model(), context.worker().config(), context.seq_len());
         self.reader.guard.check()?;
@@ -123,6 +140,7 @@ impl<'a> Renewing<'a> {
         let compaction = &self.renewal.briefing.compaction;
         let fresh = config.of_global_layers(model.join_queries(&std::mem::take(&mut self.fresh))?);
         let seen = Observed::all(&layers, &fresh, compaction.score)?;
+        let last = seen.clone();
         // What was known before, and all that was written: each counts the same, though the first has more tokens.
         let group = config.group_size();
         let written = match self.written.take() {
@@ -130,13 +148,17 @@ impl<'a> Renewing<'a> {
             Some(before) => join_all(&before, &seen, group, |a, b| (a.rows() as f64, b.rows() as f64))?,
         };
         let known = self.pass.observed.as_deref().ok_or(Error::Empty { arg: "observed" })?;
-        let observed = join_all(known, &written, group, |_, _| (1.0, 1.0))?;
+        let mut observed = join_all(known, &written, group, |_, _| (1.0, 1.0))?;
+        for (observed, last) in observed.iter_mut().zip(&last) {
+            observed.look_on(last, self.renewal.every, ON)?;
+        }
         self.written = Some(written);
         self.pass.queries = joined(&self.pass.queries, &fresh, group)?;
         let pass = (&self.pass.queries[..], Some(&observed[..]), &self.pass.extra);
         let compacted = compact_piece(context, &layers, pass, compaction, (0, seq_len))?;
         let compacted = with_windows(context, compacted, &context.full.cache, &(0..seq_len), seq_len)?;
-        let mut cache = join(context, vec![Piece { from: 0, to: seq_len, compacted }])?.cache;
+        let CutCache { mut cache, kept_by, .. } =
+            join(context, vec![Piece { from: 0, to: seq_len, compacted }])?;
         let own = old.logical_len() - seq_len;
         let behind = |index: usize| {
             let slots = old.slot_count(index);
@@ -144,7 +166,7 @@ impl<'a> Renewing<'a> {
         };
         let behind = (0..old.num_layers()).map(behind).collect::<lb_model::Result<Vec<_>>>()?;
         cache.append_layers(&behind, own)?;
-        Ok(cache)
+        Ok((cache, kept_by))
     }
 }
 

@@ -18,7 +18,7 @@ struct Trial {
     /// The task and what is agreed behind the full cache, and the token that comes next there.
     full: KvCache,
     next: u32,
-    /// The same behind the first briefing, as far as it was read there, and the logits of its end.
+    /// The same behind the first briefing, as far as it was read there, and the logits behind the task.
     briefed: KvCache,
     logits: Tensor,
     /// Positions before the draft, in either cache.
@@ -104,13 +104,18 @@ impl Work<'_> {
         for (written, room) in written.iter_mut().zip(rooms) {
             written.truncate(room);
         }
-        // What was read of it stays for the next round, but for what was written and may be wrong.
-        for (((_, trial), mut cache), logits) in open.iter_mut().zip(caches).zip(logits) {
-            let sure = trial.begin + trial.tokens.len() + usize::from(trial.corrected.is_some());
-            cache.truncate(sure.min(cache.logical_len()))?;
-            (trial.briefed, trial.logits) = (cache, logits);
+        for ((_, trial), cache) in open.iter_mut().zip(caches) {
+            trial.briefed = cache;
         }
         Ok(written)
+    }
+
+    fn ends(self, token: u32) -> bool {
+        self.reader.context.worker().tokenizer().eos_ids().contains(&token)
+    }
+
+    fn group(self) -> usize {
+        self.reader.context.worker().config().group_size()
     }
 
     /// Reads what was written over the full cache and keeps what it agrees with, or all of it where nobody looks. Tokens that were
@@ -130,7 +135,7 @@ impl Work<'_> {
             trial.full.truncate(trial.full.logical_len() - (part.len() - kept))?;
             trial.next = wanted[kept];
             if kept > 0 {
-                let group = self.reader.context.worker().config().group_size();
+                let group = self.group();
                 let queries = first_rows(&captured.queries, kept, group)?;
                 trial.queries = Some(match trial.queries.take() {
                     Some(before) => joined(&before, &queries, group)?,
@@ -143,9 +148,11 @@ impl Work<'_> {
             }
         }
         trial.tokens.extend(&tokens[..agreed]);
+        let sure = trial.begin + trial.tokens.len();
+        trial.briefed.truncate(sure.min(trial.briefed.logical_len()))?;
         // A briefing that guesses well is trusted further.
         trial.stride = if agreed < tokens.len() { agreed.max(2) } else { 2 * trial.stride }.min(LONGEST);
-        let stop = self.reader.context.worker().tokenizer().eos_ids().contains(&trial.next);
+        let stop = self.ends(trial.next);
         trial.done = draft.check == 0 || stop || trial.tokens.len() == draft.tokens;
         trial.corrected = (!trial.done).then_some(trial.next);
         Ok(tokens.len())

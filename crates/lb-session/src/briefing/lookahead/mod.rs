@@ -37,12 +37,12 @@ pub struct Lookahead {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Draft {
-    /// Tokens at most, at least 1. It ends where the worker ends its answer. Default: 32.
+    /// Tokens at most, at least 1. It ends where the worker ends its answer. Default: 64.
     pub tokens: usize,
     /// What it is written over.
     pub over: DraftOver,
     /// The share of the positions that the first briefing keeps, in (0, 1], as they are: it has to carry the draft alone, and so much
-    /// of a cache needs no fits. `None` for a first briefing like the final one. Default: 0.3.
+    /// of a cache needs no fits. `None` for a first briefing like the final one. Default: 0.5.
     pub first: Option<f64>,
     /// Tokens that are written over a briefing before the full cache, which reads them for their queries, has a look: what it would
     /// have gone on with takes the place of what it would not have written. The first look comes after so many, later ones sooner or
@@ -70,7 +70,7 @@ impl Default for Lookahead {
 
 impl Default for Draft {
     fn default() -> Self {
-        Self { tokens: 32, over: DraftOver::Briefing, first: Some(0.3), check: 8 }
+        Self { tokens: 64, over: DraftOver::Briefing, first: Some(0.5), check: 8 }
     }
 }
 

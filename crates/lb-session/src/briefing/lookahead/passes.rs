@@ -176,12 +176,12 @@ impl Work<'_> {
         captured.map_err(|error| Error::of_sequence(error, |index| index))
     }
 
-    fn global<T>(self, layers: Vec<T>) -> Vec<T> {
+    pub(super) fn global<T>(self, layers: Vec<T>) -> Vec<T> {
         self.reader.context.worker().config().of_global_layers(layers)
     }
 
     /// What queries see of the full cache, where it is compacted as a whole.
-    fn seen(self, queries: &[Tensor]) -> Result<Option<Vec<Observed>>> {
+    pub(super) fn seen(self, queries: &[Tensor]) -> Result<Option<Vec<Observed>>> {
         let seq_len = self.reader.context.seq_len();
         if self.config.chunking.is_some_and(|chunking| chunking.chunk_len < seq_len) {
             return Ok(None);
