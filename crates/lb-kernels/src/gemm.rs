@@ -3,8 +3,10 @@
 //! Each thread takes a run of weight rows. A block of them that fits the second cache meets panel after panel, so that
 //! weights come from memory once.
 
+use half::bf16;
 use rayon::prelude::*;
 
+use super::convert::f32_to_bf16;
 use super::float_slice::{FloatSlice, pack_pairs};
 use super::gemv;
 use super::microkernel::{MatrixView, PANEL, PanelRow, matmul_panel, pack_column};
@@ -30,8 +32,8 @@ const PIECES: usize = 4;
 /// # Numerics
 ///
 /// f32, with 16-bit weights widened exactly and those in blocks as their format says. Where `allow_bf16` says
-/// so, there are more than 48 rows, weights are bf16 and the machine multiplies bf16, `x` is rounded to bf16 and sums are
-/// f32: long inputs are read faster, and what is decoded, in batches too, is exact.
+/// so, there are more than 48 rows, weights are bf16 or in blocks and the machine multiplies bf16, `x` and what was in blocks are
+/// rounded to bf16 and sums are f32: long inputs are read faster, and what is decoded, in batches too, is exact.
 pub fn gemm(x: &[f32], weight: Weight<'_>, columns: usize, allow_bf16: bool, out: &mut [f32]) {
     if x.is_empty() || weight.is_empty() {
         return out.fill(0.0);
@@ -40,7 +42,8 @@ pub fn gemm(x: &[f32], weight: Weight<'_>, columns: usize, allow_bf16: bool, out
     if gemv::is_for(x.len() / columns, weight, columns) {
         return gemv::gemv(x, weight, columns, out);
     }
-    let native = columns.is_multiple_of(2) && matches!(weight, Weight::Dense(FloatSlice::Bf16(_)));
+    let narrow = matches!(weight, Weight::Dense(FloatSlice::Bf16(_)) | Weight::Quantized(_));
+    let native = columns.is_multiple_of(2) && narrow;
     let bf16 = Bf16Microkernel::detect().filter(|_| allow_bf16 && native && x.len() > PANEL * columns);
     if bf16.is_some() {
         let panels = packed(x, columns, columns / 2, pack_pairs);
@@ -111,15 +114,20 @@ impl<T: Sync> Work<'_, T> {
         let size = if self.bf16.is_some() { 2 } else { 4 };
         let together = (BLOCK / (columns * size) / 8 * 8).clamp(8, BLOCK_ROWS);
         let depth = self.panels.len() / out.len().div_ceil(PANEL);
-        let mut wide = Vec::new();
+        let (mut wide, mut narrow) = (Vec::new(), Vec::new());
         let mut sums = [[0f32; PANEL]; BLOCK_ROWS];
         let rows = out[0].len();
         for start in (0..rows).step_by(together) {
             let count = together.min(rows - start);
             let block = self.weight.range((first + start) * columns, count * columns);
-            let block = match self.bf16 {
-                Some(_) => block,
-                None => FloatSlice::F32(block.as_f32(&mut wide)).into(),
+            let block = match (self.bf16, block) {
+                (Some(_), Weight::Dense(_)) => block,
+                (Some(_), Weight::Quantized(_)) => {
+                    narrow.resize(block.len(), bf16::ZERO);
+                    f32_to_bf16(block.as_f32(&mut wide), &mut narrow);
+                    FloatSlice::Bf16(&narrow).into()
+                }
+                (None, block) => FloatSlice::F32(block.as_f32(&mut wide)).into(),
             };
             for (panel, out) in self.panels.chunks_exact(depth).zip(out.chunks_mut(PANEL)) {
                 let sums = &mut sums[..count];

@@ -9,7 +9,8 @@ use crate::Result;
 use crate::picture::{self, Area, COLOURS, Drawn};
 
 /// Pixels; twice what a page shows.
-const SIZE: (u32, u32) = (2200, 1000);
+const WIDTH: i32 = 2200;
+const HEIGHT: i32 = 1000;
 const LEGEND: i32 = 44;
 const INK: RGBColor = RGBColor(35, 33, 29);
 const FAINT: RGBColor = RGBColor(226, 220, 207);
@@ -27,11 +28,12 @@ struct Line<'a> {
 /// [`Error::Io`](crate::Error::Io) names the file; [`Error::Plot`](crate::Error::Plot).
 pub fn picture(summary: &RetainedSummary, path: &Path) -> Result<()> {
     let lines = lines(summary);
-    picture::write(path, SIZE, |root| {
+    let size = (WIDTH.cast_unsigned(), HEIGHT.cast_unsigned());
+    picture::write(path, size, |root| {
         root.fill(&WHITE).map_err(say)?;
-        let rows = lines.len().div_ceil(2) as i32;
-        let (plots, names) = root.split_vertically(SIZE.1 as i32 - LEGEND * rows - 16);
-        let (left, right) = plots.split_horizontally(SIZE.0 as i32 / 2);
+        let rows: i32 = lines.chunks(2).map(|_| 1).sum();
+        let (plots, names) = root.split_vertically(HEIGHT - LEGEND * rows - 16);
+        let (left, right) = plots.split_horizontally(WIDTH / 2);
         panel(&left, &lines, "share of the cache's bytes that is kept", &|c| 100.0 * c.kept, true)?;
         panel(&right, &lines, "tokens in the worker's context", &|c| c.worker_tokens, false)?;
         legend(&names, &lines)
@@ -122,9 +124,9 @@ fn panel(area: &Area<'_>, lines: &[Line<'_>], what: &str, of: Of<'_>, percent: b
 
 /// Two columns of names under the panels.
 fn legend(area: &Area<'_>, lines: &[Line<'_>]) -> Drawn {
-    for (index, line) in lines.iter().enumerate() {
-        let x = 130 + (index % 2) as i32 * (SIZE.0 as i32 / 2);
-        let y = (index / 2) as i32 * LEGEND;
+    for ((index, line), number) in lines.iter().enumerate().zip(0i32..) {
+        let x = 130 + number % 2 * (WIDTH / 2);
+        let y = number / 2 * LEGEND;
         let stroke = vec![(x, y + 16), (x + 60, y + 16)];
         area.draw(&PathElement::new(stroke, colour(index).stroke_width(6))).map_err(say)?;
         let style = ("sans-serif", 27).into_font().color(&INK);

@@ -374,8 +374,8 @@ mod x86 {
     /// Which scale each lane has, of those of a block, in the chunk of this number.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma")]
-    fn lanes(group: usize, chunk: usize) -> __m512i {
-        let of = |lane: usize| ((chunk * CHUNK + 4 * lane) / group) as i32;
+    fn lanes(group: i32, chunk: i32) -> __m512i {
+        let of = |lane: i32| (64 * chunk + 4 * lane) / group;
         _mm512_setr_epi32(
             of(0),
             of(1),
@@ -405,16 +405,16 @@ mod x86 {
         let five = BYTES == 176;
         for (index, block) in row.as_chunks::<BYTES>().0.iter().enumerate() {
             let (six, minima) = sixes(&block[4..16]);
-            let scales = _mm256_mul_ps(eight(&six), _mm256_set1_ps(half(block)));
+            let scales = _mm256_mul_ps(eight(six), _mm256_set1_ps(half(block)));
             let scales = _mm512_castps256_ps512(scales);
-            let offsets = _mm256_mul_ps(eight(&minima), _mm256_set1_ps(-half(&block[2..])));
+            let offsets = _mm256_mul_ps(eight(minima), _mm256_set1_ps(-half(&block[2..])));
             for (sum, of_x) in sums.offsets.iter_mut().zip(&of_x) {
                 let of_x: &[f32] = &of_x[8 * index..8 * index + 8];
                 // SAFETY: eight numbers are there.
                 *sum = _mm256_fmadd_ps(offsets, unsafe { _mm256_loadu_ps(of_x.as_ptr()) }, *sum);
             }
             let (low, high) = if five { (48, 16) } else { (16, 0) };
-            for part in 0..4 {
+            for (part, chunk) in (0..4).enumerate() {
                 let both = load_32(&block[low + 32 * part..]);
                 let mask = _mm256_set1_epi8(15);
                 let mut numbers =
@@ -426,7 +426,7 @@ mod x86 {
                     let set = _mm512_test_epi8_mask(bits, which);
                     numbers = _mm512_mask_add_epi8(numbers, set, numbers, _mm512_set1_epi8(16));
                 }
-                let scales = _mm512_permutexvar_ps(lanes(32, part), scales);
+                let scales = _mm512_permutexvar_ps(lanes(32, chunk), scales);
                 add(&mut sums.products, numbers, scales, &chunks, 4 * index + part);
             }
         }
@@ -435,9 +435,9 @@ mod x86 {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma")]
-    fn eight(x: &[u8; 8]) -> __m256 {
+    fn eight(x: [u8; 8]) -> __m256 {
         let mut bytes = [0u8; 16];
-        bytes[..8].copy_from_slice(x);
+        bytes[..8].copy_from_slice(&x);
         _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(load_16(&bytes)))
     }
 
@@ -449,7 +449,7 @@ mod x86 {
         for (index, block) in row.as_chunks::<210>().0.iter().enumerate() {
             let scales = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load_16(&block[192..208])));
             let scales = _mm512_mul_ps(scales, _mm512_set1_ps(half(&block[208..])));
-            for part in 0..4 {
+            for (part, chunk) in (0..4).enumerate() {
                 // Each half of the block has 64 bytes of nibbles, the low ones first, and 32 of pairs of bits.
                 let (of_half, odd) = (part / 2, part % 2 == 1);
                 let nibbles: &[u8; 64] = block[64 * of_half..].first_chunk().unwrap_or(&[0; 64]);
@@ -464,14 +464,14 @@ mod x86 {
                     _mm512_and_si512(nibbles, _mm512_set1_epi8(15)),
                     _mm512_slli_epi16::<4>(pairs),
                 );
-                let scales = _mm512_permutexvar_ps(lanes(16, part), scales);
+                let scales = _mm512_permutexvar_ps(lanes(16, chunk), scales);
                 add(&mut sums.products, numbers, scales, &chunks, 4 * index + part);
             }
         }
         finish(&sums, out);
     }
 
-    const _: () = assert!(size_of::<Chunk>().is_multiple_of(64));
+    const _: () = assert!(CHUNK == 64 && size_of::<Chunk>().is_multiple_of(64));
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -495,5 +495,115 @@ mod none {
         pub(crate) fn gemv(self, _: &Rounded, _: QuantizedSlice<'_>, _: &mut [f32]) {
             match self {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{QuantFormat, QuantizedSlice};
+    use super::{Integers, SCALED};
+    use crate::{FloatSlice, Weight, gemm};
+
+    const KINDS: [QuantFormat; 8] = [
+        QuantFormat::Q4_0,
+        QuantFormat::Q4_1,
+        QuantFormat::Q5_0,
+        QuantFormat::Q5_1,
+        QuantFormat::Q8_0,
+        QuantFormat::Q4K,
+        QuantFormat::Q5K,
+        QuantFormat::Q6K,
+    ];
+
+    /// Blocks of arbitrary bits, with scales that are numbers.
+    fn blocks(kind: QuantFormat, numbers: usize, seed: u64) -> Vec<u8> {
+        let mut state = seed;
+        let mut bytes: Vec<u8> = (0..numbers / kind.numbers() * kind.bytes())
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 56) as u8
+            })
+            .collect();
+        // Where the halves of a block stand; their exponents are kept small.
+        let halves: &[usize] = match kind {
+            QuantFormat::Q4_0 | QuantFormat::Q5_0 | QuantFormat::Q8_0 => &[1],
+            QuantFormat::Q6K => &[209],
+            _ => &[1, 3],
+        };
+        for block in bytes.chunks_exact_mut(kind.bytes()) {
+            for half in halves {
+                block[*half] = block[*half] & 0x83 | 0x2c;
+            }
+        }
+        bytes
+    }
+
+    /// Activations of many sizes: one of each 32 is a thousand times the others.
+    fn activations(count: usize) -> Vec<f32> {
+        let size = |at: usize| if at % SCALED == 7 { 300.0 } else { 0.3 };
+        (0..count).map(|at| size(at) * (at as f32 * 0.77).sin()).collect()
+    }
+
+    /// Against sums in f64 of the numbers that the twin unpacks, and to the bit the same in any company.
+    #[test]
+    fn integers_lose_nothing() {
+        for kind in KINDS {
+            let (rows, columns, tokens) = (5, 512, 9);
+            let bytes = blocks(kind, rows * columns, 3);
+            let weight = QuantizedSlice::new(kind, &bytes).unwrap();
+            let Some(integers) = Integers::detect(kind, columns) else { return };
+            let x = activations(tokens * columns);
+            let mut found = vec![0f32; rows * tokens];
+            integers.gemv(&integers.round(&x, columns, kind), weight, &mut found);
+            let mut numbers = vec![0f32; rows * columns];
+            weight.to_f32(&mut numbers);
+            for (row, found) in numbers.chunks_exact(columns).zip(found.chunks_exact(tokens)) {
+                for (x, found) in x.chunks_exact(columns).zip(found) {
+                    let terms = || row.iter().zip(x).map(|(a, b)| f64::from(*a) * f64::from(*b));
+                    let (sum, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>());
+                    let far = (f64::from(*found) - sum).abs() / size;
+                    assert!(far < 1e-6, "{kind:?}: {far:e}");
+                }
+            }
+            let mut alone = vec![0f32; rows];
+            integers.gemv(&integers.round(&x[4 * columns..5 * columns], columns, kind), weight, &mut alone);
+            let together: Vec<f32> = found.chunks_exact(tokens).map(|row| row[4]).collect();
+            assert_eq!(alone, together, "{kind:?}");
+        }
+    }
+
+    /// What is no number stays none, in its own row alone.
+    #[test]
+    fn what_is_not_finite_is_not_hidden() {
+        let (kind, columns) = (QuantFormat::Q8_0, 128);
+        let bytes = blocks(kind, columns, 5);
+        let weight = QuantizedSlice::new(kind, &bytes).unwrap();
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut x = activations(2 * columns);
+            x[40] = bad;
+            let mut out = [0f32; 2];
+            gemm(&x, Weight::Quantized(weight), columns, false, &mut out);
+            assert!(!out[0].is_finite() && out[1].is_finite(), "{bad}: {out:?}");
+        }
+        let zeros = vec![0f32; columns];
+        let mut out = [1f32];
+        gemm(&zeros, Weight::Quantized(weight), columns, false, &mut out);
+        assert_eq!(out, [0.0]);
+    }
+
+    /// Rows that are no whole number of steps take the twin.
+    #[test]
+    fn other_widths_are_the_twins() {
+        let (kind, columns) = (QuantFormat::Q4_1, 96);
+        assert!(Integers::detect(kind, columns).is_none());
+        let bytes = blocks(kind, columns, 7);
+        let weight = QuantizedSlice::new(kind, &bytes).unwrap();
+        let x = activations(columns);
+        let mut numbers = vec![0f32; columns];
+        weight.to_f32(&mut numbers);
+        let (mut blocks, mut plain) = ([0f32], [0f32]);
+        gemm(&x, Weight::Quantized(weight), columns, false, &mut blocks);
+        gemm(&x, FloatSlice::F32(&numbers).into(), columns, false, &mut plain);
+        assert!((blocks[0] - plain[0]).abs() <= 1e-4 * plain[0].abs().max(1.0), "{blocks:?} {plain:?}");
     }
 }

@@ -56,6 +56,7 @@ impl Matrix {
     pub(crate) fn rounding(self) -> Self {
         match self {
             Self::Narrow(narrow) => Self::Narrow(narrow.rounding()),
+            Self::Packed(packed) => Self::Packed(packed.rounding()),
             other => other,
         }
     }

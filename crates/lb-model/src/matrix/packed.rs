@@ -38,6 +38,8 @@ pub(crate) struct Packed {
     kind: QuantFormat,
     rows: usize,
     columns: usize,
+    /// Long inputs may be multiplied in bf16.
+    round: bool,
 }
 
 impl fmt::Debug for Packed {
@@ -74,7 +76,12 @@ impl Packed {
         check(columns.is_multiple_of(kind.numbers()), "columns", columns, "whole blocks")?;
         let (count, wanted) = (bytes.as_slice().len(), rows * (columns / kind.numbers()) * kind.bytes());
         check(count == wanted, "weight", count, "as many bytes as its shape says")?;
-        Ok(Self { bytes, kind, rows, columns })
+        Ok(Self { bytes, kind, rows, columns, round: false })
+    }
+
+    /// The same matrix, multiplied with long inputs in bf16 where the CPU can.
+    pub(crate) fn rounding(self) -> Self {
+        Self { round: true, ..self }
     }
 
     /// The blocks of some rows.
@@ -100,7 +107,7 @@ impl Packed {
     ///
     /// # Numerics
     ///
-    /// As [`gemm`](lb_kernels::gemm): the activations are not rounded.
+    /// As [`gemm`](lb_kernels::gemm): the activations are not rounded, but for long inputs where that was asked for.
     pub(crate) fn product(&self, x: &Tensor) -> Result<Tensor> {
         Ok(x.contiguous()?.apply_op1_no_bwd(self)?)
     }
@@ -113,7 +120,7 @@ impl CustomOp1 for Packed {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let weight = Weight::Quantized(self.blocks(0..self.rows)?);
-        product_of(x, layout, weight, (self.rows, self.columns), false)
+        product_of(x, layout, weight, (self.rows, self.columns), self.round)
     }
 }
 

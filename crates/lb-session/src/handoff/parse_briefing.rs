@@ -4,7 +4,9 @@ use lb_am::{BetaMethod, Compaction, Folding, ScoreAgg, Selection, Sharing, Spans
 
 use super::parse::{Arguments, size};
 use super::{Handoff, HandoffKind, SelectionSize};
-use crate::{BriefConfig, Chunking, Draft, DraftOver, Error, Lookahead, Renewal, Result, TaskState};
+use crate::{
+    BriefConfig, Chunking, Draft, DraftOver, Error, Lookahead, QuerySource, Renewal, Result, TaskState,
+};
 
 /// AdaKV's safeguard.
 const FLOOR: f64 = 0.2;
@@ -39,10 +41,19 @@ impl Arguments<'_> {
         }
         config.lookahead = self.lookahead()?;
         config.chunking = self.chunking()?;
+        let queries = [
+            ("task", QuerySource::Task),
+            ("context", QuerySource::ContextPrefill),
+            ("repeat", QuerySource::RepeatPrefill),
+            ("self-study", QuerySource::self_study()),
+        ];
+        if let Some(queries) = self.one_of("queries", &queries, "want task, context, repeat or self-study")? {
+            config.queries = queries;
+        }
         Ok(config)
     }
 
-    fn one_of<T: Copy>(
+    fn one_of<T: Clone>(
         &mut self,
         name: &'static str,
         values: &[(&str, T)],
@@ -50,7 +61,9 @@ impl Arguments<'_> {
     ) -> Result<Option<T>> {
         let Some(text) = self.take(name) else { return Ok(None) };
         let found = values.iter().find(|(known, _)| *known == text);
-        found.map(|(_, value)| Some(*value)).ok_or_else(|| Error::config(name, format!("{text:?}"), reason))
+        found
+            .map(|(_, value)| Some(value.clone()))
+            .ok_or_else(|| Error::config(name, format!("{text:?}"), reason))
     }
 
     fn budget(&mut self) -> Result<Compaction> {
