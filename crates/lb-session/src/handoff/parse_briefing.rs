@@ -38,6 +38,7 @@ impl Arguments<'_> {
             config.task_state = state;
         }
         config.lookahead = self.lookahead()?;
+        config.storage = self.storage()?;
         Ok(config)
     }
 
