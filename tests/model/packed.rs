@@ -173,6 +173,33 @@ fn uneven_heads_are_packed() {
     }
 }
 
+/// Slots of bf16 are packed as they are, and what is read behind them stays in bf16: more tokens at once than are computed
+/// exactly where all of a cache is in bf16, over a tail that is.
+#[test]
+fn a_cache_in_bf16_is_packed() {
+    // What tensors hand out is rounded to bf16, what attention unpacks is not.
+    const ROUNDED: f64 = 0.2;
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("packed.safetensors");
+    let (worker, tokens) = (worker(TIED), prompt(TIED));
+    let mut full = KvCache::new(worker.config(), DType::BF16, &Device::Cpu);
+    worker.model().forward(&tokens[..20], &mut full).unwrap();
+    let packed = full.packed(PackedBits::Eight).unwrap();
+    assert!(packed.bytes() < full.bytes());
+    let layers = packed.layers().unwrap();
+    assert!(layers.iter().all(|layer| layer.dtype() == DType::BF16));
+    let mut plain = KvCache::new(worker.config(), DType::BF16, &Device::Cpu);
+    plain.append_layers(&layers, 20).unwrap();
+    packed.save(&path).unwrap();
+    let loaded = KvCache::load(&path, worker.config(), &Device::Cpu).unwrap();
+    assert_eq!((loaded.dtype(), loaded.bytes()), (DType::BF16, packed.bytes()));
+    for part in [&tokens[20..75], &tokens[20..24], &tokens[20..21]] {
+        let read = |cache: &KvCache| worker.model().forward(part, &mut cache.fork()).unwrap();
+        assert_close(&flat(&read(&packed)), &flat(&read(&plain)), ROUNDED);
+        assert_same(&read(&packed), &read(&loaded));
+    }
+}
+
 #[test]
 fn a_layer_that_contradicts_its_packed_slots_is_refused() {
     let (worker, tokens) = (worker(TIED), prompt(TIED));

@@ -67,7 +67,7 @@ fn parts_attend_like_the_whole() -> Result<()> {
     let (q, whole) = (random(&[2, 6, 8]), packed(&chunk(100), PackedBits::Four)?);
     let parts = [whole.narrow(0, 40)?, whole.narrow(40, 1)?, whole.narrow(41, 59)?.narrow(0, 59)?];
     let want = alone(&q, &[whole.unpacked()?])?;
-    assert!(difference(&alone(&q, &[whole.clone()])?, &want)? < EXACT);
+    assert!(difference(&alone(&q, std::slice::from_ref(&whole))?, &want)? < EXACT);
     assert!(difference(&alone(&q, &parts)?, &want)? < EXACT);
     assert!(whole.same(&whole.clone()) && whole.narrow(3, 9)?.same(&whole.narrow(3, 9)?));
     assert!(!whole.same(&whole.narrow(0, 99)?) && !whole.same(&whole.unpacked()?));
