@@ -4,6 +4,7 @@
 //! `cargo bench -p lb-perf --bench packed` with all threads, behind `RAYON_NUM_THREADS=1` with one. The names have the bytes of
 //! each cache.
 
+#[allow(dead_code, reason = "candle has nothing to compare here")]
 mod support;
 
 use candle_core::{DType, Device};

@@ -138,7 +138,7 @@ fn parts_are_parts_of_the_whole() {
             let first = packed.first(40);
             assert_eq!((first.counts(), first.unpack(&(0..40))), (&[40, 0, 33][..], packed.unpack(&(0..40))));
             assert_eq!(first.bytes(&(0..70)), packed.bytes(&(0..40)));
-            let bytes = packed.codes().len() + size_of::<f16>() * packed.grid().len();
+            let bytes = packed.codes().len() + size_of_val(packed.grid());
             assert_eq!(packed.bytes(&(0..usize::MAX)), bytes);
             let again = |codes: Vec<u8>, grid: Vec<f16>| {
                 PackedRows::from_parts(vec![70, 0, 33], WIDTH, grids, bits, codes, grid)

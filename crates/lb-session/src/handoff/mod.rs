@@ -159,11 +159,10 @@ impl Handoff {
     /// [`Error::Config`] and [`Error::Compaction`] naming the first field that does not hold.
     pub fn validate(&self) -> Result<()> {
         match self {
-            Self::None | Self::FullKv | Self::TextReplay | Self::Notes => Ok(()),
             Self::PackedKv(Storage::Full) => {
                 Err(Error::config("bits", 16, "the cache as it is goes by the name full-kv"))
             }
-            Self::PackedKv(_) => Ok(()),
+            Self::None | Self::FullKv | Self::PackedKv(_) | Self::TextReplay | Self::Notes => Ok(()),
             Self::Summary(config) => config.validate(),
             Self::Bm25 { passage: 0, .. } => Err(Error::config("passage", 0, "want at least 1")),
             Self::Bm25 { size, .. } | Self::Recent(size) | Self::Random { size, .. } => size.validate(),
