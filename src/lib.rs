@@ -59,8 +59,8 @@ pub mod prelude {
     pub use lb_model::{Checkpoint, GenerateOptions, Worker};
     pub use lb_session::{
         Answer, BoundaryPolicy, BriefConfig, Briefing, Chunking, Draft, Handoff, Lookahead, OpenSession,
-        Outcome, QuerySource, Renewal, Segment, SelectionSize, SessionConfig, Snapshot, Source, Task,
-        TaskState, TokenLedger, Trajectory, WorkerSession,
+        Outcome, QuerySource, Renewal, Segment, SelectionSize, SessionConfig, Snapshot, Source, Storage,
+        Task, TaskState, TokenLedger, Trajectory, WorkerSession,
     };
 }
 

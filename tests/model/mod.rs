@@ -28,6 +28,7 @@ mod hub_names;
 mod hub_patience;
 mod io;
 mod misfiled;
+mod packed;
 mod public_configs;
 mod public_templates;
 mod ragged;

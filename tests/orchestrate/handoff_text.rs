@@ -13,6 +13,10 @@ fn all() -> Vec<(&'static str, Handoff)> {
     vec![
         ("none", Handoff::None),
         ("full-kv", Handoff::FullKv),
+        ("full-kv:bits=16", Handoff::FullKv),
+        ("full-kv:bits=4", Handoff::PackedKv(Storage::Bits4)),
+        ("packed-kv", Handoff::PackedKv(Storage::Bits8)),
+        ("packed-kv:bits=2", Handoff::PackedKv(Storage::Bits2)),
         ("text-replay", Handoff::TextReplay),
         ("notes", Handoff::Notes),
         ("summary", Handoff::Summary(summary.clone())),
@@ -33,6 +37,19 @@ fn all() -> Vec<(&'static str, Handoff)> {
         ("latent-briefing:keep=40t", briefing(Compaction::kept_len(40))),
         ("latent-briefing:error=0.1", briefing(Compaction::error_below(0.1))),
         ("latent-briefing:keep=0.2,state=reuse", Handoff::briefing(reuse)),
+        (
+            "latent-briefing:keep=0.2,bits=8",
+            BriefConfig::from(Compaction::keep_ratio(0.2)).with_storage(Storage::Bits8).into(),
+        ),
+        ("latent-briefing:bits=16", Handoff::briefing(BriefConfig::default())),
+        (
+            "renewed-briefing:keep=0.2,bits=2",
+            Renewal {
+                briefing: BriefConfig::from(Compaction::keep_ratio(0.2)).with_storage(Storage::Bits2),
+                ..Renewal::default()
+            }
+            .into(),
+        ),
         ("latent-briefing:coverage=0.9", briefing(Compaction::coverage(0.9))),
         (
             "latent-briefing:keep=0.1,select=per-head,heads=all,floor=0.1",
@@ -130,6 +147,10 @@ fn a_text_that_is_none_says_why() {
         ("latent-briefing:score=min", "mean, max or rms"),
         ("latent-briefing:spans=words", "sentences or segments"),
         ("latent-briefing:spans=4", "odd"),
+        ("latent-briefing:bits=3", "16, 8, 4 or 2"),
+        ("full-kv:bits=0", "16, 8, 4 or 2"),
+        ("packed-kv:bits=16", "full-kv"),
+        ("recent:0.1,bits=8", "no such argument"),
     ] {
         let error = text.parse::<Handoff>().expect_err(text).to_string();
         assert!(error.contains(word), "{text:?}: {error:?} does not name {word:?}");

@@ -16,6 +16,7 @@ fn handoffs() -> Vec<Handoff> {
     vec![
         Handoff::None,
         Handoff::FullKv,
+        Handoff::PackedKv(Storage::Bits4),
         Handoff::TextReplay,
         Handoff::Notes,
         Handoff::Summary(SummaryConfig::default().with_max_tokens(6)),
@@ -41,7 +42,8 @@ fn a_record_says_what_a_call_cost() {
         assert!(record.times.prefill > Duration::ZERO && record.times.decode > Duration::ZERO);
         let made = matches!(
             handoff.kind(),
-            HandoffKind::Summary
+            HandoffKind::PackedKv
+                | HandoffKind::Summary
                 | HandoffKind::Bm25
                 | HandoffKind::Recent
                 | HandoffKind::Random

@@ -16,6 +16,7 @@ mod handoffs;
 mod ledger;
 mod local;
 mod long;
+mod packed;
 mod policy;
 mod price;
 mod program;

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
+use lb_kernels::PackedBits;
 
 use crate::backend::{self, Backend, Observing, check_serves};
 use crate::budgets;
@@ -97,6 +98,7 @@ pub struct Compactor<'a> {
     backend: Option<&'a dyn Backend>,
     counts: Option<&'a [Vec<usize>]>,
     observed: Option<&'a [Observed]>,
+    bits: Option<PackedBits>,
     choice: Choice<'a>,
 }
 
@@ -121,6 +123,7 @@ impl<'a> Compactor<'a> {
             backend: None,
             counts: None,
             observed: None,
+            bits: None,
             choice: Choice::Own,
         }
     }
@@ -163,6 +166,14 @@ impl<'a> Compactor<'a> {
     #[must_use]
     pub fn observed(self, observed: &'a [Observed]) -> Self {
         Self { observed: Some(observed), ..self }
+    }
+
+    /// Stores what is kept in so many bits: keys by channel, values by slot ([`PackedLayer`](crate::PackedLayer)). The keys are
+    /// packed first and everything is fitted against what is stored, then the fitted values are packed. Where everything is
+    /// kept nothing is fitted, but packed all the same. `None`, the default, stores slots in the cache's dtype.
+    #[must_use]
+    pub fn packed(self, bits: Option<PackedBits>) -> Self {
+        Self { bits, ..self }
     }
 
     /// Computes the heavy stages by this backend instead of the fastest for the layers' device.
@@ -277,9 +288,9 @@ impl<'a> Compactor<'a> {
             }
         }
         if let (Budget::ErrorBelow { epsilon, min_kept }, Choice::Own) = (self.config.budget, self.choice) {
-            let Self { layers, queries, config, group_size, extra, .. } = *self;
+            let Self { layers, queries, config, group_size, extra, bits, .. } = *self;
             let Prepared { padding, spans, .. } = &prepared;
-            let search = Search { backend, layers, queries, extra, padding, spans, config, group_size };
+            let search = Search { backend, layers, queries, extra, padding, spans, config, bits, group_size };
             let mut clock = Duration::ZERO;
             let (budget, target) = timed(&mut clock, || search.run(epsilon, min_kept))?;
             (prepared.budget, prepared.target, prepared.search) = (Some(budget), Some(target), clock);
@@ -343,6 +354,7 @@ impl Prepared {
             padding: &self.padding,
             spans: &self.spans,
             config,
+            bits: compactor.bits,
             counts: compactor.counts.or(self.counts.as_deref()),
             extra: compactor.extra,
             group_size: compactor.group_size,

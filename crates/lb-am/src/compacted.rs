@@ -11,6 +11,7 @@ use crate::fits::{BetaFit, ValuesFit};
 use crate::kept::Kept;
 use crate::layout::LayerKv;
 use crate::mask::MaskInfo;
+use crate::packing::PackedLayer;
 
 /// A compacted cache, layer by layer.
 #[derive(Clone, Debug)]
@@ -24,8 +25,8 @@ pub struct Compacted {
 /// What is left of the cache of one layer.
 #[derive(Clone, Debug)]
 pub struct CompactedLayer {
-    /// Kept keys `[kv_heads, kept_len, head_dim]`, bit-identical rows of the original in their original rotation;
-    /// where heads keep different counts, shorter ones end in zeros.
+    /// Kept keys `[kv_heads, kept_len, head_dim]`, bit-identical rows of the original in their original rotation unless they are
+    /// packed; where heads keep different counts, shorter ones end in zeros.
     pub keys: Tensor,
     /// Values `[kv_heads, kept_len, head_dim]` in the cache dtype.
     pub values: Tensor,
@@ -35,6 +36,9 @@ pub struct CompactedLayer {
     pub kept: Kept,
     /// That of the layer: what q · k is multiplied with.
     pub scale: f32,
+    /// Keys and values in few bits, where that is how they are stored ([`Compactor::packed`](crate::Compactor::packed));
+    /// `keys` and `values` are then what these unpack to. Whoever changes the tensors must drop it.
+    pub packed: Option<PackedLayer>,
 }
 
 impl CompactedLayer {

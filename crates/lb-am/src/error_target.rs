@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use candle_core::Tensor;
+use lb_kernels::PackedBits;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{Backend, Observing};
@@ -52,6 +53,8 @@ pub(crate) struct Search<'a> {
     pub(crate) padding: &'a [Padding],
     pub(crate) spans: &'a SpanMap,
     pub(crate) config: &'a Compaction,
+    /// What kept slots are stored in.
+    pub(crate) bits: Option<PackedBits>,
     /// Query heads per KV head; rows are ordered (head, token).
     pub(crate) group_size: usize,
 }
@@ -71,8 +74,8 @@ impl Search<'_> {
         if estimated < epsilon {
             high = low;
         } else {
-            // Everything kept has no error at all.
-            estimated = 0.0;
+            // Everything kept has no error at all, but for that of packing.
+            estimated = if self.bits.is_some() { estimate(high)? } else { 0.0 };
         }
         while high as f64 > low as f64 * RESOLUTION && high > low + 1 {
             let middle = ((low as f64 * high as f64).sqrt().round() as usize).clamp(low + 1, high - 1);
@@ -133,6 +136,7 @@ impl Search<'_> {
                 padding: self.padding,
                 spans: self.spans,
                 config: &config,
+                bits: self.bits,
                 counts: None,
                 extra: self.extra,
                 group_size: self.group_size,

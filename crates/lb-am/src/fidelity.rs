@@ -50,7 +50,7 @@ pub struct Sizes {
     pub full: usize,
     /// Slots in the compacted tensors, padding included.
     pub stored: usize,
-    /// Bytes of the kept slots: keys and values in the cache dtype, and a bias of 4 bytes where there are any.
+    /// Bytes of the kept slots: keys and values in the cache dtype or packed, and a bias of 4 bytes where there are any.
     pub bytes: usize,
     /// Bytes of the full cache, biases counted where it has any.
     pub full_bytes: usize,
@@ -73,8 +73,10 @@ impl Fidelity {
     ///
     /// Those of [`compact`](crate::compact) on its inputs, and [`Error::Shape`] where `compacted` does not fit `layers`.
     pub fn measure(layers: &[LayerKv], compacted: &[CompactedLayer], queries: &[Tensor]) -> Result<Self> {
-        let compacted = compacted.iter().map(CompactedLayer::to_layer).collect::<Result<Vec<_>>>()?;
-        Self::measure_caches(layers, &compacted, queries)
+        let plain = compacted.iter().map(CompactedLayer::to_layer).collect::<Result<Vec<_>>>()?;
+        let mut measured = Self::measure_caches(layers, &plain, queries)?;
+        measured.sizes.pack(compacted)?;
+        Ok(measured)
     }
 
     /// Like [`measure`](Self::measure) for a smaller cache of any origin. A bias of −∞ marks padding.
@@ -130,6 +132,20 @@ impl Sizes {
         }
         sizes.bytes_ratio = sizes.bytes as f64 / sizes.full_bytes.max(1) as f64;
         Ok(sizes)
+    }
+}
+
+impl Sizes {
+    /// Counts packed layers as they are stored.
+    fn pack(&mut self, compacted: &[CompactedLayer]) -> Result<()> {
+        for layer in compacted {
+            let Some(packed) = &layer.packed else { continue };
+            let kept = live(&layer.to_layer()?)?;
+            let of_floats = kept * 2 * layer.keys.dim(2)? * layer.keys.dtype().size_in_bytes();
+            self.bytes = self.bytes + packed.bytes() - of_floats;
+        }
+        self.bytes_ratio = self.bytes as f64 / self.full_bytes.max(1) as f64;
+        Ok(())
     }
 }
 

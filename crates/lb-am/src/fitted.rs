@@ -8,6 +8,7 @@ use crate::error_target::ErrorTarget;
 use crate::folding::fold;
 use crate::kept::Kept;
 use crate::layout::{LayerKv, all_finite};
+use crate::packing::{pack_keys, pack_values};
 use crate::scene::Scene;
 use crate::selected::Selected;
 
@@ -21,18 +22,29 @@ pub(crate) fn fit_all(scene: &Scene<'_>, selected: &Selected, timing: &mut Timin
         }
     }
     let layers = timed(&mut timing.mask, || fold(scene, &kept))?;
+    let packed = match scene.bits {
+        Some(bits) => Some(timed(&mut timing.beta, || pack_keys(scene.backend, &layers, &kept, bits))?),
+        None => None,
+    };
     let input = FitInput {
         layers: &layers,
         queries: scene.queries,
         observed: scene.observed,
         kept: &kept,
+        keys: packed.as_ref().map(|(_, keys)| &keys[..]),
         importance: &selected.importance,
         config: scene.config,
     };
-    let fitted = scene.backend.fit(&input, timing)?;
+    let mut fitted = scene.backend.fit(&input, timing)?;
     fitted.check(&input)?;
     for (index, layer) in fitted.layers.iter().enumerate() {
         all_finite(scene.backend, "fitted values", &layer.values, index)?;
+    }
+    if let Some((packed, _)) = packed {
+        let unpacked =
+            std::mem::take(&mut fitted.layers).into_iter().zip(packed).zip(layers.iter()).enumerate();
+        let store = |(index, ((fitted, keys), layer))| pack_values(fitted, keys, layer).at_layer(index);
+        fitted.layers = timed(&mut timing.values, || unpacked.map(store).collect())?;
     }
     Ok(fitted)
 }

@@ -49,6 +49,7 @@ mod kept;
 mod layout;
 mod mask;
 mod observed;
+mod packing;
 mod reference;
 pub mod registry;
 mod scene;
@@ -74,11 +75,14 @@ pub use kept::Kept;
 pub use layout::LayerKv;
 pub use mask::{CountLimit, MaskInfo, Ranking, Score};
 pub use observed::Observed;
+pub use packing::PackedLayer;
 pub use scene::Scene;
 pub use scores::{layer_position_scores, position_scores};
 pub use selected::Selected;
 pub use selection::Selection;
 pub use selectors::{Omp, OmpPhase, Selector};
+
+pub use lb_kernels::PackedBits;
 
 /// The examples of the README.
 #[cfg(doctest)]

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use candle_core::Tensor;
+use lb_kernels::PackedBits;
 use rayon::prelude::*;
 
 use crate::backend::{Backend, Observing};
@@ -35,6 +36,8 @@ pub struct Scene<'a> {
     pub(crate) padding: &'a [Padding],
     pub(crate) spans: &'a SpanMap,
     pub(crate) config: &'a Compaction,
+    /// What kept slots are stored in, where that is not the cache's dtype.
+    pub(crate) bits: Option<PackedBits>,
     /// How many slots each head of each layer keeps, where that was decided elsewhere.
     pub(crate) counts: Option<&'a [Vec<usize>]>,
     pub(crate) shared: OnceLock<SharedScores>,

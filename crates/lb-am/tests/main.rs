@@ -15,6 +15,7 @@ mod fits;
 mod folding;
 mod mask;
 mod more_baselines;
+mod packed;
 mod padding;
 mod properties;
 mod recompaction;

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use super::decode_attention::{DecodeScratch, MAX_QUERIES, decode_attention};
 use super::float_slice::{FloatSlice, pack_pairs};
+use super::kv_rows::KvRows;
 use super::microkernel::{MatrixView, PANEL, PanelRow, matmul_panel_prefetching, pack_column};
 use super::microkernel_bf16::{Bf16Microkernel, Bf16Pair};
 use super::online_softmax::{AggregateColumns, OnlineSoftmax, QueryAgg};
@@ -21,9 +22,9 @@ const TILE: usize = 128;
 #[derive(Clone, Copy, Debug)]
 pub struct KvSlice<'a> {
     /// `[slots, head_dim]`.
-    pub keys: FloatSlice<'a>,
+    pub keys: KvRows<'a>,
     /// Like `keys`.
-    pub values: FloatSlice<'a>,
+    pub values: KvRows<'a>,
     /// Added to the scaled logits, one for each slot; −∞ for padding.
     pub bias: Option<&'a [f32]>,
 }
@@ -200,10 +201,8 @@ struct Work {
 impl Work {
     fn new(input: &AttentionInput<'_>) -> Self {
         let d = input.head_dim;
-        let native = input
-            .chunks
-            .iter()
-            .all(|chunk| matches!((chunk.keys, chunk.values), (FloatSlice::Bf16(_), FloatSlice::Bf16(_))));
+        let bf16 = |rows: KvRows<'_>| matches!(rows, KvRows::Float(FloatSlice::Bf16(_)));
+        let native = input.chunks.iter().all(|chunk| bf16(chunk.keys) && bf16(chunk.values));
         let observed = input.observe.is_some_and(|observe| observe.output);
         Self {
             rows: input.queries.len() / d,
@@ -216,7 +215,7 @@ impl Work {
 
     /// One run of slots; returns how many.
     fn chunk(&self, chunk: &KvSlice<'_>, view: &View<'_>, observing: bool, scratch: &mut Scratch) -> usize {
-        let slots = chunk.keys.len() / self.head_dim;
+        let slots = chunk.keys.rows(self.head_dim);
         let visible =
             view.visible.map_or(slots, |seen| seen.iter().copied().max().unwrap_or(slots).min(slots));
         for first in (0..visible).step_by(TILE) {
@@ -249,14 +248,15 @@ impl Work {
         for (line, bias) in out.iter_mut().zip(chunk.bias.map_or(&[][..], |bias| &bias[first..])) {
             *line = [bias / self.scale; PANEL];
         }
-        let keys = chunk.keys.range(first * d, count * d);
-        let next = chunk.keys.range_within((first + count) * d, TILE * d);
-        if let (Some(bf16), FloatSlice::Bf16(_)) = (self.bf16, keys) {
-            let rows = MatrixView { data: keys.bits(), count, row_step: d, k_step: 2 };
+        if let (Some(bf16), KvRows::Float(keys @ FloatSlice::Bf16(_))) = (self.bf16, chunk.keys) {
+            let next = keys.range_within((first + count) * d, TILE * d);
+            let data = keys.range(first * d, count * d).bits();
+            let rows = MatrixView { data, count, row_step: d, k_step: 2 };
             bf16.matmul_panel(rows, query_pairs, self.rows, out, next.bits());
         } else {
-            let keys = MatrixView::packed(keys.as_f32(&mut wide[0]), count, d);
-            matmul_panel_prefetching(keys, queries, self.rows, out, next.bytes());
+            let next = chunk.keys.bytes_within(first + count, TILE, d);
+            let keys = MatrixView::packed(chunk.keys.tile(first, count, d, &mut wide[0]), count, d);
+            matmul_panel_prefetching(keys, queries, self.rows, out, next);
         }
     }
 
@@ -275,13 +275,14 @@ impl Work {
     fn weigh(&self, chunk: &KvSlice<'_>, first: usize, tile: &mut Tile<'_>) {
         let (d, count) = (self.head_dim, tile.count);
         let Scratch { logits, state, pairs, value_pairs, wide, .. } = &mut *tile.scratch;
-        let values = chunk.values.range(first * d, count * d);
-        let next = chunk.values.range_within((first + count) * d, TILE * d);
-        let (Some(bf16), FloatSlice::Bf16(_)) = (self.bf16, values) else {
-            let values = MatrixView::columns(values.as_f32(&mut wide[1]), d);
+        let (Some(bf16), KvRows::Float(values @ FloatSlice::Bf16(_))) = (self.bf16, chunk.values) else {
+            let next = chunk.values.bytes_within(first + count, TILE, d);
+            let values = MatrixView::columns(chunk.values.tile(first, count, d, &mut wide[1]), d);
             let weights = &logits[tile.at..tile.at + count];
-            return matmul_panel_prefetching(values, weights, self.rows, &mut state.output, next.bytes());
+            return matmul_panel_prefetching(values, weights, self.rows, &mut state.output, next);
         };
+        let next = values.range_within((first + count) * d, TILE * d);
+        let values = values.range(first * d, count * d);
         let lines = count.div_ceil(2);
         pairs.resize(lines, [0; PANEL]);
         value_pairs.resize(lines * d, 0);

@@ -42,15 +42,15 @@ pub(crate) fn decode_attention(
     output.resize(rows * d, 0.0);
     let (mut observed, mut before) = (None, 0);
     for (index, chunk) in input.chunks.iter().enumerate() {
-        let slots = chunk.keys.len() / d;
+        let slots = chunk.keys.rows(d);
         let visible = input.visible.filter(|_| index + 1 == input.chunks.len());
         for first in (0..slots).step_by(TILE) {
             let count = TILE.min(slots - first);
             let [wide_keys, wide_values] = &mut *wide;
             Arch::new().dispatch(Tile {
                 queries: input.queries,
-                keys: chunk.keys.range(first * d, count * d).as_f32(wide_keys),
-                values: chunk.values.range(first * d, count * d).as_f32(wide_values),
+                keys: chunk.keys.tile(first, count, d, wide_keys),
+                values: chunk.values.tile(first, count, d, wide_values),
                 bias: chunk.bias.map(|bias| &bias[first..first + count]),
                 visible,
                 hidden: input.hidden,

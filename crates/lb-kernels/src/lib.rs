@@ -6,10 +6,11 @@
 //! | [`attend`] | softmax attention of a block of queries over the slots of one KV head, with running sums; few queries take a path of their own, as in decoding |
 //! | [`gemm`] | `x Wᵀ` by packed panels; few rows of `x` as matrix-vector products |
 //! | [`RmsNorm`], [`NormRope`], [`silu_mul`], [`gelu_tanh_mul`] | norms, norm and rotation of heads in one pass, the gates of feed-forward blocks |
+//! | [`PackedRows`] | keys and values in 8, 4 or 2 bits; attention unpacks them tile by tile |
 //! | [`f32_to_bf16`], [`f32_to_f16`], [`FloatSlice::to_f32`] | conversions |
 //! | [`panel`] | products and sums over packed panels, for fits made elsewhere |
 //!
-//! Slices are f32, bf16 or f16 ([`FloatSlice`]), or blocks of a GGUF file ([`QuantizedSlice`]), read where they lie. Only
+//! Slices are f32, bf16 or f16 ([`FloatSlice`]), keys and values in few bits ([`PackedSlice`]), or blocks of a GGUF file ([`QuantizedSlice`]), read where they lie. Only
 //! [`CpuTensors`] knows candle's tensors: it hands out their bytes. No kernel allocates on the path of a slot or a row;
 //! threads are rayon's.
 //!
@@ -20,7 +21,7 @@
 //!
 //! // One query of width 2 over two slots; the second is the better match.
 //! let (keys, values) = ([0f32, 0.0, 4.0, 0.0], [1f32, 0.0, 0.0, 1.0]);
-//! let slots = [KvSlice { keys: FloatSlice::F32(&keys), values: FloatSlice::F32(&values), bias: None }];
+//! let slots = [KvSlice { keys: FloatSlice::F32(&keys).into(), values: FloatSlice::F32(&values).into(), bias: None }];
 //! let input = AttentionInput {
 //!     queries: &[1.0, 0.0],
 //!     head_dim: 2,
@@ -48,10 +49,13 @@ mod float_slice;
 mod gated_mul;
 mod gemm;
 mod gemv;
+mod kv_rows;
 mod microkernel;
 mod microkernel_bf16;
 mod norm_rope;
 mod online_softmax;
+mod packed_rows;
+mod packed_tensors;
 mod panel_ops;
 mod prefetch;
 mod quantized;
@@ -65,8 +69,10 @@ pub use error::{Error, Result};
 pub use float_slice::FloatSlice;
 pub use gated_mul::{gelu_tanh_mul, silu_mul};
 pub use gemm::gemm;
+pub use kv_rows::KvRows;
 pub use norm_rope::NormRope;
 pub use online_softmax::QueryAgg;
+pub use packed_rows::{GROUP, Grids, PackedBits, PackedRows, PackedSlice};
 pub use quantized::{QuantFormat, QuantizedSlice};
 pub use rms_norm::RmsNorm;
 pub use weight::Weight;

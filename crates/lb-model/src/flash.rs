@@ -37,9 +37,11 @@ pub(crate) struct Fused {
 }
 
 impl Fused {
-    /// `None` where heads have different counts of slots, which a kernel cannot read, and where windows end within them.
+    /// `None` where heads have different counts of slots or slots are packed, which a kernel cannot read, and where windows end
+    /// within them.
     pub(crate) fn new(asker: &Asker) -> Result<Option<Self>> {
-        if asker.hidden.is_some() || asker.chunks.iter().any(|chunk| chunk.counts.is_some()) {
+        let unread = |chunk: &Chunk| chunk.counts.is_some() || chunk.is_packed();
+        if asker.hidden.is_some() || asker.chunks.iter().any(unread) {
             return Ok(None);
         }
         let (kv_heads, rows, head_dim) = asker.q.dims3()?;
@@ -60,7 +62,7 @@ impl Fused {
                 asker
                     .chunks
                     .iter()
-                    .map(|c| Ok(c.values.squeeze(0)?.to_dtype(q.dtype())?))
+                    .map(|c| Ok(c.plain()?.1.squeeze(0)?.to_dtype(q.dtype())?))
                     .collect::<Result<_>>()?,
             )?,
             q: laid_out(&q, width)?,
@@ -87,7 +89,7 @@ impl Fused {
 
 /// A chunk's keys `[kv_heads, slots, d or d + 2]`, its biases in the last two columns.
 fn keys(chunk: &Chunk, biased: bool, dtype: DType, scale: f32) -> Result<Tensor> {
-    let keys = chunk.keys.squeeze(0)?.to_dtype(dtype)?;
+    let keys = chunk.plain()?.0.squeeze(0)?.to_dtype(dtype)?;
     if !biased {
         return Ok(keys);
     }
@@ -133,7 +135,7 @@ mod tests {
     use super::Fused;
     use crate::Result;
     use crate::attend::{Asker, attend};
-    use crate::cache::Chunk;
+    use crate::cache::{Chunk, Slots};
     use crate::pass::causal_mask;
     use crate::queries::normal;
 
@@ -182,8 +184,7 @@ mod tests {
             let [keys, values] = [random(&[1, 2, slots, dim])?, random(&[1, 2, slots, dim])?];
             let (keys, values) = (keys.to_dtype(dtype)?, values.to_dtype(dtype)?);
             chunks.push(Chunk {
-                keys,
-                values,
+                kv: Slots::Plain { keys, values },
                 bias,
                 counts: None,
                 positions: slots,
@@ -225,7 +226,8 @@ mod tests {
         let (keys, values) = (random(&[1, 1, 3, 8])?, random(&[1, 1, 3, 8])?);
         let bias = Tensor::new(&[[0f32, f32::NEG_INFINITY, 0.5]], &Device::Cpu)?;
         let (bias, counts, places) = (Some(bias), None, None);
-        let chunk = Chunk { keys, values, bias, counts, positions: 3, exact: false, places };
+        let kv = Slots::Plain { keys, values };
+        let chunk = Chunk { kv, bias, counts, positions: 3, exact: false, places };
         let (q, chunks) = (random(&[1, 2, 8])?, vec![chunk]);
         let asker = Asker { q, scale: 0.3, chunks, mask: None, hidden: None, watch: None };
         let fused = Fused::new(&asker)?.expect("even heads");

@@ -314,7 +314,7 @@ pub(crate) fn unbroken(progress: &mut dyn FnMut(usize, usize)) -> impl FnMut(usi
 mod tests {
     use candle_core::{DType, Device, Tensor};
 
-    use crate::cache::Chunk;
+    use crate::cache::{Chunk, Slots};
     use crate::{Error, Worker};
 
     fn worker() -> Worker {
@@ -355,8 +355,7 @@ mod tests {
         worker.model().forward(&[1, 2, 3], &mut cache).unwrap();
         let misfit = Tensor::zeros((1, 2, 4, 10), DType::F32, &Device::Cpu).unwrap();
         let chunk = Chunk {
-            keys: misfit.clone(),
-            values: misfit,
+            kv: Slots::Plain { keys: misfit.clone(), values: misfit },
             bias: None,
             counts: None,
             places: None,

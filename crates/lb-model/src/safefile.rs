@@ -187,6 +187,24 @@ impl SafeFile {
         Ok(Tensor::from_raw_buffer(&bytes, dtype, &shape, device)?)
     }
 
+    /// The bytes of a tensor of so many; unlike weights it is in U8.
+    pub(crate) fn load_codes(&mut self, name: &str, len: usize) -> Result<Vec<u8>> {
+        let file = self.path.clone();
+        let Some(info) = self.header.tensors.get(name) else {
+            return Err(Error::MissingTensor { name: name.to_string(), file });
+        };
+        if info.dtype != "U8" {
+            return Err(Error::TensorDtype { name: name.to_string(), file, got: info.dtype.clone() });
+        }
+        let (start, end) = info.data_offsets;
+        if info.shape != [len] || end - start != len as u64 {
+            let (expected, got) = (vec![len], info.shape.clone());
+            return Err(Error::TensorShape { name: name.to_string(), file, expected, got });
+        }
+        let range = self.data_start + start as usize..self.data_start + end as usize;
+        Ok(self.read(range)?.into_owned())
+    }
+
     /// The 16-bit numbers of a tensor, in place where the file is mapped. Refuses NaN and infinities.
     pub(crate) fn bits(&mut self, name: &str) -> Result<Bits> {
         let (dtype, _, range) = self.find(name)?;

@@ -1,9 +1,9 @@
 //! Caches, compactions and sessions of a model whose layers have windows.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use latent_briefing::prelude::*;
 use latent_briefing::session::{CompactOldest, RoomPolicy};
-use lb_am::{CompactedLayer, Compaction, Compactor, LayerKv, Sharing, compact};
+use lb_am::{CompactedLayer, Compaction, Compactor, Kept, LayerKv, PackedBits, Sharing, compact};
 use lb_model::{Captured, Error, KvCache, PrefillOptions};
 
 use super::{CLOSE, GOLDENS, TRAJECTORY, WINDOW, decode, load, local_layers, read};
@@ -37,6 +37,50 @@ fn briefing(worker: &Worker, full: &KvCache, queries: &[Tensor], ratio: f64) -> 
     let mut cache = worker.model().new_cache();
     cache.append_compacted(&layers, TRAJECTORY).unwrap();
     cache
+}
+
+/// A whole cache in few bits is reached as far as its windows go, and what a briefing leaves of them is not packed.
+#[test]
+fn packed_slots_lie_in_windows_and_beside_them() {
+    for name in GOLDENS {
+        let worker = load(name);
+        let (full, captured, behind) = scene(&worker, name);
+        let packed = full.packed(PackedBits::Four).unwrap();
+        let mut plain = worker.model().new_cache();
+        plain.append_layers(&packed.layers().unwrap(), TRAJECTORY).unwrap();
+        let decoded = [&packed, &plain].map(|cache| decode(&worker, cache, &behind).concat());
+        assert_close(&decoded[0], &decoded[1], CLOSE);
+        let read = |cache: &KvCache| flat(&worker.model().forward(&behind[..11], &mut cache.fork()).unwrap());
+        assert_close(&read(&packed), &read(&plain), CLOSE);
+
+        let (model, config) = (worker.config(), Compaction::keep_ratio(0.3));
+        let layers = model.of_global_layers(full.layers().unwrap());
+        let queries = model.of_global_layers(captured.queries);
+        let compact = |bits| {
+            let compacted = Compactor::new(&layers, &queries, &config).packed(bits).run().unwrap().layers;
+            let layers = full.with_windows(compacted, &(0..TRAJECTORY), 0).unwrap();
+            let mut cache = worker.model().new_cache();
+            cache.append_compacted(&layers, TRAJECTORY).unwrap();
+            cache
+        };
+        let (small, wide) = (compact(Some(PackedBits::Four)), compact(None));
+        assert!(small.bytes() < wide.bytes());
+        for layer in local_layers(&worker) {
+            assert_same(&small.layer(layer).unwrap().keys, &wide.layer(layer).unwrap().keys);
+        }
+        let mut plain = worker.model().new_cache();
+        let layers = (0..small.num_layers()).map(|layer| small.layer(layer).unwrap());
+        let kept = |layer: LayerKv| {
+            let last = (TRAJECTORY - layer.seq_len()) as u32..TRAJECTORY as u32;
+            let bias = layer.bias.clone().unwrap_or_else(|| {
+                Tensor::zeros((layer.kv_heads(), layer.seq_len()), DType::F32, &Device::Cpu).unwrap()
+            });
+            let LayerKv { keys, values, scale, .. } = layer;
+            CompactedLayer { keys, values, bias, kept: Kept::shared(last.collect()), scale, packed: None }
+        };
+        plain.append_compacted(&layers.map(kept).collect::<Vec<_>>(), TRAJECTORY).unwrap();
+        assert_close(&read(&small), &read(&plain), CLOSE);
+    }
 }
 
 #[test]
@@ -257,6 +301,8 @@ fn sessions_brief_and_answer() {
         }
         for handoff in [
             Handoff::briefing(keep(0.4).with_chunking(Chunking::rerotated(40))),
+            Handoff::briefing(keep(0.4).with_storage(Storage::Bits4)),
+            Handoff::PackedKv(Storage::Bits8),
             Handoff::Recent(SelectionSize::KeepRatio(0.3)),
             Handoff::Random { size: SelectionSize::KeepRatio(0.3), seed: 1 },
         ] {

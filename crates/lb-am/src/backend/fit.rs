@@ -9,6 +9,7 @@ use crate::fits::steps_of;
 use crate::kept::Kept;
 use crate::layout::LayerKv;
 use crate::observed::Observed;
+use crate::packing::check_keys;
 
 pub use crate::fits::{BetaPart, BetaSums, ValuesPart, ValuesSums};
 
@@ -23,6 +24,10 @@ pub struct FitInput<'a> {
     pub observed: &'a [Observed],
     /// The slots that stay, one entry per layer.
     pub kept: &'a [Kept],
+    /// The kept keys as they are stored, by layer `[kv_heads, kept_len, head_dim]` in f32, zeros where a head keeps fewer than
+    /// another; `None` where they are stored as they are in `layers`. Fits are made against these then, and a layer
+    /// comes back with them, and with biases and fitted values that are not rounded to the cache's dtype.
+    pub keys: Option<&'a [Tensor]>,
     /// The scores that hold values fast: `[layer or 1][head or 1][slot]`.
     pub importance: &'a [Vec<Vec<f32>>],
     /// How biases and values are fitted.
@@ -83,6 +88,6 @@ impl Fitted {
                 }
             }
         }
-        Ok(())
+        check_keys(input, &self.layers)
     }
 }

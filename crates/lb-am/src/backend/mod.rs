@@ -37,7 +37,8 @@ use crate::observed::Observed;
 /// 4. [`gather`](Self::gather) copies rows bit for bit and fills up shorter heads with zeros.
 /// 5. [`fit`](Self::fit) every layer: biases by the steps of [`BetaMethod`](crate::BetaMethod), rounded to what the cache's
 ///    dtype can hold before the values are fitted against them; a layer that keeps everything comes back as it is. Methods
-///    that it does not know go to [`Reference`], as [`Cpu`] does with two of them.
+///    that it does not know go to [`Reference`], as [`Cpu`] does with two of them. Where keys are stored packed it is given them
+///    ([`FitInput::keys`]) and gathers none.
 /// 6. The scale of every logit is [`LayerKv::scale`], never 1/√d.
 /// 7. Add it to the table in `backend/parity.rs`, which runs every backend over the same cases against [`Reference`] with a
 ///    tolerance for each dtype, and to [`of`].

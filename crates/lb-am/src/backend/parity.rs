@@ -153,7 +153,8 @@ impl Case {
     ) -> Fitted {
         let (observed, kept) = ([observed.clone()], [kept.clone()]);
         let (layers, queries) = (&self.layers[..], &self.queries[..]);
-        let input = FitInput { layers, queries, observed: &observed, kept: &kept, importance, config };
+        let (keys, observed, kept) = (None, &observed[..], &kept[..]);
+        let input = FitInput { layers, queries, observed, kept, keys, importance, config };
         backend.fit(&input, &mut Timing::default()).unwrap()
     }
 }

@@ -37,7 +37,7 @@ pub(crate) struct Head<'a> {
     pub(crate) width: usize,
     /// Of q · k.
     pub(crate) scale: f32,
-    /// What the cache can hold.
+    /// What can be stored of biases and values.
     pub(crate) dtype: DType,
 }
 

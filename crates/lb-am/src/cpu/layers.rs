@@ -51,7 +51,7 @@ fn count(sums: &mut Fitted, fits: &[HeadFit], input: &FitInput<'_>) {
 
 /// A layer whose kept rows were copied.
 struct Cut {
-    /// `[heads, t, d]`.
+    /// `[heads, t, d]`, as they are stored.
     keys: Tensor,
     /// Like `keys`.
     values: Tensor,
@@ -173,8 +173,9 @@ impl Open<'_> {
 impl Cut {
     fn new(input: &FitInput<'_>, index: usize) -> Result<Self> {
         let (layer, kept) = (&input.layers[index], input.kept[index].clone());
+        let keys = input.keys.map(|keys| keys[index].clone());
         Ok(Self {
-            keys: gather(&layer.keys, &kept)?,
+            keys: keys.map_or_else(|| gather(&layer.keys, &kept), Ok)?,
             values: gather(&layer.values, &kept)?,
             bias: carried_bias(layer, &kept, &gather)?,
             shorter: input.is_shorter(index),
@@ -187,7 +188,7 @@ impl Cut {
     fn assemble(self, fits: &[HeadFit]) -> Result<CompactedLayer> {
         let Self { keys, values, bias, kept, scale, shorter } = self;
         if !shorter {
-            return Ok(CompactedLayer { keys, values, bias, kept, scale });
+            return Ok(CompactedLayer { keys, values, bias, kept, scale, packed: None });
         }
         let (heads, t, d) = keys.dims3()?;
         let mut biases = Vec::with_capacity(heads * t);
@@ -200,8 +201,8 @@ impl Cut {
         let values = if fitted.iter().all(|values| values.is_empty()) {
             values
         } else {
-            stacked(&fitted, (heads, t, d), values.dtype())?
+            stacked(&fitted, (heads, t, d), keys.dtype())?
         };
-        Ok(CompactedLayer { keys, values, bias, kept, scale })
+        Ok(CompactedLayer { keys, values, bias, kept, scale, packed: None })
     }
 }

@@ -128,8 +128,8 @@ impl Open<'_> {
             }
         };
         let bias = self.layer.bias.as_ref().map(|bias| &bias[piece.head][..]);
-        let slots =
-            KvSlice { keys: self.held.head(0, piece.head)?, values: self.held.head(1, piece.head)?, bias };
+        let rows = |index: usize| Ok::<_, lb_kernels::Error>(self.held.head(index, piece.head)?.into());
+        let slots = KvSlice { keys: rows(0)?, values: rows(1)?, bias };
         let input = AttentionInput {
             queries,
             head_dim: d,

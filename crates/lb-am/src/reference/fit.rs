@@ -27,18 +27,22 @@ fn one_layer(
 ) -> Result<CompactedLayer> {
     let (layer, observed, config) = (&input.layers[index], &input.observed[index], input.config);
     let (kept, scale) = (input.kept[index].clone(), layer.scale);
-    let (keys, values) = (super::gather(&layer.keys, &kept)?, super::gather(&layer.values, &kept)?);
+    let keys = match input.keys {
+        Some(keys) => keys[index].clone(),
+        None => super::gather(&layer.keys, &kept)?,
+    };
+    let values = super::gather(&layer.values, &kept)?.to_dtype(keys.dtype())?;
     let carried = carried_bias(layer, &kept, &super::gather)?;
     // Nothing is missing, so there is nothing to correct; a fit could only add rounding.
     if !input.is_shorter(index) {
-        return Ok(CompactedLayer { keys, values, bias: carried, kept, scale });
+        return Ok(CompactedLayer { keys, values, bias: carried, kept, scale, packed: None });
     }
     let (wide, queries) = (to_f32(&keys)?, to_f32(&input.queries[index])?);
     let bias = timed(&mut timing.beta, || {
         let scores = logits(&queries, &wide, Some(&carried), scale)?;
         let weights = weights_at(&scores, &observed.max)?;
         let beta = fit_beta(&weights, &observed.mass, input.beta_steps(), config.beta, &mut sums.beta)?;
-        stored_bias(&carried, beta.as_ref(), layer.dtype())
+        stored_bias(&carried, beta.as_ref(), keys.dtype())
     })?;
     let fitted = match &observed.output {
         None => None,
@@ -48,7 +52,7 @@ fn one_layer(
             fit_values(&attention, target, &values, &importance, config.values, &mut sums.values)
         })?,
     };
-    Ok(CompactedLayer { keys, values: fitted.unwrap_or(values), bias, kept, scale })
+    Ok(CompactedLayer { keys, values: fitted.unwrap_or(values), bias, kept, scale, packed: None })
 }
 
 /// Scores at the kept slots: one list, or one for each head where either differs from head to head.

@@ -5,14 +5,14 @@ use std::ops::Range;
 use candle_core::{DType, Device, Tensor};
 use lb_am::Observed;
 use lb_kernels::{
-    AttentionInput, CpuTensors, FloatSlice, KvSlice, Observation, Observe, QUERY_BLOCK, Scratch,
+    AttentionInput, CpuTensors, FloatSlice, KvRows, KvSlice, Observation, Observe, QUERY_BLOCK, Scratch,
     attend as attend_head,
 };
 use rayon::prelude::*;
 
 use super::{Asker, Attended, in_common, same_start};
 use crate::Result;
-use crate::cache::Chunk;
+use crate::cache::{Chunk, PackedSlots, Slots};
 
 /// Inputs longer than this are rounded to bf16 where a bf16 cache allows it, as in
 /// [`gemm`](lb_kernels::gemm).
@@ -48,7 +48,7 @@ fn families(askers: &[Asker]) -> Vec<Vec<usize>> {
     families
 }
 
-/// The tensors of one sequence: its queries, then keys and values of each chunk.
+/// The tensors of one sequence: its queries, then keys and values of each chunk that is not packed.
 struct Tensors {
     q: Tensor,
     chunks: Vec<[Tensor; 2]>,
@@ -56,8 +56,13 @@ struct Tensors {
 
 impl Tensors {
     fn of(asker: &Asker) -> Result<Self> {
-        let squeezed = |chunk: &Chunk| Ok([chunk.keys.squeeze(0)?, chunk.values.squeeze(0)?]);
-        let chunks = asker.chunks.iter().map(squeezed).collect::<Result<_>>()?;
+        let squeezed = |chunk: &Chunk| match &chunk.kv {
+            Slots::Plain { keys, values } => {
+                Some(keys.squeeze(0).and_then(|keys| Ok([keys, values.squeeze(0)?])))
+            }
+            Slots::Packed(_) => None,
+        };
+        let chunks = asker.chunks.iter().filter_map(squeezed).collect::<candle_core::Result<_>>()?;
         Ok(Self { q: asker.q.contiguous()?, chunks })
     }
 
@@ -70,8 +75,10 @@ impl Tensors {
 struct Reader<'a> {
     asker: &'a Asker,
     held: &'a CpuTensors<'a>,
-    /// Number of its queries among what is held; keys and values follow.
+    /// Number of its queries among what is held.
     first: usize,
+    /// By chunk, the number of its keys among what is held, and its values follow; of a packed one, of the next that is not.
+    places: Vec<usize>,
     /// By chunk, where there are any.
     biases: Vec<Option<Vec<f32>>>,
     tokens: usize,
@@ -82,19 +89,24 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn new(asker: &'a Asker, held: &'a CpuTensors<'a>, first: usize) -> Result<Self> {
         let (heads, rows, dim) = asker.q.dims3()?;
-        for tensor in asker.chunks.iter().flat_map(|chunk| [&chunk.keys, &chunk.values]) {
-            let fits =
-                matches!(tensor.dims(), &[1, of, _, width] if width == dim && (of == heads || of == 1));
-            if !fits {
-                let (lhs, rhs) = (asker.q.shape().clone(), tensor.shape().clone());
-                let mismatch = candle_core::Error::ShapeMismatchBinaryOp { lhs, rhs, op: "attention" };
-                return Err(mismatch.into());
+        let (mut places, mut next) = (Vec::with_capacity(asker.chunks.len()), first + 1);
+        for chunk in &asker.chunks {
+            places.push(next);
+            next += if chunk.is_packed() { 0 } else { 2 };
+            for shape in chunk.shapes() {
+                let fits =
+                    matches!(shape.dims(), &[1, of, _, width] if width == dim && (of == heads || of == 1));
+                if !fits {
+                    let (lhs, rhs) = (asker.q.shape().clone(), shape);
+                    let mismatch = candle_core::Error::ShapeMismatchBinaryOp { lhs, rhs, op: "attention" };
+                    return Err(mismatch.into());
+                }
             }
         }
         let flat = |chunk: &Chunk| chunk.bias.as_ref().map(|b| b.flatten_all()?.to_vec1::<f32>()).transpose();
         let biases = asker.chunks.iter().map(flat).collect::<candle_core::Result<_>>()?;
         let tokens = asker.mask.as_ref().map_or(Ok(1), |mask| mask.dim(0))?;
-        Ok(Self { asker, held, first, biases, tokens, rows, dim })
+        Ok(Self { asker, held, first, places, biases, tokens, rows, dim })
     }
 
     fn queries(&self, head: usize) -> Result<&'a [f32]> {
@@ -119,13 +131,19 @@ impl<'a> Reader<'a> {
             if count == 0 {
                 continue;
             }
-            let of = |side: usize| -> Result<FloatSlice<'a>> {
-                let all = self.held.head(self.first + 1 + 2 * index + side, place)?;
-                Ok(all.range(from * self.dim, count * self.dim))
+            let of = |side: usize| -> Result<KvRows<'a>> {
+                let all = self.held.head(self.places[index] + side, place)?;
+                Ok(all.range(from * self.dim, count * self.dim).into())
+            };
+            let [keys, values] = match &chunk.kv {
+                Slots::Plain { .. } => [of(0)?, of(1)?],
+                Slots::Packed(PackedSlots { keys, values, range, .. }) => {
+                    [keys, values].map(|rows| rows.head(head).range(range.start + without, count).into())
+                }
             };
             let width = if chunk.counts.is_some() { 0 } else { chunk.slots() };
             let bias = self.biases[index].as_ref().map(|bias| &bias[place * width + from..][..count]);
-            slots.push(KvSlice { keys: of(0)?, values: of(1)?, bias });
+            slots.push(KvSlice { keys, values, bias });
         }
         Ok(slots)
     }

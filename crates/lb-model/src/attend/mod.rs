@@ -5,6 +5,8 @@
 //! counts of slots, each head attends to its own rows.
 
 #[cfg(test)]
+mod packed_tests;
+#[cfg(test)]
 mod tests;
 
 mod cpu;

@@ -1,4 +1,4 @@
-//! Attention by tensor operations, on any device.
+//! Attention by tensor operations, on any device. Packed slots are unpacked as a whole.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -8,6 +8,10 @@ use crate::cache::Chunk;
 
 /// The attention of each sequence.
 pub(crate) fn attend(askers: &[Asker]) -> Result<Vec<Tensor>> {
+    if askers.iter().any(Asker::has_packed) {
+        let unpacked = askers.iter().map(Asker::unpacked).collect::<Result<Vec<_>>>()?;
+        return attend(&unpacked);
+    }
     let mut out: Vec<Option<Tensor>> = vec![None; askers.len()];
     for family in families(askers) {
         let (numbers, askers): (Vec<usize>, Vec<&Asker>) =
@@ -93,6 +97,15 @@ fn attend_evenly(askers: &[&Asker], common: usize) -> Result<Vec<Tensor>> {
 }
 
 impl Asker {
+    fn has_packed(&self) -> bool {
+        self.chunks.iter().any(Chunk::is_packed)
+    }
+
+    fn unpacked(&self) -> Result<Self> {
+        let chunks = self.chunks.iter().map(Chunk::unpacked).collect::<Result<_>>()?;
+        Ok(Self { chunks, ..self.clone() })
+    }
+
     /// How many scores it has.
     fn scores_of_all(&self) -> usize {
         let slots: usize = self.chunks.iter().map(Chunk::slots).sum();
@@ -141,7 +154,8 @@ fn weighted(
 ) -> Result<(Option<Tensor>, usize)> {
     for chunk in chunks {
         let weights = rows_for_matmul(p.narrow(2, from, chunk.slots())?)?;
-        let part = weights.matmul(&chunk.values.to_dtype(p.dtype())?.squeeze(0)?)?;
+        let (_, values) = chunk.plain()?;
+        let part = weights.matmul(&values.to_dtype(p.dtype())?.squeeze(0)?)?;
         sum = Some(match sum {
             None => part,
             Some(sum) => (sum + part)?,
@@ -154,7 +168,8 @@ fn weighted(
 /// `scale · q Kᵀ + bias` for one chunk, `[kv_heads, rows, slots]`, f32.
 fn chunk_scores(q: &Tensor, chunk: &Chunk, scale: f32) -> Result<Tensor> {
     let scale = f64::from(scale);
-    let keys = chunk.keys.to_dtype(q.dtype())?.squeeze(0)?.t()?;
+    let (keys, _) = chunk.plain()?;
+    let keys = keys.to_dtype(q.dtype())?.squeeze(0)?.t()?;
     // In f32 the small side is scaled; in a narrow dtype scaling q would round it once more.
     let s = if q.dtype() == DType::F32 {
         (q * scale)?.matmul(&keys)?

@@ -10,33 +10,34 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{Asker, Watching, attend, in_common, plain};
 use crate::Result;
-use crate::cache::Chunk;
+use crate::cache::{Chunk, Slots};
 use crate::pass::causal_mask;
 use crate::queries::normal;
 
 /// Normal numbers, the same in every run of a test: the bounds are near what rounding does.
-fn random(dims: &[usize]) -> Tensor {
+pub(super) fn random(dims: &[usize]) -> Tensor {
     thread_local!(static RNG: RefCell<ChaCha8Rng> = RefCell::new(ChaCha8Rng::seed_from_u64(1)));
     let numbers = RNG.with_borrow_mut(|rng| normal(rng, dims.iter().product()));
     Tensor::from_vec(numbers, dims, &Device::Cpu).unwrap()
 }
 
 /// No power of two, and not 1/√d of any width here.
-const SCALE: f32 = 0.3;
+pub(super) const SCALE: f32 = 0.3;
 
-fn chunk(slots: usize) -> Chunk {
+pub(super) fn chunk(slots: usize) -> Chunk {
     let (keys, values) = (random(&[1, 2, slots, 8]), random(&[1, 2, slots, 8]));
     let bias = Some(random(&[2, slots]));
-    Chunk { keys, values, bias, counts: None, positions: slots, exact: true, places: None }
+    let kv = Slots::Plain { keys, values };
+    Chunk { kv, bias, counts: None, positions: slots, exact: true, places: None }
 }
 
-fn alone(q: &Tensor, chunks: &[Chunk]) -> Result<Tensor> {
+pub(super) fn alone(q: &Tensor, chunks: &[Chunk]) -> Result<Tensor> {
     let (q, chunks) = (q.clone(), chunks.to_vec());
     let asker = Asker { q, scale: SCALE, chunks, mask: None, hidden: None, watch: None };
     Ok(attend(&[asker])?.remove(0).out)
 }
 
-fn difference(a: &Tensor, b: &Tensor) -> Result<f32> {
+pub(super) fn difference(a: &Tensor, b: &Tensor) -> Result<f32> {
     Ok((a - b)?.abs()?.max_all()?.to_scalar::<f32>()?)
 }
 
@@ -102,13 +103,16 @@ fn kernels_attend_like_tensor_operations() -> Result<()> {
                     let bias = biased.then(|| random(&[2, slots]));
                     let (keys, values) = (narrow(&[1, 2, slots, dim])?, narrow(&[1, 2, slots, dim])?);
                     let (positions, places) = (slots, None);
-                    Ok(Chunk { keys, values, bias, counts: None, positions, exact: true, places })
+                    let kv = Slots::Plain { keys, values };
+                    Ok(Chunk { kv, bias, counts: None, positions, exact: true, places })
                 };
                 let mut chunks = vec![even(150, true)?, even(tokens, false)?];
                 if ragged {
                     chunks[0] = Chunk {
-                        keys: narrow(&[1, 1, 70, dim])?,
-                        values: narrow(&[1, 1, 70, dim])?,
+                        kv: Slots::Plain {
+                            keys: narrow(&[1, 1, 70, dim])?,
+                            values: narrow(&[1, 1, 70, dim])?,
+                        },
                         bias: Some(random(&[1, 70])),
                         counts: Some([0, 70].into()),
                         positions: 150,
@@ -142,7 +146,8 @@ fn hidden_slots_take_no_part() -> Result<()> {
         let wide = |dims: &[usize]| random(dims);
         let of = |slots: usize| -> Chunk {
             let (keys, values) = (wide(&[1, 2, slots, dim]), wide(&[1, 2, slots, dim]));
-            Chunk { keys, values, bias: Some(random(&[2, slots])), ..chunk(1) }
+            let kv = Slots::Plain { keys, values };
+            Chunk { kv, bias: Some(random(&[2, slots])), ..chunk(1) }
         };
         let chunks = vec![of(cached.slots()), of(own.slots())];
         let mask = causal_mask(tokens, &Device::Cpu)?;
@@ -180,9 +185,8 @@ fn what_is_noted_is_what_a_compaction_sees() -> Result<()> {
         let watch = Some(Watching { chunks: 1, score: ScoreAgg::Mean });
         let asker = Asker { q: q.clone(), scale: SCALE, chunks, mask, hidden: None, watch };
         let noted = attend(&[asker])?.remove(0).observed.expect("watched");
-        let layer =
-            LayerKv::new(trajectory.keys.squeeze(0)?, trajectory.values.squeeze(0)?, trajectory.bias)?
-                .with_scale(SCALE);
+        let (keys, values) = trajectory.plain()?;
+        let layer = LayerKv::new(keys.squeeze(0)?, values.squeeze(0)?, trajectory.bias)?.with_scale(SCALE);
         let config = Compaction::keep_ratio(0.2).with_score(ScoreAgg::Mean);
         let (layers, queries, noted) = ([layer], [q], [noted]);
         let compactor = Compactor::new(&layers, &queries, &config);
@@ -201,7 +205,9 @@ fn only_the_same_slots_are_shared() -> Result<()> {
     assert!(a.same(&a.clone()) && a.narrow(0, 9)?.same(&a.narrow(0, 9)?));
     assert!(!a.same(&Chunk { bias: None, ..a.clone() }));
     assert!(!a.same(&Chunk { bias: Some(random(&[2, 30])), ..a.clone() }));
-    assert!(!a.same(&Chunk { values: random(&[1, 2, 30, 8]), ..a.clone() }));
+    let (keys, _) = a.plain()?;
+    let kv = Slots::Plain { keys, values: random(&[1, 2, 30, 8]) };
+    assert!(!a.same(&Chunk { kv, ..a.clone() }));
     assert!(!a.same(&a.narrow(0, 29)?) && !a.narrow(0, 9)?.same(&a.narrow(1, 9)?));
     Ok(())
 }

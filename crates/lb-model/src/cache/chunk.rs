@@ -1,14 +1,12 @@
-//! Runs of cache slots: frozen ones that are shared, and the one that is written.
+//! Runs of cache slots that are shared and never written again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use candle_core::{DType, Device, Shape, Tensor};
-use half::vec::HalfBitsVecExt;
-use half::{bf16, f16};
-use lb_am::{CompactedLayer, LayerKv};
+use candle_core::{DType, Device, Tensor};
+use lb_am::{CompactedLayer, LayerKv, PackedLayer};
+use lb_kernels::PackedRows;
 
-use super::store::store;
+use super::slots::{PackedSlots, Slots};
 use crate::{Error, Result};
 
 /// Slots that are never written again. Cloning shares the tensors.
@@ -17,10 +15,7 @@ use crate::{Error, Result};
 /// rows of all heads lie behind one another, head by head, and nothing fills up the shorter ones.
 #[derive(Debug, Clone)]
 pub(crate) struct Chunk {
-    /// `[1, kv_heads, slots, head_dim]`, possibly a view; ragged: `[1, 1, rows of all heads, head_dim]`.
-    pub(crate) keys: Tensor,
-    /// Like `keys`.
-    pub(crate) values: Tensor,
+    pub(crate) kv: Slots,
     /// `[kv_heads, slots]`, f32, added to the scores; ragged: `[1, rows of all heads]`.
     pub(crate) bias: Option<Tensor>,
     /// Rows of each head of a ragged chunk.
@@ -37,8 +32,7 @@ impl Chunk {
     /// A layer that stands for `positions`.
     pub(crate) fn of_layer(layer: &LayerKv, positions: usize) -> Result<Self> {
         Ok(Self {
-            keys: layer.keys.contiguous()?.unsqueeze(0)?,
-            values: layer.values.contiguous()?.unsqueeze(0)?,
+            kv: Slots::of_layer(&layer.keys, &layer.values)?,
             bias: layer.bias.as_ref().map(Tensor::contiguous).transpose()?,
             counts: None,
             positions,
@@ -52,8 +46,7 @@ impl Chunk {
         let places = layer.kept.head(0);
         let exact = places.len() == positions;
         Ok(Self {
-            keys: layer.keys.contiguous()?.unsqueeze(0)?,
-            values: layer.values.contiguous()?.unsqueeze(0)?,
+            kv: Slots::of_layer(&layer.keys, &layer.values)?,
             bias: None,
             counts: None,
             positions,
@@ -63,17 +56,20 @@ impl Chunk {
     }
 
     /// A compacted layer that stands for `positions`. What never takes mass (a bias of −∞, which fills up heads that
-    /// keep fewer slots than others) is left out; without such slots nothing is copied.
+    /// keep fewer slots than others) is left out; without such slots nothing is copied. A packed layer stays packed.
     pub(crate) fn compacted(layer: &CompactedLayer, positions: usize) -> Result<Self> {
+        if let Some(packed) = &layer.packed {
+            return Self::of_packed(layer, packed, positions);
+        }
         let exact = layer.keys.dim(1)? == positions;
         let (keys, values) = (layer.keys.contiguous()?, layer.values.contiguous()?);
         let bias = layer.bias.contiguous()?;
         let live: Vec<Vec<u32>> = bias.to_vec2::<f32>()?.iter().map(|head| live_slots(head)).collect();
         let counts: Arc<[usize]> = live.iter().map(Vec::len).collect();
         if counts.iter().all(|count| *count == keys.dims()[1]) {
-            let (keys, values) = (keys.unsqueeze(0)?, values.unsqueeze(0)?);
+            let kv = Slots::of_layer(&keys, &values)?;
             let (bias, counts, places) = (Some(bias), None, None);
-            return Ok(Self { keys, values, bias, counts, positions, exact, places });
+            return Ok(Self { kv, bias, counts, positions, exact, places });
         }
         let slots = keys.dims()[1];
         let rows: Vec<u32> = (0u32..)
@@ -83,8 +79,7 @@ impl Chunk {
         let rows = Tensor::new(rows, keys.device())?;
         let pick = |t: &Tensor| -> Result<Tensor> { Ok(t.flatten(0, 1)?.index_select(&rows, 0)?) };
         Ok(Self {
-            keys: pick(&keys)?.unsqueeze(0)?.unsqueeze(0)?,
-            values: pick(&values)?.unsqueeze(0)?.unsqueeze(0)?,
+            kv: Slots::of_layer(&pick(&keys)?.unsqueeze(0)?, &pick(&values)?.unsqueeze(0)?)?,
             bias: Some(pick(&bias)?.unsqueeze(0)?),
             counts: Some(counts),
             positions,
@@ -93,11 +88,39 @@ impl Chunk {
         })
     }
 
+    /// The slots of a packed layer with the biases that are theirs.
+    fn of_packed(layer: &CompactedLayer, packed: &PackedLayer, positions: usize) -> Result<Self> {
+        let (heads, slots, width) = layer.keys.dims3()?;
+        let counts = packed.keys.counts();
+        let fits = |rows: &PackedRows| rows.width() == width && rows.counts() == counts;
+        let longest = counts.iter().copied().max();
+        if counts.len() != heads || longest != Some(slots) || !fits(&packed.keys) || !fits(&packed.values) {
+            let reason = format!("packed slots {counts:?} of a layer of {heads} heads and {slots} slots");
+            return Err(Error::cache(reason));
+        }
+        if !layer.keys.device().is_cpu() {
+            return Err(Error::cache("packed slots are for the CPU"));
+        }
+        let kv = Slots::Packed(PackedSlots::new(packed, layer.keys.dtype()));
+        let places = None;
+        if counts.iter().all(|count| *count == slots) {
+            let (bias, exact) = (Some(layer.bias.contiguous()?), slots == positions);
+            return Ok(Self { kv, bias, counts: None, positions, exact, places });
+        }
+        let by_head = layer.bias.to_vec2::<f32>()?;
+        let live: Vec<f32> = by_head.iter().zip(counts).flat_map(|(b, n)| b[..*n].to_vec()).collect();
+        let rows = live.len();
+        let bias = Some(Tensor::from_vec(live, (1, rows), &Device::Cpu)?);
+        let counts = Some(counts.into());
+        Ok(Self { kv, bias, counts, positions, exact: false, places })
+    }
+
     /// Slots; where heads differ, of the one that has the most.
     pub(crate) fn slots(&self) -> usize {
-        match &self.counts {
-            Some(counts) => counts.iter().copied().max().unwrap_or(0),
-            None => self.keys.dims()[2],
+        match (&self.counts, &self.kv) {
+            (Some(counts), _) => counts.iter().copied().max().unwrap_or(0),
+            (None, Slots::Plain { keys, .. }) => keys.dims()[2],
+            (None, Slots::Packed(packed)) => packed.range.len(),
         }
     }
 
@@ -114,7 +137,20 @@ impl Chunk {
 
     /// Rows of all heads together.
     pub(crate) fn rows(&self) -> usize {
-        self.keys.dims()[1] * self.keys.dims()[2]
+        match &self.kv {
+            Slots::Plain { keys, .. } => keys.dims()[1] * keys.dims()[2],
+            Slots::Packed(packed) => packed.rows(),
+        }
+    }
+
+    /// Bytes of keys, values and biases.
+    pub(crate) fn bytes(&self) -> usize {
+        let of = |x: &Tensor| x.elem_count() * x.dtype().size_in_bytes();
+        let kv = match &self.kv {
+            Slots::Plain { keys, values } => of(keys) + of(values),
+            Slots::Packed(packed) => packed.bytes(),
+        };
+        kv + self.bias.as_ref().map_or(0, of)
     }
 
     /// Slots of one head.
@@ -129,42 +165,47 @@ impl Chunk {
             (Some(a), Some(b)) => same_memory(a, b),
             _ => false,
         };
-        same_bias
-            && self.counts == other.counts
-            && same_memory(&self.keys, &other.keys)
-            && same_memory(&self.values, &other.values)
+        let same_slots = match (&self.kv, &other.kv) {
+            (Slots::Plain { keys, values }, Slots::Plain { keys: other_keys, values: other_values }) => {
+                same_memory(keys, other_keys) && same_memory(values, other_values)
+            }
+            (Slots::Packed(a), Slots::Packed(b)) => a.same(b),
+            _ => false,
+        };
+        same_bias && self.counts == other.counts && same_slots
     }
 
-    /// The rows of one head as a chunk of a single head, a view.
+    /// The rows of one head as a chunk of a single head, a view; packed ones are unpacked.
     pub(crate) fn head(&self, head: usize) -> Result<Self> {
+        let (keys, values) = self.plain()?;
         let Some(counts) = &self.counts else {
             return Ok(Self {
-                keys: self.keys.narrow(1, head, 1)?,
-                values: self.values.narrow(1, head, 1)?,
+                kv: Slots::Plain { keys: keys.narrow(1, head, 1)?, values: values.narrow(1, head, 1)? },
                 bias: self.bias.as_ref().map(|b| b.narrow(0, head, 1)).transpose()?,
                 ..self.clone()
             });
         };
         let (start, len) = (counts[..head].iter().sum(), counts[head]);
         Ok(Self {
-            keys: self.keys.narrow(2, start, len)?,
-            values: self.values.narrow(2, start, len)?,
+            kv: Slots::Plain { keys: keys.narrow(2, start, len)?, values: values.narrow(2, start, len)? },
             bias: self.bias.as_ref().map(|b| b.narrow(1, start, len)).transpose()?,
             counts: None,
             ..self.clone()
         })
     }
 
-    /// The same with all heads at one length, as a compaction takes it: zeros with a bias of −∞ fill up the shorter.
-    fn padded(&self) -> Result<Self> {
+    /// The same with all heads at one length, as a compaction takes it: zeros with a bias of −∞ fill up the shorter. Packed
+    /// slots of uneven heads are unpacked.
+    pub(super) fn padded(&self) -> Result<Self> {
         let Some(counts) = &self.counts else { return Ok(self.clone()) };
-        let slots = self.slots();
+        let (slots, whole) = (self.slots(), self.unpacked()?);
         let (mut keys, mut values, mut biases) = (Vec::new(), Vec::new(), Vec::new());
         for (index, count) in counts.iter().enumerate() {
-            let (head, missing) = (self.head(index)?, slots - count);
-            keys.push(head.keys.pad_with_zeros(2, 0, missing)?);
-            values.push(head.values.pad_with_zeros(2, 0, missing)?);
-            let device = self.keys.device();
+            let (head, missing) = (whole.head(index)?, slots - count);
+            let (head_keys, head_values) = head.plain()?;
+            keys.push(head_keys.pad_with_zeros(2, 0, missing)?);
+            values.push(head_values.pad_with_zeros(2, 0, missing)?);
+            let device = head_keys.device();
             let live = head.bias.map_or_else(|| Tensor::zeros((1, *count), DType::F32, device), Ok)?;
             biases.push(if missing == 0 {
                 live
@@ -173,8 +214,7 @@ impl Chunk {
             });
         }
         Ok(Self {
-            keys: Tensor::cat(&keys, 1)?,
-            values: Tensor::cat(&values, 1)?,
+            kv: Slots::Plain { keys: Tensor::cat(&keys, 1)?, values: Tensor::cat(&values, 1)? },
             bias: Some(Tensor::cat(&biases, 0)?),
             counts: None,
             ..self.clone()
@@ -186,122 +226,21 @@ impl Chunk {
         if self.counts.is_some() {
             return self.padded()?.narrow(start, len);
         }
+        let kv = match &self.kv {
+            Slots::Plain { keys, values } => {
+                Slots::Plain { keys: keys.narrow(2, start, len)?, values: values.narrow(2, start, len)? }
+            }
+            Slots::Packed(packed) => Slots::Packed(packed.narrow(start, len)),
+        };
         Ok(Self {
             counts: None,
-            keys: self.keys.narrow(2, start, len)?,
-            values: self.values.narrow(2, start, len)?,
+            kv,
             bias: self.bias.as_ref().map(|b| b.narrow(1, start, len)).transpose()?,
             positions: if self.exact { len } else { self.positions },
             exact: self.exact,
             places: self.places.as_ref().map(|places| places[start..start + len].into()),
         })
     }
-}
-
-/// What the slots of a layer are made of.
-#[derive(Debug, Clone)]
-pub(crate) struct SlotKind {
-    pub(crate) heads: usize,
-    pub(crate) dim: usize,
-    pub(crate) dtype: DType,
-    pub(crate) device: Device,
-}
-
-/// Slots at the end of a layer that grow in place.
-///
-/// A fork sees the first slots of the buffer as a frozen view, so those below `shared` are never written again.
-#[derive(Debug)]
-pub(crate) struct Tail {
-    /// `[1, kv_heads, capacity, head_dim]`.
-    keys: Tensor,
-    values: Tensor,
-    len: usize,
-    shared: AtomicUsize,
-}
-
-impl Tail {
-    /// An empty tail with room for `capacity` slots.
-    pub(crate) fn new(kind: &SlotKind, capacity: usize) -> Result<Self> {
-        let buffer = || zeros((1, kind.heads, capacity, kind.dim).into(), kind.dtype, &kind.device);
-        Ok(Self { keys: buffer()?, values: buffer()?, len: 0, shared: AtomicUsize::new(0) })
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether `more` slots need no larger buffer.
-    pub(crate) fn has_room(&self, more: usize) -> bool {
-        self.len + more <= self.keys.dims()[2]
-    }
-
-    /// Makes room for `more` slots; a full buffer at least doubles.
-    pub(crate) fn reserve(&mut self, kind: &SlotKind, more: usize) -> Result<()> {
-        if self.has_room(more) {
-            return Ok(());
-        }
-        let (needed, capacity) = (self.len + more, self.keys.dim(2)?);
-        let mut grown = Self::new(kind, needed.max(2 * capacity))?;
-        if self.len > 0 {
-            let old = self.view(self.len);
-            grown.write(&old.keys, &old.values)?;
-        }
-        *self = grown;
-        Ok(())
-    }
-
-    /// Writes keys and values (`[1, kv_heads, tokens, head_dim]`) behind what is there, where room was reserved.
-    pub(crate) fn write(&mut self, keys: &Tensor, values: &Tensor) -> Result<()> {
-        let shared = *self.shared.get_mut() > 0;
-        store(&self.keys, keys, self.len, shared)?;
-        store(&self.values, values, self.len, shared)?;
-        self.len += keys.dim(2)?;
-        Ok(())
-    }
-
-    /// The first `len` slots as a view for the length of one operation: later writes may change them.
-    pub(crate) fn view(&self, len: usize) -> Chunk {
-        debug_assert!(len <= self.len);
-        let part = |buffer: &Tensor| buffer.narrow(2, 0, len).expect("the filled part of a buffer");
-        Chunk {
-            keys: part(&self.keys),
-            values: part(&self.values),
-            bias: None,
-            counts: None,
-            positions: len,
-            exact: true,
-            places: None,
-        }
-    }
-
-    /// The first `len` slots as a view that stays valid: they are never written again.
-    pub(crate) fn frozen(&self, len: usize) -> Chunk {
-        self.shared.fetch_max(len, Ordering::Relaxed);
-        self.view(len)
-    }
-
-    /// Forgets the slots from `len` on, or says that a view still needs some of them.
-    pub(crate) fn shrink(&mut self, len: usize) -> bool {
-        let free = len >= self.shared.load(Ordering::Relaxed);
-        if free {
-            self.len = len;
-        }
-        free
-    }
-}
-
-/// Zeros; on the CPU in pages that the system gives when they are first written, in 16 bits as well.
-fn zeros(shape: Shape, dtype: DType, device: &Device) -> Result<Tensor> {
-    let bits = || vec![0u16; shape.elem_count()];
-    Ok(match (device, dtype) {
-        (Device::Cpu, DType::BF16) => {
-            Tensor::from_vec::<_, bf16>(bits().reinterpret_into(), shape.clone(), device)?
-        }
-        (Device::Cpu, DType::F16) => {
-            Tensor::from_vec::<_, f16>(bits().reinterpret_into(), shape.clone(), device)?
-        }
-        _ => Tensor::zeros(shape, dtype, device)?,
-    })
 }
 
 /// Whether two tensors are the same numbers in the same place.

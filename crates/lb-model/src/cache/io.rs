@@ -8,23 +8,29 @@
 //! positions lists those it has in `places`.
 //!
 //! `latent-briefing-kv-1` has no ragged chunks; `latent-briefing-kv-2` is the same with them. Both are read; a cache
-//! without ragged chunks is written as the former, so that older readers can use it.
+//! without ragged chunks is written as the former, so that older readers can use it. `latent-briefing-kv-3` has packed chunks
+//! as well, those with `bits`: for keys and values alike `.codes` in U8, `[rows of all heads · bytes of a row]`, and `.grid` in
+//! F16, head by head and group by group the zeros of a group, then its steps; and it names the dtype of all other slots.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use lb_io::files::Output;
+use lb_kernels::PackedBits;
 use serde::{Deserialize, Serialize};
 
-use super::chunk::{Chunk, Tail};
-use super::{Geometry, KvCache};
+use super::chunk::Chunk;
+use super::slots::Slots;
+use super::tail::Tail;
+use super::{Geometry, KvCache, io_packed};
 use crate::config::{read_json, usual_scale};
 use crate::safefile::SafeFile;
 use crate::{Error, LocalAttention, ModelConfig, Result, RopeScaling};
 
 const FORMAT: &str = "latent-briefing-kv-1";
 const RAGGED: &str = "latent-briefing-kv-2";
+const PACKED: &str = "latent-briefing-kv-3";
 const META: &str = "latent_briefing";
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,6 +49,9 @@ struct Header {
     scale: Option<f32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     local: Option<LocalAttention>,
+    /// Of slots that are not packed, where some are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dtype: Option<String>,
     /// By layer.
     chunks: Vec<Vec<ChunkHeader>>,
 }
@@ -58,6 +67,9 @@ struct ChunkHeader {
     /// Rows of each head of a ragged chunk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     counts: Option<Vec<usize>>,
+    /// Of each number, where they are packed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bits: Option<usize>,
     /// Which positions the slots are, in a layer with a window where they are not all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     places: Option<Vec<u32>>,
@@ -97,8 +109,17 @@ impl KvCache {
             let frozen = layer.frozen.iter().map(|c| (c, false));
             for (number, (chunk, is_tail)) in frozen.chain(tail.iter().map(|c| (c, true))).enumerate() {
                 let [keys, values, bias] = names(index, number);
-                tensors.push((keys, chunk.keys.contiguous()?));
-                tensors.push((values, chunk.values.contiguous()?));
+                let mut bits = None;
+                match &chunk.kv {
+                    Slots::Plain { keys: own_keys, values: own_values } => {
+                        tensors.push((keys, own_keys.contiguous()?));
+                        tensors.push((values, own_values.contiguous()?));
+                    }
+                    Slots::Packed(packed) => {
+                        tensors.extend(io_packed::to_tensors(packed, [&keys, &values])?);
+                        bits = Some(packed.keys.bits().count());
+                    }
+                }
                 if let Some(b) = &chunk.bias {
                     tensors.push((bias, b.contiguous()?));
                 }
@@ -108,6 +129,7 @@ impl KvCache {
                     exact: chunk.exact,
                     bias: chunk.bias.is_some(),
                     tail: is_tail,
+                    bits,
                     counts: chunk.counts.as_ref().map(|counts| counts.to_vec()),
                     places: chunk.places.as_ref().map(|places| places.to_vec()),
                 });
@@ -118,7 +140,10 @@ impl KvCache {
             self.geometry.clone();
         let scale = (scale.to_bits() != usual_scale(head_dim).to_bits()).then_some(scale);
         let ragged = chunks.iter().flatten().any(|chunk| chunk.counts.is_some());
-        let (format, logical_len) = (if ragged { RAGGED } else { FORMAT }.to_string(), self.logical_len);
+        let packed = chunks.iter().flatten().any(|chunk| chunk.bits.is_some());
+        let dtype = packed.then(|| self.dtype.as_str().to_string());
+        let format = if ragged { RAGGED } else { FORMAT };
+        let (format, logical_len) = (if packed { PACKED } else { format }.to_string(), self.logical_len);
         let header = Header {
             format,
             logical_len,
@@ -130,6 +155,7 @@ impl KvCache {
             limit,
             scale,
             local,
+            dtype,
             chunks,
         };
         Ok((header, tensors))
@@ -146,14 +172,20 @@ impl KvCache {
         let corrupt = |reason: &str| Error::Corrupt { path: path.to_path_buf(), reason: reason.to_string() };
         let json = file.metadata(META).ok_or_else(|| corrupt("not a saved cache"))?.to_string();
         let header: Header = read_json(json.as_bytes(), path)?;
-        if ![FORMAT, RAGGED].contains(&header.format.as_str()) {
-            return Err(corrupt(&format!("the format {} is neither {FORMAT} nor {RAGGED}", header.format)));
+        if ![FORMAT, RAGGED, PACKED].contains(&header.format.as_str()) {
+            let reason = format!("the format {} is none of {FORMAT}, {RAGGED} and {PACKED}", header.format);
+            return Err(corrupt(&reason));
         }
         let Header { layers, kv_heads, head_dim, rope_theta, limit, .. } = header;
         let (rope_scaling, local) = (header.rope_scaling.clone(), header.local.clone());
         let scale = header.scale.unwrap_or_else(|| usual_scale(head_dim));
         let geometry = Geometry { layers, kv_heads, head_dim, rope_theta, rope_scaling, limit, scale, local };
-        let dtype = file.dtype(&names(0, 0)[0]).unwrap_or(DType::F32);
+        let dtype = match &header.dtype {
+            None => file.dtype(&names(0, 0)[0]).unwrap_or(DType::F32),
+            Some(name) => {
+                io_packed::dtype_of(name).ok_or_else(|| corrupt(&format!("no dtype is {name:?}")))?
+            }
+        };
         let mut cache = Self::new(config, dtype, device);
         if geometry != cache.geometry {
             let reason = format!("{} is for {geometry:?}, the model is {:?}", path.display(), cache.geometry);
@@ -181,11 +213,23 @@ impl KvCache {
         let ragged = chunk.counts.as_ref().map(|counts| counts.iter().sum());
         let [heads, rows] = ragged.map_or([kv_heads, chunk.slots], |rows| [1, rows]);
         let shape = [1, heads, rows, head_dim];
-        let keys = checked(file, &keys, &shape, Some(self.dtype), &self.device)?;
-        let values = checked(file, &values, &shape, Some(self.dtype), &self.device)?;
-        if chunk.tail {
-            return self.layers[layer].append(&keys, &values);
-        }
+        let kv = if let Some(bits) = chunk.bits {
+            if !self.device.is_cpu() {
+                return Err(Error::cache("packed slots are for the CPU"));
+            }
+            let no_bits = || Error::cache(format!("chunk {number} of layer {layer} is in {bits} bits"));
+            let bits = PackedBits::of(bits).ok_or_else(no_bits)?;
+            let counts = chunk.counts.clone().unwrap_or_else(|| vec![chunk.slots; kv_heads]);
+            let names = [&*keys, &*values];
+            Slots::Packed(io_packed::load(file, names, &counts, head_dim, (bits, self.dtype))?)
+        } else {
+            let keys = checked(file, &keys, &shape, Some(self.dtype), &self.device)?;
+            let values = checked(file, &values, &shape, Some(self.dtype), &self.device)?;
+            if chunk.tail {
+                return self.layers[layer].append(&keys, &values);
+            }
+            Slots::Plain { keys, values }
+        };
         let bias = if chunk.bias {
             let bias = checked(file, &bias, &[heads, rows], None, &self.device)?;
             Some(bias)
@@ -195,7 +239,7 @@ impl KvCache {
         let (positions, exact) = (chunk.positions, chunk.exact);
         let counts = chunk.counts.as_deref().map(Into::into);
         let places = chunk.places.as_deref().map(Into::into);
-        self.layers[layer].push(Chunk { keys, values, bias, counts, positions, exact, places });
+        self.layers[layer].push(Chunk { kv, bias, counts, positions, exact, places });
         Ok(())
     }
 }
@@ -259,13 +303,15 @@ fn check_header(header: &Header) -> std::result::Result<(), String> {
         }
         let last = chunks.len().saturating_sub(1);
         for (number, c) in chunks.iter().enumerate() {
-            let plain = !c.tail || (c.exact && !c.bias && number == last);
+            let plain = !c.tail || (c.exact && !c.bias && c.bits.is_none() && number == last);
+            let known = c.bits.is_none_or(|bits| PackedBits::of(bits).is_some());
             let ragged = c.counts.as_ref().is_some_and(|counts| {
                 let longest = counts.iter().copied().max();
                 c.tail || c.exact || counts.len() != header.kv_heads || longest != Some(c.slots)
             });
             if ragged
                 || !plain
+                || !known
                 || !placed(header, index, c)
                 || c.slots > c.positions
                 || (c.exact && c.slots != c.positions)

@@ -1,8 +1,10 @@
 //! One layer of the cache: frozen chunks, then a writable tail.
 
 use candle_core::Tensor;
+use lb_kernels::PackedBits;
 
-use super::chunk::{Chunk, SlotKind, Tail, not_that_long};
+use super::chunk::{Chunk, not_that_long};
+use super::tail::{SlotKind, Tail};
 use crate::Result;
 
 /// Slots of a new tail when nothing was reserved.
@@ -44,6 +46,12 @@ impl LayerCache {
         self.frozen.iter().map(Chunk::rows).sum::<usize>() + self.kind.heads * self.tail_len()
     }
 
+    /// Bytes of all slots that are filled.
+    pub(crate) fn bytes(&self) -> usize {
+        let tail = 2 * self.kind.heads * self.kind.dim * self.kind.dtype.size_in_bytes() * self.tail_len();
+        self.frozen.iter().map(Chunk::bytes).sum::<usize>() + tail
+    }
+
     fn tail_len(&self) -> usize {
         self.tail.as_ref().map_or(0, Tail::len)
     }
@@ -81,6 +89,13 @@ impl LayerCache {
         self.frozen.extend(self.tail_chunk());
         self.tail = None;
         self.frozen.push(chunk);
+    }
+
+    /// The same slots in few bits; what is appended to it is not.
+    pub(super) fn packed(&self, bits: PackedBits) -> Result<Self> {
+        let Self { frozen, kind, .. } = self.fork();
+        let frozen = frozen.iter().map(|chunk| chunk.packed(bits, kind.dtype)).collect::<Result<_>>()?;
+        Ok(Self { frozen, tail: None, kind })
     }
 
     /// Has nothing but these slots from now on.

@@ -2,21 +2,27 @@
 //!
 //! Each layer is a list of frozen chunks, shared between forks, and one tail that grows in place. Positions are
 //! logical and belong to the whole cache; slots are physical and may differ from layer to layer, and in a compacted
-//! part from head to head.
+//! part from head to head. Frozen chunks may be packed into few bits; the tail never is.
 
 mod chunk;
 mod geometry;
 mod io;
+mod io_packed;
 mod layer;
+mod slots;
 mod store;
+mod tail;
 mod windows;
 
 use candle_core::{DType, Device, Tensor};
 use lb_am::{Compacted, CompactedLayer, LayerKv};
+use lb_kernels::PackedBits;
 
-pub(crate) use chunk::{Chunk, SlotKind};
+pub(crate) use chunk::Chunk;
 use geometry::Geometry;
 pub(crate) use layer::{LayerCache, Views};
+pub(crate) use slots::{PackedSlots, Slots};
+pub(crate) use tail::SlotKind;
 
 use crate::{Error, ModelConfig, Result};
 
@@ -125,7 +131,7 @@ impl KvCache {
         self.layers.len()
     }
 
-    /// dtype of keys and values.
+    /// dtype of keys and values that are not packed.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
@@ -137,11 +143,22 @@ impl KvCache {
 
     /// Bytes of all filled slots, keys, values and biases, shared ones included; unused capacity is not counted.
     pub fn bytes(&self) -> usize {
-        let per_row = 2 * self.geometry.head_dim * self.dtype.size_in_bytes();
-        let rows: usize = self.layers.iter().map(LayerCache::rows).sum();
-        let biased: usize =
-            self.layers.iter().flat_map(|l| &l.frozen).filter(|c| c.bias.is_some()).map(Chunk::rows).sum();
-        rows * per_row + biased * DType::F32.size_in_bytes()
+        self.layers.iter().map(LayerCache::bytes).sum()
+    }
+
+    /// The same slots in so many bits: keys on a grid for each channel of 32 slots, values on one for each 32 channels of a slot
+    /// (KIVI, arXiv 2402.02750), biases as they are. This cache keeps its own; what is read behind the packed slots is
+    /// in the cache's dtype. Layers that are handed out ([`layer`](Self::layer)) or [picked](Self::pick) from are unpacked.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] off the CPU and for slots that are packed already, [`Error::Kernel`] for numbers that no grid reaches.
+    pub fn packed(&self, bits: PackedBits) -> Result<Self> {
+        if !self.device.is_cpu() {
+            return Err(Error::cache("packed slots are for the CPU"));
+        }
+        let layers = self.layers.iter().map(|layer| layer.packed(bits)).collect::<Result<_>>()?;
+        let (geometry, device) = (self.geometry.clone(), self.device.clone());
+        Ok(Self { layers, logical_len: self.logical_len, geometry, dtype: self.dtype, device })
     }
 
     /// The same content without copying it.
@@ -233,8 +250,9 @@ impl KvCache {
             let joined = if let [only] = &tensors[..] { only.clone() } else { Tensor::cat(&tensors, 2)? };
             Ok(lb_kernels::contiguous_heads(&joined.squeeze(0)?)?)
         };
-        let keys = join(parts.iter().map(|c| c.keys.clone()).collect())?;
-        let values = join(parts.iter().map(|c| c.values.clone()).collect())?;
+        let plain = parts.iter().map(Chunk::plain).collect::<Result<Vec<_>>>()?;
+        let (keys, values) = plain.into_iter().unzip();
+        let (keys, values) = (join(keys)?, join(values)?);
         Ok(LayerKv::new(keys, values, self.join_bias(&parts)?)?.with_scale(self.geometry.scale))
     }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 use candle_core::{DType, Tensor};
 use lb_am::{CompactedLayer, Kept, LayerKv};
 
-use super::{Chunk, Geometry, KvCache, LayerCache};
+use super::{Chunk, Geometry, KvCache, LayerCache, Slots};
 use crate::{Error, Result};
 
 impl KvCache {
@@ -72,8 +72,7 @@ impl KvCache {
         let bias = whole.bias.as_ref().map(|bias| bias.index_select(&index, 1)).transpose()?;
         let exact = slots.len() == self.logical_len;
         Ok(Chunk {
-            keys: pick(&whole.keys)?.unsqueeze(0)?,
-            values: pick(&whole.values)?.unsqueeze(0)?,
+            kv: Slots::of_layer(&pick(&whole.keys)?, &pick(&whole.values)?)?,
             bias,
             counts: None,
             positions: self.logical_len,
@@ -98,11 +97,12 @@ impl KvCache {
         if count == 0 {
             let nothing = Tensor::zeros((heads, 0, dim), self.dtype, &self.device)?;
             let bias = Tensor::zeros((heads, 0), DType::F32, &self.device)?;
-            return Ok(CompactedLayer { keys: nothing.clone(), values: nothing, bias, scale, kept });
+            let (keys, values, packed) = (nothing.clone(), nothing, None);
+            return Ok(CompactedLayer { keys, values, bias, scale, kept, packed });
         }
         let LayerKv { keys, values, .. } = self.layer_range(layer, from, slots.end)?;
         let bias = Tensor::zeros((heads, count), DType::F32, &self.device)?;
-        Ok(CompactedLayer { keys, values, bias, scale, kept })
+        Ok(CompactedLayer { keys, values, bias, scale, kept, packed: None })
     }
 
     /// Positions that a token sees in a layer, all of them without.

@@ -3,7 +3,7 @@
 use lb_am::Compaction;
 use serde::{Deserialize, Serialize};
 
-use super::{Lookahead, TaskState};
+use super::{Lookahead, Storage, TaskState};
 use crate::queries::QuerySource;
 use crate::{Error, Result};
 
@@ -38,6 +38,9 @@ pub struct BriefConfig {
     pub task_state: TaskState,
     /// Whether the trajectory is compacted piece by piece. Default: no.
     pub chunking: Option<Chunking>,
+    /// What the kept slots are stored in; biases and values are fitted against the keys as they are stored. Default:
+    /// [`Storage::Full`]. Slots of layers with a window stay as they are.
+    pub storage: Storage,
 }
 
 impl From<Compaction> for BriefConfig {
@@ -89,6 +92,12 @@ impl BriefConfig {
         Self { chunking: Some(chunking), ..self }
     }
 
+    /// Sets [`storage`](Self::storage).
+    #[must_use]
+    pub fn with_storage(self, storage: Storage) -> Self {
+        Self { storage, ..self }
+    }
+
     /// Whether answers can be looked ahead to: the task's own queries, read off-policy behind the whole cache.
     fn can_look_ahead(&self) -> bool {
         let rerotated = self.chunking.is_some_and(|chunking| chunking.mode == ChunkMode::Rerotated);
@@ -132,6 +141,11 @@ impl BriefConfig {
             if self.queries != QuerySource::Task {
                 let reason = "chunks that are read on their own are asked by the task alone";
                 return Err(Error::config("queries", format!("{:?}", self.queries), reason));
+            }
+            if self.storage != Storage::Full {
+                let reason =
+                    "keys of chunks that are read on their own are rotated after they were compacted";
+                return Err(Error::config("storage", format!("{:?}", self.storage), reason));
             }
             if self.task_state == TaskState::Reuse {
                 let reason = "no pass of the task sees all chunks that are read on their own";

@@ -11,6 +11,7 @@ mod passes;
 mod pieces;
 mod renewal;
 mod rerotated;
+mod storage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub use lookahead::{Draft, DraftOver, Lookahead};
 pub use map::{BriefingMap, heat};
 pub(crate) use renewal::Renewing;
 pub use renewal::{Renewal, Renewed};
+pub use storage::Storage;
 
 /// What becomes of the task's own keys and values, which the pass that scores the trajectory computes anyway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

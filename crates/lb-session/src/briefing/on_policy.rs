@@ -33,7 +33,7 @@ struct Plan {
 /// [`TaskState::Recompute`] here. Time of the task's pass between the layers is counted as compaction.
 pub(super) fn on_policy(reader: Reader<'_>, task: &[u32], config: &BriefConfig) -> Result<CutCache> {
     let (context, seq_len) = (reader.context, reader.context.seq_len());
-    let plan = Plan::make(reader, task, &config.compaction)?;
+    let (plan, bits) = (Plan::make(reader, task, config)?, config.storage.bits());
     let (mut reports, mut layers) = (Vec::new(), Vec::new());
     let mut replace = |model_layer: usize, queries: &Tensor, layer: LayerKv| {
         // The plan is for the layers that attend to everything, and only those come here.
@@ -42,7 +42,7 @@ pub(super) fn on_policy(reader: Reader<'_>, task: &[u32], config: &BriefConfig) 
         let own = plan.selected.as_ref().map(|selected| selected.layer(index));
         let extra = plan.extra.layer(index);
         let compactor = compactor(context, &layer, &queries, &plan.compaction, plan.units.as_deref());
-        let mut compactor = extra.to(compactor);
+        let mut compactor = extra.to(compactor).packed(bits);
         if let Some(own) = &own {
             compactor = compactor.selected(own);
         }
@@ -83,8 +83,8 @@ pub(super) fn on_policy(reader: Reader<'_>, task: &[u32], config: &BriefConfig) 
 }
 
 impl Plan {
-    fn make(reader: Reader<'_>, task: &[u32], compaction: &Compaction) -> Result<Self> {
-        let (start, context) = (Instant::now(), reader.context);
+    fn make(reader: Reader<'_>, task: &[u32], config: &BriefConfig) -> Result<Self> {
+        let (start, context, compaction) = (Instant::now(), reader.context, &config.compaction);
         let mut plan = Self {
             compaction: compaction.clone(),
             units: unit_starts(context, compaction.spans, 0, context.seq_len()),
@@ -104,7 +104,7 @@ impl Plan {
             let layers = model.of_global_layers(context.full.cache.layers()?);
             let units = plan.units.as_deref();
             let searching = compactor(context, &layers, &queries, &plan.compaction, units);
-            let resolved = plan.extra.to(searching).resolve()?;
+            let resolved = plan.extra.to(searching).packed(config.storage.bits()).resolve()?;
             (plan.compaction, plan.target) = resolved;
             if together {
                 let compactor = compactor(context, &layers, &queries, &plan.compaction, units);

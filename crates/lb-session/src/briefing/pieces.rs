@@ -6,9 +6,8 @@ use candle_core::Tensor;
 use lb_am::{Compacted, Compaction, LayerKv, Observed};
 use lb_model::KvCache;
 
-use super::BriefConfig;
 use super::cut::{CutCache, QueryPass, compactor, kept_by, protected_within};
-use super::merge;
+use super::{BriefConfig, Storage, merge};
 use crate::context::{Context, Reader, unit_starts};
 use crate::queries::Extra;
 use crate::{Error, Result};
@@ -35,7 +34,7 @@ pub(super) fn in_place(
         let layers = context.worker().config().of_global_layers(cache.layer_views(from, to)?);
         for (pass, pieces) in passes.iter().zip(&mut pieces) {
             let Ok(done) = pieces else { continue };
-            let compacted = compact_for(context, &layers, pass, &config.compaction, (from, to));
+            let compacted = compact_for(context, &layers, pass, config, (from, to));
             match compacted.and_then(|c| with_windows(context, c, cache, &(from..to), to)) {
                 Ok(compacted) => done.push(Piece { from, to, compacted }),
                 Err(error) => *pieces = Err(error),
@@ -59,12 +58,12 @@ fn compact_for(
     context: &Context,
     layers: &[LayerKv],
     pass: &QueryPass,
-    compaction: &Compaction,
+    config: &BriefConfig,
     (from, to): (usize, usize),
 ) -> Result<Compacted> {
     let extra = pass.extra.range(context, from, to)?;
     let seen = (&pass.queries[..], pass.observed.as_deref(), &extra);
-    compact_piece(context, layers, seen, compaction, (from, to))
+    compact_piece(context, layers, seen, (&config.compaction, config.storage), (from, to))
 }
 
 /// Every layer of a piece whose slots in `cache` are `slots` and which ends at `to`: those with a window keep what tokens
@@ -86,12 +85,13 @@ pub(super) fn compact_piece(
     context: &Context,
     layers: &[LayerKv],
     (queries, observed, extra): (&[Tensor], Option<&[Observed]>, &Extra),
-    compaction: &Compaction,
+    (compaction, storage): (&Compaction, Storage),
     (from, to): (usize, usize),
 ) -> Result<Compacted> {
     let compaction = protected_within(compaction, context.seq_len(), from, to);
     let units = unit_starts(context, compaction.spans, from, to);
-    let compactor = extra.to(compactor(context, layers, queries, &compaction, units.as_deref()));
+    let compactor =
+        extra.to(compactor(context, layers, queries, &compaction, units.as_deref())).packed(storage.bits());
     let compactor = match observed {
         Some(observed) => compactor.observed(observed),
         None => compactor,

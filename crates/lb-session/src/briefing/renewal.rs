@@ -155,7 +155,8 @@ impl<'a> Renewing<'a> {
         self.written = Some(written);
         self.pass.queries = joined(&self.pass.queries, &fresh, group)?;
         let pass = (&self.pass.queries[..], Some(&observed[..]), &self.pass.extra);
-        let compacted = compact_piece(context, &layers, pass, compaction, (0, seq_len))?;
+        let how = (compaction, self.renewal.briefing.storage);
+        let compacted = compact_piece(context, &layers, pass, how, (0, seq_len))?;
         let compacted = with_windows(context, compacted, &context.full.cache, &(0..seq_len), seq_len)?;
         let CutCache { mut cache, kept_by, .. } =
             join(context, vec![Piece { from: 0, to: seq_len, compacted }])?;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use candle_core::Tensor;
 use lb_am::{CompactedLayer, Compaction};
 
+use super::Storage;
 use super::cut::CutCache;
 use super::pieces::{Piece, compact_piece, join, ranges, with_windows};
 use crate::Result;
@@ -38,7 +39,7 @@ pub(super) fn rerotated(
         let layers = model.of_global_layers(local.layers_range(slots.start, slots.end)?);
         let (queries, extra) = (model.of_global_layers(captured.queries), Extra::default());
         let seen = (&queries[..], None, &extra);
-        let compacted = compact_piece(context, &layers, seen, compaction, (from, to))?;
+        let compacted = compact_piece(context, &layers, seen, (compaction, Storage::Full), (from, to))?;
         let mut compacted = with_windows(context, compacted, &local, &slots, to)?;
         for (index, layer) in compacted.layers.iter_mut().enumerate() {
             layer.keys = moved(context, index, layer, (own, from))?;

@@ -1,15 +1,17 @@
 //! From a handoff to what each task gets in the trajectory's place.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lb_am::Protected;
 use lb_am::selectors::{random_positions, recent_positions};
+use lb_model::KvCache;
 
 use super::only::only;
 use super::stand_in::StandIn;
 use super::{Handoff, Memo, bm25, summary};
-use crate::context::Reader;
-use crate::{Result, Segment, Task};
+use crate::context::{Context, Reader};
+use crate::{Result, Segment, Storage, Task};
 
 /// What each task gets through `handoff`; through a briefing, which is made elsewhere, nothing.
 pub(crate) fn hand_over(
@@ -33,12 +35,26 @@ pub(crate) fn hand_over(
         Handoff::TextReplay => Ok(StandIn::of_text(context, context.text.tokens.clone())),
         Handoff::Notes => Ok(StandIn::of_text(context, notes(reader)?)),
         Handoff::FullKv => Ok(StandIn::of_cache(context, context.full.cache.fork(), Duration::ZERO)),
+        Handoff::PackedKv(storage) => {
+            Ok(StandIn::of_cache(context, packed(context, memo, *storage)?, start.elapsed()))
+        }
         Handoff::Recent(size) => selected(&recent_positions(seq_len, size.resolve(seq_len)?, protect)),
         Handoff::Random { size, seed } => {
             selected(&random_positions(seq_len, size.resolve(seq_len)?, protect, *seed))
         }
     };
     Ok(one?.shared(count))
+}
+
+/// The full cache in fewer bits, a fork of what was packed for an earlier call where there was one.
+fn packed(context: &Context, memo: &Memo, storage: Storage) -> Result<KvCache> {
+    let Some(bits) = storage.bits() else { return Ok(context.full.cache.fork()) };
+    if let Some(known) = memo.packed.get(&bits) {
+        return Ok(known.fork());
+    }
+    let packed = Arc::new(context.full.cache.packed(bits)?);
+    memo.packed.keep(bits, packed.clone());
+    Ok(packed.fork())
 }
 
 /// Template head and notes. Each has the tag of what was confirmed.

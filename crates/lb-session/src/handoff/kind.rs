@@ -11,6 +11,8 @@ pub enum HandoffKind {
     None,
     /// [`Handoff::FullKv`](crate::Handoff::FullKv).
     FullKv,
+    /// [`Handoff::PackedKv`](crate::Handoff::PackedKv).
+    PackedKv,
     /// [`Handoff::TextReplay`](crate::Handoff::TextReplay).
     TextReplay,
     /// [`Handoff::Notes`](crate::Handoff::Notes).
@@ -31,9 +33,10 @@ pub enum HandoffKind {
 
 impl HandoffKind {
     /// Every kind.
-    pub const ALL: [HandoffKind; 10] = [
+    pub const ALL: [HandoffKind; 11] = [
         HandoffKind::None,
         HandoffKind::FullKv,
+        HandoffKind::PackedKv,
         HandoffKind::TextReplay,
         HandoffKind::Notes,
         HandoffKind::Summary,
@@ -54,6 +57,7 @@ impl HandoffKind {
         match self {
             Self::None => "none",
             Self::FullKv => "full-kv",
+            Self::PackedKv => "packed-kv",
             Self::TextReplay => "text-replay",
             Self::Notes => "notes",
             Self::Summary => "summary",

@@ -14,10 +14,11 @@ mod words;
 
 use std::sync::Arc;
 
-use lb_am::Compaction;
+use lb_am::{Compaction, PackedBits};
+use lb_model::KvCache;
 use serde::{Deserialize, Serialize};
 
-use crate::{BriefConfig, Error, Renewal, Result};
+use crate::{BriefConfig, Error, Renewal, Result, Storage};
 
 use bm25::Passages;
 pub(crate) use hand_over::hand_over;
@@ -36,11 +37,12 @@ pub use summary::{SummaryConfig, SummaryScope};
 /// | text | arguments |
 /// |---|---|
 /// | `none`, `full-kv`, `text-replay`, `notes` | none |
+/// | `packed-kv:bits=8`, `full-kv:bits=8` | `bits=8`, `4` or `2` of each number (8); `full-kv:bits=16` is `full-kv` |
 /// | `summary`, `summary:200`, `summary:200,scope=task` | tokens of the summary (256), `scope=trajectory` or `task` (`trajectory`) |
 /// | `bm25:0.1`, `bm25:64t,passage=40` | size (0.1), `passage=` tokens of a passage (128) |
 /// | `recent:0.1`, `recent:64t` | size (0.1) |
 /// | `random:0.1,seed=3` | size (0.1), seed (0) |
-/// | `latent-briefing`, `latent-briefing:tau=4`, `latent-briefing:keep=0.1,state=reuse` | one of `tau=`, `keep=` size, `error=` target, `coverage=` share (τ = 12); `state=recompute` or `reuse` (`recompute`); `select=` any [selection](lb_am::selectors) by its name, its own arguments in parentheses, `select=snapkv(window=16;pool=5)` (`per-head`); `score=mean`, `max` or `rms` over the queries (`rms`); `heads=equal`, `layer`, `all` or `coverage`, how the count is shared out among heads (`all` for `per-head`, `equal` for others), with `floor=` what each keeps in any case (0.2); `spans=` positions, 1 for none, `sentences` or `segments`, with `fade=` the part of a score that its neighbours get (9 and 0.3; 1 with `spans=` alone); `fold=none`, `mass`, `similar` (with `threshold=`, 0) or `backfill` (with `rank=`, 2): what [the rest](lb_am::Folding) leaves to what is kept (`none`); `fit=all`, `none`, `values` or `biases` (`all`); `echo=` tokens, `earlier=` tokens of earlier answers and `draft=` tokens, of which those that are said leave the others out (128, 0 and 64), with `over=briefing` or `full` (`briefing`), `first=` ratio of the first briefing (0.5) and `check=` written tokens before the full cache has a look (8, 0 for a draft as it is); `queries=task`, or with `context`, `repeat` or `self-study` for no task in particular ([`QuerySource`](crate::QuerySource), `task`); `chunks=` positions that are compacted apart, or `pieces=` that are read apart as well and then moved ([`Chunking`](crate::Chunking), none) |
+/// | `latent-briefing`, `latent-briefing:tau=4`, `latent-briefing:keep=0.1,state=reuse` | one of `tau=`, `keep=` size, `error=` target, `coverage=` share (τ = 12); `state=recompute` or `reuse` (`recompute`); `select=` any [selection](lb_am::selectors) by its name, its own arguments in parentheses, `select=snapkv(window=16;pool=5)` (`per-head`); `score=mean`, `max` or `rms` over the queries (`rms`); `heads=equal`, `layer`, `all` or `coverage`, how the count is shared out among heads (`all` for `per-head`, `equal` for others), with `floor=` what each keeps in any case (0.2); `spans=` positions, 1 for none, `sentences` or `segments`, with `fade=` the part of a score that its neighbours get (9 and 0.3; 1 with `spans=` alone); `fold=none`, `mass`, `similar` (with `threshold=`, 0) or `backfill` (with `rank=`, 2): what [the rest](lb_am::Folding) leaves to what is kept (`none`); `fit=all`, `none`, `values` or `biases` (`all`); `echo=` tokens, `earlier=` tokens of earlier answers and `draft=` tokens, of which those that are said leave the others out (128, 0 and 64), with `over=briefing` or `full` (`briefing`), `first=` ratio of the first briefing (0.5) and `check=` written tokens before the full cache has a look (8, 0 for a draft as it is); `queries=task`, or with `context`, `repeat` or `self-study` for no task in particular ([`QuerySource`](crate::QuerySource), `task`); `chunks=` positions that are compacted apart, or `pieces=` that are read apart as well and then moved ([`Chunking`](crate::Chunking), none); `bits=16`, `8`, `4` or `2` of each number that is stored (16, the cache's own dtype) |
 /// | `renewed-briefing`, `latent-briefing:keep=0.1,renew=16` | all of those, and `renew=` written tokens between two briefings (16) |
 ///
 /// A size is a ratio above 0 and at most 1, or a number of positions with a `t` behind it.
@@ -61,6 +63,8 @@ pub enum Handoff {
     None,
     /// The whole cache, as it is.
     FullKv,
+    /// The whole cache in fewer bits, beside the full one, which stays as it is; packed once until the trajectory grows.
+    PackedKv(Storage),
     /// The whole text that entered the cache, read anew. All of it, also where the oldest part of the cache was compacted:
     /// what does not fit the model is refused, never cut.
     TextReplay,
@@ -123,6 +127,7 @@ impl Handoff {
         match self {
             Self::None => HandoffKind::None,
             Self::FullKv => HandoffKind::FullKv,
+            Self::PackedKv(_) => HandoffKind::PackedKv,
             Self::TextReplay => HandoffKind::TextReplay,
             Self::Notes => HandoffKind::Notes,
             Self::Summary(_) => HandoffKind::Summary,
@@ -154,7 +159,10 @@ impl Handoff {
     /// [`Error::Config`] and [`Error::Compaction`] naming the first field that does not hold.
     pub fn validate(&self) -> Result<()> {
         match self {
-            Self::None | Self::FullKv | Self::TextReplay | Self::Notes => Ok(()),
+            Self::PackedKv(Storage::Full) => {
+                Err(Error::config("bits", 16, "the cache as it is goes by the name full-kv"))
+            }
+            Self::None | Self::FullKv | Self::PackedKv(_) | Self::TextReplay | Self::Notes => Ok(()),
             Self::Summary(config) => config.validate(),
             Self::Bm25 { passage: 0, .. } => Err(Error::config("passage", 0, "want at least 1")),
             Self::Bm25 { size, .. } | Self::Recent(size) | Self::Random { size, .. } => size.validate(),
@@ -202,4 +210,6 @@ pub(crate) struct Memo {
     summary: Last<SummaryConfig, Vec<u32>>,
     /// The passages of the text, by how long they may be.
     passages: Last<usize, Arc<Passages>>,
+    /// The full cache, by the bits that it is in.
+    packed: Last<PackedBits, Arc<KvCache>>,
 }

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::{Handoff, HandoffKind, PASSAGE, SelectionSize, SummaryConfig, SummaryScope};
-use crate::{Error, Result};
+use crate::{Error, Result, Storage};
 
 const TENTH: SelectionSize = SelectionSize::KeepRatio(0.1);
 
@@ -20,7 +20,14 @@ impl FromStr for Handoff {
         let mut arguments = Arguments::read(arguments)?;
         let handoff = match kind {
             HandoffKind::None => Self::None,
-            HandoffKind::FullKv => Self::FullKv,
+            HandoffKind::FullKv => match arguments.storage()? {
+                Storage::Full => Self::FullKv,
+                storage => Self::PackedKv(storage),
+            },
+            HandoffKind::PackedKv => Self::PackedKv(match arguments.take("bits") {
+                Some(bits) => Storage::of_bits(bits)?,
+                None => Storage::Bits8,
+            }),
             HandoffKind::TextReplay => Self::TextReplay,
             HandoffKind::Notes => Self::Notes,
             HandoffKind::Summary => Self::Summary(arguments.summary()?),
@@ -45,7 +52,7 @@ impl FromStr for HandoffKind {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let reason = "want none, full-kv, text-replay, notes, summary, bm25, recent, random, latent-briefing or renewed-briefing";
+        let reason = "want none, full-kv, packed-kv, text-replay, notes, summary, bm25, recent, random, latent-briefing or renewed-briefing";
         let known = Self::ALL.into_iter().find(|kind| kind.name() == name);
         known.ok_or_else(|| Error::config("handoff", format!("{name:?}"), reason))
     }
@@ -99,6 +106,11 @@ impl<'a> Arguments<'a> {
         let real =
             |text: &str| text.parse().map_err(|_| Error::config(name, format!("{text:?}"), "want a number"));
         self.take(name).map(real).transpose()
+    }
+
+    /// What `bits=` says.
+    pub(super) fn storage(&mut self) -> Result<Storage> {
+        self.take("bits").map_or(Ok(Storage::Full), Storage::of_bits)
     }
 
     fn size(&mut self, default: SelectionSize) -> Result<SelectionSize> {

@@ -50,6 +50,7 @@ impl Arguments<'_> {
         if let Some(queries) = self.one_of("queries", &queries, "want task, context, repeat or self-study")? {
             config.queries = queries;
         }
+        config.storage = self.storage()?;
         Ok(config)
     }
 

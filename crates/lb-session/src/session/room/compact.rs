@@ -93,7 +93,7 @@ fn picked(layer: &LayerKv, slots: &[u32]) -> Result<CompactedLayer> {
     let (keys, values) = (pick(&layer.keys)?, pick(&layer.values)?);
     let bias = Tensor::zeros((layer.kv_heads(), slots.len()), DType::F32, layer.keys.device())?;
     let kept = Kept::shared((0..slots.len() as u32).collect());
-    Ok(CompactedLayer { keys, values, bias, scale: layer.scale, kept })
+    Ok(CompactedLayer { keys, values, bias, scale: layer.scale, kept, packed: None })
 }
 
 /// Queries of the positions `from..to`, read once more behind themselves after a request to repeat them: up to `count`.
