@@ -60,7 +60,7 @@ fn main() -> Result<()> {
         full += reading.nll(reading.read(1, 1.0)?)?;
         for (sum, (steps, held)) in sums.iter_mut().zip(&plans) {
             let grown = reading.read(*steps, *held)?;
-            *sum += reading.nll(reading.cut_for_task(grown, arguments.keep)?)?;
+            *sum += reading.nll(reading.cut_for_task(&grown, arguments.keep)?)?;
         }
         let retained = |sum: &f64| format!("{:.3}", 1.0 - (sum - full) / (none - full));
         println!("{} items, {} positions in the last", number + 1, reading.tokens.len());
@@ -108,7 +108,7 @@ impl<'a> Reading<'a> {
         Ok(cache)
     }
 
-    fn cut_for_task(&self, cache: KvCache, keep: f64) -> Result<KvCache> {
+    fn cut_for_task(&self, cache: &KvCache, keep: f64) -> Result<KvCache> {
         let positions = cache.logical_len();
         let kept = (positions as f64 * keep).ceil() as usize;
         let queries = self.capture(&self.task, &mut cache.fork())?.queries;

@@ -60,10 +60,27 @@ fn all() -> Vec<(&'static str, Handoff)> {
             ),
         ),
         (
-            "latent-briefing:keep=0.1,echo=64,draft=32,first=0.3",
+            "latent-briefing:keep=0.1,echo=64,draft=32,first=0.5,check=8",
             BriefConfig::from(Compaction::keep_ratio(0.1))
                 .with_lookahead(Lookahead { echo: 64, draft: Some(Draft::of(32)), ..Lookahead::NONE })
                 .into(),
+        ),
+        (
+            "latent-briefing:keep=0.1,earlier=32",
+            BriefConfig::from(Compaction::keep_ratio(0.1))
+                .with_lookahead(Lookahead { earlier: 32, ..Lookahead::NONE })
+                .into(),
+        ),
+        (
+            "latent-briefing:keep=0.1,queries=repeat,chunks=512",
+            BriefConfig::from(Compaction::keep_ratio(0.1))
+                .with_queries(QuerySource::RepeatPrefill)
+                .with_chunking(Chunking::in_place(512))
+                .into(),
+        ),
+        (
+            "latent-briefing:keep=0.1,pieces=512",
+            BriefConfig::from(Compaction::keep_ratio(0.1)).with_chunking(Chunking::rerotated(512)).into(),
         ),
         ("renewed-briefing:keep=0.1,renew=8", Renewal::every(8, Compaction::keep_ratio(0.1)).into()),
         (
@@ -136,6 +153,9 @@ fn a_text_that_is_none_says_why() {
         ("latent-briefing:select=shared,heads=all", "does not go with"),
         ("latent-briefing:draft=8,over=notes", "briefing or full"),
         ("latent-briefing:first=0.3", "go with draft"),
+        ("latent-briefing:chunks=64,pieces=64", "chunks= or pieces="),
+        ("latent-briefing:queries=all", "self-study"),
+        ("latent-briefing:queries=repeat,echo=8", "task's own queries"),
         ("renewed-briefing:renew=0", "at least 1"),
         ("latent-briefing:state=warm", "recompute or reuse"),
         ("latent-briefing:select=best", "per-layer"),
