@@ -88,9 +88,10 @@ fn panel(area: &Area<'_>, lines: &[Line<'_>], what: &str, of: Of<'_>, percent: b
         .margin(24)
         .x_label_area_size(84)
         .y_label_area_size(110)
-        .build_cartesian_2d((left * 0.8..right * 1.25).log_scale(), low..high)
+        .build_cartesian_2d((left * 0.8).ln()..(right * 1.25).ln(), low..high)
         .map_err(say)?;
-    let amount = |x: &f64| if percent { format!("{x:.0} %") } else { format!("{x:.0}") };
+    // Logarithms lie on the axis, so that ticks stand at even factors whatever the range is.
+    let amount = |x: &f64| if percent { format!("{:.1} %", x.exp()) } else { format!("{:.0}", x.exp()) };
     let kept = |y: &f64| format!("{y:.1}");
     chart
         .configure_mesh()
@@ -108,7 +109,7 @@ fn panel(area: &Area<'_>, lines: &[Line<'_>], what: &str, of: Of<'_>, percent: b
         .map_err(say)?;
     for (index, line) in lines.iter().enumerate() {
         let style = colour(index).stroke_width(4);
-        let at = |c: &&ConditionSummary| (of(c), c.retained.unwrap_or(0.0));
+        let at = |c: &&ConditionSummary| (of(c).ln(), c.retained.unwrap_or(0.0));
         chart.draw_series(LineSeries::new(line.points.iter().map(at), style)).map_err(say)?;
         for point in &line.points {
             let (x, y) = at(point);

@@ -4,7 +4,7 @@
 //! f32 sums are to each other, so nothing is lost against the portable twin (`gemv.rs`), and what is read from memory decides
 //! the speed. A byte of a weight is unsigned; what its format subtracts from every number is taken off in whole lanes.
 //!
-//! Beside `microkernel_bf16.rs` this is the library's only module of intrinsics; tests hold it and its twin together.
+//! Like `microkernel_bf16.rs` a module of intrinsics; tests hold it and its twin together.
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) use none::Integers;
