@@ -122,6 +122,27 @@ impl Observed {
         Ok(Self { max, mass, output, scores: scores.collect(), score: first.score })
     }
 
+    /// Of some tokens alone, for fits; scores stay those of all. Rows are again ordered (head of the group, token).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tensor`] for an index out of range.
+    pub fn pick(&self, tokens: &[u32], group_size: usize) -> Result<Self> {
+        let picked = |x: &Tensor| -> Result<Tensor> {
+            let (heads, rows, width) = x.dims3()?;
+            let which = Tensor::new(tokens, x.device())?;
+            let split = x.reshape((heads, group_size, rows / group_size, width))?;
+            Ok(split.index_select(&which, 2)?.reshape((heads, group_size * tokens.len(), width))?)
+        };
+        Ok(Self {
+            max: picked(&self.max)?,
+            mass: picked(&self.mass)?,
+            output: self.output.as_ref().map(picked).transpose()?,
+            scores: self.scores.clone(),
+            score: self.score,
+        })
+    }
+
     /// Raises the score of every position to `factor` times the largest that `last` has of it or of one of the `steps` positions
     /// before it. Who copies a text looks at what comes next in it one token later: where the last tokens of a text under way look
     /// in the cache, those behind it will look a little further on.
@@ -350,6 +371,25 @@ mod tests {
                 assert!((score - wanted).abs() < 1e-6, "{steps} at {at}");
             }
         }
+    }
+
+    /// Rows are (head of the group, token); scores are those of all.
+    #[test]
+    fn tokens_are_picked_in_every_head_of_the_group() {
+        let column = |from: f32| {
+            let rows: Vec<f32> = (0..6).map(|i| from + i as f32).collect();
+            Tensor::from_vec(rows, (1, 6, 1), &Device::Cpu).unwrap()
+        };
+        let scores = vec![vec![0.5, 0.25]];
+        let observed = Observed::new(column(0.0), column(10.0), Some(column(20.0)), scores, ScoreAgg::Rms);
+        // Two heads of a group and three tokens.
+        let picked = observed.pick(&[0, 2], 2).unwrap();
+        let rows = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(format!("{:?}", rows(picked.max())), "[0.0, 2.0, 3.0, 5.0]");
+        assert_eq!(format!("{:?}", rows(picked.mass())), "[10.0, 12.0, 13.0, 15.0]");
+        assert_eq!(format!("{:?}", rows(picked.output().unwrap())), "[20.0, 22.0, 23.0, 25.0]");
+        assert!(same(&picked, &[0.5, 0.25]) && picked.rows() == 4);
+        assert!(observed.pick(&[3], 2).is_err());
     }
 
     #[test]

@@ -20,6 +20,21 @@ use crate::{Error, Result, Task};
 /// answers that quote their text this is half of what renewal brings (`docs/real.md`).
 const ON: f32 = 0.3;
 
+/// Tokens that a renewal fits to at most, the latest half of them whole.
+const FITTED: usize = 128;
+
+/// The last half of `most` of so many tokens, and the others at even distances.
+fn drawn(tokens: usize, most: usize) -> Vec<u32> {
+    let tokens = tokens as u32;
+    let (most, late) = (most as u32, (most / 2) as u32);
+    if tokens <= most {
+        return (0..tokens).collect();
+    }
+    let early = u64::from(tokens - late);
+    let early = (0..u64::from(most - late)).map(|n| (n * early / u64::from(most - late)) as u32);
+    early.chain(tokens - late..tokens).collect()
+}
+
 /// A briefing that is renewed while the answer is written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -154,7 +169,13 @@ impl<'a> Renewing<'a> {
         }
         self.written = Some(written);
         self.pass.queries = joined(&self.pass.queries, &fresh, group)?;
-        let pass = (&self.pass.queries[..], Some(&observed[..]), &self.pass.extra);
+        // Every query has its say in what is kept; fits take as many as tell it.
+        let tokens = observed.first().map_or(0, Observed::rows) / group;
+        let drawn = drawn(tokens, FITTED);
+        let observed: Vec<Observed> =
+            observed.iter().map(|o| o.pick(&drawn, group)).collect::<lb_am::Result<_>>()?;
+        let queries = model.pick_queries(&self.pass.queries, &drawn)?;
+        let pass = (&queries[..], Some(&observed[..]), &self.pass.extra);
         let how = (compaction, self.renewal.briefing.storage);
         let compacted = compact_piece(context, &layers, pass, how, (0, seq_len))?;
         let compacted = with_windows(context, compacted, &context.full.cache, &(0..seq_len), seq_len)?;
@@ -189,4 +210,21 @@ fn join_all(
 fn layers(reader: Reader<'_>) -> Result<Vec<LayerKv>> {
     let context = reader.context;
     Ok(context.worker().config().of_global_layers(context.full.cache.layer_views(0, context.seq_len())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::drawn;
+
+    #[test]
+    fn the_latest_are_drawn_whole_and_earlier_ones_evenly() {
+        assert_eq!(drawn(5, 8), [0, 1, 2, 3, 4]);
+        assert_eq!(drawn(8, 8), [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(drawn(20, 8), [0, 4, 8, 12, 16, 17, 18, 19]);
+        for tokens in 1..400 {
+            let drawn = drawn(tokens, 128);
+            assert_eq!(drawn.len(), tokens.min(128));
+            assert!(drawn.is_sorted_by(|a, b| a < b) && drawn.iter().all(|t| (*t as usize) < tokens));
+        }
+    }
 }
