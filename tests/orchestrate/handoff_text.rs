@@ -59,29 +59,6 @@ fn all() -> Vec<(&'static str, Handoff)> {
                     .with_sharing(Sharing::All { floor: 0.1 }),
             ),
         ),
-        (
-            "latent-briefing:keep=0.1,echo=64,draft=32,first=0.5,check=8",
-            BriefConfig::from(Compaction::keep_ratio(0.1))
-                .with_lookahead(Lookahead { echo: 64, draft: Some(Draft::of(32)), ..Lookahead::NONE })
-                .into(),
-        ),
-        (
-            "latent-briefing:keep=0.1,earlier=32",
-            BriefConfig::from(Compaction::keep_ratio(0.1))
-                .with_lookahead(Lookahead { earlier: 32, ..Lookahead::NONE })
-                .into(),
-        ),
-        (
-            "latent-briefing:keep=0.1,queries=repeat,chunks=512",
-            BriefConfig::from(Compaction::keep_ratio(0.1))
-                .with_queries(QuerySource::RepeatPrefill)
-                .with_chunking(Chunking::in_place(512))
-                .into(),
-        ),
-        (
-            "latent-briefing:keep=0.1,pieces=512",
-            BriefConfig::from(Compaction::keep_ratio(0.1)).with_chunking(Chunking::rerotated(512)).into(),
-        ),
         ("renewed-briefing:keep=0.1,renew=8", Renewal::every(8, Compaction::keep_ratio(0.1)).into()),
         (
             "latent-briefing:keep=0.1,select=per-head,fit=none",
@@ -118,9 +95,38 @@ fn all() -> Vec<(&'static str, Handoff)> {
     ]
 }
 
+/// Queries of other kinds, and parts that are compacted apart.
+fn by_other_queries() -> Vec<(&'static str, Handoff)> {
+    vec![
+        (
+            "latent-briefing:keep=0.1,echo=64,draft=32,first=0.5,check=8",
+            BriefConfig::from(Compaction::keep_ratio(0.1))
+                .with_lookahead(Lookahead { echo: 64, draft: Some(Draft::of(32)), ..Lookahead::NONE })
+                .into(),
+        ),
+        (
+            "latent-briefing:keep=0.1,earlier=32",
+            BriefConfig::from(Compaction::keep_ratio(0.1))
+                .with_lookahead(Lookahead { earlier: 32, ..Lookahead::NONE })
+                .into(),
+        ),
+        (
+            "latent-briefing:keep=0.1,queries=repeat,chunks=512",
+            BriefConfig::from(Compaction::keep_ratio(0.1))
+                .with_queries(QuerySource::RepeatPrefill)
+                .with_chunking(Chunking::in_place(512))
+                .into(),
+        ),
+        (
+            "latent-briefing:keep=0.1,pieces=512",
+            BriefConfig::from(Compaction::keep_ratio(0.1)).with_chunking(Chunking::rerotated(512)).into(),
+        ),
+    ]
+}
+
 #[test]
 fn short_texts_are_handoffs() {
-    for (text, handoff) in all() {
+    for (text, handoff) in all().into_iter().chain(by_other_queries()) {
         assert_eq!(text.parse::<Handoff>().unwrap(), handoff, "{text}");
     }
 }
