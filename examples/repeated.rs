@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release --features full --example repeated -- --data FILE.jsonl --worker MODEL`
 //!
-//! *Again and again*: the trajectory is read in `--steps` parts. Before each further part, what stands there is cut to `--held` of its
-//! positions by the queries with which the part behind it was read, β and values fitted; what was cut is gone. At the end the task
+//! *Again and again*: the trajectory is read in `--steps` parts. Before each further part, what stands there is cut to `--held` of the
+//! positions so far by the queries with which the part behind it was read, β and values fitted; what was cut is gone. At the end the task
 //! cuts what is left to `--keep` of the whole. With one step this is an ordinary briefing by the task's own queries.
 
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ struct Arguments {
     /// In how many parts the trajectory is read; several numbers with commas.
     #[arg(long, value_delimiter = ',', default_value = "1,2,4,8")]
     steps: Vec<usize>,
-    /// The share of what stands there that stays at each step.
+    /// The share of all positions so far that stays at each step.
     #[arg(long, value_delimiter = ',', default_value = "0.5,0.25")]
     held: Vec<f64>,
     /// The share of the whole that the task's briefing has.
