@@ -155,16 +155,15 @@ impl<'a> Renewing<'a> {
         let compaction = &self.renewal.briefing.compaction;
         let fresh = config.of_global_layers(model.join_queries(&std::mem::take(&mut self.fresh))?);
         let seen = Observed::all(&layers, &fresh, compaction.score)?;
-        let last = seen.clone();
         // What was known before, and all that was written: each counts the same, though the first has more tokens.
         let group = config.group_size();
         let written = match self.written.take() {
-            None => seen,
+            None => seen.clone(),
             Some(before) => join_all(&before, &seen, group, |a, b| (a.rows() as f64, b.rows() as f64))?,
         };
         let known = self.pass.observed.as_deref().ok_or(Error::Empty { arg: "observed" })?;
         let mut observed = join_all(known, &written, group, |_, _| (1.0, 1.0))?;
-        for (observed, last) in observed.iter_mut().zip(&last) {
+        for (observed, last) in observed.iter_mut().zip(&seen) {
             observed.look_on(last, self.renewal.every, ON)?;
         }
         self.written = Some(written);

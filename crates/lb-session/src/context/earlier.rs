@@ -45,6 +45,9 @@ impl Earlier {
     /// Answers to the tasks that have most tokens in common with this one (Jaccard), the latest first among equals, until `limit`
     /// tokens are together.
     pub(crate) fn like(&self, task: &[u32], limit: usize) -> Vec<u32> {
+        if limit == 0 {
+            return Vec::new();
+        }
         let task: BTreeSet<u32> = task.iter().copied().collect();
         let mut calls = self.with(|calls| calls.iter().rev().cloned().collect::<Vec<_>>());
         let alike = |call: &Call| {

@@ -1,5 +1,7 @@
 //! Tokens read behind a cache, until the call is ended.
 
+use std::borrow::BorrowMut;
+
 use candle_core::Tensor;
 use lb_model::{Captured, KvCache};
 
@@ -54,7 +56,11 @@ impl<'a> Reader<'a> {
     }
 
     /// The same for several.
-    pub(crate) fn prefill_batch(self, tokens: &[Vec<u32>], caches: &mut [KvCache]) -> Result<Vec<Tensor>> {
+    pub(crate) fn prefill_batch(
+        self,
+        tokens: &[Vec<u32>],
+        caches: &mut [impl BorrowMut<KvCache>],
+    ) -> Result<Vec<Tensor>> {
         let mut go_on = |_, _| self.guard.goes_on();
         let (model, options) = (self.context.model(), &self.context.settings.prefill);
         let read = model.prefill_batch_while(tokens, caches, options, &mut go_on);

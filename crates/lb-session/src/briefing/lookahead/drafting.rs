@@ -6,11 +6,11 @@
 //! model that guesses. A look reads a few tokens in one pass; nothing is decoded over the full cache, and what comes out is what
 //! would have been.
 
-use candle_core::{DType, IndexOp, Tensor};
+use candle_core::{DType, Tensor};
 use lb_model::{GenerateOptions, KvCache};
 
 use super::Draft;
-use super::passes::{Ahead, Work, joined};
+use super::passes::{Ahead, Work};
 use crate::{Error, Result};
 
 /// One draft on its way.
@@ -18,14 +18,14 @@ struct Trial {
     /// The task and what is agreed behind the full cache, and the token that comes next there.
     full: KvCache,
     next: u32,
-    /// The same behind the first briefing, as far as it was read there, and the logits behind the task.
+    /// The same behind the first briefing, as far as it was read there, and the logits of its end.
     briefed: KvCache,
     logits: Tensor,
     /// Positions before the draft, in either cache.
     begin: usize,
     /// Read over the full cache, with its queries by layer of the model.
     tokens: Vec<u32>,
-    queries: Option<Vec<Tensor>>,
+    queries: Vec<Vec<Tensor>>,
     /// The full cache's own token, behind all of these; not read yet.
     corrected: Option<u32>,
     /// Tokens to be written before the next look.
@@ -37,22 +37,16 @@ struct Trial {
 const LONGEST: usize = 16;
 
 impl Work<'_> {
-    /// Writes drafts over first briefings, whose caches and logits behind the tasks are given, and takes their queries in.
-    pub(super) fn hold(
-        self,
-        ahead: &mut [Ahead],
-        draft: Draft,
-        (caches, logits): (Vec<KvCache>, Vec<Tensor>),
-    ) -> Result<()> {
-        let begin = |(ahead, (briefed, logits)): (&Ahead, (KvCache, Tensor))| {
-            let (full, begin) = (ahead.behind.fork(), briefed.logical_len());
+    /// Writes drafts over first briefings with the tasks behind them, and takes their queries in.
+    pub(super) fn hold(self, ahead: &mut [Ahead], draft: Draft, caches: Vec<KvCache>) -> Result<()> {
+        let begin = |(ahead, briefed): (&Ahead, KvCache)| {
+            let (full, begin, logits) = (ahead.behind.fork(), briefed.logical_len(), ahead.logits.clone());
             let next = likeliest(&ahead.logits.unsqueeze(0).map_err(lb_model::Error::from)?)?[0];
-            let (tokens, queries, corrected) = (Vec::new(), None, None);
+            let (tokens, queries, corrected) = (Vec::new(), Vec::new(), None);
             let stride = if draft.check == 0 { draft.tokens } else { draft.check };
             Ok(Trial { full, next, briefed, logits, begin, tokens, queries, corrected, stride, done: false })
         };
-        let mut trials: Vec<Trial> =
-            ahead.iter().zip(caches.into_iter().zip(logits)).map(begin).collect::<Result<_>>()?;
+        let mut trials: Vec<Trial> = ahead.iter().zip(caches).map(begin).collect::<Result<_>>()?;
         loop {
             let mut open: Vec<(usize, &mut Trial)> =
                 trials.iter_mut().enumerate().filter(|(_, trial)| !trial.done).collect();
@@ -68,8 +62,8 @@ impl Work<'_> {
         }
         for (ahead, trial) in ahead.iter_mut().zip(trials) {
             let Trial { tokens, queries, .. } = trial;
-            if let Some(queries) = queries {
-                self.take(&mut ahead.pass, queries)?;
+            if !queries.is_empty() {
+                self.take(&mut ahead.pass, self.reader.context.model().join_queries(&queries)?)?;
             }
             ahead.pass.draft = tokens;
         }
@@ -78,44 +72,34 @@ impl Work<'_> {
 
     /// What each first briefing writes next.
     fn go_on(self, open: &mut [(usize, &mut Trial)], draft: Draft) -> Result<Vec<Vec<u32>>> {
-        let mut caches: Vec<KvCache> = open.iter().map(|(_, trial)| trial.briefed.fork()).collect();
-        let mut logits: Vec<Tensor> = open.iter().map(|(_, trial)| trial.logits.clone()).collect();
-        let (mut late, mut behind) = (Vec::new(), Vec::new());
-        for (index, (_, trial)) in open.iter().enumerate() {
-            let known = trial.briefed.logical_len() - trial.begin;
-            let unread: Vec<u32> = trial.tokens[known..].iter().copied().chain(trial.corrected).collect();
-            if !unread.is_empty() {
-                late.push(index);
-                behind.push(unread);
+        let (mut caches, mut ends, mut unread) = (Vec::new(), Vec::new(), Vec::new());
+        for (_, trial) in open.iter_mut() {
+            let tokens = trial.unread();
+            if !tokens.is_empty() {
+                caches.push(&mut trial.briefed);
+                ends.push(&mut trial.logits);
+                unread.push(tokens);
             }
         }
-        let mut forks: Vec<KvCache> = late.iter().map(|index| caches[*index].fork()).collect();
-        if !late.is_empty() {
-            let read = self.reader.prefill_batch(&behind, &mut forks)?;
-            for ((index, fork), read) in late.into_iter().zip(forks).zip(read) {
-                (caches[index], logits[index]) = (fork, read);
-            }
+        if !unread.is_empty() {
+            let read = self.reader.prefill_batch(&unread, &mut caches)?;
+            ends.into_iter().zip(read).for_each(|(end, read)| *end = read);
         }
         // Where there is room for no more, one token is written and forgotten.
         let rooms: Vec<usize> = open.iter().map(|(_, trial)| trial.room(draft.tokens)).collect();
         let options: Vec<GenerateOptions> =
             rooms.iter().map(|room| GenerateOptions::greedy((*room).max(1))).collect();
+        let logits: Vec<Tensor> = open.iter().map(|(_, trial)| trial.logits.clone()).collect();
+        let mut caches: Vec<&mut KvCache> = open.iter_mut().map(|(_, trial)| &mut trial.briefed).collect();
         let mut written = self.write(&mut caches, &logits, &options)?;
         for (written, room) in written.iter_mut().zip(rooms) {
             written.truncate(room);
-        }
-        for ((_, trial), cache) in open.iter_mut().zip(caches) {
-            trial.briefed = cache;
         }
         Ok(written)
     }
 
     fn ends(self, token: u32) -> bool {
         self.reader.context.worker().tokenizer().eos_ids().contains(&token)
-    }
-
-    fn group(self) -> usize {
-        self.reader.context.worker().config().group_size()
     }
 
     /// Reads what was written over the full cache and keeps what it agrees with, or all of it where nobody looks. Tokens that were
@@ -135,12 +119,8 @@ impl Work<'_> {
             trial.full.truncate(trial.full.logical_len() - (part.len() - kept))?;
             trial.next = wanted[kept];
             if kept > 0 {
-                let group = self.group();
-                let queries = first_rows(&captured.queries, kept, group)?;
-                trial.queries = Some(match trial.queries.take() {
-                    Some(before) => joined(&before, &queries, group)?,
-                    None => queries,
-                });
+                let first: Vec<u32> = (0..kept as u32).collect();
+                trial.queries.push(model.pick_queries(&captured.queries, &first)?);
             }
             agreed += kept;
             if kept < part.len() {
@@ -160,6 +140,12 @@ impl Work<'_> {
 }
 
 impl Trial {
+    /// What is agreed, or wanted by the full cache, and was not read behind the first briefing.
+    fn unread(&self) -> Vec<u32> {
+        let known = self.briefed.logical_len() - self.begin;
+        self.tokens[known..].iter().copied().chain(self.corrected).collect()
+    }
+
     /// How many tokens may be written now.
     fn room(&self, most: usize) -> usize {
         self.stride.min(most - self.tokens.len() - usize::from(self.corrected.is_some()))
@@ -170,14 +156,4 @@ impl Trial {
 fn likeliest(logits: &Tensor) -> Result<Vec<u32>> {
     let of_rows = |logits: &Tensor| logits.to_dtype(DType::F32)?.argmax(1)?.to_vec1();
     of_rows(logits).map_err(|error| Error::from(lb_model::Error::from(error)))
-}
-
-/// The first tokens of queries whose rows are (head of the group, token), layer by layer.
-fn first_rows(queries: &[Tensor], tokens: usize, group: usize) -> Result<Vec<Tensor>> {
-    let first = |q: &Tensor| -> candle_core::Result<Tensor> {
-        let (heads, rows, width) = q.dims3()?;
-        let split = q.reshape((heads, group, rows / group, width))?;
-        split.i((.., .., ..tokens, ..))?.contiguous()?.reshape((heads, group * tokens, width))
-    };
-    queries.iter().map(|q| Ok(first(q).map_err(lb_model::Error::from)?)).collect()
 }

@@ -1,5 +1,6 @@
 //! The queries of tasks and of what stands in for their answers, for all tasks of a batch at once.
 
+use std::borrow::BorrowMut;
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
@@ -123,8 +124,8 @@ impl Work<'_> {
     /// Writes drafts, and takes their queries in.
     fn draft(self, ahead: &mut [Ahead], draft: Draft) -> Result<()> {
         if draft.over == DraftOver::Briefing {
-            let over = self.briefed(ahead, draft)?;
-            return self.hold(ahead, draft, over);
+            let caches = self.briefed(ahead, draft)?;
+            return self.hold(ahead, draft, caches);
         }
         let mut caches: Vec<KvCache> = ahead.iter().map(|ahead| ahead.behind.fork()).collect();
         let logits: Vec<Tensor> = ahead.iter().map(|ahead| ahead.logits.clone()).collect();
@@ -136,28 +137,27 @@ impl Work<'_> {
         self.join(ahead, &written)
     }
 
-    /// Briefings to draft over, with the tasks' own state behind them, and the logits of their ends. What the tasks saw of the full
+    /// Briefings to draft over, with the tasks' own state behind them. What the tasks saw of the full
     /// cache is known already: it costs nothing, and a draft that begins with it is right more often than one over the
     /// briefing alone.
-    fn briefed(self, ahead: &[Ahead], draft: Draft) -> Result<(Vec<KvCache>, Vec<Tensor>)> {
+    fn briefed(self, ahead: &[Ahead], draft: Draft) -> Result<Vec<KvCache>> {
         let config = draft.first_briefing(self.config);
-        let seq_len = self.reader.context.seq_len();
         let passes = ahead.iter().map(|ahead| ahead.pass.clone()).collect();
         let cut = pieces::in_place(self.reader, passes, &config)?;
         let mut caches = Vec::with_capacity(ahead.len());
         for (index, ((cut, ahead), tokens)) in cut.into_iter().zip(ahead).zip(self.tasks).enumerate() {
             let CutCache { mut cache, .. } = cut.map_err(|error| error.in_call(index))?;
-            let task = ahead.behind.layers_range(seq_len, seq_len + tokens.len())?;
-            cache.append_layers(&task, tokens.len())?;
+            let task = state_behind_all(self.reader, &ahead.behind, tokens.len(), ahead.logits.clone())?;
+            cache.append_layers(&task.layers, task.len())?;
             caches.push(cache);
         }
-        Ok((caches, ahead.iter().map(|ahead| ahead.logits.clone()).collect()))
+        Ok(caches)
     }
 
     /// Writes behind each cache. Their ends are not read.
     pub(super) fn write(
         self,
-        caches: &mut [KvCache],
+        caches: &mut [impl BorrowMut<KvCache>],
         logits: &[Tensor],
         options: &[GenerateOptions],
     ) -> Result<Vec<Vec<u32>>> {
@@ -176,12 +176,12 @@ impl Work<'_> {
         captured.map_err(|error| Error::of_sequence(error, |index| index))
     }
 
-    pub(super) fn global<T>(self, layers: Vec<T>) -> Vec<T> {
+    fn global<T>(self, layers: Vec<T>) -> Vec<T> {
         self.reader.context.worker().config().of_global_layers(layers)
     }
 
     /// What queries see of the full cache, where it is compacted as a whole.
-    pub(super) fn seen(self, queries: &[Tensor]) -> Result<Option<Vec<Observed>>> {
+    fn seen(self, queries: &[Tensor]) -> Result<Option<Vec<Observed>>> {
         let seq_len = self.reader.context.seq_len();
         if self.config.chunking.is_some_and(|chunking| chunking.chunk_len < seq_len) {
             return Ok(None);
