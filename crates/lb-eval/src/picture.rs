@@ -25,9 +25,25 @@ pub(crate) const COLOURS: [(u8, u8, u8); 8] = [
     (20, 20, 20),
 ];
 
+/// Lines and letters.
+pub(crate) const INK: RGBColor = RGBColor(35, 33, 29);
+/// A grid behind them.
+pub(crate) const FAINT: RGBColor = RGBColor(226, 220, 207);
+
 pub(crate) type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 /// What went wrong, as plotters says it.
 pub(crate) type Drawn = std::result::Result<(), String>;
+
+/// Of a series; those after the palette's end have the first ones' again.
+pub(crate) fn colour(index: usize) -> RGBColor {
+    let (r, g, b) = COLOURS[index % COLOURS.len()];
+    RGBColor(r, g, b)
+}
+
+/// A fault of plotters in words.
+pub(crate) fn say(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
 
 /// Lets `draw` fill a PNG of `size` pixels.
 ///

@@ -169,19 +169,11 @@ mod tests {
     use half::{bf16, f16};
 
     use super::{FloatSlice, gemm};
+    use crate::test_numbers::numbers;
 
     /// Relative to the sum of the products' sizes: f32 sums, and activations rounded to bf16.
     const F32: f64 = 1e-6;
     const ROUNDED: f64 = 4e-3;
-
-    fn numbers(count: usize, seed: u64) -> Vec<f32> {
-        let mut state = seed;
-        let next = |_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-        };
-        (0..count).map(next).collect()
-    }
 
     /// Against plain loops in f64; sizes around blocks, panels and depths.
     #[test]

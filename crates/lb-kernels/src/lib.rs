@@ -60,6 +60,8 @@ mod panel_ops;
 mod prefetch;
 mod quantized;
 mod rms_norm;
+#[cfg(test)]
+mod test_numbers;
 mod weight;
 
 pub use attention::{AttentionInput, KvSlice, Observation, Observe, QUERY_BLOCK, Scratch, attend};

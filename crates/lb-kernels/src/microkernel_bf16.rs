@@ -1,7 +1,7 @@
 //! The same loop in bf16: AVX-512's dot products of pairs, twice the speed of f32 on half the memory.
 //!
 //! The standard library has these instructions, and no crate we know has a product made of them. This and
-//! `quantized/integers.rs` are the library's modules of intrinsics; [`microkernel`](super::microkernel) is its portable twin, and tests hold the two together.
+//! `quantized/integers/` are the library's modules of intrinsics; [`microkernel`](super::microkernel) is its portable twin, and tests hold the two together.
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) use none::Bf16Microkernel;

@@ -6,14 +6,12 @@ use plotters::prelude::*;
 
 use super::summary::{ConditionSummary, RetainedSummary};
 use crate::Result;
-use crate::picture::{self, Area, COLOURS, Drawn};
+use crate::picture::{self, Area, Drawn, FAINT, INK, colour, say};
 
 /// Pixels; twice what a page shows.
 const WIDTH: i32 = 2200;
 const HEIGHT: i32 = 1000;
 const LEGEND: i32 = 44;
-const INK: RGBColor = RGBColor(35, 33, 29);
-const FAINT: RGBColor = RGBColor(226, 220, 207);
 
 /// One way of handing over, at each of its sizes.
 struct Line<'a> {
@@ -134,15 +132,6 @@ fn legend(area: &Area<'_>, lines: &[Line<'_>]) -> Drawn {
         area.draw(&Text::new(line.name.clone(), (x + 76, y), style)).map_err(say)?;
     }
     Ok(())
-}
-
-fn colour(index: usize) -> RGBColor {
-    let (r, g, b) = COLOURS[index % COLOURS.len()];
-    RGBColor(r, g, b)
-}
-
-fn say(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }
 
 #[cfg(test)]

@@ -166,12 +166,12 @@ pub fn summarise(
 
 /// Time of a briefing over that of reading its trajectory, median over items.
 fn brief_share(rows: &[&RetainedRow], number: usize) -> Option<f64> {
-    let share = |row: &&&RetainedRow| {
+    let share = |row: &&RetainedRow| {
         let whole = row.read_ms * row.seq_len as f64 / row.read_tokens as f64;
         let share = row.conditions[number].brief_ms / whole;
         share.is_finite().then_some(share)
     };
-    let shares: Vec<f64> = rows.iter().filter_map(|row| share(&row)).collect();
+    let shares: Vec<f64> = rows.iter().filter_map(share).collect();
     (!shares.is_empty()).then(|| median(shares))
 }
 

@@ -7,7 +7,7 @@ use plotters::prelude::*;
 
 use super::Method;
 use super::figures::{Figure, methods};
-use crate::picture::COLOURS;
+use crate::picture::colour;
 use crate::{Error, Result};
 
 const SIZE: (u32, u32) = (1800, 820);
@@ -41,9 +41,8 @@ fn panels(
 }
 
 fn style(index: usize, own: bool) -> ShapeStyle {
-    let (r, g, b) = COLOURS[index % COLOURS.len()];
     let width = if own { 5 } else { 2 };
-    RGBColor(r, g, b).mix(if own { 1.0 } else { 0.75 }).stroke_width(width)
+    colour(index).mix(if own { 1.0 } else { 0.75 }).stroke_width(width)
 }
 
 fn panel(

@@ -4,17 +4,8 @@ use half::{bf16, f16};
 
 use super::{GROUP, Grids, PackedBits, PackedRows};
 use crate::error::Error;
+use crate::test_numbers::numbers;
 use crate::{AttentionInput, FloatSlice, KvRows, KvSlice, Observe, QueryAgg, Scratch, attend};
-
-/// Numbers from a fixed seed, in [−1, 1).
-fn numbers(count: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed;
-    let next = |_| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    };
-    (0..count).map(next).collect()
-}
 
 /// Keys as models have them: a channel in seven is ten times as large as the others, or far from zero.
 fn keys(rows: usize, width: usize, seed: u64) -> Vec<f32> {

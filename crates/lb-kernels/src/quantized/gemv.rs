@@ -24,7 +24,7 @@ pub(crate) fn gemv(x: &[f32], sums: &Sums, weight: QuantizedSlice<'_>, columns: 
 
 /// Sums of the activations of every group, which offsets are multiplied with.
 pub(crate) struct Sums {
-    numbers: Vec<f32>,
+    pub(super) numbers: Vec<f32>,
 }
 
 impl Sums {

@@ -13,15 +13,13 @@ use super::families::{families, lines};
 use crate::Result;
 use crate::answers::calibrate::weight;
 use crate::answers::{Figures, Group, Summary};
-use crate::picture::{self, Area, COLOURS, Drawn};
+use crate::picture::{self, Area, COLOURS, Drawn, FAINT, INK, colour, say};
 use crate::stats::bootstrap::Interval;
 use classes::{Chart, Series};
 
 /// Pixels; twice what a page shows.
 const SIZE: (u32, u32) = (1920, 960);
 const LEGEND: u32 = 520;
-const INK: RGBColor = RGBColor(35, 33, 29);
-const FAINT: RGBColor = RGBColor(226, 220, 207);
 
 /// A picture of the report.
 pub(super) struct Picture {
@@ -128,17 +126,7 @@ pub(super) fn draw(picture: &Picture, path: &Path) -> Result<()> {
     })
 }
 
-fn say(error: impl std::fmt::Display) -> String {
-    error.to_string()
-}
-
-/// Those after the palette's end are told apart by their mark.
-fn colour(index: usize) -> RGBColor {
-    let (r, g, b) = COLOURS[index % COLOURS.len()];
-    RGBColor(r, g, b)
-}
-
-/// A mark at a pixel of `area`: a disc, and for later series a ring, a square, a triangle.
+/// A mark at a pixel of `area`: a disc, and for series after the palette's end a ring, a square, a triangle.
 fn put_mark(area: &Area<'_>, at: (i32, i32), index: usize) -> Drawn {
     let colour = colour(index);
     let (x, y) = at;
