@@ -8,7 +8,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod rounded;
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86;

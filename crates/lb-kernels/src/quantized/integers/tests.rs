@@ -2,7 +2,6 @@
 
 use super::super::{QuantFormat, QuantizedSlice};
 use super::Integers;
-use super::rounded::SCALED;
 use crate::{FloatSlice, Weight, gemm};
 
 const KINDS: [QuantFormat; 8] = [
@@ -38,6 +37,9 @@ fn blocks(kind: QuantFormat, numbers: usize, seed: u64) -> Vec<u8> {
     }
     bytes
 }
+
+/// Activations that have a scale in common.
+const SCALED: usize = 32;
 
 /// Activations of many sizes: one of each 32 is a thousand times the others.
 fn activations(count: usize) -> Vec<f32> {
