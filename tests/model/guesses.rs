@@ -1,6 +1,6 @@
 //! Guessed beginnings of answers: what is written does not depend on them.
 
-use latent_briefing::model::{Error, GenerateOptions, KvCache};
+use latent_briefing::model::{Error, GenerateOptions, KvCache, Lookup};
 
 use crate::support::checkpoints::{TIED, prompt, worker};
 use crate::support::compare::{F32, assert_close, flat};
@@ -54,12 +54,21 @@ fn whatever_is_guessed_the_same_is_written() {
             Ok(())
         };
         let count = guesses.len();
+        // Right or wrong, as far as anything is guessed: at the beginning and again and again.
+        let mut asked = vec![0; count];
+        let mut guess = |index: usize, written: &[u32], most: usize| {
+            asked[index] += 1;
+            assert_eq!(written, &right.tokens[..written.len()]);
+            assert_eq!(most, options.max_new_tokens - written.len() - 1);
+            let from = written.len().min(guesses[index].len());
+            guesses[index][from..].to_vec()
+        };
         let made = worker.generate_batch_guessed(
             &mut caches,
             &vec![logits.clone(); count],
-            &guesses,
             &vec![options.clone(); count],
             &mut hear,
+            &mut guess,
             Some(&mut on_read),
         );
         for (index, made) in made.unwrap().into_iter().enumerate() {
@@ -85,18 +94,52 @@ fn guesses_are_checked() {
     let worker = worker(TIED);
     let mut cache = worker.model().new_cache();
     let logits = worker.model().forward(&prompt(TIED)[..8], &mut cache).unwrap();
-    let options = vec![GenerateOptions::greedy(8)];
-    let ask = |guesses: &[Vec<u32>]| {
-        let mut caches = [cache.fork()];
-        let logits = [logits.clone()];
-        worker
-            .generate_batch_guessed(&mut caches, &logits, guesses, &options, &mut |_, _, _| true, None)
-            .unwrap_err()
-    };
-    assert!(matches!(ask(&[]), Error::Shape { arg: "guesses", .. }));
-    let error = ask(&[vec![u32::MAX]]);
+    let mut caches = [cache.fork()];
+    let made = worker.generate_batch_guessed(
+        &mut caches,
+        &[logits],
+        &[GenerateOptions::greedy(8)],
+        &mut |_, _, _| true,
+        &mut |_, _, _| vec![u32::MAX],
+        None,
+    );
+    let error = made.unwrap_err();
     assert!(
         matches!(&error, Error::Sequence { index: 0, source } if matches!(**source, Error::TokenRange { .. })),
         "{error}"
     );
+}
+
+/// A text that is copied from saves passes and changes nothing.
+#[test]
+fn a_text_guesses_what_is_copied_from_it() {
+    let worker = worker(TIED);
+    let tokens = prompt(TIED);
+    let mut cache = worker.model().new_cache();
+    let logits = worker.model().forward(&tokens[..40], &mut cache).unwrap();
+    let full = cache.fork();
+    let options = GenerateOptions::greedy(40);
+    let right = worker.generate_from_logits(&mut cache, &logits, &options, &mut |_, _| true).unwrap();
+    // What will be written, with something else before it and in its middle.
+    let mut text = vec![1, 2, 3];
+    text.extend(&right.tokens[..20]);
+    text.push((right.tokens[20] + 1) % worker.config().vocab_size as u32);
+    text.extend(&right.tokens[20..]);
+    let mut lookup = Lookup::new(vec![&text], Vec::new());
+    let mut passes = 0;
+    let mut caches = [full];
+    let made = worker.generate_batch_guessed(
+        &mut caches,
+        &[logits],
+        &[options],
+        &mut |_, _, _| true,
+        &mut |_, written, most| {
+            passes += 1;
+            lookup.guess(written, most)
+        },
+        None,
+    );
+    assert_eq!(made.unwrap()[0].tokens, right.tokens);
+    assert!(passes < right.tokens.len() / 2, "{passes} passes for {} tokens", right.tokens.len());
+    assert_eq!(caches[0].logical_len(), cache.logical_len());
 }

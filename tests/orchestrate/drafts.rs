@@ -193,3 +193,35 @@ fn what_does_not_go_together_is_named() {
         assert!(text.parse::<Handoff>().is_err(), "{text}");
     }
 }
+
+/// What is guessed from the text changes no answer and no draft.
+#[test]
+fn guesses_from_the_text_change_nothing() {
+    let session_with = |lookup: bool| {
+        let config = SessionConfig { lookup, ..SessionConfig::default() };
+        let mut session = WorkerSession::with(&notes().worker().clone(), config).unwrap();
+        let lines = ["The Velmar ledger is kept by Anara.", "The code of the Oslund relay is 5521."];
+        session.extend_all(lines.map(Segment::finding), &mut |_, _| {}).unwrap();
+        session
+    };
+    let (mut with, mut without) = (session_with(true), session_with(false));
+    let handoffs: [Handoff; 4] = [
+        Handoff::FullKv,
+        Handoff::TextReplay,
+        config().with_lookahead(Lookahead::draft(Draft::of(12))).into(),
+        Renewal::every(3, config().with_lookahead(Lookahead::draft(Draft::over_full(2)))).into(),
+    ];
+    let tasks = [TASK, "Repeat: The Velmar ledger is kept by Anara."];
+    for handoff in handoffs {
+        let [with, without] = [&mut with, &mut without].map(|session| {
+            let outcomes = session.ask_all(tasks).via(handoff.clone()).run().unwrap();
+            let told = |outcome: &Outcome| {
+                let renewed: Vec<usize> = outcome.renewals.iter().map(|renewed| renewed.written).collect();
+                let draft = outcome.briefing.as_ref().map(|briefing| briefing.draft().to_vec());
+                (outcome.answer.text.clone(), outcome.record.tokens.generated, draft, renewed)
+            };
+            outcomes.iter().map(told).collect::<Vec<_>>()
+        });
+        assert_eq!(with, without, "{}", handoff.name());
+    }
+}

@@ -34,6 +34,7 @@ mod run_page;
 mod selections;
 mod session;
 mod snapshot;
+mod stored;
 
 use latent_briefing::prelude::*;
 

@@ -185,6 +185,11 @@ impl<'a> Decoding<'a> {
         self.options.max_new_tokens
     }
 
+    /// What it has made so far.
+    pub(crate) fn written(&self) -> &[u32] {
+        &self.tokens
+    }
+
     pub(crate) fn finish(self, worker: &Worker, stopped: StopReason, decode: Duration) -> Result<Generation> {
         let text = worker.tokenizer().decode(&self.tokens)?;
         Ok(Generation { tokens: self.tokens, text, stopped, prefill: Duration::ZERO, decode })

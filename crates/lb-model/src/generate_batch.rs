@@ -6,10 +6,10 @@ use std::time::Instant;
 use candle_core::Tensor;
 
 use crate::attention::Heard;
-use crate::batch::{check_count, pick, rows};
+use crate::batch::{check_count, pick};
 use crate::generate::{Decoding, Next};
-use crate::model::Rows;
-use crate::{Captured, Error, GenerateOptions, Generation, KvCache, PrefillOptions, Result, Worker};
+use crate::model::{Capture, Rows};
+use crate::{Error, GenerateOptions, Generation, KvCache, PrefillOptions, Result, Worker};
 
 /// Hears the number of a sequence, its token and the text that it completes; false stops that sequence.
 type OnToken<'a> = &'a mut dyn FnMut(usize, u32, &str) -> bool;
@@ -17,10 +17,42 @@ type OnToken<'a> = &'a mut dyn FnMut(usize, u32, &str) -> bool;
 /// Hears the number of a sequence, the queries of the token that it has just read, by layer, and its cache.
 type OnRead<'a> = &'a mut dyn FnMut(usize, Vec<Tensor>, &mut KvCache) -> Result<()>;
 
-/// What is to be done for a sequence after its guess, and the queries of those tokens of it that agreed.
-struct Held {
-    next: Next,
-    agreed: Option<Vec<Tensor>>,
+/// Says what a sequence may write next: its number, what it has written, and how many tokens at most.
+type Guess<'a> = &'a mut dyn FnMut(usize, &[u32], usize) -> Vec<u32>;
+
+/// One sequence that goes on.
+struct Live<'a> {
+    index: usize,
+    decoding: Decoding<'a>,
+    /// Written, and not read yet; `None` at the beginning, when there are logits to begin with.
+    pending: Option<u32>,
+    /// What may follow.
+    guess: Vec<u32>,
+}
+
+impl Read {
+    /// Of its first tokens.
+    fn queries_of(self, worker: &Worker, tokens: usize) -> Result<Vec<Tensor>> {
+        if tokens == self.logits.dim(0)? {
+            return Ok(self.queries);
+        }
+        let first: Vec<u32> = (0..tokens as u32).collect();
+        worker.model().pick_queries(&self.queries, &first)
+    }
+}
+
+impl Live<'_> {
+    /// What it reads next.
+    fn unread(&self) -> Vec<u32> {
+        self.pending.iter().chain(&self.guess).copied().collect()
+    }
+}
+
+/// What the tokens that a sequence has just read are followed by, and their queries where somebody wants to hear them.
+struct Read {
+    /// `[tokens, vocab]`.
+    logits: Tensor,
+    queries: Vec<Tensor>,
 }
 
 impl Worker {
@@ -51,7 +83,7 @@ impl Worker {
         let read = PrefillOptions::default();
         let logits = self.model().prefill_batch(prompts, &mut caches, &read, &mut |_, _| {})?;
         let prefill = begin.elapsed();
-        let generations = self.decode_batch(&mut caches, logits, decodings, on_token, None)?;
+        let generations = self.decode_batch(&mut caches, logits, decodings, on_token)?;
         Ok(generations.into_iter().map(|generation| Generation { prefill, ..generation }).collect())
     }
 
@@ -75,20 +107,23 @@ impl Worker {
             let fits = self.check_logits(logits).and_then(|()| self.model().check_cache(cache));
             fits.map_err(|error| error.in_sequence(index))?;
         }
-        self.decode_batch(&mut caches, logits.to_vec(), decodings, on_token, None)
+        self.decode_batch(&mut caches, logits.to_vec(), decodings, on_token)
     }
 
-    /// Like [`generate_batch_from_logits`](Self::generate_batch_from_logits) where the beginning of each answer was guessed: the
-    /// guess is read in one pass, and as many of its tokens as the worker would have written itself, drawn as always, are written
-    /// then; the rest is forgotten. What comes out is the same for any guess, but for the order of summation; a good one saves
-    /// a pass for each token.
+    /// Like [`generate_batch_from_logits`](Self::generate_batch_from_logits) where somebody guesses how answers go on: a
+    /// guess is read in one pass with the token before it, and as many of its tokens as the worker would have written itself, drawn as
+    /// always, are written then; the rest is forgotten (speculative decoding, arXiv 2211.17192). What comes out is the same for any guess,
+    /// but for the order of summation; a good one saves a pass for each token.
     ///
-    /// `on_read` hears the number of a sequence and the queries of what it has read, one token or those of a guess that agreed, per
+    /// `guess` is asked before each pass, with the number of a sequence, what it has written so far and how many tokens it has room for;
+    /// before the first one nothing is written. [`Lookup`](crate::Lookup) guesses from a text. An empty guess costs nothing, and tokens
+    /// beyond the room are left out.
+    ///
+    /// `on_read` hears the number of a sequence and the queries of what it has read, one token and those of a guess that agreed, per
     /// layer `[kv_heads, group_size * tokens, head_dim]`; it may put another cache of the same logical length in the place of the
-    /// sequence's, for instance a newer briefing with the same answer behind it.
+    /// sequence's, for instance a newer briefing with the same answer behind it. It is not called where the answer has ended.
     ///
-    /// An empty guess costs nothing. Caches must be such that what is read behind them can be cut off again
-    /// ([`truncate`](KvCache::truncate)).
+    /// Caches must be such that what is read behind them can be cut off again ([`truncate`](KvCache::truncate)).
     ///
     /// # Errors
     /// Those of [`generate_batch_from_logits`](Self::generate_batch_from_logits); [`Error::TokenRange`] for a guess that has other
@@ -97,21 +132,20 @@ impl Worker {
         &self,
         caches: &mut [KvCache],
         logits: &[Tensor],
-        guesses: &[Vec<u32>],
         options: &[GenerateOptions],
         on_token: OnToken<'_>,
+        guess: Guess<'_>,
         on_read: Option<OnRead<'_>>,
     ) -> Result<Vec<Generation>> {
         check_count("options", options.len(), logits.len())?;
         check_count("caches", caches.len(), logits.len())?;
-        check_count("guesses", guesses.len(), logits.len())?;
         let decodings = start(self, options)?;
         let mut caches: Vec<&mut KvCache> = caches.iter_mut().collect();
         for (index, (logits, cache)) in logits.iter().zip(&caches).enumerate() {
             let fits = self.check_logits(logits).and_then(|()| self.model().check_cache(cache));
             fits.map_err(|error| error.in_sequence(index))?;
         }
-        self.decode_guessed(&mut caches, logits.to_vec(), guesses, decodings, on_token, on_read)
+        self.decode_guessed(&mut caches, logits.to_vec(), decodings, on_token, guess, on_read)
     }
 
     fn decode_batch(
@@ -120,136 +154,137 @@ impl Worker {
         logits: Vec<Tensor>,
         decodings: Vec<Decoding<'_>>,
         on_token: OnToken<'_>,
-        on_read: Option<OnRead<'_>>,
     ) -> Result<Vec<Generation>> {
-        let guesses = vec![Vec::new(); logits.len()];
-        self.decode_guessed(caches, logits, &guesses, decodings, on_token, on_read)
+        self.decode_guessed(caches, logits, decodings, on_token, &mut |_, _, _| Vec::new(), None)
     }
 
     fn decode_guessed(
         &self,
         caches: &mut [&mut KvCache],
         logits: Vec<Tensor>,
-        guesses: &[Vec<u32>],
         decodings: Vec<Decoding<'_>>,
         on_token: OnToken<'_>,
+        guess: Guess<'_>,
         mut on_read: Option<OnRead<'_>>,
     ) -> Result<Vec<Generation>> {
         let begin = Instant::now();
         let mut done: Vec<Option<Generation>> = (0..caches.len()).map(|_| None).collect();
-        let mut decodings = decodings;
-        let held = self.hold_to(&mut decodings, logits, guesses, caches, on_token)?;
-        let (mut live, mut tokens): (Vec<(usize, Decoding)>, Vec<[u32; 1]>) = (Vec::new(), Vec::new());
-        for ((index, decoding), Held { next, agreed }) in decodings.into_iter().enumerate().zip(held) {
-            match next {
-                Next::Stop(reason) => done[index] = Some(decoding.finish(self, reason, begin.elapsed())?),
-                Next::Read(token) => {
-                    if let (Some(on_read), Some(queries)) = (&mut on_read, agreed) {
-                        self.hear_read(index, queries, caches[index], on_read)?;
-                    }
-                    live.push((index, decoding));
-                    tokens.push([token]);
-                }
-            }
-        }
+        let begun = |(index, decoding)| Live { index, decoding, pending: None, guess: Vec::new() };
+        let mut live: Vec<Live<'_>> = decodings.into_iter().enumerate().map(begun).collect();
+        // Of the tokens that were read before; needed where nothing is.
+        let mut before = logits;
         while !live.is_empty() {
-            let logits = self.step(caches, &live, &tokens, &mut on_read)?;
-            tokens.clear();
+            for live in &mut live {
+                self.guess(live, caches[live.index], guess).map_err(|error| error.in_sequence(live.index))?;
+            }
+            let mut read = self.read(caches, &live, on_read.is_some())?.into_iter();
             let mut going = Vec::with_capacity(live.len());
-            for ((index, mut decoding), logits) in live.into_iter().zip(logits) {
+            for mut live in live {
+                let index = live.index;
+                let own = if live.unread().is_empty() { None } else { read.next() };
                 let mut hear = |token: u32, text: &str| on_token(index, token, text);
-                let read = caches[index].logical_len();
-                let next = decoding.take(self, &logits, read, &mut hear);
-                match next.map_err(|error| error.in_sequence(index))? {
-                    Next::Read(token) => {
-                        tokens.push([token]);
-                        going.push((index, decoding));
-                    }
+                let held = self.hold(&mut live, before.get(index), own.as_ref(), caches[index], &mut hear);
+                let (next, stays) = held.map_err(|error| error.in_sequence(index))?;
+                match next {
                     Next::Stop(reason) => {
-                        done[index] = Some(decoding.finish(self, reason, begin.elapsed())?);
+                        done[index] = Some(live.decoding.finish(self, reason, begin.elapsed())?);
+                    }
+                    Next::Read(token) => {
+                        if let (Some(on_read), Some(own)) = (&mut on_read, own)
+                            && stays > 0
+                        {
+                            let queries = own.queries_of(self, stays)?;
+                            self.hear_read(index, queries, caches[index], on_read)?;
+                        }
+                        live.pending = Some(token);
+                        going.push(live);
                     }
                 }
             }
             live = going;
+            before.clear();
         }
         Ok(done.into_iter().flatten().collect())
     }
 
-    /// Reads all guesses in one pass and writes those of their first tokens that each sequence draws itself.
-    fn hold_to(
-        &self,
-        decodings: &mut [Decoding<'_>],
-        logits: Vec<Tensor>,
-        guesses: &[Vec<u32>],
-        caches: &mut [&mut KvCache],
-        on_token: OnToken<'_>,
-    ) -> Result<Vec<Held>> {
-        let limit = self.config().position_limit();
-        let cut = |((guess, cache), decoding): ((&Vec<u32>, &&mut KvCache), &Decoding<'_>)| {
-            let room = limit.saturating_sub(cache.logical_len());
-            // The last token of an answer is not read.
-            guess[..guess.len().min(room).min(decoding.most() - 1)].to_vec()
-        };
-        let guesses: Vec<Vec<u32>> =
-            guesses.iter().zip(caches.iter()).zip(decodings.iter()).map(cut).collect();
-        let before: Vec<usize> = caches.iter().map(|cache| cache.logical_len()).collect();
-        let mut read = self.read_guesses(&guesses, caches)?.into_iter();
-        let mut held = Vec::with_capacity(guesses.len());
-        for (index, ((guess, mut logits), decoding)) in guesses.iter().zip(logits).zip(decodings).enumerate()
-        {
-            let own = if guess.is_empty() { None } else { read.next() };
-            let mut hear = |token: u32, text: &str| on_token(index, token, text);
-            let mut agreed = 0;
-            let next = loop {
-                let next = decoding.take(self, &logits, before[index] + agreed, &mut hear);
-                match (next.map_err(|error| error.in_sequence(index))?, &own) {
-                    (Next::Read(token), Some(own)) if guess.get(agreed) == Some(&token) => {
-                        logits = own.logits.get(agreed)?;
-                        agreed += 1;
-                    }
-                    (next, _) => break next,
-                }
-            };
-            let Some(own) = own else {
-                held.push(Held { next, agreed: None });
-                continue;
-            };
-            caches[index].truncate(before[index] + agreed).map_err(|error| error.in_sequence(index))?;
-            let first: Vec<u32> = (0..agreed as u32).collect();
-            let queries =
-                if agreed > 0 { Some(self.model().pick_queries(&own.queries, &first)?) } else { None };
-            held.push(Held { next, agreed: queries });
-        }
-        Ok(held)
+    fn guess(&self, live: &mut Live<'_>, cache: &KvCache, guess: Guess<'_>) -> Result<()> {
+        let positions = self.config().position_limit() - cache.logical_len();
+        // The last token of an answer is not read.
+        let written = live.decoding.written();
+        let room = (live.decoding.most() - written.len() - 1)
+            .min(positions.saturating_sub(usize::from(live.pending.is_some())));
+        live.guess = if room == 0 { Vec::new() } else { guess(live.index, written, room) };
+        live.guess.truncate(room);
+        let vocab_size = self.config().vocab_size;
+        let wrong = live.guess.iter().copied().find(|id| *id as usize >= vocab_size);
+        wrong.map_or(Ok(()), |id| Err(Error::TokenRange { id, vocab_size }))
     }
 
-    /// Queries and the logits of every token of those guesses that are not empty.
-    fn read_guesses(&self, guesses: &[Vec<u32>], caches: &mut [&mut KvCache]) -> Result<Vec<Captured>> {
-        let some: Vec<&[u32]> = guesses.iter().filter(|guess| !guess.is_empty()).map(Vec::as_slice).collect();
-        if some.is_empty() {
+    /// What every sequence has not read yet, in one pass; what has nothing to read is left out.
+    fn read(&self, caches: &mut [&mut KvCache], live: &[Live<'_>], listens: bool) -> Result<Vec<Read>> {
+        let (mut numbers, mut tokens) = (Vec::new(), Vec::new());
+        for live in live {
+            let unread = live.unread();
+            if !unread.is_empty() {
+                numbers.push(live.index);
+                tokens.push(unread);
+            }
+        }
+        if tokens.is_empty() {
             return Ok(Vec::new());
         }
-        let wrong = |(index, guess): (usize, &Vec<u32>)| {
-            let vocab_size = self.config().vocab_size;
-            let id = guess.iter().copied().find(|id| *id as usize >= vocab_size)?;
-            Some(Error::TokenRange { id, vocab_size }.in_sequence(index))
-        };
-        if let Some(error) = guesses.iter().enumerate().find_map(wrong) {
-            return Err(error);
-        }
-        let mut chosen = pick(caches, |index| !guesses[index].is_empty());
-        let mut queries = vec![Vec::new(); some.len()];
+        let parts: Vec<&[u32]> = tokens.iter().map(Vec::as_slice).collect();
+        let wanted = if parts.iter().all(|part| part.len() == 1) { Rows::Last } else { Rows::All };
+        let mut chosen = pick(caches, |number| numbers.contains(&number));
+        let mut queries = vec![Vec::new(); parts.len()];
         let mut capture = |_: usize, number: usize, heard: Heard| queries[number].push(heard.queries);
-        let logits = self.model().run(&some, &mut chosen, Rows::All, None, Some(&mut capture))?;
+        let capture: Capture<'_> = if listens { Some(&mut capture) } else { None };
+        let logits = self.model().run(&parts, &mut chosen, wanted, None, capture)?;
         let mut from = 0;
-        let own = queries.into_iter().zip(some).map(|(queries, guess)| {
-            let logits = logits.narrow(0, from, guess.len())?;
-            from += guess.len();
-            Ok(Captured { queries, logits })
+        let read = queries.into_iter().zip(parts).map(|(queries, part)| {
+            let logits = logits.narrow(0, from, part.len())?;
+            from += part.len();
+            Ok(Read { logits, queries })
         });
-        own.collect()
+        read.collect()
     }
 
+    /// Writes the token that the logits ask for, and those that follow as long as they are the guess; what was read in vain is
+    /// forgotten. What is next, and how many of the tokens that were read stay.
+    fn hold(
+        &self,
+        live: &mut Live<'_>,
+        before: Option<&Tensor>,
+        read: Option<&Read>,
+        cache: &mut KvCache,
+        on_token: &mut dyn FnMut(u32, &str) -> bool,
+    ) -> Result<(Next, usize)> {
+        let pending = usize::from(live.pending.is_some());
+        let all = pending + live.guess.len();
+        let begin = cache.logical_len() - all;
+        let row = |row: usize| -> Result<Tensor> {
+            let read = read.ok_or(Error::Empty { arg: "tokens" })?;
+            Ok(read.logits.get(row)?)
+        };
+        let mut logits = match before {
+            Some(before) => before.clone(),
+            None => row(0)?,
+        };
+        let mut stays = pending;
+        let next = loop {
+            match live.decoding.take(self, &logits, begin + stays, on_token)? {
+                Next::Read(token) if live.guess.get(stays - pending) == Some(&token) => {
+                    logits = row(stays)?;
+                    stays += 1;
+                }
+                next => break next,
+            }
+        };
+        if stays < all {
+            cache.truncate(begin + stays)?;
+        }
+        Ok((next, stays))
+    }
     fn hear_read(
         &self,
         index: usize,
@@ -264,31 +299,6 @@ impl Worker {
             return Err(Error::cache(reason).in_sequence(index));
         }
         self.model().check_cache(cache).map_err(|error| error.in_sequence(index))
-    }
-
-    /// One token of each sequence that goes on.
-    fn step(
-        &self,
-        caches: &mut [&mut KvCache],
-        live: &[(usize, Decoding<'_>)],
-        tokens: &[[u32; 1]],
-        on_read: &mut Option<OnRead<'_>>,
-    ) -> Result<Vec<Tensor>> {
-        if live.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut chosen = pick(caches, |number| live.iter().any(|(index, _)| *index == number));
-        let tokens: Vec<&[u32]> = tokens.iter().map(<[u32; 1]>::as_slice).collect();
-        let Some(on_read) = on_read else {
-            return rows(&self.model().run(&tokens, &mut chosen, Rows::Last, None, None)?);
-        };
-        let mut queries = vec![Vec::new(); tokens.len()];
-        let mut capture = |_: usize, number: usize, heard: Heard| queries[number].push(heard.queries);
-        let logits = self.model().run(&tokens, &mut chosen, Rows::Last, None, Some(&mut capture))?;
-        for (((index, _), queries), cache) in live.iter().zip(queries).zip(chosen) {
-            self.hear_read(*index, queries, cache, on_read)?;
-        }
-        rows(&logits)
     }
 }
 

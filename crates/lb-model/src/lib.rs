@@ -67,6 +67,7 @@ mod heads;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod layer;
+mod lookup;
 mod matrix;
 mod misfiled;
 mod mlp;
@@ -95,6 +96,7 @@ pub use device::DeviceChoice;
 pub use error::{Error, Result};
 pub use generate::{Generation, StopReason};
 pub use gguf::GgufFormat;
+pub use lookup::Lookup;
 pub use model::{Captured, Decoder, PrefillOptions};
 pub use observing::Observing;
 pub use replacing::Replaced;

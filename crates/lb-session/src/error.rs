@@ -65,6 +65,14 @@ pub enum Error {
         /// How long it may take.
         limit: std::time::Duration,
     },
+    /// A file is no stored session, or none of this worker's.
+    #[error("{}: {}", .path.display(), explained(reason))]
+    Stored {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A recorded trajectory cannot be read, or says what it cannot say.
     #[error("{}{}: {}", .path.display(), .line.map(|line| format!(", line {line}")).unwrap_or_default(), explained(reason))]
     Log {

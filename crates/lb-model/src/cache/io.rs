@@ -85,11 +85,21 @@ impl KvCache {
     /// # Errors
     /// [`Error::Io`], [`Error::Tensor`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.save_with(path, None)
+    }
+
+    /// Like [`save`](Self::save), with a note in the file's metadata: a key of its owner's and a text. What reads caches alone passes
+    /// over it.
+    ///
+    /// # Errors
+    /// Those of [`save`](Self::save).
+    pub fn save_with(&self, path: impl AsRef<Path>, note: Option<(&str, String)>) -> Result<()> {
         let path = path.as_ref();
         let (header, tensors) = self.to_parts()?;
         let header = serde_json::to_string(&header)
             .map_err(|source| Error::Json { path: path.to_path_buf(), source })?;
-        let metadata = HashMap::from([(META.to_string(), header)]);
+        let mut metadata = HashMap::from([(META.to_string(), header)]);
+        metadata.extend(note.map(|(key, text)| (key.to_string(), text)));
         let io = |source| Error::Io { path: path.to_path_buf(), source };
         let output = Output::create(path).map_err(io)?;
         safetensors::serialize_to_file(tensors, Some(metadata), output.path()).map_err(|e| match e {
@@ -167,8 +177,26 @@ impl KvCache {
     /// [`Error::Io`], [`Error::Corrupt`] (truncated, or not a cache), [`Error::Cache`] when it belongs to a model of
     /// another shape, [`Error::TensorShape`], [`Error::NonFinite`] (a bias may be −∞, nothing else).
     pub fn load(path: impl AsRef<Path>, config: &ModelConfig, device: &Device) -> Result<Self> {
-        let path = path.as_ref();
-        let mut file = SafeFile::open(path)?;
+        Self::load_from(&mut SafeFile::open(path.as_ref())?, config, device)
+    }
+
+    /// Like [`load`](Self::load), with the note under `key` that [`save_with`](Self::save_with) wrote, if there is one.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load).
+    pub fn load_with(
+        path: impl AsRef<Path>,
+        key: &str,
+        config: &ModelConfig,
+        device: &Device,
+    ) -> Result<(Self, Option<String>)> {
+        let mut file = SafeFile::open(path.as_ref())?;
+        let cache = Self::load_from(&mut file, config, device)?;
+        Ok((cache, file.metadata(key).map(str::to_string)))
+    }
+
+    fn load_from(file: &mut SafeFile, config: &ModelConfig, device: &Device) -> Result<Self> {
+        let path = &file.path().to_path_buf();
         let corrupt = |reason: &str| Error::Corrupt { path: path.to_path_buf(), reason: reason.to_string() };
         let json = file.metadata(META).ok_or_else(|| corrupt("not a saved cache"))?.to_string();
         let header: Header = read_json(json.as_bytes(), path)?;
@@ -195,7 +223,7 @@ impl KvCache {
         cache.logical_len = header.logical_len;
         for (index, chunks) in header.chunks.iter().enumerate() {
             for (number, chunk) in chunks.iter().enumerate() {
-                cache.load_chunk(&mut file, index, number, chunk)?;
+                cache.load_chunk(file, index, number, chunk)?;
             }
         }
         Ok(cache)

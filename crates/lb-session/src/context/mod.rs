@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) worker: Worker,
     pub(crate) prompt: PromptEncoder,
     pub(crate) generate: GenerateOptions,
+    /// Whether answers are guessed from the text.
+    pub(crate) lookup: bool,
     pub(crate) prefill: PrefillOptions,
     /// Calls of a batch that have a cache at the same time.
     pub(crate) max_batch: usize,
@@ -100,6 +102,11 @@ impl Context {
     /// The template's head.
     pub(crate) fn head(&self) -> &[u32] {
         &self.settings.prompt.head
+    }
+
+    /// What answers may be guessed from; nothing where they are not.
+    pub(crate) fn texts(&self) -> Vec<&[u32]> {
+        if self.settings.lookup { vec![&self.text.tokens] } else { Vec::new() }
     }
 
     /// Positions of the full cache, template head counted in.

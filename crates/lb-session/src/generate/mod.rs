@@ -2,10 +2,11 @@
 
 mod choices;
 
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
-use lb_model::{GenerateOptions, Generation, KvCache};
+use lb_model::{GenerateOptions, Generation, KvCache, Lookup};
 
 use crate::briefing::Renewing;
 use crate::context::Reader;
@@ -54,7 +55,7 @@ pub(crate) fn generate(
     reader: Reader<'_>,
     caches: &mut [KvCache],
     inputs: &[Input],
-    (guesses, renewing): (&[Vec<u32>], &mut [Option<Renewing<'_>>]),
+    (drafts, renewing): (&[Vec<u32>], &mut [Option<Renewing<'_>>]),
     options: &GenerateOptions,
     choices: Option<&Choices>,
     hear: Hear<'_>,
@@ -84,7 +85,9 @@ pub(crate) fn generate(
     };
     let mut failed = None;
     let renews = renewing.iter().any(Option::is_some);
+    let renewing = RefCell::new(renewing);
     let mut on_read = |index: usize, queries: Vec<Tensor>, cache: &mut KvCache| {
+        let mut renewing = renewing.borrow_mut();
         let Some(Some(renewing)) = renewing.get_mut(index) else { return Ok(()) };
         renewing.heard(queries, cache).map_err(|error| {
             failed = Some(error.in_call(index));
@@ -92,15 +95,36 @@ pub(crate) fn generate(
         })
     };
     let on_read: Option<OnRead<'_>> = if renews { Some(&mut on_read) } else { None };
-    let mut guesses = guesses.to_vec();
-    guesses.resize(caches.len(), Vec::new());
-    let made = worker.generate_batch_guessed(caches, &logits, &guesses, &options, &mut on_token, on_read);
+    let mut lookups: Vec<Lookup<'_>> = inputs.iter().enumerate().map(lookup(reader, drafts)).collect();
+    let mut guess = |index: usize, written: &[u32], most: usize| {
+        let most = match &renewing.borrow()[..] {
+            // What is read at once is not renewed in between; a draft comes of the full cache and needs none.
+            renewing if !written.is_empty() => match renewing.get(index) {
+                Some(Some(renewing)) => most.min(renewing.room() - 1),
+                _ => most,
+            },
+            _ => most,
+        };
+        lookups[index].guess(written, most)
+    };
+    let made = worker.generate_batch_guessed(caches, &logits, &options, &mut on_token, &mut guess, on_read);
     if let Some(error) = failed {
         return Err(error);
     }
     let generations = made.map_err(|error| Error::of_sequence(error, |index| index))?;
     ended?;
     Ok(Generated { generations, bytes, chances, prefill, decode: start.elapsed() })
+}
+
+/// Guesses from the trajectory's text and what was read besides, and the draft before that.
+fn lookup<'a>(reader: Reader<'a>, drafts: &'a [Vec<u32>]) -> impl Fn((usize, &'a Input)) -> Lookup<'a> {
+    move |(index, input)| {
+        let mut texts = reader.context.texts();
+        if let (Input::Tokens(own), false) = (input, texts.is_empty()) {
+            texts.push(own);
+        }
+        Lookup::new(texts, drafts.get(index).cloned().unwrap_or_default())
+    }
 }
 
 /// The logits of the last token of each input.

@@ -16,6 +16,9 @@ pub struct SessionConfig {
     pub format: PromptFormat,
     /// How answers are generated. Default: greedy.
     pub generate: GenerateOptions,
+    /// Whether answers are guessed from the trajectory's text as they are written ([`Lookup`](lb_model::Lookup)): the same answers, but for
+    /// the order of summation, in fewer passes where they quote it. Default: true.
+    pub lookup: bool,
     /// How long inputs are read.
     pub prefill: PrefillOptions,
     /// What happens when the trajectory comes near the model's position limit. Default: it is refused.
@@ -32,6 +35,7 @@ impl Default for SessionConfig {
             policy: BoundaryPolicy::default(),
             format: PromptFormat::default(),
             generate: GenerateOptions::default(),
+            lookup: true,
             prefill: PrefillOptions::default(),
             room: RoomPolicy::default(),
             max_batch: 16,

@@ -6,6 +6,7 @@ mod extend;
 mod policy;
 mod room;
 mod shared;
+mod stored;
 
 use std::sync::Arc;
 
@@ -57,6 +58,7 @@ impl WorkerSession {
             worker: worker.clone(),
             prompt: PromptEncoder::new(worker, config.format.clone())?,
             generate: config.generate.clone(),
+            lookup: config.lookup,
             prefill: config.prefill,
             max_batch: config.max_batch,
         });

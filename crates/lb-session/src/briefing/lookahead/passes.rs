@@ -123,18 +123,10 @@ impl Work<'_> {
 
     /// Writes drafts, and takes their queries in.
     fn draft(self, ahead: &mut [Ahead], draft: Draft) -> Result<()> {
-        if draft.over == DraftOver::Briefing {
-            let caches = self.briefed(ahead, draft)?;
-            return self.hold(ahead, draft, caches);
+        match draft.over {
+            DraftOver::Briefing => self.hold(ahead, draft, self.briefed(ahead, draft)?),
+            DraftOver::Full => self.write_over_full(ahead, draft),
         }
-        let mut caches: Vec<KvCache> = ahead.iter().map(|ahead| ahead.behind.fork()).collect();
-        let logits: Vec<Tensor> = ahead.iter().map(|ahead| ahead.logits.clone()).collect();
-        let options = vec![GenerateOptions::greedy(draft.tokens); caches.len()];
-        let written = self.write(&mut caches, &logits, &options)?;
-        for (ahead, tokens) in ahead.iter_mut().zip(&written) {
-            ahead.pass.draft.clone_from(tokens);
-        }
-        self.join(ahead, &written)
     }
 
     /// Briefings to draft over, with the tasks' own state behind them. What the tasks saw of the full
