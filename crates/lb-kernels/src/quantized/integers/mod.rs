@@ -10,6 +10,14 @@
 //! Like `microkernel_bf16.rs` modules of intrinsics; tests hold them and their twin together.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx2_blocks;
+#[cfg(target_arch = "x86_64")]
+mod avx2_k_quants;
+#[cfg(target_arch = "x86_64")]
+mod avx2_legacy_quants;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_blocks;
@@ -46,6 +54,11 @@ mod none {
     impl Integers {
         pub(crate) fn detect(_: QuantFormat) -> Option<Self> {
             None
+        }
+
+        #[cfg(test)]
+        pub(super) fn every() -> Vec<Self> {
+            Vec::new()
         }
 
         pub(crate) fn round(self, _: &[f32], _: usize, _: QuantFormat) -> Rounded {

@@ -86,16 +86,18 @@ impl Rounded {
         let mut integers = [0i32; 2 * STEP];
         let groups = x.as_chunks::<SCALED>().0.iter().zip(integers.as_chunks_mut::<SCALED>().0);
         for (group, (x, integers)) in groups.enumerate() {
-            // What is not finite makes a scale that is not, and so a sum that is not: the largest bits are those of no number.
+            // What is not finite makes a scale that is not, and so a sum that is not: no number has larger bits.
             let mut largest = 0;
             for x in x {
                 largest = largest.max(x.to_bits() & 0x7fff_ffff);
             }
             scales[group] = f32::from_bits(largest) / most as f32;
             sums[group] = sum(x);
-            let inverse = if scales[group] >= f32::MIN_POSITIVE { 1.0 / scales[group] } else { 0.0 };
-            for (integer, x) in integers.iter_mut().zip(x) {
-                *integer = (x * inverse).round_ties_even() as i32;
+            if scales[group].is_finite() && scales[group] >= f32::MIN_POSITIVE {
+                let inverse = 1.0 / scales[group];
+                for (integer, x) in integers.iter_mut().zip(x) {
+                    *integer = to_integer(x * inverse);
+                }
             }
         }
         self.factors.push(factors(&scales, &sums, kind));
@@ -151,6 +153,13 @@ pub(super) fn unit(kind: QuantFormat) -> usize {
         QuantFormat::Q4K | QuantFormat::Q5K | QuantFormat::Q6K => 2 * STEP,
         _ => STEP,
     }
+}
+
+/// The nearest integer, of at most 2^22, as a sum rounds: a conversion that looks after all floats is no vector instruction.
+#[inline(always)]
+fn to_integer(x: f32) -> i32 {
+    const ROUND: f32 = 3.0 * (1 << 22) as f32;
+    (x + ROUND).to_bits().wrapping_sub(ROUND.to_bits()).cast_signed()
 }
 
 /// Eight sums side by side, then of them.

@@ -52,28 +52,29 @@ fn activations(count: usize, times: f32) -> Vec<f32> {
 
 /// Against sums in f64 of the numbers that the twin unpacks, and to the bit the same in any company.
 fn check(kind: QuantFormat, columns: usize, times: f32) {
-    let Some(integers) = Integers::detect(kind) else { return };
     let (rows, tokens) = (5, 15);
     let bytes = blocks(kind, rows * columns, 3);
     let weight = QuantizedSlice::new(kind, &bytes).unwrap();
     let x = activations(tokens * columns, times);
     let mut found = vec![0f32; rows * tokens];
-    integers.gemv(&integers.round(&x, columns, kind), weight, columns, &mut found);
     let mut numbers = vec![0f32; rows * columns];
     weight.to_f32(&mut numbers);
-    for (row, found) in numbers.chunks_exact(columns).zip(found.chunks_exact(tokens)) {
-        for (x, found) in x.chunks_exact(columns).zip(found) {
-            let terms = || row.iter().zip(x).map(|(a, b)| f64::from(*a) * f64::from(*b));
-            let (sum, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>());
-            let far = (f64::from(*found) - sum).abs() / size;
-            assert!(far < FAR, "{kind:?}, {columns} columns: {far:e}");
+    for integers in Integers::every() {
+        integers.gemv(&integers.round(&x, columns, kind), weight, columns, &mut found);
+        for (row, found) in numbers.chunks_exact(columns).zip(found.chunks_exact(tokens)) {
+            for (x, found) in x.chunks_exact(columns).zip(found) {
+                let terms = || row.iter().zip(x).map(|(a, b)| f64::from(*a) * f64::from(*b));
+                let (sum, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>());
+                let far = (f64::from(*found) - sum).abs() / size;
+                assert!(far < FAR, "{integers:?}, {kind:?}, {columns} columns: {far:e}");
+            }
         }
-    }
-    for (token, x) in x.chunks_exact(columns).enumerate() {
-        let mut alone = vec![0f32; rows];
-        integers.gemv(&integers.round(x, columns, kind), weight, columns, &mut alone);
-        let together: Vec<f32> = found.chunks_exact(tokens).map(|row| row[token]).collect();
-        assert_eq!(alone, together, "{kind:?}, {columns} columns, row {token}");
+        for (token, x) in x.chunks_exact(columns).enumerate() {
+            let mut alone = vec![0f32; rows];
+            integers.gemv(&integers.round(x, columns, kind), weight, columns, &mut alone);
+            let together: Vec<f32> = found.chunks_exact(tokens).map(|row| row[token]).collect();
+            assert_eq!(alone, together, "{integers:?}, {kind:?}, {columns} columns, row {token}");
+        }
     }
 }
 
@@ -100,18 +101,25 @@ fn what_is_not_finite_is_not_hidden() {
     for kind in KINDS {
         let columns = 3 * kind.numbers();
         let bytes = blocks(kind, columns, 5);
-        let weight = Weight::Quantized(QuantizedSlice::new(kind, &bytes).unwrap());
+        let weight = QuantizedSlice::new(kind, &bytes).unwrap();
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for at in [0, 40, columns - 1] {
                 let mut x = activations(2 * columns, 1000.0);
                 x[at] = bad;
                 let mut out = [0f32; 2];
-                gemm(&x, weight, columns, false, &mut out);
+                gemm(&x, Weight::Quantized(weight), columns, false, &mut out);
                 assert!(!out[0].is_finite() && out[1].is_finite(), "{kind:?}, {bad}: {out:?}");
+                for integers in Integers::every() {
+                    integers.gemv(&integers.round(&x, columns, kind), weight, columns, &mut out);
+                    assert!(
+                        !out[0].is_finite() && out[1].is_finite(),
+                        "{integers:?}, {kind:?}, {bad}: {out:?}"
+                    );
+                }
             }
         }
         let mut out = [1f32];
-        gemm(&vec![0f32; columns], weight, columns, false, &mut out);
+        gemm(&vec![0f32; columns], Weight::Quantized(weight), columns, false, &mut out);
         assert!(out[0].abs() < f32::MIN_POSITIVE, "{kind:?}: {out:?}");
     }
 }

@@ -4,17 +4,36 @@
 #![allow(clippy::unused_self, reason = "`self` is the proof of that check")]
 
 use super::super::{QuantFormat, QuantizedSlice};
-use super::avx512;
 use super::rounded::{self, Rounded};
+use super::{avx2, avx512};
 
 /// Proof that the machine sums products of bytes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Integers(());
+pub(crate) struct Integers(Vectors);
+
+#[derive(Clone, Copy, Debug)]
+enum Vectors {
+    Avx2,
+    Avx512,
+}
 
 impl Integers {
-    /// `None` on a machine without AVX-512 VNNI, and for formats that have no such product.
+    /// The widest vectors that the machine has; `None` without AVX2, and for formats that have no such product.
     pub(crate) fn detect(kind: QuantFormat) -> Option<Self> {
-        (rounded::has(kind) && avx512::detect()).then_some(Self(()))
+        if !rounded::has(kind) {
+            return None;
+        }
+        let vectors =
+            if avx512::detect() { Some(Vectors::Avx512) } else { avx2::detect().then_some(Vectors::Avx2) };
+        vectors.map(Self)
+    }
+
+    /// All that the machine has.
+    #[cfg(test)]
+    pub(super) fn every() -> Vec<Self> {
+        let avx512 = avx512::detect().then_some(Self(Vectors::Avx512));
+        let avx2 = avx2::detect().then_some(Self(Vectors::Avx2));
+        avx512.into_iter().chain(avx2).collect()
     }
 
     /// `x`, `[tokens, columns]`, to meet weights of `kind`.
@@ -23,7 +42,7 @@ impl Integers {
         fn round(x: &[f32], columns: usize, kind: QuantFormat) -> Rounded {
             Rounded::new(x, columns, kind)
         }
-        // SAFETY: `self` exists only where `detect` has found the features.
+        // SAFETY: `self` exists only where the features are.
         unsafe { round(x, columns, kind) }
     }
 
@@ -33,7 +52,12 @@ impl Integers {
     ///
     /// f32 sums over exact products of integers. A row's result is the same, to the bit, in whatever company it comes.
     pub(crate) fn gemv(self, x: &Rounded, weight: QuantizedSlice<'_>, columns: usize, out: &mut [f32]) {
-        // SAFETY: `self` exists only where `detect` has found the features.
-        unsafe { avx512::gemv(x, weight, columns, out) }
+        // SAFETY: `self` exists only where the features are.
+        unsafe {
+            match self.0 {
+                Vectors::Avx2 => avx2::gemv(x, weight, columns, out),
+                Vectors::Avx512 => avx512::gemv(x, weight, columns, out),
+            }
+        }
     }
 }
