@@ -39,7 +39,7 @@ pub fn gemm(x: &[f32], weight: Weight<'_>, columns: usize, allow_bf16: bool, out
         return out.fill(0.0);
     }
     let rows = weight.len() / columns;
-    if gemv::is_for(x.len() / columns, weight, columns) {
+    if gemv::is_for(x.len() / columns, weight) {
         return gemv::gemv(x, weight, columns, out);
     }
     let narrow = matches!(weight, Weight::Dense(FloatSlice::Bf16(_)) | Weight::Quantized(_));

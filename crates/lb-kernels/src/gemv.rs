@@ -20,8 +20,8 @@ const PIECE: usize = 1 << 17;
 const BLOCK: usize = 512;
 
 /// Whether so many rows of activations are better met one by one.
-pub(crate) fn is_for(tokens: usize, weight: Weight<'_>, columns: usize) -> bool {
-    let in_integers = |of: QuantizedSlice<'_>| Integers::detect(of.kind(), columns).is_some();
+pub(crate) fn is_for(tokens: usize, weight: Weight<'_>) -> bool {
+    let in_integers = |of: QuantizedSlice<'_>| Integers::detect(of.kind()).is_some();
     let most = match weight {
         Weight::Quantized(weight) if in_integers(weight) => MAX_ROWS_OF_BLOCKS,
         _ => MAX_ROWS,
@@ -39,11 +39,11 @@ pub(crate) fn gemv(x: &[f32], weight: Weight<'_>, columns: usize, out: &mut [f32
     let tokens = x.len() / columns;
     match weight {
         Weight::Quantized(weight) => {
-            if let Some(integers) = Integers::detect(weight.kind(), columns) {
+            if let Some(integers) = Integers::detect(weight.kind()) {
                 let x = integers.round(x, columns, weight.kind());
                 return by_rows(weight.len(), columns, tokens, out, |first, out| {
                     let weight = weight.range(first * columns, out.len() / tokens * columns);
-                    integers.gemv(&x, weight, out);
+                    integers.gemv(&x, weight, columns, out);
                 });
             }
             let sums = Sums::new(x, weight.kind());

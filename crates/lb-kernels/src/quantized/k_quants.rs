@@ -60,7 +60,7 @@ fn or(a: PanelRow, b: PanelRow) -> PanelRow {
 
 /// Eight scales and eight minima of six bits each, in twelve bytes.
 #[inline(always)]
-pub(super) fn sixes(packed: &[u8]) -> ([u8; 8], [u8; 8]) {
+fn sixes(packed: &[u8]) -> ([u8; 8], [u8; 8]) {
     let (mut scales, mut minima) = ([0; 8], [0; 8]);
     for i in 0..4 {
         scales[i] = packed[i] & 63;

@@ -1,13 +1,34 @@
-//! The same products in integers: AVX-512's sums of four products of bytes (VNNI), for a few rows of activations.
+//! The same products in integers, for a few rows of activations: the machine's sums of products of bytes.
 //!
-//! An activation is an integer of 21 bits under a scale for every 32 of them, in three bytes: that is as near to the f32 number as
-//! f32 sums are to each other, so nothing is lost against the portable twin (`gemv.rs`). A byte of a weight is unsigned; what its
-//! format subtracts from every number is taken off in whole lanes.
+//! An activation is an integer of 23 bits (21 where it meets weights of eight) under a scale for every 32 of them, in three
+//! bytes: that is as near to the f32 number as f32 sums are to each other, so nothing is lost against the portable twin
+//! (`gemv.rs`). A byte of a weight is unsigned; what its format subtracts from every number is taken off in whole lanes.
 //!
-//! Like `microkernel_bf16.rs` a module of intrinsics; tests hold it and its twin together.
+//! Activations are made once and met by every row of the weight, so they take the order in which blocks hold their numbers, such
+//! that two vectors of weights have the same scales by lane: their products are one sum of integers.
+//!
+//! Like `microkernel_bf16.rs` modules of intrinsics; tests hold them and their twin together.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx2_blocks;
+#[cfg(target_arch = "x86_64")]
+mod avx2_k_quants;
+#[cfg(target_arch = "x86_64")]
+mod avx2_legacy_quants;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_blocks;
+#[cfg(target_arch = "x86_64")]
+mod avx512_k_quants;
+#[cfg(target_arch = "x86_64")]
+mod avx512_legacy_quants;
+#[cfg(target_arch = "x86_64")]
 mod rounded;
+#[cfg(target_arch = "x86_64")]
+mod scales;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
@@ -31,15 +52,20 @@ mod none {
     pub(crate) enum Integers {}
 
     impl Integers {
-        pub(crate) fn detect(_: QuantFormat, _: usize) -> Option<Self> {
+        pub(crate) fn detect(_: QuantFormat) -> Option<Self> {
             None
+        }
+
+        #[cfg(test)]
+        pub(super) fn every() -> Vec<Self> {
+            Vec::new()
         }
 
         pub(crate) fn round(self, _: &[f32], _: usize, _: QuantFormat) -> Rounded {
             match self {}
         }
 
-        pub(crate) fn gemv(self, _: &Rounded, _: QuantizedSlice<'_>, _: &mut [f32]) {
+        pub(crate) fn gemv(self, _: &Rounded, _: QuantizedSlice<'_>, _: usize, _: &mut [f32]) {
             match self {}
         }
     }
