@@ -27,12 +27,14 @@ fn embeddings_of_tokens_are_read_as_the_tokens_are() {
         let vectors = model.embeddings(read).unwrap();
         let queries = model.capture_vectors(&vectors, &mut caches).unwrap();
         let again = model.capture_vectors(&vectors, &mut twins.each_ref().map(KvCache::fork)).unwrap();
-        for ((queries, again), (cache, twin)) in queries.iter().zip(&again).zip(caches.iter().zip(&mut twins)) {
+        for ((queries, again), (cache, twin)) in queries.iter().zip(&again).zip(caches.iter().zip(&mut twins))
+        {
             let options = PrefillOptions::default();
             let alone = model.capture_vectors(&vectors, &mut [twin.fork()]).unwrap().remove(0);
             let expected = model.prefill_capturing(read, twin, &options, &mut |_, _| {}).unwrap().queries;
             assert_eq!(queries.len(), expected.len());
-            for (((queries, again), alone), expected) in queries.iter().zip(again).zip(&alone).zip(&expected) {
+            for (((queries, again), alone), expected) in queries.iter().zip(again).zip(&alone).zip(&expected)
+            {
                 assert_eq!(queries.dims(), expected.dims(), "{name}");
                 assert_same(alone, expected);
                 assert_close(&flat(queries), &flat(expected), F32);

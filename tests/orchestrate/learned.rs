@@ -45,7 +45,8 @@ fn embeddings_of_an_echo_are_the_echo() {
 
     let plain = session.brief(TASK, config()).unwrap();
     assert_ne!(contents(learned.cache()), contents(plain.cache()));
-    let heavy = Lookahead { learned: Some(Learned { weight: 50.0, ..Learned::of(&path) }), ..Lookahead::NONE };
+    let heavy =
+        Lookahead { learned: Some(Learned { weight: 50.0, ..Learned::of(&path) }), ..Lookahead::NONE };
     let heavy = session.brief(TASK, config().with_lookahead(heavy)).unwrap();
     assert_ne!(heavy.report().scores, learned.report().scores);
     assert_eq!(heavy.kept_len(), learned.kept_len());
