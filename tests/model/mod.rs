@@ -40,3 +40,4 @@ mod template_bounds;
 mod templates;
 mod text;
 mod tokenizers;
+mod vectors;

@@ -3,7 +3,7 @@
 use latent_briefing::am::selectors::SnapKv;
 use latent_briefing::am::{BetaMethod, Compaction, ScoreAgg, Selection, Sharing, Spans, Units, ValuesMethod};
 use latent_briefing::prelude::*;
-use latent_briefing::session::{HandoffKind, SummaryConfig, SummaryScope};
+use latent_briefing::session::{HandoffKind, Learned, SummaryConfig, SummaryScope};
 
 fn all() -> Vec<(&'static str, Handoff)> {
     let ratio = SelectionSize::KeepRatio;
@@ -111,6 +111,23 @@ fn by_other_queries() -> Vec<(&'static str, Handoff)> {
                 .into(),
         ),
         (
+            "latent-briefing:keep=0.1,vectors=some.safetensors",
+            BriefConfig::from(Compaction::keep_ratio(0.1))
+                .with_lookahead(Lookahead::learned("some.safetensors"))
+                .into(),
+        ),
+        (
+            "latent-briefing:keep=0.1,vectors=a folder/some.safetensors,weight=2.5,echo=64,draft=32",
+            BriefConfig::from(Compaction::keep_ratio(0.1))
+                .with_lookahead(Lookahead {
+                    echo: 64,
+                    learned: Some(Learned { weight: 2.5, ..Learned::of("a folder/some.safetensors") }),
+                    draft: Some(Draft::of(32)),
+                    ..Lookahead::NONE
+                })
+                .into(),
+        ),
+        (
             "latent-briefing:keep=0.1,queries=repeat,chunks=512",
             BriefConfig::from(Compaction::keep_ratio(0.1))
                 .with_queries(QuerySource::RepeatPrefill)
@@ -159,6 +176,11 @@ fn a_text_that_is_none_says_why() {
         ("latent-briefing:select=shared,heads=all", "does not go with"),
         ("latent-briefing:draft=8,over=notes", "briefing or full"),
         ("latent-briefing:first=0.3", "go with draft"),
+        ("latent-briefing:weight=2", "goes with vectors"),
+        ("latent-briefing:vectors=,echo=8", "a file of vectors"),
+        ("latent-briefing:vectors=a,weight=0", "above 0"),
+        ("latent-briefing:vectors=a,weight=inf", "above 0"),
+        ("latent-briefing:vectors=a,queries=repeat", "task's own queries"),
         ("latent-briefing:chunks=64,pieces=64", "chunks= or pieces="),
         ("latent-briefing:queries=all", "self-study"),
         ("latent-briefing:queries=repeat,echo=8", "task's own queries"),
@@ -185,7 +207,7 @@ fn a_text_that_is_none_says_why() {
 
 #[test]
 fn json_has_the_names_and_comes_back() {
-    for (_, handoff) in all() {
+    for (_, handoff) in all().into_iter().chain(by_other_queries()) {
         let json = serde_json::to_value(&handoff).unwrap();
         let name = json.as_str().or_else(|| json.as_object()?.keys().next().map(String::as_str)).unwrap();
         assert_eq!(name, handoff.name());

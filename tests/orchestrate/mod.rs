@@ -13,6 +13,7 @@ mod explain;
 mod handoff;
 mod handoff_text;
 mod handoffs;
+mod learned;
 mod ledger;
 mod local;
 mod long;

@@ -180,6 +180,16 @@ pub enum Error {
         /// The file that holds it; empty for a computed tensor.
         file: PathBuf,
     },
+    /// Vectors were trained for another model.
+    #[error("{}: `{field}` is of another model, these vectors were trained for {}", path.display(), quoted(trained_for))]
+    OtherModel {
+        /// The file.
+        path: PathBuf,
+        /// What the models are told apart by.
+        field: &'static str,
+        /// Whom they were trained for, as the file says.
+        trained_for: String,
+    },
     /// A text has a token that the model has no embedding for.
     #[error("the token `{}` has id {id}, the model has {vocab_size} embeddings", quoted(token))]
     TokenizerMismatch {

@@ -85,6 +85,7 @@ mod safefile;
 mod sample;
 mod template;
 mod tokenizer;
+mod vectors;
 mod warning;
 mod weights;
 mod worker;
@@ -106,6 +107,7 @@ pub use template::{
     SpecialTokens, TemplateParts, TextPart,
 };
 pub use tokenizer::{TextStream, Tokenizer};
+pub use vectors::InputVectors;
 pub use warning::Warning;
 pub use worker::Worker;
 

@@ -13,6 +13,7 @@ use crate::norm::RmsNorm;
 use crate::pass::Pass;
 use crate::residual::Residual;
 use crate::rope::Ropes;
+use crate::vectors::Input;
 use crate::weights::Weights;
 use crate::{Error, KvCache, ModelConfig, Result, Warning};
 
@@ -233,11 +234,24 @@ impl Decoder {
         watch: Option<ScoreAgg>,
         capture: Capture<'_>,
     ) -> Result<Tensor> {
-        let before: Vec<Mark> = caches.iter().map(|cache| cache.mark()).collect();
-        let result = self.run_layers(tokens, caches, rows, watch, capture);
-        for ((cache, tokens), before) in caches.iter_mut().zip(tokens).zip(&before) {
+        self.run_input(Input::Tokens(tokens), caches, rows, watch, capture)
+    }
+
+    /// [`run`](Self::run) over tokens or over what is read in their place.
+    pub(crate) fn run_input(
+        &self,
+        input: Input<'_>,
+        caches: &mut [&mut KvCache],
+        rows: Rows,
+        watch: Option<ScoreAgg>,
+        capture: Capture<'_>,
+    ) -> Result<Tensor> {
+        let (before, lengths): (Vec<Mark>, _) =
+            (caches.iter().map(|cache| cache.mark()).collect(), input.lengths()?);
+        let result = self.run_layers(input, &lengths, caches, rows, watch, capture);
+        for ((cache, length), before) in caches.iter_mut().zip(lengths).zip(&before) {
             match result {
-                Ok(_) => cache.advance(tokens.len()),
+                Ok(_) => cache.advance(length),
                 Err(_) => cache.roll_back(before)?,
             }
         }
@@ -246,17 +260,22 @@ impl Decoder {
 
     fn run_layers(
         &self,
-        tokens: &[&[u32]],
+        input: Input<'_>,
+        lengths: &[usize],
         caches: &mut [&mut KvCache],
         rows: Rows,
         watch: Option<ScoreAgg>,
         mut capture: Capture<'_>,
     ) -> Result<Tensor> {
         let runs: Vec<(usize, usize)> =
-            caches.iter().zip(tokens).map(|(cache, tokens)| (cache.logical_len(), tokens.len())).collect();
+            caches.iter().zip(lengths).map(|(cache, length)| (cache.logical_len(), *length)).collect();
         let pass = Pass { watch, ..Pass::new(&runs, &self.ropes, &self.device)? };
         let _keeper = buffers::keep();
-        let mut x = Residual::new(self.embed(&tokens.concat())?);
+        let mut x = Residual::new(match input {
+            Input::Tokens(tokens) => self.embed(&tokens.concat())?,
+            // The stream is written to.
+            Input::Vectors(rows, sequences) => rows.repeat((sequences, 1))?.copy()?,
+        });
         for (index, layer) in self.layers.iter().enumerate() {
             let mut own: Vec<_> = caches.iter_mut().map(|cache| cache.layer_mut(index)).collect();
             let (next, heard) = layer.forward(x, &pass, &mut own, &mut |_, _| Ok(()))?;

@@ -18,8 +18,8 @@ mod trajectory;
 
 pub use answer::{Answer, Ask, Forced, Outcome, Prepared};
 pub use briefing::{
-    BriefConfig, BriefTiming, Briefing, BriefingMap, ChunkMode, Chunking, Draft, DraftOver, Lookahead,
-    Position, Renewal, Renewed, Storage, TaskState, heat,
+    BriefConfig, BriefTiming, Briefing, BriefingMap, ChunkMode, Chunking, Draft, DraftOver, Learned,
+    Lookahead, Position, Renewal, Renewed, Storage, TaskState, heat,
 };
 pub use document::{DocumentFault, read_text};
 pub use error::{Error, Result};

@@ -114,7 +114,7 @@ impl<'a> Briefer<'a> {
         for config in configs {
             // A draft is written over a briefing of its own configuration.
             let ahead = config.looks_ahead();
-            let drafts = ahead.is_some_and(|ahead| ahead.draft.is_some());
+            let drafts = ahead.as_ref().is_some_and(|ahead| ahead.draft.is_some());
             let by_task = config.queries == QuerySource::Task && !config.on_policy;
             if !by_task || drafts || config.chunking.is_some() {
                 briefings.push(self.brief(task, config)?);

@@ -106,7 +106,7 @@ impl BriefConfig {
 
     /// What is looked ahead to, where anything is.
     pub(crate) fn looks_ahead(&self) -> Option<Lookahead> {
-        let lookahead = self.lookahead.unwrap_or_default();
+        let lookahead = self.lookahead.clone().unwrap_or_default();
         (self.can_look_ahead() && !lookahead.is_none()).then_some(lookahead)
     }
 

@@ -26,7 +26,7 @@ use crate::Task;
 pub(crate) use briefer::Briefer;
 pub use config::{BriefConfig, ChunkMode, Chunking};
 pub(crate) use cut::compactor;
-pub use lookahead::{Draft, DraftOver, Lookahead};
+pub use lookahead::{Draft, DraftOver, Learned, Lookahead};
 pub use map::{BriefingMap, heat};
 pub(crate) use renewal::Renewing;
 pub use renewal::{Renewal, Renewed};

@@ -21,7 +21,7 @@ pub(super) fn pass(
     extra: &Extra,
 ) -> Result<QueryPass> {
     if let Some(lookahead) = config.looks_ahead() {
-        let passes = passes_ahead(reader, &[task.to_vec()], (config, lookahead), extra);
+        let passes = passes_ahead(reader, &[task.to_vec()], (config, &lookahead), extra);
         let mut passes = passes.map_err(Error::of_only_call)?;
         let pass = passes.pop().ok_or(Error::Empty { arg: "task" })?;
         return Ok(pass.with_extra(extra.clone()));
@@ -61,7 +61,7 @@ pub(super) fn passes(
     extra: &Extra,
 ) -> Result<Vec<QueryPass>> {
     if let Some(lookahead) = config.looks_ahead() {
-        return passes_ahead(reader, tasks, (config, lookahead), extra);
+        return passes_ahead(reader, tasks, (config, &lookahead), extra);
     }
     let (start, context) = (Instant::now(), reader.context);
     let mut forks: Vec<_> = tasks.iter().map(|_| context.full.cache.fork()).collect();

@@ -5,10 +5,12 @@ mod reader;
 mod units;
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use lb_model::{Decoder, GenerateOptions, KvCache, PrefillOptions, Worker};
+use lb_model::{Decoder, GenerateOptions, InputVectors, KvCache, PrefillOptions, Worker};
 
+use crate::handoff::Last;
 use crate::prompt::PromptEncoder;
 use crate::{Error, Note, Result};
 
@@ -38,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) prefill: PrefillOptions,
     /// Calls of a batch that have a cache at the same time.
     pub(crate) max_batch: usize,
+    /// Vectors in the place of answers, by the file they lie in.
+    pub(crate) vectors: Last<PathBuf, Arc<InputVectors>>,
 }
 
 /// The full cache. Slots, positions and tokens are the same in number.

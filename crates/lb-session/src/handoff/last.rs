@@ -14,11 +14,11 @@ impl<K, V> Default for Last<K, V> {
 
 impl<K: PartialEq, V: Clone> Last<K, V> {
     /// What was made last, where it was by this recipe.
-    pub(super) fn get(&self, recipe: &K) -> Option<V> {
+    pub(crate) fn get(&self, recipe: &K) -> Option<V> {
         self.lock().as_ref().filter(|(own, _)| own == recipe).map(|(_, made)| made.clone())
     }
 
-    pub(super) fn keep(&self, recipe: K, made: V) {
+    pub(crate) fn keep(&self, recipe: K, made: V) {
         *self.lock() = Some((recipe, made));
     }
 

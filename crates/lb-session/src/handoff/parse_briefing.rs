@@ -5,7 +5,8 @@ use lb_am::{BetaMethod, Compaction, Folding, ScoreAgg, Selection, Sharing, Spans
 use super::parse::{Arguments, size};
 use super::{Handoff, HandoffKind, SelectionSize};
 use crate::{
-    BriefConfig, Chunking, Draft, DraftOver, Error, Lookahead, QuerySource, Renewal, Result, TaskState,
+    BriefConfig, Chunking, Draft, DraftOver, Error, Learned, Lookahead, QuerySource, Renewal, Result,
+    TaskState,
 };
 
 /// AdaKV's safeguard.
@@ -183,11 +184,12 @@ impl Arguments<'_> {
         let (first, check) = (self.real("first")?, self.number("check")?);
         let (echo, tokens) = (self.number("echo")?, self.number("draft")?);
         let earlier = self.number("earlier")?;
+        let learned = self.learned()?;
         let more = over.is_some() || first.is_some() || check.is_some();
         if more && tokens.is_none_or(|tokens| tokens == 0) {
             return Err(Error::config("draft", "nothing", "over=, first= and check= go with draft= tokens"));
         }
-        if echo.is_none() && tokens.is_none() && earlier.is_none() {
+        if echo.is_none() && tokens.is_none() && earlier.is_none() && learned.is_none() {
             return Ok(None);
         }
         let draft = tokens.filter(|tokens| *tokens > 0).map(|tokens| {
@@ -199,6 +201,18 @@ impl Arguments<'_> {
             Draft { first: first.or(usual.first), check, ..usual }
         });
         let tokens = |tokens: Option<u64>| tokens.unwrap_or(0) as usize;
-        Ok(Some(Lookahead { echo: tokens(echo), earlier: tokens(earlier), draft }))
+        Ok(Some(Lookahead { echo: tokens(echo), earlier: tokens(earlier), learned, draft }))
+    }
+
+    fn learned(&mut self) -> Result<Option<Learned>> {
+        let weight = self.real("weight")?;
+        match (self.take("vectors"), weight) {
+            (None, Some(weight)) => Err(Error::config("weight", weight, "goes with vectors= a file")),
+            (None, None) => Ok(None),
+            (Some(file), weight) => {
+                let usual = Learned::of(file);
+                Ok(Some(Learned { weight: weight.unwrap_or(usual.weight), ..usual }))
+            }
+        }
     }
 }

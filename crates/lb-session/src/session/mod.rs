@@ -16,6 +16,7 @@ use lb_model::{KvCache, Warning, Worker};
 use crate::answer::Ask;
 use crate::briefing::{BriefConfig, Briefer, Briefing};
 use crate::context::{Context, Reader, Settings, unit_starts};
+use crate::handoff::Last;
 use crate::handoff::Memo;
 use crate::ledger::TokenLedger;
 use crate::prompt::{self, PromptEncoder};
@@ -61,6 +62,7 @@ impl WorkerSession {
             lookup: config.lookup,
             prefill: config.prefill,
             max_batch: config.max_batch,
+            vectors: Last::default(),
         });
         let request = Reader::unguarded(&context).task_tokens(&REQUEST.into())?.len();
         config.room.validate(worker.config().position_limit(), context.head().len(), request)?;

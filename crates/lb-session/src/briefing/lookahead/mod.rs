@@ -3,12 +3,16 @@
 //! A task's own queries are not those of its answer: on real logs a briefing by them retains half as much again less than one by
 //! the answer's own (`docs/real.md`). What can be had beforehand is an *echo*, the last words of whoever writes in the
 //! trajectory, and a *draft*, a few tokens that the worker writes over a first briefing (Lookahead Q-Cache, arXiv
-//! 2505.20334), the task's own state behind it. Either is read behind the task and the full cache, and its queries join the task's; a
-//! draft is mended where the full cache would have gone on otherwise.
+//! 2505.20334), the task's own state behind it; or *vectors* that were trained on other answers (LookaheadKV, arXiv 2603.10899). Each is
+//! read behind the task and the full cache, and its queries join the task's; a draft is mended where the full cache would have gone
+//! on otherwise.
 
 mod drafting;
 mod echo;
+mod learned;
 mod passes;
+
+use std::path::PathBuf;
 
 use lb_am::Budget;
 use serde::{Deserialize, Serialize};
@@ -17,10 +21,11 @@ use super::{BriefConfig, TaskState};
 use crate::{Error, Result};
 
 pub(super) use echo::echo;
+pub use learned::Learned;
 pub(super) use passes::{joined, passes_ahead};
 
 /// What stands in for the answer while a briefing is made; its queries join the task's.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lookahead {
     /// Tokens of what the trajectory's own author wrote last (reasoning, replies), the latest segment first, each from its
@@ -29,6 +34,8 @@ pub struct Lookahead {
     /// Tokens of what the session has answered so far, the answers to the most similar tasks first; a snapshot knows those up to its
     /// making. 0 for none, the default.
     pub earlier: usize,
+    /// Vectors that were trained to ask what answers ask, read in the place of one. Default: none.
+    pub learned: Option<Learned>,
     /// What the worker writes on trial. Default: [`Draft::default`].
     pub draft: Option<Draft>,
 }
@@ -64,7 +71,7 @@ pub enum DraftOver {
 
 impl Default for Lookahead {
     fn default() -> Self {
-        Self { echo: 128, earlier: 0, draft: Some(Draft::default()) }
+        Self { echo: 128, draft: Some(Draft::default()), ..Self::NONE }
     }
 }
 
@@ -114,11 +121,16 @@ impl Draft {
 
 impl Lookahead {
     /// The task's queries alone.
-    pub const NONE: Self = Self { echo: 0, earlier: 0, draft: None };
+    pub const NONE: Self = Self { echo: 0, earlier: 0, learned: None, draft: None };
 
     /// An echo of so many tokens, and no draft.
     pub fn echo(tokens: usize) -> Self {
         Self { echo: tokens, ..Self::NONE }
+    }
+
+    /// Vectors from a file, and neither echo nor draft.
+    pub fn learned(file: impl Into<PathBuf>) -> Self {
+        Self { learned: Some(Learned::of(file)), ..Self::NONE }
     }
 
     /// A draft, and no echo.
@@ -128,7 +140,7 @@ impl Lookahead {
 
     /// Whether there is any.
     pub fn is_none(&self) -> bool {
-        self.echo == 0 && self.earlier == 0 && self.draft.is_none()
+        self.echo == 0 && self.earlier == 0 && self.learned.is_none() && self.draft.is_none()
     }
 
     /// Checks every range.
@@ -136,6 +148,7 @@ impl Lookahead {
     /// # Errors
     /// [`Error::Config`] naming the field.
     pub fn validate(&self) -> Result<()> {
+        self.learned.as_ref().map_or(Ok(()), Learned::validate)?;
         self.draft.as_ref().map_or(Ok(()), Draft::validate)
     }
 }

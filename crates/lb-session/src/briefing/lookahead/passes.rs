@@ -30,7 +30,7 @@ pub(super) struct Ahead {
 pub(in crate::briefing) fn passes_ahead(
     reader: Reader<'_>,
     tasks: &[Vec<u32>],
-    (config, lookahead): (&BriefConfig, Lookahead),
+    (config, lookahead): (&BriefConfig, &Lookahead),
     extra: &Extra,
 ) -> Result<Vec<QueryPass>> {
     let start = Instant::now();
@@ -40,6 +40,9 @@ pub(in crate::briefing) fn passes_ahead(
     work.join(&mut ahead, &vec![echo; tasks.len()])?;
     let earlier = |task: &Vec<u32>| reader.context.earlier.like(task, lookahead.earlier);
     work.join(&mut ahead, &tasks.iter().map(earlier).collect::<Vec<_>>())?;
+    if let Some(learned) = &lookahead.learned {
+        work.join_learned(&mut ahead, learned)?;
+    }
     if let Some(draft) = lookahead.draft {
         work.draft(&mut ahead, draft)?;
     }
@@ -108,13 +111,17 @@ impl Work<'_> {
 
     /// Queries of what may be an answer, by layer of the model, join those that are there.
     pub(super) fn take(self, pass: &mut QueryPass, queries: Vec<Tensor>) -> Result<()> {
+        self.take_weighted(pass, queries, 1.0)
+    }
+
+    /// The same for queries that count `weight` times as much in the scores.
+    pub(super) fn take_weighted(self, pass: &mut QueryPass, queries: Vec<Tensor>, weight: f64) -> Result<()> {
         let group = self.reader.context.worker().config().group_size();
         let more = self.global(queries);
         if let (Some(before), Some(seen)) = (&pass.observed, self.seen(&more)?) {
-            let both = before
-                .iter()
-                .zip(&seen)
-                .map(|(a, b)| Observed::joined(&[(a, a.rows() as f64), (b, b.rows() as f64)], group));
+            let both = before.iter().zip(&seen).map(|(a, b)| {
+                Observed::joined(&[(a, a.rows() as f64), (b, weight * b.rows() as f64)], group)
+            });
             pass.observed = Some(both.collect::<lb_am::Result<_>>()?);
         }
         pass.queries = joined(&pass.queries, &more, group)?;
