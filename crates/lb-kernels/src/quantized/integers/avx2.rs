@@ -92,7 +92,7 @@ fn sums<const S: usize, const T: usize, B: Blocks<S>>(row: &[u8], x: Rows<'_>) -
         let mut padded = [0; MOST_BYTES];
         padded[..rest.len()].copy_from_slice(rest);
         // SAFETY: the features are those of this function.
-        add::<S, T, B>(&mut sums, &unsafe { B::read(&padded[..B::BYTES.min(MOST_BYTES)]) }, x, index);
+        add::<S, T, B>(&mut sums, &unsafe { B::read(&padded[..B::BYTES]) }, x, index);
     }
     let mut reduced = [0f32; T];
     for (out, (products, offsets)) in reduced.iter_mut().zip(sums.products.into_iter().zip(sums.offsets)) {
