@@ -5,6 +5,7 @@
 use core::arch::x86_64::{__m128i, __m512, __m512i, _mm_loadu_si128, _mm512_loadu_si512};
 
 /// Numbers of some blocks, taken apart: unsigned bytes for `S` steps of two vectors.
+#[derive(Clone, Copy)]
 pub(super) struct Unit<const S: usize> {
     pub(super) numbers: [[__m512i; 2]; S],
     /// Scales and offsets, in the order of the activations' factors.

@@ -15,8 +15,8 @@ pub(super) const LANES: usize = 16;
 pub(super) const STEP: usize = 2 * VECTOR;
 /// Bytes between what is unpacked of a weight and what is asked for.
 pub(super) const AHEAD: usize = 4096;
-/// Of a unit that may be cut off: large blocks never are.
-pub(super) const MOST_BYTES: usize = 4 * 34;
+/// At least those of any unit.
+pub(super) const MOST_BYTES: usize = 256;
 /// Numbers that have a scale in common, of activations.
 const SCALED: usize = 32;
 
