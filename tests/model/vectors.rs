@@ -75,11 +75,8 @@ fn files_come_back_as_they_were_written() {
     let worker = worker(TIED);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vectors.safetensors");
-    let vectors = InputVectors {
-        model: "tiny".into(),
-        trained_on: "nothing".into(),
-        ..InputVectors::new(worker.model().embeddings(&[1, 2, 3]).unwrap())
-    };
+    let mut vectors = InputVectors::new(worker.model().embeddings(&[1, 2, 3]).unwrap());
+    (vectors.model, vectors.trained_on) = ("tiny".into(), "nothing".into());
     vectors.save(&path, worker.model()).unwrap();
     let read = InputVectors::load(&path, worker.model()).unwrap();
     assert_eq!((read.count(), &*read.model, &*read.trained_on), (3, "tiny", "nothing"));

@@ -185,6 +185,8 @@ def main():
             torch.nn.utils.clip_grad_norm_([learned], 1.0)
             optimizer.step()
             total, step = total + loss.item(), step + 1
+            if step % 20 == 0:
+                print(f"{step} steps: {loss.item():.4f}, {(time.time() - begin) / 60:.1f} min", flush=True)
         minutes = (time.time() - begin) / 60
         print(f"epoch {epoch}: {total / len(items):.4f}, {minutes:.1f} min", flush=True)
         note = f"{args.vectors} vectors, {step} steps"
