@@ -208,7 +208,7 @@ impl Worker {
     }
 
     fn guess(&self, live: &mut Live<'_>, cache: &KvCache, guess: Guess<'_>) -> Result<()> {
-        let positions = self.config().position_limit() - cache.logical_len();
+        let positions = self.config().position_limit().saturating_sub(cache.logical_len());
         // The last token of an answer is not read.
         let written = live.decoding.written();
         let room = (live.decoding.most() - written.len() - 1)
@@ -272,8 +272,8 @@ impl Worker {
         };
         let mut stays = pending;
         let next = loop {
-            match live.decoding.take(self, &logits, begin + stays, on_token)? {
-                Next::Read(token) if live.guess.get(stays - pending) == Some(&token) => {
+            match live.decoding.take(self, &logits, begin + stays, on_token) {
+                Ok(Next::Read(token)) if live.guess.get(stays - pending) == Some(&token) => {
                     logits = row(stays)?;
                     stays += 1;
                 }
@@ -283,8 +283,9 @@ impl Worker {
         if stays < all {
             cache.truncate(begin + stays)?;
         }
-        Ok((next, stays))
+        Ok((next?, stays))
     }
+
     fn hear_read(
         &self,
         index: usize,
