@@ -196,7 +196,8 @@ impl KvCache {
     }
 
     fn load_from(file: &mut SafeFile, config: &ModelConfig, device: &Device) -> Result<Self> {
-        let path = &file.path().to_owned();
+        let path = file.path().to_path_buf();
+        let path = path.as_path();
         let corrupt = |reason: &str| Error::Corrupt { path: path.to_path_buf(), reason: reason.to_string() };
         let json = file.metadata(META).ok_or_else(|| corrupt("not a saved cache"))?.to_string();
         let header: Header = read_json(json.as_bytes(), path)?;
