@@ -108,6 +108,7 @@ mod tests {
         assert_eq!(lookup.guess(&[5, 6], 9), [7]);
         assert!(lookup.guess(&[5, 8], 9).is_empty());
         assert_eq!(lookup.guess(&[5, 8, 1, 2, 3], 9), [50]);
+        let mut lookup = Lookup::new(vec![&[1, 2, 3, 50]], Vec::new());
         assert_eq!(lookup.guess(&[4, 5, 6, 7, 8, 4, 5, 6], 9), [7, 8, 4, 5]);
     }
 }
