@@ -241,9 +241,13 @@ fn figures_are_sums_over_items_and_intervals_over_documents() {
     assert_eq!((summary.items, summary.documents), (3, 2));
 
     // A briefing of 3 ms; two items were read in 10 and 30 ms, the second half of it, one does not say.
-    let mut timed = rows.clone();
+    let mut timed = rows.to_vec();
     (timed[0].seq_len, timed[0].read_tokens, timed[0].read_ms) = (100, 100, 10.0);
     (timed[1].seq_len, timed[1].read_tokens, timed[1].read_ms) = (100, 50, 15.0);
+    // What had nothing to read says nothing of that.
+    let mut idle = timed[0].clone();
+    (idle.read_tokens, idle.read_ms) = (0, 0.001);
+    timed.extend([idle.clone(), idle]);
     assert_eq!(first.brief_share, None);
     let timed = summarise("w", "d", &timed, &Bootstrap::default()).unwrap();
     assert!((timed.conditions[0].brief_share.unwrap() - 0.2).abs() < 1e-12);

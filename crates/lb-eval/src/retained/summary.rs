@@ -167,6 +167,10 @@ pub fn summarise(
 /// Time of a briefing over that of reading its trajectory, median over items.
 fn brief_share(rows: &[&RetainedRow], number: usize) -> Option<f64> {
     let share = |row: &&RetainedRow| {
+        // An item that goes on where another ended may have nothing to read.
+        if row.read_tokens == 0 {
+            return None;
+        }
         let whole = row.read_ms * row.seq_len as f64 / row.read_tokens as f64;
         let share = row.conditions[number].brief_ms / whole;
         share.is_finite().then_some(share)
