@@ -30,17 +30,6 @@ struct Live<'a> {
     guess: Vec<u32>,
 }
 
-impl Read {
-    /// Of its first tokens.
-    fn queries_of(self, worker: &Worker, tokens: usize) -> Result<Vec<Tensor>> {
-        if tokens == self.logits.dim(0)? {
-            return Ok(self.queries);
-        }
-        let first: Vec<u32> = (0..tokens as u32).collect();
-        worker.model().pick_queries(&self.queries, &first)
-    }
-}
-
 impl Live<'_> {
     /// What it reads next.
     fn unread(&self) -> Vec<u32> {
@@ -53,6 +42,17 @@ struct Read {
     /// `[tokens, vocab]`.
     logits: Tensor,
     queries: Vec<Tensor>,
+}
+
+impl Read {
+    /// Of its first tokens.
+    fn queries_of(self, worker: &Worker, tokens: usize) -> Result<Vec<Tensor>> {
+        if tokens == self.logits.dim(0)? {
+            return Ok(self.queries);
+        }
+        let first: Vec<u32> = (0..tokens as u32).collect();
+        worker.model().pick_queries(&self.queries, &first)
+    }
 }
 
 impl Worker {
@@ -215,9 +215,7 @@ impl Worker {
             .min(positions.saturating_sub(usize::from(live.pending.is_some())));
         live.guess = if room == 0 { Vec::new() } else { guess(live.index, written, room) };
         live.guess.truncate(room);
-        let vocab_size = self.config().vocab_size;
-        let wrong = live.guess.iter().copied().find(|id| *id as usize >= vocab_size);
-        wrong.map_or(Ok(()), |id| Err(Error::TokenRange { id, vocab_size }))
+        self.model().check_ids(&live.guess)
     }
 
     /// What every sequence has not read yet, in one pass; what has nothing to read is left out.

@@ -206,16 +206,19 @@ impl Decoder {
         cache.check_model(&self.config, &self.device)
     }
 
+    pub(crate) fn check_ids(&self, tokens: &[u32]) -> Result<()> {
+        let vocab_size = self.config.vocab_size;
+        let wrong = tokens.iter().copied().find(|id| *id as usize >= vocab_size);
+        wrong.map_or(Ok(()), |id| Err(Error::TokenRange { id, vocab_size }))
+    }
+
     pub(crate) fn check_input(&self, tokens: &[u32], cache: &KvCache) -> Result<()> {
-        let (vocab_size, limit) = (self.config.vocab_size, self.config.position_limit());
         if tokens.is_empty() {
             return Err(Error::Empty { arg: "tokens" });
         }
-        if let Some(&id) = tokens.iter().find(|&&id| id as usize >= vocab_size) {
-            return Err(Error::TokenRange { id, vocab_size });
-        }
+        self.check_ids(tokens)?;
         self.check_cache(cache)?;
-        let positions = cache.logical_len() + tokens.len();
+        let (positions, limit) = (cache.logical_len() + tokens.len(), self.config.position_limit());
         if positions > limit { Err(Error::ContextOverflow { positions, limit }) } else { Ok(()) }
     }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use lb_io::files::{HEADER, open_regular};
+use lb_io::files::{HEADER, Output, open_regular};
 use memmap2::Mmap;
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -77,6 +77,21 @@ pub(crate) fn map(path: &Path) -> Result<Arc<Mmap>> {
     )]
     let map = unsafe { Mmap::map(&file) }.map_err(io)?;
     Ok(Arc::new(map))
+}
+
+/// Writes tensors and metadata to `path`, through a temporary file beside it.
+pub(crate) fn write<N: AsRef<str> + Ord + std::fmt::Display>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (N, Tensor)>,
+    metadata: HashMap<String, String>,
+) -> Result<()> {
+    let io = |source| Error::Io { path: path.to_path_buf(), source };
+    let output = Output::create(path).map_err(io)?;
+    safetensors::serialize_to_file(tensors, Some(metadata), output.path()).map_err(|e| match e {
+        safetensors::SafeTensorError::IoError(source) => io(source),
+        other => Error::Corrupt { path: path.to_path_buf(), reason: other.to_string() },
+    })?;
+    output.finish().map_err(io)
 }
 
 impl SafeFile {

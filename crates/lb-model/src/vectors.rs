@@ -5,12 +5,11 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use lb_io::files::Output;
 
 use crate::attention::Heard;
 use crate::batch::check_count;
 use crate::model::{HEADROOM, Rows};
-use crate::safefile::SafeFile;
+use crate::safefile::{self, SafeFile};
 use crate::{Decoder, Error, KvCache, Result, buffers};
 
 const FORMAT: &str = "latent-briefing-vectors-1";
@@ -97,19 +96,12 @@ impl InputVectors {
     /// # Errors
     /// [`Error::Io`], [`Error::Tensor`].
     pub fn save(&self, path: impl AsRef<Path>, decoder: &Decoder) -> Result<()> {
-        let path = path.as_ref();
         let stored = |x: &Tensor| x.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous();
         let tensors = [(VECTORS, stored(&self.rows)?), (PROBE, stored(&decoder.probe()?)?)];
         let metadata = [("format", FORMAT), ("model", &self.model), ("trained_on", &self.trained_on)];
         let metadata: HashMap<String, String> =
             metadata.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        let io = |source| Error::Io { path: path.to_path_buf(), source };
-        let output = Output::create(path).map_err(io)?;
-        safetensors::serialize_to_file(tensors, Some(metadata), output.path()).map_err(|e| match e {
-            safetensors::SafeTensorError::IoError(source) => io(source),
-            other => Error::Corrupt { path: path.to_path_buf(), reason: other.to_string() },
-        })?;
-        output.finish().map_err(io)
+        safefile::write(path.as_ref(), tensors, metadata)
     }
 
     /// `[m, hidden]`.
@@ -132,11 +124,8 @@ impl Decoder {
     /// # Errors
     /// [`Error::TokenRange`], [`Error::Tensor`].
     pub fn embeddings(&self, tokens: &[u32]) -> Result<Tensor> {
-        let vocab_size = self.config().vocab_size;
-        match tokens.iter().find(|&&id| id as usize >= vocab_size) {
-            Some(&id) => Err(Error::TokenRange { id, vocab_size }),
-            None => self.embed(tokens),
-        }
+        self.check_ids(tokens)?;
+        self.embed(tokens)
     }
 
     /// By what this model is known again, whatever its weights are packed in: the beginnings of eight embeddings.

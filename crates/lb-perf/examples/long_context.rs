@@ -16,6 +16,8 @@ use latent_briefing::model::{Checkpoint, KvCache, PrefillOptions, Worker};
 use latent_briefing::prelude::{BriefConfig, Compaction, Segment, SessionConfig, WorkerSession};
 use lb_cli::{say, tell};
 use lb_eval::logs;
+use lb_eval::stats::median;
+use lb_perf::peak_mib;
 use serde_json::{Value, json};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -181,18 +183,7 @@ fn measure(arguments: &Arguments, side: &str) -> Result<Value> {
         }
         decode.push((arguments.tokens * workers) as f64 / begin.elapsed().as_secs_f64());
     }
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
     Ok(
         json!({ "load_ms": load_ms, "peak_mib": peak_mib(), "first_s": median(first), "decode": median(decode) }),
     )
-}
-
-/// The most memory this process ever held, on Linux.
-fn peak_mib() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? / 1024.0)
 }

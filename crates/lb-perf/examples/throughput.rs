@@ -16,6 +16,7 @@ use candle_transformers::models::qwen3::{Config, ModelForCausalLM};
 use clap::{Parser, ValueEnum};
 use latent_briefing::model::{Checkpoint, PrefillOptions};
 use lb_cli::{complain, say};
+use lb_perf::peak_mib;
 use serde_json::{Value, json};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -189,11 +190,4 @@ fn candle(folder: &Path, dtype: DType) -> Result<Step> {
         }
         Ok(model.forward(&Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)?, position)?)
     }))
-}
-
-/// The most memory this process ever held, on Linux.
-fn peak_mib() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? / 1024.0)
 }

@@ -12,6 +12,11 @@ pub fn peak_extra<T>(step: impl FnOnce() -> T) -> (T, Option<u64>) {
     (result, peak)
 }
 
+/// The most memory that this process ever held, in MiB; `None` where Linux does not tell.
+pub fn peak_mib() -> Option<f64> {
+    Some(status_bytes("VmHWM:")? as f64 / f64::from(1 << 20))
+}
+
 fn status_bytes(field: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with(field))?;

@@ -16,7 +16,6 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use lb_io::files::Output;
 use lb_kernels::PackedBits;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +24,7 @@ use super::slots::Slots;
 use super::tail::Tail;
 use super::{Geometry, KvCache, io_packed};
 use crate::config::{read_json, usual_scale};
-use crate::safefile::SafeFile;
+use crate::safefile::{self, SafeFile};
 use crate::{Error, LocalAttention, ModelConfig, Result, RopeScaling};
 
 const FORMAT: &str = "latent-briefing-kv-1";
@@ -100,13 +99,7 @@ impl KvCache {
             .map_err(|source| Error::Json { path: path.to_path_buf(), source })?;
         let mut metadata = HashMap::from([(META.to_string(), header)]);
         metadata.extend(note.map(|(key, text)| (key.to_string(), text)));
-        let io = |source| Error::Io { path: path.to_path_buf(), source };
-        let output = Output::create(path).map_err(io)?;
-        safetensors::serialize_to_file(tensors, Some(metadata), output.path()).map_err(|e| match e {
-            safetensors::SafeTensorError::IoError(source) => io(source),
-            other => Error::Corrupt { path: path.to_path_buf(), reason: other.to_string() },
-        })?;
-        output.finish().map_err(io)
+        safefile::write(path, tensors, metadata)
     }
 
     fn to_parts(&self) -> Result<(Header, Vec<(String, Tensor)>)> {
