@@ -60,7 +60,7 @@ pub(crate) fn generate(
     choices: Option<&Choices>,
     hear: Hear<'_>,
 ) -> Result<Generated> {
-    let (worker, guard) = (reader.context.worker(), reader.guard);
+    let worker = reader.context.worker();
     let start = Instant::now();
     let logits = read(reader, caches, inputs)?;
     let prefill = start.elapsed();
@@ -71,6 +71,21 @@ pub(crate) fn generate(
     };
     let chances = caches.iter().map(over).collect::<Result<_>>()?;
     let start = Instant::now();
+    let lookups = inputs.iter().enumerate().map(lookup(reader, drafts)).collect();
+    let generations = write(reader, caches, &logits, (lookups, renewing), options, hear)?;
+    Ok(Generated { generations, bytes, chances, prefill, decode: start.elapsed() })
+}
+
+/// Writes behind what was read, until the call is ended.
+fn write(
+    reader: Reader<'_>,
+    caches: &mut [KvCache],
+    logits: &[Tensor],
+    (mut lookups, renewing): (Vec<Lookup<'_>>, &mut [Option<Renewing<'_>>]),
+    options: &GenerateOptions,
+    hear: Hear<'_>,
+) -> Result<Vec<Generation>> {
+    let (worker, guard) = (reader.context.worker(), reader.guard);
     let mut ended = Ok(());
     let options = vec![options.clone(); caches.len()];
     let mut on_token = |index: usize, _: u32, text: &str| {
@@ -95,25 +110,19 @@ pub(crate) fn generate(
         })
     };
     let on_read: Option<OnRead<'_>> = if renews { Some(&mut on_read) } else { None };
-    let mut lookups: Vec<Lookup<'_>> = inputs.iter().enumerate().map(lookup(reader, drafts)).collect();
     let mut guess = |index: usize, written: &[u32], most: usize| {
-        let most = match &renewing.borrow()[..] {
-            // What is read at once is not renewed in between; a draft comes of the full cache and needs none.
-            renewing if !written.is_empty() => match renewing.get(index) {
-                Some(Some(renewing)) => most.min(renewing.room() - 1),
-                _ => most,
-            },
-            _ => most,
-        };
-        lookups[index].guess(written, most)
+        let renewing = renewing.borrow();
+        // What is read at once is not renewed in between; a draft, which comes first and of the full cache, needs none.
+        let own = renewing.get(index).and_then(Option::as_ref).filter(|_| !written.is_empty());
+        lookups[index].guess(written, own.map_or(most, |renewing| most.min(renewing.room() - 1)))
     };
-    let made = worker.generate_batch_guessed(caches, &logits, &options, &mut on_token, &mut guess, on_read);
+    let made = worker.generate_batch_guessed(caches, logits, &options, &mut on_token, &mut guess, on_read);
     if let Some(error) = failed {
         return Err(error);
     }
     let generations = made.map_err(|error| Error::of_sequence(error, |index| index))?;
     ended?;
-    Ok(Generated { generations, bytes, chances, prefill, decode: start.elapsed() })
+    Ok(generations)
 }
 
 /// Guesses from the trajectory's text and what was read besides, and the draft before that.
