@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Tensor};
 
-use crate::backend::Backend;
+use crate::backend::{self, Backend};
 use crate::config::ensure;
 use crate::error::{AtLayer, Error, Result};
 use crate::kept::Kept;
@@ -20,6 +20,24 @@ pub struct LayerKv {
     /// What q · k is multiplied with in every logit: finite and above 0, 1/√head_dim as a rule. With a wrong one every
     /// score and every fit is wrong.
     pub scale: f32,
+    /// Whether keys and values are known to hold finite numbers alone, so that nobody has to look again: that reads all of
+    /// them once. Set by [`known_finite`].
+    pub finite: bool,
+}
+
+/// Looks at every number of the layers' keys and values once; whatever takes these layers afterwards does not look again.
+///
+/// # Errors
+///
+/// [`Error::NonFinite`] naming the layer.
+pub fn known_finite(mut layers: Vec<LayerKv>) -> Result<Vec<LayerKv>> {
+    let backend = backend::of(&layers);
+    for (index, layer) in layers.iter_mut().enumerate() {
+        layer.check().at_layer(index)?;
+        check_slots(backend, layer, index).at_layer(index)?;
+        layer.finite = true;
+    }
+    Ok(layers)
 }
 
 impl LayerKv {
@@ -35,7 +53,7 @@ impl LayerKv {
     /// [`Error::Shape`], [`Error::Dtype`] (keys and values share one of f32, f16, bf16; the bias is f32) and
     /// [`Error::Empty`] for a dimension of zero. Values are looked at later, by [`compact`](crate::compact).
     pub fn new(keys: Tensor, values: Tensor, bias: Option<Tensor>) -> Result<Self> {
-        let mut layer = Self { keys, values, bias, scale: 1.0 };
+        let mut layer = Self { keys, values, bias, scale: 1.0, finite: false };
         layer.check()?;
         layer.scale = default_scale(layer.head_dim());
         Ok(layer)
@@ -178,10 +196,16 @@ pub(crate) fn check_inputs(
 fn check_layer(backend: &dyn Backend, layer: &LayerKv, queries: &Tensor, index: usize) -> Result<Padding> {
     layer.check()?;
     layer.check_queries(queries)?;
-    all_finite(backend, "keys", &layer.keys, index)?;
-    all_finite(backend, "values", &layer.values, index)?;
+    if !layer.finite {
+        check_slots(backend, layer, index)?;
+    }
     all_finite(backend, "queries", queries, index)?;
     Padding::of(layer, index)
+}
+
+fn check_slots(backend: &dyn Backend, layer: &LayerKv, index: usize) -> Result<()> {
+    all_finite(backend, "keys", &layer.keys, index)?;
+    all_finite(backend, "values", &layer.values, index)
 }
 
 /// Fails where `tensor` holds NaN or an infinity.

@@ -72,7 +72,7 @@ pub use error_target::ErrorTarget;
 pub use fidelity::{Errors, Fidelity, Sizes};
 pub use fits::{BetaFit, ValuesFit};
 pub use kept::Kept;
-pub use layout::LayerKv;
+pub use layout::{LayerKv, known_finite};
 pub use mask::{CountLimit, MaskInfo, Ranking, Score};
 pub use observed::Observed;
 pub use packing::PackedLayer;

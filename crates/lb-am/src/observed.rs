@@ -74,12 +74,8 @@ impl Observed {
     /// different ways or of which some have outputs and some have none.
     pub fn joined(parts: &[(&Self, f64)], group_size: usize) -> Result<Self> {
         let [(first, _), others @ ..] = parts else { return Err(Error::Empty { arg: "observed" }) };
-        let slots = |part: &Self| part.scores.iter().map(Vec::len).collect::<Vec<_>>();
         for (other, _) in others {
-            if slots(other) != slots(first) {
-                let expected = format!("heads of {:?} slots", slots(first));
-                return Err(Error::Shape { arg: "observed", expected, got: slots(other) });
-            }
+            same_slots("observed", &other.scores, &first.scores)?;
             let alike = other.score == first.score && other.output.is_some() == first.output.is_some();
             ensure(
                 alike,
@@ -103,23 +99,18 @@ impl Observed {
         let max = join(&|part| Some(part.max.clone()))?.ok_or_else(missing)?;
         let mass = join(&|part| Some(part.mass.clone()))?.ok_or_else(missing)?;
         let output = join(&|part| part.output.clone())?;
-        let total: f64 = parts.iter().map(|(_, weight)| weight).sum();
-        let sound = parts.iter().all(|(_, weight)| *weight >= 0.0) && total > 0.0 && total.is_finite();
-        ensure(sound, "weights", total, "must be 0 or more, and some above")?;
-        let heads = 0..first.scores.len();
-        let scores = heads.map(|head| {
-            let mut sums = vec![0.0; first.scores[head].len()];
-            for (part, weight) in parts {
-                first.score.weigh_in(&mut sums, &part.scores[head], (weight / total) as f32);
-            }
-            if first.score == ScoreAgg::Rms {
-                for sum in &mut sums {
-                    *sum = sum.sqrt();
-                }
-            }
-            sums
-        });
-        Ok(Self { max, mass, output, scores: scores.collect(), score: first.score })
+        let scores: Vec<_> = parts.iter().map(|(part, weight)| (part.scores(), *weight)).collect();
+        Ok(Self { max, mass, output, scores: first.score.joined(&scores)?, score: first.score })
+    }
+
+    /// With the scores of other queries of the same cache, aggregated alike, in the place of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] where they are of another cache.
+    pub fn with_scores(self, scores: Vec<Vec<f32>>) -> Result<Self> {
+        same_slots("scores", &scores, &self.scores)?;
+        Ok(Self { scores, ..self })
     }
 
     /// Of some tokens alone, for fits; scores stay those of all. Rows are again ordered (head of the group, token).
@@ -151,11 +142,7 @@ impl Observed {
     ///
     /// [`Error::Shape`] where `last` is of another cache, [`Error::Config`] for a factor outside 0 to 1.
     pub fn look_on(&mut self, last: &Self, steps: usize, factor: f32) -> Result<()> {
-        let slots = |of: &Self| of.scores.iter().map(Vec::len).collect::<Vec<_>>();
-        if slots(last) != slots(self) {
-            let expected = format!("heads of {:?} slots", slots(self));
-            return Err(Error::Shape { arg: "last", expected, got: slots(last) });
-        }
+        same_slots("last", &last.scores, &self.scores)?;
         ensure((0.0..=1.0).contains(&factor), "factor", factor, "must be between 0 and 1")?;
         for (scores, last) in self.scores.iter_mut().zip(&last.scores) {
             // The positions whose scores may still be the largest, the largest first.
@@ -248,7 +235,46 @@ impl Observed {
     }
 }
 
+/// Whether there are as many heads of as many slots.
+fn same_slots(arg: &'static str, got: &[Vec<f32>], wanted: &[Vec<f32>]) -> Result<()> {
+    let slots = |of: &[Vec<f32>]| of.iter().map(Vec::len).collect::<Vec<_>>();
+    if slots(got) == slots(wanted) {
+        return Ok(());
+    }
+    let expected = format!("heads of {:?} slots", slots(wanted));
+    Err(Error::Shape { arg, expected, got: slots(got) })
+}
+
 impl ScoreAgg {
+    /// Scores `[head][slot]` of several parts of the queries of one cache as if they had been observed together, each part with
+    /// its weight; see [`Observed::joined`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Empty`] without parts, [`Error::Shape`] for parts of other caches, [`Error::Config`] for weights below 0 or none above.
+    pub fn joined(self, parts: &[(&[Vec<f32>], f64)]) -> Result<Vec<Vec<f32>>> {
+        let [(first, _), others @ ..] = parts else { return Err(Error::Empty { arg: "scores" }) };
+        for (other, _) in others {
+            same_slots("scores", other, first)?;
+        }
+        let total: f64 = parts.iter().map(|(_, weight)| weight).sum();
+        let sound = parts.iter().all(|(_, weight)| *weight >= 0.0) && total > 0.0 && total.is_finite();
+        ensure(sound, "weights", total, "must be 0 or more, and some above")?;
+        let of_head = |(head, first): (usize, &Vec<f32>)| {
+            let mut sums = vec![0.0; first.len()];
+            for (part, weight) in parts {
+                self.weigh_in(&mut sums, &part[head], (weight / total) as f32);
+            }
+            if self == Self::Rms {
+                for sum in &mut sums {
+                    *sum = sum.sqrt();
+                }
+            }
+            sums
+        };
+        Ok(first.iter().enumerate().map(of_head).collect())
+    }
+
     /// What a kernel notes of a block of queries; the rest is [`Observed::from_observations`]'s.
     pub fn of_queries(self) -> QueryAgg {
         match self {
@@ -390,6 +416,25 @@ mod tests {
         assert_eq!(format!("{:?}", rows(picked.output().unwrap())), "[20.0, 22.0, 23.0, 25.0]");
         assert!(same(&picked, &[0.5, 0.25]) && picked.rows() == 4);
         assert!(observed.pick(&[3], 2).is_err());
+    }
+
+    #[test]
+    fn scores_are_joined_by_their_weights() {
+        let (a, b) = (vec![vec![0.3f32, 0.4]], vec![vec![0.5f32, 0.0]]);
+        let joined = |score: ScoreAgg, weights: (f64, f64)| {
+            score.joined(&[(&a, weights.0), (&b, weights.1)]).unwrap().remove(0)
+        };
+        let near = |got: Vec<f32>, wanted: [f32; 2]| {
+            assert!(got.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-6), "{got:?}, not {wanted:?}");
+        };
+        near(joined(ScoreAgg::Mean, (1.0, 3.0)), [0.45, 0.1]);
+        near(joined(ScoreAgg::Rms, (1.0, 1.0)), [0.17f32.sqrt(), 0.08f32.sqrt()]);
+        near(joined(ScoreAgg::Max, (1.0, 9.0)), [0.5, 0.4]);
+        assert!(ScoreAgg::Rms.joined(&[(&a, 0.0), (&b, 0.0)]).is_err());
+        assert!(ScoreAgg::Rms.joined(&[(&a, 1.0), (&[vec![0.1]], 1.0)]).is_err());
+        let observed = scored(&[0.1, 0.2]);
+        assert!(same(&observed.clone().with_scores(a).unwrap(), &[0.3, 0.4]));
+        assert!(observed.with_scores(vec![vec![0.1]]).is_err());
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use lb_am::{BetaMethod, HeadAgg, Kept, ScoreAgg, ValuesMethod};
 use lb_am::{
-    Compaction, Error, LayerKv, Selection, compact, compact_at, layer_position_scores, position_scores,
+    Compaction, Error, LayerKv, Selection, compact, compact_at, known_finite, layer_position_scores,
+    position_scores,
 };
 
 use crate::support::caches::{Case, SMALL, random};
@@ -143,6 +144,22 @@ fn nan_and_infinity_are_named() {
             );
         }
     }
+}
+
+#[test]
+fn numbers_are_looked_at_once() {
+    let case = random(SMALL, 1.0, 84);
+    let known = known_finite(case.layers.clone()).unwrap();
+    assert!(known.iter().all(|layer| layer.finite) && !case.layers.iter().any(|layer| layer.finite));
+    let with = |layers: &[LayerKv]| compact(layers, &case.queries, &Compaction::default()).unwrap();
+    let (plain, looked_at) = (with(&case.layers), with(&known));
+    for (a, b) in plain.layers.iter().zip(&looked_at.layers) {
+        assert_eq!(a.kept, b.kept);
+    }
+    let mut bad = case.layers.clone();
+    bad[1].values = with_value(&bad[1].values, f32::NAN);
+    let error = known_finite(bad).unwrap_err();
+    assert!(matches!(error, Error::NonFinite { arg: "values", layer: 1 }), "{error:?}");
 }
 
 #[test]

@@ -391,7 +391,7 @@ impl KvCache {
 
 fn plain(layer: &CompactedLayer) -> LayerKv {
     let CompactedLayer { keys, values, bias, scale, .. } = layer.clone();
-    LayerKv { keys, values, bias: Some(bias), scale }
+    LayerKv { keys, values, bias: Some(bias), scale, finite: false }
 }
 
 /// The parts of `chunks` inside the slots `from..to`.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use lb_am::ScoreAgg;
 
 use super::cut::{CutCache, QueryPass};
+use super::lookahead::echo;
 use super::passes::{pass, passes};
 use super::{BriefConfig, BriefTiming, Briefing, ChunkMode, Lookahead, TaskState};
 use super::{on_policy, pieces, rerotated};
@@ -114,7 +115,9 @@ impl<'a> Briefer<'a> {
         for config in configs {
             // A draft is written over a briefing of its own configuration.
             let ahead = config.looks_ahead();
-            let drafts = ahead.as_ref().is_some_and(|ahead| ahead.draft.is_some());
+            let drafts = ahead
+                .as_ref()
+                .is_some_and(|ahead| ahead.draft_beside(&echo(self.reader.context, ahead.echo)).is_some());
             let by_task = config.queries == QuerySource::Task && !config.on_policy;
             if !by_task || drafts || config.chunking.is_some() {
                 briefings.push(self.brief(task, config)?);

@@ -85,7 +85,11 @@ pub(super) fn passes(
 }
 
 /// The task read behind the full cache; what it sees is noted on the way where that serves the compaction.
-fn observing(reader: Reader<'_>, task: &[u32], config: &BriefConfig) -> Result<(Observing, KvCache)> {
+pub(super) fn observing(
+    reader: Reader<'_>,
+    task: &[u32],
+    config: &BriefConfig,
+) -> Result<(Observing, KvCache)> {
     let context = reader.context;
     let whole = config.chunking.is_none_or(|chunking| chunking.chunk_len >= context.seq_len());
     if !whole || task.len() > context.settings.prefill.chunk {

@@ -31,7 +31,7 @@ pub(super) fn in_place(
     for (from, to) in ranges(0, seq_len, chunk_len) {
         reader.guard.check()?;
         let cache = &context.full.cache;
-        let layers = context.worker().config().of_global_layers(cache.layer_views(from, to)?);
+        let layers = context.layers(from, to)?;
         for (pass, pieces) in passes.iter().zip(&mut pieces) {
             let Ok(done) = pieces else { continue };
             let compacted = compact_for(context, &layers, pass, config, (from, to));

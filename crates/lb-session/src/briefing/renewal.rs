@@ -5,7 +5,7 @@
 //! renewal is a way of answering ([`Handoff::RenewedBriefing`](crate::Handoff::RenewedBriefing)) and not of briefing.
 
 use candle_core::Tensor;
-use lb_am::{LayerKv, Observed};
+use lb_am::{LayerKv, Observed, ScoreAgg};
 use lb_model::KvCache;
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ use crate::{Error, Result, Task};
 const ON: f32 = 0.3;
 
 /// Tokens that a renewal fits to at most, the latest half of them whole.
-const FITTED: usize = 128;
+const FITTED: usize = 64;
 
 /// The last half of `most` of so many tokens, and the others at even distances.
 fn drawn(tokens: usize, most: usize) -> Vec<u32> {
@@ -83,15 +83,20 @@ pub struct Renewed {
     pub kept_by: Vec<f32>,
 }
 
+/// Scores by layer, head of the layer and position.
+type Scores = Vec<Vec<Vec<f32>>>;
+
 /// A briefing under way.
 pub(crate) struct Renewing<'a> {
     reader: Reader<'a>,
     renewal: &'a Renewal,
-    /// By which the last briefing was made; what those of the first briefing saw of the full cache.
+    /// The tokens that the next briefing is fitted to, [`FITTED`] at most, and what they saw of the full cache.
     pass: QueryPass,
-    /// What the written tokens saw that the last briefing was made by.
-    written: Option<Vec<Observed>>,
-    /// Of tokens read since, by layer of the model.
+    /// By which the first briefing was made.
+    known: Scores,
+    /// Of all that was written since, and how many tokens that is.
+    written: Option<(Scores, usize)>,
+    /// Queries of tokens read since the last briefing, by layer of the model.
     fresh: Vec<Vec<Tensor>>,
     /// Each that took another's place.
     pub(crate) renewals: Vec<Renewed>,
@@ -113,11 +118,19 @@ impl<'a> Renewing<'a> {
     pub(crate) fn begin(reader: Reader<'a>, task: &Task, renewal: &'a Renewal) -> Result<(Briefing, Self)> {
         renewal.validate()?;
         let (briefing, mut pass) = Briefer::new(reader).brief_keeping(task, &renewal.briefing)?;
-        if pass.observed.is_none() {
-            let layers = layers(reader)?;
-            pass.observed = Some(Observed::all(&layers, &pass.queries, renewal.briefing.compaction.score)?);
-        }
-        Ok((briefing, Self { reader, renewal, pass, written: None, fresh: Vec::new(), renewals: Vec::new() }))
+        let observed = match pass.observed.take() {
+            Some(observed) => observed,
+            None => {
+                let layers = reader.context.layers(0, reader.context.seq_len())?;
+                Observed::all(&layers, &pass.queries, renewal.briefing.compaction.score)?
+            }
+        };
+        let known = scores(&observed);
+        pass.observed = Some(observed);
+        Ok((
+            briefing,
+            Self { reader, renewal, pass, known, written: None, fresh: Vec::new(), renewals: Vec::new() },
+        ))
     }
 
     /// Tokens until the next briefing.
@@ -148,34 +161,13 @@ impl<'a> Renewing<'a> {
 
     /// The new cache, and who keeps what in it.
     fn renew(&mut self, old: &KvCache) -> Result<(KvCache, Vec<f32>)> {
-        let context = self.reader.context;
-        let (model, config, seq_len) = (context.model(), context.worker().config(), context.seq_len());
+        let (context, briefing) = (self.reader.context, &self.renewal.briefing);
+        let seq_len = context.seq_len();
         self.reader.guard.check()?;
-        let layers = layers(self.reader)?;
-        let compaction = &self.renewal.briefing.compaction;
-        let fresh = config.of_global_layers(model.join_queries(&std::mem::take(&mut self.fresh))?);
-        let seen = Observed::all(&layers, &fresh, compaction.score)?;
-        // What was known before, and all that was written: each counts the same, though the first has more tokens.
-        let group = config.group_size();
-        let written = match self.written.take() {
-            None => seen.clone(),
-            Some(before) => join_all(&before, &seen, group, |a, b| (a.rows() as f64, b.rows() as f64))?,
-        };
-        let known = self.pass.observed.as_deref().ok_or(Error::Empty { arg: "observed" })?;
-        let mut observed = join_all(known, &written, group, |_, _| (1.0, 1.0))?;
-        for (observed, last) in observed.iter_mut().zip(&seen) {
-            observed.look_on(last, self.renewal.every, ON)?;
-        }
-        self.written = Some(written);
-        self.pass.queries = joined(&self.pass.queries, &fresh, group)?;
-        // Every query has its say in what is kept; fits take as many as tell it.
-        let tokens = observed.first().map_or(0, Observed::rows) / group;
-        let drawn = drawn(tokens, FITTED);
-        let observed: Vec<Observed> =
-            observed.iter().map(|o| o.pick(&drawn, group)).collect::<lb_am::Result<_>>()?;
-        let queries = model.pick_queries(&self.pass.queries, &drawn)?;
-        let pass = (&queries[..], Some(&observed[..]), &self.pass.extra);
-        let how = (compaction, self.renewal.briefing.storage);
+        let layers = context.layers(0, seq_len)?;
+        self.take_fresh(&layers)?;
+        let pass = (&self.pass.queries[..], self.pass.observed.as_deref(), &self.pass.extra);
+        let how = (&briefing.compaction, briefing.storage);
         let compacted = compact_piece(context, &layers, pass, how, (0, seq_len))?;
         let compacted = with_windows(context, compacted, &context.full.cache, &(0..seq_len), seq_len)?;
         let CutCache { mut cache, kept_by, .. } =
@@ -189,26 +181,52 @@ impl<'a> Renewing<'a> {
         cache.append_layers(&behind, own)?;
         Ok((cache, kept_by))
     }
+
+    /// What the tokens that were read since the last briefing see of the full cache joins what is known. Every query has its say
+    /// in what is kept; fits take as many as tell it.
+    fn take_fresh(&mut self, layers: &[LayerKv]) -> Result<()> {
+        let (model, config) = (self.reader.context.model(), self.reader.context.worker().config());
+        let (score, group) = (self.renewal.briefing.compaction.score, config.group_size());
+        let fresh = config.of_global_layers(model.join_queries(&std::mem::take(&mut self.fresh))?);
+        let seen = Observed::all(layers, &fresh, score)?;
+        let tokens = |observed: &[Observed]| observed.first().map_or(0, Observed::rows) / group;
+        let (known, count) = (self.pass.observed.take().unwrap_or_default(), tokens(&seen));
+        let both = known.iter().zip(&seen).map(|(a, b)| Observed::joined(&[(a, 1.0), (b, 1.0)], group));
+        let both = both.collect::<lb_am::Result<Vec<_>>>()?;
+        let queries = joined(&self.pass.queries, &fresh, group)?;
+        let drawn = drawn(tokens(&both), FITTED);
+        let fitted =
+            both.iter().map(|observed| observed.pick(&drawn, group)).collect::<lb_am::Result<Vec<_>>>()?;
+        self.pass.queries = model.pick_queries(&queries, &drawn)?;
+        let written = match self.written.take() {
+            None => (scores(&seen), count),
+            Some((before, tokens)) => {
+                let weights = (tokens as f64, count as f64);
+                (join_scores(score, &before, &scores(&seen), weights)?, tokens + count)
+            }
+        };
+        // What was known before, and all that was written: each counts the same, though the first has more tokens.
+        let joined = join_scores(score, &self.known, &written.0, (1.0, 1.0))?;
+        let with_scores = |((fitted, joined), seen): ((Observed, Vec<Vec<f32>>), &Observed)| {
+            let mut observed = fitted.with_scores(joined)?;
+            observed.look_on(seen, self.renewal.every, ON)?;
+            Ok(observed)
+        };
+        let observed = fitted.into_iter().zip(joined).zip(&seen).map(with_scores);
+        self.pass.observed = Some(observed.collect::<lb_am::Result<_>>()?);
+        self.written = Some(written);
+        Ok(())
+    }
+}
+
+fn scores(observed: &[Observed]) -> Scores {
+    observed.iter().map(|observed| observed.scores().to_vec()).collect()
 }
 
 /// Layer by layer, each side with its weight.
-fn join_all(
-    a: &[Observed],
-    b: &[Observed],
-    group: usize,
-    weights: impl Fn(&Observed, &Observed) -> (f64, f64),
-) -> Result<Vec<Observed>> {
-    let joined = a.iter().zip(b).map(|(a, b)| {
-        let (of_a, of_b) = weights(a, b);
-        Observed::joined(&[(a, of_a), (b, of_b)], group)
-    });
+fn join_scores(score: ScoreAgg, a: &Scores, b: &Scores, (of_a, of_b): (f64, f64)) -> Result<Scores> {
+    let joined = a.iter().zip(b).map(|(a, b)| score.joined(&[(a, of_a), (b, of_b)]));
     Ok(joined.collect::<lb_am::Result<_>>()?)
-}
-
-/// The layers that attend to everything.
-fn layers(reader: Reader<'_>) -> Result<Vec<LayerKv>> {
-    let context = reader.context;
-    Ok(context.worker().config().of_global_layers(context.full.cache.layer_views(0, context.seq_len())?))
 }
 
 #[cfg(test)]

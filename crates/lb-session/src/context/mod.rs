@@ -7,7 +7,9 @@ mod units;
 use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use lb_am::{LayerKv, known_finite};
 use lb_model::{Decoder, GenerateOptions, InputVectors, KvCache, PrefillOptions, Worker};
 
 use crate::handoff::Last;
@@ -52,6 +54,8 @@ pub(crate) struct FullCache {
     pub(crate) tokens: Arc<Vec<u32>>,
     /// Where the template's head, and then each segment in the cache, begins.
     pub(crate) starts: Arc<Vec<u32>>,
+    /// How many positions were looked at and hold finite numbers alone.
+    finite: AtomicUsize,
 }
 
 /// All text that ever entered, as it was read.
@@ -64,9 +68,19 @@ pub(crate) struct Text {
 }
 
 impl FullCache {
+    pub(crate) fn new(cache: KvCache, tokens: Vec<u32>, starts: Vec<u32>) -> Self {
+        Self { cache, tokens: Arc::new(tokens), starts: Arc::new(starts), finite: AtomicUsize::new(0) }
+    }
+
     /// The same without copying the cache.
     pub(crate) fn fork(&self) -> Self {
-        Self { cache: self.cache.fork(), tokens: self.tokens.clone(), starts: self.starts.clone() }
+        let finite = AtomicUsize::new(0);
+        Self { cache: self.cache.fork(), tokens: self.tokens.clone(), starts: self.starts.clone(), finite }
+    }
+
+    /// Another cache of the same and maybe more tokens.
+    pub(crate) fn replace(&mut self, cache: KvCache, tokens: Arc<Vec<u32>>) {
+        (self.cache, self.tokens, self.finite) = (cache, tokens, AtomicUsize::new(0));
     }
 }
 
@@ -77,7 +91,7 @@ impl Context {
         let text = Text { tokens: settings.prompt.head.clone(), segments: Vec::new() };
         Self {
             settings: Arc::new(settings),
-            full: FullCache { cache, tokens: Arc::default(), starts: Arc::new(vec![0]) },
+            full: FullCache::new(cache, Vec::new(), vec![0]),
             text: Arc::new(text),
             notes: Arc::default(),
             earlier: Arc::default(),
@@ -121,6 +135,21 @@ impl Context {
     /// Whether the cache holds nothing of the trajectory.
     pub(crate) fn is_empty(&self) -> bool {
         self.seq_len() <= self.head().len()
+    }
+
+    /// The positions `from..to` of the layers that attend to everything. Their numbers are looked at once, where the whole is
+    /// asked for: a briefing asks for it several times.
+    pub(crate) fn layers(&self, from: usize, to: usize) -> Result<Vec<LayerKv>> {
+        let layers = self.worker().config().of_global_layers(self.full.cache.layer_views(from, to)?);
+        if self.full.finite.load(Ordering::Relaxed) >= to {
+            return Ok(layers.into_iter().map(|layer| LayerKv { finite: true, ..layer }).collect());
+        }
+        if from > 0 || to < self.seq_len() {
+            return Ok(layers);
+        }
+        let layers = known_finite(layers)?;
+        self.full.finite.store(to, Ordering::Relaxed);
+        Ok(layers)
     }
 
     pub(crate) fn check_trajectory(&self) -> Result<()> {

@@ -127,7 +127,7 @@ pub(super) fn read(
     if let Some(shared) = shared {
         let whole = [&context.full.tokens, tokens].concat();
         if let Some(cache) = shared.get(&whole) {
-            (context.full.cache, context.full.tokens) = (cache, Arc::new(whole));
+            context.full.replace(cache, Arc::new(whole));
             return Ok(start.elapsed());
         }
     }
@@ -137,7 +137,8 @@ pub(super) fn read(
     read.map_err(Error::of_only_sequence)?;
     full.append(tokens);
     if let Some(shared) = shared {
-        full.cache = shared.keep(&full.tokens, &full.cache);
+        let kept = shared.keep(&full.tokens, &full.cache);
+        full.replace(kept, full.tokens.clone());
     }
     Ok(start.elapsed())
 }

@@ -89,8 +89,7 @@ impl WorkerSession {
         let Stored { trajectory, notes, rooms, text, segments, tokens, starts, .. } = stored;
         let segments = segments.into_iter().map(|(start, label)| (start, Cow::Owned(label))).collect();
         let context = &mut session.context;
-        context.full =
-            FullCache { cache, tokens: Arc::new(tokens.into_owned()), starts: Arc::new(starts.into_owned()) };
+        context.full = FullCache::new(cache, tokens.into_owned(), starts.into_owned());
         context.text = Arc::new(Text { tokens: text.into_owned(), segments });
         context.notes = Arc::new(notes.into_owned());
         session.trajectory = trajectory.into_owned();

@@ -46,6 +46,9 @@ pub struct Lookahead {
 pub struct Draft {
     /// Tokens at most, at least 1. It ends where the worker ends its answer. Default: 64.
     pub tokens: usize,
+    /// The same where an echo is read as well; 0 for no draft there. Default: 0, as what an echo tells a draft does not tell again
+    /// (`docs/real.md`), and it costs as much once more.
+    pub beside_echo: usize,
     /// What it is written over.
     pub over: DraftOver,
     /// The share of the positions that the first briefing keeps, in (0, 1], as they are: it has to carry the draft alone, and so much
@@ -77,14 +80,14 @@ impl Default for Lookahead {
 
 impl Default for Draft {
     fn default() -> Self {
-        Self { tokens: 64, over: DraftOver::Briefing, first: Some(0.5), check: 8 }
+        Self { tokens: 64, beside_echo: 0, over: DraftOver::Briefing, first: Some(0.5), check: 8 }
     }
 }
 
 impl Draft {
-    /// So many tokens over a first briefing.
+    /// So many tokens over a first briefing, beside an echo as well.
     pub fn of(tokens: usize) -> Self {
-        Self { tokens, ..Self::default() }
+        Self { tokens, beside_echo: tokens, ..Self::default() }
     }
 
     /// So many tokens over the full cache.
@@ -106,6 +109,11 @@ impl Draft {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The draft where an echo is read as well.
+    fn beside_echo(self) -> Option<Self> {
+        (self.beside_echo > 0).then_some(Self { tokens: self.beside_echo, ..self })
     }
 
     /// The configuration of the briefing that the first draft is written over.
@@ -136,6 +144,11 @@ impl Lookahead {
     /// A draft, and no echo.
     pub fn draft(draft: Draft) -> Self {
         Self { draft: Some(draft), ..Self::NONE }
+    }
+
+    /// The draft that is written beside this echo.
+    pub(in crate::briefing) fn draft_beside(&self, echo: &[u32]) -> Option<Draft> {
+        if echo.is_empty() { self.draft } else { self.draft.and_then(Draft::beside_echo) }
     }
 
     /// Whether there is any.

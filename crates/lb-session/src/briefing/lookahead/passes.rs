@@ -4,12 +4,12 @@ use std::borrow::BorrowMut;
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
-use lb_am::{LayerKv, Observed};
-use lb_model::{Captured, GenerateOptions, KvCache};
+use lb_am::Observed;
+use lb_model::{Captured, GenerateOptions, KvCache, Observing};
 
 use super::{Draft, DraftOver, Lookahead, echo};
 use crate::briefing::cut::{CutCache, QueryPass};
-use crate::briefing::passes::state_behind_all;
+use crate::briefing::passes::{observing, state_behind_all};
 use crate::briefing::{BriefConfig, TaskState, pieces};
 use crate::context::Reader;
 use crate::ledger::share;
@@ -37,13 +37,14 @@ pub(in crate::briefing) fn passes_ahead(
     let work = Work { reader, tasks, config, extra };
     let mut ahead = work.tasks()?;
     let echo = echo(reader.context, lookahead.echo);
+    let draft = lookahead.draft_beside(&echo);
     work.join(&mut ahead, &vec![echo; tasks.len()])?;
     let earlier = |task: &Vec<u32>| reader.context.earlier.like(task, lookahead.earlier);
     work.join(&mut ahead, &tasks.iter().map(earlier).collect::<Vec<_>>())?;
     if let Some(learned) = &lookahead.learned {
         work.join_learned(&mut ahead, learned)?;
     }
-    if let Some(draft) = lookahead.draft {
+    if let Some(draft) = draft {
         work.draft(&mut ahead, draft)?;
     }
     let mut passes = Vec::with_capacity(tasks.len());
@@ -69,24 +70,38 @@ pub(super) struct Work<'a> {
 impl Work<'_> {
     /// The tasks behind the full cache.
     fn tasks(self) -> Result<Vec<Ahead>> {
+        if let [task] = self.tasks {
+            // What one task sees is noted as it is read.
+            let (Observing { captured, observed }, behind) = observing(self.reader, task, self.config)?;
+            return Ok(vec![self.ahead(task, captured, observed, behind)?]);
+        }
         let full = &self.reader.context.full.cache;
         let mut forks: Vec<KvCache> = self.tasks.iter().map(|_| full.fork()).collect();
         let captured = self.capture(self.tasks, &mut forks)?;
-        let ahead = captured.into_iter().zip(forks).zip(self.tasks).map(|((captured, behind), tokens)| {
-            let queries = self.global(captured.queries);
-            let observed = self.seen(&queries)?;
-            let pass = QueryPass {
-                queries,
-                observed,
-                extra: self.extra.for_free(),
-                reused: None,
-                draft: Vec::new(),
-                prefilled: tokens.len(),
-                elapsed: Duration::ZERO,
-            };
-            Ok(Ahead { behind, logits: captured.logits, pass })
-        });
-        ahead.collect()
+        let ahead = captured.into_iter().zip(forks).zip(self.tasks);
+        ahead.map(|((captured, behind), task)| self.ahead(task, captured, None, behind)).collect()
+    }
+
+    /// A task that was read, and what it saw, where that was noted.
+    fn ahead(
+        self,
+        task: &[u32],
+        captured: Captured,
+        observed: Option<Vec<Observed>>,
+        behind: KvCache,
+    ) -> Result<Ahead> {
+        let queries = self.global(captured.queries);
+        let observed = if observed.is_some() { observed } else { self.seen(&queries)? };
+        let pass = QueryPass {
+            queries,
+            observed,
+            extra: self.extra.for_free(),
+            reused: None,
+            draft: Vec::new(),
+            prefilled: task.len(),
+            elapsed: Duration::ZERO,
+        };
+        Ok(Ahead { behind, logits: captured.logits, pass })
     }
 
     /// Reads what may be an answer behind each task; its queries join those that are there.
@@ -185,7 +200,7 @@ impl Work<'_> {
         if self.config.chunking.is_some_and(|chunking| chunking.chunk_len < seq_len) {
             return Ok(None);
         }
-        let layers: Vec<LayerKv> = self.global(self.reader.context.full.cache.layer_views(0, seq_len)?);
+        let layers = self.reader.context.layers(0, seq_len)?;
         Ok(Some(Observed::all(&layers, queries, self.config.compaction.score)?))
     }
 }

@@ -1,6 +1,5 @@
 //! The oldest part of a cache, compacted without a task.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::{DType, Tensor};
@@ -66,7 +65,7 @@ pub(super) fn compact_oldest(
         .copied()
         .chain(kept.iter().map(token))
         .chain(full.tokens[to..].iter().copied());
-    *full = FullCache { tokens: Arc::new(tokens.collect()), cache, starts: Arc::new(starts) };
+    *full = FullCache::new(cache, tokens.collect(), starts);
     Ok(RoomReport { from, to, kept: kept.len(), seq_len, read, elapsed: start.elapsed() })
 }
 
@@ -150,7 +149,7 @@ fn owned(layers: Vec<LayerKv>) -> Result<Vec<LayerKv>> {
     let own = |layer: LayerKv| {
         let bias = layer.bias.map(|bias| bias.force_contiguous()).transpose()?;
         let (keys, values) = (layer.keys.force_contiguous()?, layer.values.force_contiguous()?);
-        Ok(LayerKv { keys, values, bias, scale: layer.scale })
+        Ok(LayerKv { keys, values, bias, scale: layer.scale, finite: layer.finite })
     };
     layers.into_iter().map(own).collect()
 }
