@@ -194,7 +194,8 @@ impl Decoder {
             let mut heard = capture
                 .as_mut()
                 .map(|capture| |layer: usize, number: usize, heard| capture(layer, pass[number].0, heard));
-            let heard: Capture<'_> = heard.as_mut().map(|heard| heard as &mut dyn FnMut(usize, usize, Heard));
+            let heard: Capture<'_> =
+                heard.as_mut().map(|heard| heard as &mut (dyn FnMut(usize, usize, Heard) + Send));
             // Only the logits of a sequence's end are wanted, if any.
             let ends = pass.iter().any(|&(number, _, to)| to == lengths[number]);
             let logits =

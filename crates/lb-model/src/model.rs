@@ -60,7 +60,10 @@ pub struct Captured {
 }
 
 /// Hears what is asked in a pass: layer, number of the sequence in the pass, queries and what they saw.
-pub(crate) type Capture<'a> = Option<&'a mut dyn FnMut(usize, usize, Heard)>;
+pub(crate) type Capture<'a> = Option<&'a mut (dyn FnMut(usize, usize, Heard) + Send)>;
+
+/// A pass of fewer tokens is a matter of microseconds between its products.
+const SHORT: usize = 64;
 
 /// Which tokens' logits are wanted.
 #[derive(Clone, Copy)]
@@ -251,7 +254,13 @@ impl Decoder {
     ) -> Result<Tensor> {
         let (before, lengths): (Vec<Mark>, _) =
             (caches.iter().map(|cache| cache.mark()).collect(), input.lengths()?);
-        let result = self.run_layers(input, &lengths, caches, rows, watch, capture);
+        // A product that is asked for from outside the threads' pool waits to be let in, and a short pass asks for hundreds.
+        let result = if self.device.is_cpu() && lengths.iter().sum::<usize>() < SHORT {
+            let (lengths, caches) = (&lengths, &mut *caches);
+            rayon::scope(move |_| self.run_layers(input, lengths, caches, rows, watch, capture))
+        } else {
+            self.run_layers(input, &lengths, caches, rows, watch, capture)
+        };
         for ((cache, length), before) in caches.iter_mut().zip(lengths).zip(&before) {
             match result {
                 Ok(_) => cache.advance(length),

@@ -3,14 +3,18 @@
 mod own;
 mod show;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use lb_am::Compaction;
 use lb_eval::answers::by_handoff::{HandoffSummary, kinds_table, summarise, table};
 use lb_eval::calls;
 use lb_eval::condition::Condition;
 use lb_eval::episodes::{Episode, EpisodeConfig};
+use lb_eval::pipeline::in_parallel;
 use lb_model::Worker;
+use lb_session::CancelToken;
 use serde_json::json;
 
 use crate::output::JsonTo;
@@ -62,12 +66,20 @@ fn with_built_in(args: &Args, worker: &Worker, compaction: &Compaction) -> Resul
 
     let conditions = Condition::main_table(compaction, args.seed);
     let bar = bar(episodes, "episodes");
-    let mut rows = Vec::new();
-    for i in 0..episodes {
-        rows.extend(calls::ask(worker, &conditions, &Episode::generate(args.seed + i, &config)?)?);
+    let asked = Mutex::new(BTreeMap::new());
+    let ask = |number: usize| {
+        let episode = Episode::generate(args.seed + number as u64, &config)?;
+        let rows = calls::ask(worker, &conditions, &episode)?;
+        asked.lock().unwrap_or_else(PoisonError::into_inner).insert(number, rows);
         bar.inc(1);
-    }
+        Ok(())
+    };
+    // A small worker leaves cores idle: several logs at a time.
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    in_parallel(episodes as usize, jobs, &CancelToken::new(), &ask)?;
     bar.finish_and_clear();
+    let asked = asked.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let rows: Vec<_> = asked.into_values().flatten().collect();
     let summaries = summarise(&rows);
     say!("{}\n\n{}\n\n{}", table(&summaries), kinds_table(&summaries), meaning(&summaries));
     args.json.end(&json!({

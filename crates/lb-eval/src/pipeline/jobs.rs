@@ -8,7 +8,10 @@ use crate::Result;
 
 /// Calls `work` with 0 to `total - 1`, on `jobs` threads, until all are done, one fails or `cancel` is called. All that
 /// were begun are waited for; the first error counts.
-pub(super) fn in_parallel(
+///
+/// # Errors
+/// The first of `work`.
+pub fn in_parallel(
     total: usize,
     jobs: usize,
     cancel: &CancelToken,

@@ -14,6 +14,7 @@ mod protocol;
 mod run;
 
 pub use folder::{Existing, hold};
+pub use jobs::in_parallel;
 pub use lines::{ROWS, Rows, read_rows};
 pub use lot::Part;
 pub(crate) use lot::{fingerprint, mixed, part};

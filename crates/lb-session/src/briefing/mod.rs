@@ -3,6 +3,7 @@
 mod briefer;
 mod config;
 mod cut;
+mod fitted;
 mod lookahead;
 mod map;
 mod merge;

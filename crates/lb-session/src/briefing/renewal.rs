@@ -10,6 +10,7 @@ use lb_model::KvCache;
 use serde::{Deserialize, Serialize};
 
 use super::cut::{CutCache, QueryPass};
+use super::fitted::{RENEWED, drawn};
 use super::lookahead::joined;
 use super::pieces::{Piece, compact_piece, join, with_windows};
 use super::{BriefConfig, Briefer, Briefing};
@@ -19,21 +20,6 @@ use crate::{Error, Result, Task};
 /// What a position is worth that stands a little behind one at which the last tokens look: who copies will look there next. On
 /// answers that quote their text this is half of what renewal brings (`docs/real.md`).
 const ON: f32 = 0.3;
-
-/// Tokens that a renewal fits to at most, the latest half of them whole.
-const FITTED: usize = 64;
-
-/// The last half of `most` of so many tokens, and the others at even distances.
-fn drawn(tokens: usize, most: usize) -> Vec<u32> {
-    let tokens = tokens as u32;
-    let (most, late) = (most as u32, (most / 2) as u32);
-    if tokens <= most {
-        return (0..tokens).collect();
-    }
-    let early = u64::from(tokens - late);
-    let early = (0..u64::from(most - late)).map(|n| (n * early / u64::from(most - late)) as u32);
-    early.chain(tokens - late..tokens).collect()
-}
 
 /// A briefing that is renewed while the answer is written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,7 +76,7 @@ type Scores = Vec<Vec<Vec<f32>>>;
 pub(crate) struct Renewing<'a> {
     reader: Reader<'a>,
     renewal: &'a Renewal,
-    /// The tokens that the next briefing is fitted to, [`FITTED`] at most, and what they saw of the full cache.
+    /// The tokens that the next briefing is fitted to, [`RENEWED`] at most, and what they saw of the full cache.
     pass: QueryPass,
     /// By which the first briefing was made.
     known: Scores,
@@ -194,7 +180,7 @@ impl<'a> Renewing<'a> {
         let both = known.iter().zip(&seen).map(|(a, b)| Observed::joined(&[(a, 1.0), (b, 1.0)], group));
         let both = both.collect::<lb_am::Result<Vec<_>>>()?;
         let queries = joined(&self.pass.queries, &fresh, group)?;
-        let drawn = drawn(tokens(&both), FITTED);
+        let drawn = drawn(tokens(&both), RENEWED);
         let fitted =
             both.iter().map(|observed| observed.pick(&drawn, group)).collect::<lb_am::Result<Vec<_>>>()?;
         self.pass.queries = model.pick_queries(&queries, &drawn)?;
@@ -227,21 +213,4 @@ fn scores(observed: &[Observed]) -> Scores {
 fn join_scores(score: ScoreAgg, a: &Scores, b: &Scores, (of_a, of_b): (f64, f64)) -> Result<Scores> {
     let joined = a.iter().zip(b).map(|(a, b)| score.joined(&[(a, of_a), (b, of_b)]));
     Ok(joined.collect::<lb_am::Result<_>>()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::drawn;
-
-    #[test]
-    fn the_latest_are_drawn_whole_and_earlier_ones_evenly() {
-        assert_eq!(drawn(5, 8), [0, 1, 2, 3, 4]);
-        assert_eq!(drawn(8, 8), [0, 1, 2, 3, 4, 5, 6, 7]);
-        assert_eq!(drawn(20, 8), [0, 4, 8, 12, 16, 17, 18, 19]);
-        for tokens in 1..400 {
-            let drawn = drawn(tokens, 128);
-            assert_eq!(drawn.len(), tokens.min(128));
-            assert!(drawn.is_sorted_by(|a, b| a < b) && drawn.iter().all(|t| (*t as usize) < tokens));
-        }
-    }
 }

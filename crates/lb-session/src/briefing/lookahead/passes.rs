@@ -53,7 +53,7 @@ pub(in crate::briefing) fn passes_ahead(
         if config.task_state == TaskState::Reuse {
             pass.reused = Some(state_behind_all(reader, &behind, tokens.len(), logits)?);
         }
-        passes.push(pass);
+        passes.push(pass.thinned(reader)?);
     }
     let elapsed = share(start.elapsed(), tasks.len());
     Ok(passes.into_iter().map(|pass| QueryPass { elapsed, extra: extra.for_free(), ..pass }).collect())
