@@ -57,7 +57,7 @@ fn main() -> Result<()> {
                 .via(Handoff::FullKv)
                 .at_most(arguments.target_tokens)
                 .run()?;
-            let target = worker.tokenizer().encode_text(&answer.text)?;
+            let target = worker.tokenizer().encode_text(&answer.answer.text)?;
             // The first question of a session has nothing before it.
             if number == 0 || target.is_empty() {
                 continue;

@@ -78,8 +78,8 @@ pub(crate) struct Renewing<'a> {
     renewal: &'a Renewal,
     /// The tokens that the next briefing is fitted to, [`RENEWED`] at most, and what they saw of the full cache.
     pass: QueryPass,
-    /// By which the first briefing was made.
-    known: Scores,
+    /// By which the first briefing was made, and how many tokens it was fitted to.
+    known: (Scores, usize),
     /// Of all that was written since, and how many tokens that is.
     written: Option<(Scores, usize)>,
     /// Queries of tokens read since the last briefing, by layer of the model.
@@ -104,19 +104,18 @@ impl<'a> Renewing<'a> {
     pub(crate) fn begin(reader: Reader<'a>, task: &Task, renewal: &'a Renewal) -> Result<(Briefing, Self)> {
         renewal.validate()?;
         let (briefing, mut pass) = Briefer::new(reader).brief_keeping(task, &renewal.briefing)?;
-        let observed = match pass.observed.take() {
-            Some(observed) => observed,
-            None => {
-                let layers = reader.context.layers(0, reader.context.seq_len())?;
-                Observed::all(&layers, &pass.queries, renewal.briefing.compaction.score)?
-            }
+        let observed = if let Some(observed) = pass.observed.take() {
+            observed
+        } else {
+            let layers = reader.context.layers(0, reader.context.seq_len())?;
+            Observed::all(&layers, &pass.queries, renewal.briefing.compaction.score)?
         };
-        let known = scores(&observed);
+        let group = reader.context.worker().config().group_size();
+        let tokens = observed.first().map_or(0, Observed::rows) / group;
+        let known = (scores(&observed), tokens);
         pass.observed = Some(observed);
-        Ok((
-            briefing,
-            Self { reader, renewal, pass, known, written: None, fresh: Vec::new(), renewals: Vec::new() },
-        ))
+        let (written, fresh, renewals) = (None, Vec::new(), Vec::new());
+        Ok((briefing, Self { reader, renewal, pass, known, written, fresh, renewals }))
     }
 
     /// Tokens until the next briefing.
@@ -191,8 +190,9 @@ impl<'a> Renewing<'a> {
                 (join_scores(score, &before, &scores(&seen), weights)?, tokens + count)
             }
         };
-        // What was known before, and all that was written: each counts the same, though the first has more tokens.
-        let joined = join_scores(score, &self.known, &written.0, (1.0, 1.0))?;
+        // Every token counts the same: what an echo told before still holds for what is to come.
+        let weights = (self.known.1 as f64, written.1 as f64);
+        let joined = join_scores(score, &self.known.0, &written.0, weights)?;
         let with_scores = |((fitted, joined), seen): ((Observed, Vec<Vec<f32>>), &Observed)| {
             let mut observed = fitted.with_scores(joined)?;
             observed.look_on(seen, self.renewal.every, ON)?;
