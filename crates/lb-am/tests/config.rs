@@ -162,7 +162,7 @@ fn what_cannot_be_combined_is_refused() {
 fn a_pursuit_needs_a_schedule_that_holds() {
     let phase = |until, keys_per_step, refit_every| OmpPhase { until, keys_per_step, refit_every };
     let with = |schedule, drop_below| {
-        Compaction::keep_ratio(0.1).with_selection(Selection::omp(Omp { schedule, drop_below }))
+        Compaction::keep_ratio(0.1).with_selection(Selection::omp(Omp { schedule, drop_below, ..Omp::default() }))
     };
     for (schedule, field) in [
         (vec![], "omp.schedule"),
@@ -175,6 +175,10 @@ fn a_pursuit_needs_a_schedule_that_holds() {
     }
     assert_eq!(refused(&with(vec![phase(None, 1, 1)], Some(0.5))), "omp.drop_below");
     assert!(with(vec![phase(Some(9), 1, 1)], Some(-2.0)).validate().is_ok());
+    for row_power in [-0.1, 1.1, f64::NAN] {
+        let config = Compaction::keep_ratio(0.1).with_selection(Selection::omp(Omp { row_power, ..Omp::default() }));
+        assert_eq!(refused(&config), "omp.row_power");
+    }
 }
 
 #[test]
