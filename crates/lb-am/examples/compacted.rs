@@ -30,7 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let group_size = group_size.parse()?;
     let tensors = candle_core::safetensors::load(cache, &Device::Cpu)?;
     let caches = layers_of(&tensors, "keys")?.into_iter().zip(layers_of(&tensors, "values")?);
-    let caches = caches.map(|(keys, values)| LayerKv::new(keys, values, None)).collect::<Result<Vec<_>, _>>()?;
+    let caches =
+        caches.map(|(keys, values)| LayerKv::new(keys, values, None)).collect::<Result<Vec<_>, _>>()?;
     let queries = layers_of(&tensors, "queries")?;
 
     let jobs: Vec<Job> = serde_json::from_str(&fs::read_to_string(jobs)?)?;
@@ -63,7 +64,8 @@ fn tensors_of(made: &Compacted, heads: usize) -> candle_core::Result<HashMap<Str
         values.push(layer.values.pad_with_zeros(1, 0, missing)?);
     }
     let slots = Tensor::from_vec(slots, (made.layers.len(), heads, longest), &Device::Cpu)?;
-    let named = [("slots", slots), ("bias", Tensor::stack(&bias, 0)?), ("values", Tensor::stack(&values, 0)?)];
+    let named =
+        [("slots", slots), ("bias", Tensor::stack(&bias, 0)?), ("values", Tensor::stack(&values, 0)?)];
     Ok(named.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect())
 }
 
