@@ -152,5 +152,5 @@ fn omp(dice: &mut Dice<'_>) -> Omp {
     let first = dice.below(20);
     let schedule = vec![phase(dice, Some(first)), phase(dice, None)];
     let drop_below = (dice.below(3) == 0).then(|| -dice.number());
-    Omp { schedule, drop_below }
+    Omp { schedule, drop_below, row_power: dice.number() }
 }

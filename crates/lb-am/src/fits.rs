@@ -180,7 +180,13 @@ impl Pull {
 /// How many steps a bias fit takes of heads that have so many `rows` and `slots` together; none where it is solved for the
 /// optimum.
 pub(crate) fn steps_of(iterations: Option<usize>, rows: usize, slots: usize) -> Option<usize> {
-    iterations.or((rows < MANY_ROWS * slots).then_some(FEW_STEPS))
+    let usual = are_few(rows, slots).then_some(FEW_STEPS);
+    iterations.map_or(usual, |steps| (steps > 0).then_some(steps))
+}
+
+/// Whether there are too few rows for an optimum to be no worse than a few steps on others.
+pub(crate) fn are_few(rows: usize, slots: usize) -> bool {
+    rows < MANY_ROWS * slots
 }
 
 /// ω_j = (g_j / mean g)^p over the kept positions of a list, clamped, and 1 for padding up to `t`.

@@ -22,6 +22,8 @@ const ALL: [&str; 24] = [
     "omp:keys_per_step=4",
     "omp:keys_per_step=4,refit_every=2,drop_below=-2.5",
     "omp:schedule=1/1@9+3/2",
+    "omp:row_power=0",
+    "omp:keys_per_step=4,drop_below=-2.5,row_power=1",
     "random",
     "random:seed=7",
     "recent",
@@ -77,7 +79,7 @@ fn what_earlier_versions_wrote_is_read() {
     assert_eq!(read(r#""per_layer""#), Selection::per_layer());
     assert_eq!(read(r#""per_head""#), Selection::per_head());
     let schedule = vec![OmpPhase { until: None, keys_per_step: 2, refit_every: 3 }];
-    let omp = Omp { schedule, drop_below: Some(-2.0) };
+    let omp = Omp { schedule, drop_below: Some(-2.0), ..Omp::default() };
     let json = r#"{"omp": {"schedule": [{"until": null, "keys_per_step": 2, "refit_every": 3}], "drop_below": -2.0}}"#;
     assert_eq!(read(json), Selection::omp(omp));
     let config: Compaction = serde_json::from_str(r#"{"selection": "shared"}"#).unwrap();

@@ -14,9 +14,10 @@ pub enum BetaMethod {
     Zero,
     /// Bounded least squares on the attention mass of the full cache, by accelerated projected gradient or for the optimum.
     Nnls {
-        /// Steps, 1 to 100 000. `None`, the default, takes 4 where heads have less than 8 rows (queries of all heads of a
-        /// group) for each slot that they keep on average: few steps from a shared weight are a regularisation. Of more
-        /// rows it solves for the bounded optimum, wherever steps would begin. See `MATHEMATICS.md`.
+        /// Steps, 1 to 100 000, or 0 for the bounded optimum whatever rows there are. `None`, the default, takes 4 where heads
+        /// have less than 8 rows (queries of all heads of a group) for each slot that they keep on average: few steps from a
+        /// shared weight are a regularisation. Of more rows it solves for the bounded optimum, wherever steps would begin. See
+        /// `MATHEMATICS.md`.
         #[serde(default)]
         iterations: Option<usize>,
         /// β is at least this, -20 to 0. Default -3.
@@ -103,6 +104,11 @@ impl BetaMethod {
         Self::nnls(Some(iterations))
     }
 
+    /// The defaults, solved for the bounded optimum even of few rows, whose queries it fits better and all others worse.
+    pub fn optimum() -> Self {
+        Self::nnls(Some(0))
+    }
+
     fn nnls(iterations: Option<usize>) -> Self {
         let (start, rows) = (NnlsStart::default(), RowWeighting::default());
         Self::Nnls { iterations, lower: -3.0, upper: 3.0, start, rows }
@@ -111,8 +117,7 @@ impl BetaMethod {
     pub(super) fn validate(&self) -> Result<()> {
         let Self::Nnls { iterations, lower, upper, .. } = *self else { return Ok(()) };
         if let Some(iterations) = iterations {
-            let steps = (1..=100_000).contains(&iterations);
-            ensure(steps, "beta.iterations", iterations, "must be within 1..=100000")?;
+            ensure(iterations <= 100_000, "beta.iterations", iterations, "must be within 0..=100000")?;
         }
         // Bounds that exclude a weight of one could not even leave a key as it is.
         ensure((-20.0..=0.0).contains(&lower), "beta.lower", lower, "must be within -20..=0")?;

@@ -9,12 +9,13 @@ use lb_kernels::panel::{
     MatrixView, OnlineSoftmax, PANEL, PanelRow, exp_shifted, matmul_panel, pack_panels, scale_columns,
 };
 
+use super::exact::Exact;
 use super::gather::round_to;
 use super::nnls::{Columns, descend, squared_distance};
 use crate::bounded::{Bounded, ROUNDS, mirror};
 use crate::config::{BetaMethod, Compaction, NnlsStart, RowWeighting, ValuesMethod};
 use crate::error::Result;
-use crate::fits::{BetaPart, Pull, ValuesPart};
+use crate::fits::{BetaPart, Pull, ValuesPart, are_few};
 
 /// What the fits of one head need.
 pub(crate) struct Head<'a> {
@@ -187,8 +188,15 @@ impl Head<'_> {
         y: &[f32],
         bounds: (f64, f64),
     ) -> Result<Vec<f32>> {
-        let t = self.t();
-        let (mut gram, image) = self.normal_equations(weights, lines, y, 1);
+        let (n, t) = (self.n(), self.t());
+        // An optimum of few rows leaves less over than what rounding makes of products in f32.
+        let (mut gram, image) = if are_few(n, t) {
+            let exact = Exact { attention: weights, n, t };
+            let y: Vec<f64> = y.iter().copied().map(f64::from).collect();
+            (exact.gram(), exact.back(&y, 1))
+        } else {
+            self.normal_equations(weights, lines, y, 1)
+        };
         mirror(&mut gram, t);
         let squared = y.iter().map(|y| f64::from(*y).powi(2)).sum();
         let bounded = Bounded { gram: &gram, image: &image, squared, bounds };

@@ -7,7 +7,7 @@ use crate::bounded::{Bounded, ROUNDS};
 use crate::cholesky::wide;
 use crate::config::{BetaMethod, RowWeighting};
 use crate::error::Result;
-use crate::fits::{BetaPart, BetaSums};
+use crate::fits::{BetaPart, BetaSums, are_few};
 
 /// The correction β of one layer, `[H, t]` in f32; `None` for [`BetaMethod::Zero`].
 ///
@@ -53,17 +53,25 @@ pub(crate) fn fit_beta(
 
 /// The w within bounds that minimises ‖A w − y‖², `[H, t, 1]`.
 fn optimum(a: &Tensor, y: &Tensor, bounds: (f64, f64)) -> Result<Tensor> {
-    let (heads, _, t) = a.dims3()?;
+    let (heads, n, t) = a.dims3()?;
+    let to = a.device();
+    // An optimum of few rows leaves less over than what rounding makes of products in f32, and not every device has f64.
+    let (a, y) = if are_few(n, t) { (exactly(a)?, exactly(y)?) } else { (a.clone(), y.clone()) };
     let mut all = Vec::with_capacity(heads * t);
     for head in 0..heads {
         let (a, y) = (a.get(head)?, y.get(head)?);
         let at = a.t()?;
         let (gram, image) = (wide(&at.matmul(&a)?)?, wide(&at.matmul(&y)?)?);
-        let bounded = Bounded { gram: &gram, image: &image, squared: squared_norm(&y)?, bounds };
+        let bounded =
+            Bounded { gram: &gram, image: &image, squared: wide(&y)?.iter().map(|y| y * y).sum(), bounds };
         let w = bounded.solve(&vec![bounded.shared_weight(); t], ROUNDS)?;
         all.extend(w.into_iter().map(|w| w as f32));
     }
-    Ok(Tensor::from_vec(all, (heads, t, 1), &Device::Cpu)?.to_device(a.device())?)
+    Ok(Tensor::from_vec(all, (heads, t, 1), &Device::Cpu)?.to_device(to)?)
+}
+
+fn exactly(tensor: &Tensor) -> Result<Tensor> {
+    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?)
 }
 
 /// The bias that is stored: what the cache carried plus the correction, rounded to what the cache dtype can hold

@@ -11,6 +11,7 @@ use crate::registry::{Arguments, Factory, Spec};
 use crate::scene::Scene;
 
 const NAME: &str = "omp";
+const ROW_POWER: f64 = 0.5;
 
 /// Orthogonal matching pursuit: keys are added one after another, each the one that explains most of the attention mass
 /// still missing, and the weights of all are refitted in between (AM, arXiv 2602.16284, section 3).
@@ -23,6 +24,9 @@ pub struct Omp {
     /// Keys whose fitted β is at most this are dropped for good and replaced by others, once enough were found. Below
     /// 0; default: none are dropped.
     pub drop_below: Option<f64>,
+    /// A query's row is divided by its mass to this power, 0 to 1: at 0, as in the paper, queries that spread their attention
+    /// count far more than those that know what they look for, at 1 all count the same. Default 0.5.
+    pub row_power: f64,
 }
 
 /// A stretch of the schedule of [`Omp`].
@@ -43,6 +47,7 @@ impl Default for Omp {
         Self {
             schedule: vec![phase(Some(300), 1, 1), phase(Some(1500), 2, 2), phase(None, 4, 2)],
             drop_below: None,
+            row_power: ROW_POWER,
         }
     }
 }
@@ -50,7 +55,7 @@ impl Default for Omp {
 impl Omp {
     /// `keys_per_step` keys at a time, weights refitted every `refit_every` steps, however many there are.
     pub fn steady(keys_per_step: usize, refit_every: usize) -> Self {
-        Self { schedule: vec![OmpPhase { until: None, keys_per_step, refit_every }], drop_below: None }
+        Self { schedule: vec![OmpPhase { until: None, keys_per_step, refit_every }], ..Self::default() }
     }
 
     /// The phase that holds once `found` keys were found.
@@ -74,7 +79,9 @@ impl Omp {
             before = until;
         }
         let below = self.drop_below.unwrap_or(-1.0);
-        ensure(below < 0.0 && below.is_finite(), "omp.drop_below", below, "must be below 0")
+        ensure(below < 0.0 && below.is_finite(), "omp.drop_below", below, "must be below 0")?;
+        let power = self.row_power;
+        ensure((0.0..=1.0).contains(&power), "omp.row_power", power, "must be within 0..=1")
     }
 }
 
@@ -84,6 +91,7 @@ pub(super) fn factory() -> Factory {
         .key("refit_every", "steps from one refit to the next (1)")
         .key("schedule", "KEYS/REFIT@UNTIL+..+KEYS/REFIT (1/1@300+2/2@1500+4/2)")
         .key("drop_below", "keys whose bias is at most this are replaced; below 0 (none)")
+        .key("row_power", "of the mass that a query's row is divided by, 0 to 1 (0.5)")
 }
 
 fn read(arguments: &Arguments<'_>) -> Result<Omp> {
@@ -97,13 +105,15 @@ fn read(arguments: &Arguments<'_>) -> Result<Omp> {
         (Some(text), None) => {
             let phases = text.split('+').map(phase).collect::<Option<_>>();
             let wanted = "phases such as 1/1@300+4/2: keys, refits, until";
-            Omp { schedule: phases.ok_or_else(|| arguments.wrong("schedule", wanted))?, drop_below: None }
+            Omp { schedule: phases.ok_or_else(|| arguments.wrong("schedule", wanted))?, ..Omp::default() }
         }
         (Some(_), Some(_)) => {
             return Err(arguments.wrong("schedule", "to stand without keys_per_step and refit_every"));
         }
     };
-    Ok(Omp { drop_below: arguments.get("drop_below", "a number below 0")?, ..omp })
+    let drop_below = arguments.get("drop_below", "a number below 0")?;
+    let row_power = arguments.get_or("row_power", "a number from 0 to 1", ROW_POWER)?;
+    Ok(Omp { drop_below, row_power, ..omp })
 }
 
 /// `KEYS/REFIT@UNTIL`, or `KEYS/REFIT`.
@@ -132,10 +142,11 @@ impl Selector for Omp {
                 spec.with("schedule", schedule.iter().map(phase).collect::<Vec<_>>().join("+"))
             }
         };
-        match self.drop_below {
+        let spec = match self.drop_below {
             Some(below) => spec.with("drop_below", below),
             None => spec,
-        }
+        };
+        spec.with_unless("row_power", self.row_power, &ROW_POWER)
     }
 
     fn needs(&self) -> Needs {

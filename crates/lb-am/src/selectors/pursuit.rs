@@ -6,7 +6,7 @@ use super::omp::Omp;
 use crate::bounded::{Bounded, mirror};
 use crate::config::BetaMethod;
 use crate::error::Result;
-use crate::fits::steps_of;
+use crate::fits::are_few;
 use crate::layout::to_f32;
 use crate::reference::{logits, weights_at};
 use crate::scene::Scene;
@@ -43,11 +43,13 @@ pub(super) fn pursue(
     let s = logits(&part(&scene.queries[layer])?, &part(&cache.keys)?, bias.as_ref(), cache.scale)?;
     let max = scene.observed[layer].max.narrow(0, head, 1)?;
     // Transposed: a key's weights over all queries lie side by side.
-    let columns: Vec<f32> = weights_at(&s, &max)?.squeeze(0)?.t()?.contiguous()?.flatten_all()?.to_vec1()?;
-    let mass: Vec<f32> = scene.observed[layer].mass.narrow(0, head, 1)?.flatten_all()?.to_vec1()?;
+    let mut columns: Vec<f32> =
+        weights_at(&s, &max)?.squeeze(0)?.t()?.contiguous()?.flatten_all()?.to_vec1()?;
+    let mut mass: Vec<f32> = scene.observed[layer].mass.narrow(0, head, 1)?.flatten_all()?.to_vec1()?;
+    weigh_rows(&mut columns, &mut mass, omp.row_power as f32);
     let (bounds, exact) = match scene.config.beta {
         BetaMethod::Nnls { iterations, lower, upper, .. } => {
-            let exact = steps_of(iterations, mass.len(), ranked.len()).is_none();
+            let exact = iterations.is_none_or(|steps| steps == 0) && !are_few(mass.len(), ranked.len());
             (if exact { WIDE } else { (lower.exp(), upper.exp()) }, exact)
         }
         BetaMethod::Zero => ((1.0, 1.0), false),
@@ -84,6 +86,17 @@ pub(super) fn pursue(
     let mut slots: Vec<u32> = pursuit.found.iter().map(|slot| *slot as u32).collect();
     slots.sort_unstable();
     Ok(slots)
+}
+
+/// Divides every row of Φ and Z by its mass to this power.
+fn weigh_rows(columns: &mut [f32], mass: &mut [f32], power: f32) {
+    if power == 0.0 {
+        return;
+    }
+    let by: Vec<f32> = mass.iter().map(|z| z.powf(-power)).collect();
+    for rows in columns.chunks_exact_mut(by.len()).chain([mass]) {
+        rows.iter_mut().zip(&by).for_each(|(row, by)| *row *= by);
+    }
 }
 
 struct Pursuit<'a> {
