@@ -14,7 +14,7 @@ use crate::support::layered::Layered;
 const GROUP: usize = 2;
 
 /// With every argument that a selection takes, other than usual.
-const ALL: [&str; 24] = [
+const ALL: [&str; 26] = [
     "shared",
     "per-layer",
     "per-head",
