@@ -206,22 +206,23 @@ fn a_pursuit_of_many_rows_is_as_good_as_one_in_f64() {
 
 #[test]
 fn the_first_key_of_a_pursuit_correlates_most_with_the_whole_mass() {
-    let case = random(SMALL, 2.0, 216);
-    let mut first = Vec::new();
-    for power in [0.0, 0.5, 1.0] {
-        let config = Layered::kept_len(1).with_protect(BARE).with_pooling(1);
-        let compacted = run(&case, &config.with_selection(pursuit_by(power)));
-        for (i, head) in all_heads(&case).iter().enumerate() {
-            let (columns, mass) = weighed(head, 48, power);
-            let dot = |column: &Vec<f64>| -> f64 { column.iter().zip(&mass).map(|(a, b)| a * b).sum() };
-            let correlations: Vec<f64> = columns.iter().map(dot).collect();
-            let kept = compacted.layers[i / 2].kept.head(i % 2);
-            assert_eq!(kept, best(&correlations, 1));
-            first.push(kept.to_vec());
+    let mut first: [Vec<Vec<u32>>; 3] = Default::default();
+    for seed in 216..224 {
+        let case = random(SMALL, 2.0, seed);
+        for (power, first) in [0.0, 0.5, 1.0].into_iter().zip(&mut first) {
+            let config = Layered::kept_len(1).with_protect(BARE).with_pooling(1);
+            let compacted = run(&case, &config.with_selection(pursuit_by(power)));
+            for (i, head) in all_heads(&case).iter().enumerate() {
+                let (columns, mass) = weighed(head, 48, power);
+                let dot = |column: &Vec<f64>| -> f64 { column.iter().zip(&mass).map(|(a, b)| a * b).sum() };
+                let correlations: Vec<f64> = columns.iter().map(dot).collect();
+                let kept = compacted.layers[i / 2].kept.head(i % 2);
+                assert_eq!(kept, best(&correlations, 1));
+                first.push(kept.to_vec());
+            }
         }
     }
-    let each = first.len() / 3;
-    assert_ne!(first[..each], first[2 * each..], "the power decides nothing here");
+    assert_ne!(first[0], first[2], "the power decides nothing here");
 }
 
 #[test]
