@@ -4,9 +4,9 @@
 //! weights come from memory once.
 
 use half::bf16;
+use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
-use super::convert::f32_to_bf16;
 use super::float_slice::{FloatSlice, pack_pairs};
 use super::gemv;
 use super::microkernel::{MatrixView, PANEL, PanelRow, matmul_panel, pack_column};
@@ -122,9 +122,9 @@ impl<T: Sync> Work<'_, T> {
             let block = self.weight.range((first + start) * columns, count * columns);
             let block = match (self.bf16, block) {
                 (Some(_), Weight::Dense(_)) => block,
-                (Some(_), Weight::Quantized(_)) => {
+                (Some(bf16), Weight::Quantized(block)) => {
                     narrow.resize(block.len(), bf16::ZERO);
-                    f32_to_bf16(block.as_f32(&mut wide), &mut narrow);
+                    block.to_bf16(bf16, narrow.reinterpret_cast_mut());
                     FloatSlice::Bf16(&narrow).into()
                 }
                 (None, block) => FloatSlice::F32(block.as_f32(&mut wide)).into(),

@@ -35,9 +35,10 @@ mod x86 {
     #![allow(clippy::unused_self, reason = "`self` is the proof of that check")]
 
     use core::arch::x86_64::{
-        __m256bh, __m256i, __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_cvtepu16_epi32,
-        _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_or_si512,
-        _mm512_reduce_add_ps, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
+        __m256bh, __m256i, __m512, __m512bh, __m512i, _mm_loadu_si128, _mm256_storeu_si256, _mm512_add_ps,
+        _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_dpbf16_ps,
+        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_or_si512, _mm512_reduce_add_ps,
+        _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
         _mm512_storeu_si512,
     };
 
@@ -101,6 +102,19 @@ mod x86 {
         pub(crate) fn pairs(self, even: &[f32], odd: &[f32], out: &mut [Bf16Pair]) {
             // SAFETY: as in `matmul_panel`.
             unsafe { round_pairs(even, odd, out) }
+        }
+
+        /// Integers times the scale of their group of `GROUP`, 16 or 32, plus its offset, rounded to the nearest bf16; as many as `out`
+        /// has room for, a whole number of groups.
+        pub(crate) fn scaled<const GROUP: usize>(
+            self,
+            integers: &[i8; 256],
+            scales: &[f32; 16],
+            offsets: &[f32; 16],
+            out: &mut [u16],
+        ) {
+            // SAFETY: as in `matmul_panel`.
+            unsafe { scaled::<GROUP>(integers, scales, offsets, out) }
         }
 
         /// `out[i]` is the pair of `even[i]` and `odd[i]`.
@@ -186,9 +200,9 @@ mod x86 {
             let line: &[[Bf16Pair; LANES]] = line.as_chunks().0;
             let columns: [__m512i; V] = std::array::from_fn(|c| load_pairs(&line[c]));
             for (r, sums) in sums.iter_mut().enumerate() {
-                let from = r * row_step + at;
-                let pair = u32::from(data[from]) | u32::from(data[from + 1]) << 16;
-                let pair = _mm512_set1_epi32(pair.cast_signed());
+                // SAFETY: the last pair of the last row ends within the data, as was asserted; a check of each is as dear as the product.
+                let pair = unsafe { data.as_ptr().add(r * row_step + at).cast::<i32>().read_unaligned() };
+                let pair = _mm512_set1_epi32(pair);
                 for (sum, column) in sums.iter_mut().zip(&columns) {
                     *sum = add_product(*sum, pair, *column);
                 }
@@ -255,6 +269,28 @@ mod x86 {
         }
     }
 
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn scaled<const GROUP: usize>(
+        integers: &[i8; 256],
+        scales: &[f32; 16],
+        offsets: &[f32; 16],
+        out: &mut [u16],
+    ) {
+        const { assert!(GROUP == LANES || GROUP == 2 * LANES) };
+        let integers = integers.as_chunks::<LANES>().0;
+        for (index, (integers, out)) in integers.iter().zip(out.as_chunks_mut::<LANES>().0).enumerate() {
+            let group = index * LANES / GROUP;
+            let (scale, offset) = (_mm512_set1_ps(scales[group]), _mm512_set1_ps(offsets[group]));
+            // SAFETY: sixteen bytes are there to be read, and sixteen places of two bytes to be written.
+            unsafe {
+                let wide = _mm512_cvtepi8_epi32(_mm_loadu_si128(integers.as_ptr().cast()));
+                let number = _mm512_fmadd_ps(_mm512_cvtepi32_ps(wide), scale, offset);
+                let bits = core::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(number));
+                _mm256_storeu_si256(out.as_mut_ptr().cast(), bits);
+            }
+        }
+    }
+
     #[inline]
     #[target_feature(enable = "avx512f,avx512bf16")]
     fn pair_up(even: __m512, odd: __m512) -> __m512i {
@@ -310,6 +346,16 @@ mod none {
         }
 
         pub(crate) fn pairs(self, _: &[f32], _: &[f32], _: &mut [Bf16Pair]) {
+            match self {}
+        }
+
+        pub(crate) fn scaled<const GROUP: usize>(
+            self,
+            _: &[i8; 256],
+            _: &[f32; 16],
+            _: &[f32; 16],
+            _: &mut [u16],
+        ) {
             match self {}
         }
 

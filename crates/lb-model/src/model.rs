@@ -71,6 +71,8 @@ pub(crate) enum Rows {
     /// Nobody's: only the caches are wanted.
     None,
     Last,
+    /// Of one sequence, the token of this number.
+    One(usize),
     All,
 }
 
@@ -317,6 +319,7 @@ impl Decoder {
             // The head is the largest matrix of a small model.
             Rows::None => return self.logits_of_none(),
             Rows::Last => &pass.last_rows(x)?,
+            Rows::One(row) => &x.narrow(0, row, 1)?,
             Rows::All => x,
         };
         Ok(self.head.forward(&self.norm.forward(x)?)?.to_dtype(DType::F32)?)

@@ -3,6 +3,7 @@
 use lb_am::{Observed, ScoreAgg};
 
 use crate::attention::Heard;
+use crate::config::check;
 use crate::model::{HEADROOM, Rows};
 use crate::{Captured, Decoder, KvCache, Result, buffers};
 
@@ -34,7 +35,24 @@ impl Decoder {
         cache: &mut KvCache,
         score: ScoreAgg,
     ) -> Result<Observing> {
+        self.forward_observing_at(tokens, tokens.len().saturating_sub(1), cache, score)
+    }
+
+    /// Like [`forward_observing`](Self::forward_observing), with the logits of the token of number `at` instead of the last one: what
+    /// stands behind that is read for its queries alone.
+    ///
+    /// # Errors
+    /// Those of [`forward_observing`](Self::forward_observing), and [`Error::Config`](crate::Error::Config) for a number that is none of
+    /// a token.
+    pub fn forward_observing_at(
+        &self,
+        tokens: &[u32],
+        at: usize,
+        cache: &mut KvCache,
+        score: ScoreAgg,
+    ) -> Result<Observing> {
         self.check_input(tokens, cache)?;
+        check(at < tokens.len(), "at", at, "the number of a token")?;
         let _keeper = buffers::keep();
         cache.reserve(tokens.len(), HEADROOM)?;
         let (mut queries, mut observed) = (Vec::new(), Vec::new());
@@ -42,7 +60,7 @@ impl Decoder {
             queries.push(heard.queries);
             observed.extend(heard.observed);
         };
-        let logits = self.run(&[tokens], &mut [cache], Rows::Last, Some(score), Some(&mut capture))?;
+        let logits = self.run(&[tokens], &mut [cache], Rows::One(at), Some(score), Some(&mut capture))?;
         let global = self.config().of_global_layers(vec![(); queries.len()]).len();
         let observed = (observed.len() == global).then_some(observed);
         Ok(Observing { captured: Captured { queries, logits: logits.squeeze(0)? }, observed })

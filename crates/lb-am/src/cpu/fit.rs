@@ -85,7 +85,11 @@ impl Head<'_> {
         let mut fit = HeadFit::default();
         let start = Instant::now();
         let Buffers { logits, weights, lines, .. } = buffers;
-        self.logits(logits);
+        let pulled = self.output.zip(Pull::of(config.values));
+        // Where nothing is fitted nobody asks for them.
+        if config.beta != BetaMethod::Zero || pulled.is_some() {
+            self.logits(logits);
+        }
         let beta = match config.beta {
             BetaMethod::Zero => None,
             nnls => Some(self.beta(logits, [weights, lines], nnls, steps, &mut fit.beta)?),
@@ -97,7 +101,7 @@ impl Head<'_> {
         round_to(self.dtype, &mut fit.bias);
         fit.beta_time = start.elapsed();
         let start = Instant::now();
-        if let (Some(output), Some(pull)) = (self.output, Pull::of(config.values)) {
+        if let Some((output, pull)) = pulled {
             self.attention(logits, &fit.bias);
             fit.values = self.ridge(logits, lines, output, pull, &mut fit.value)?;
         }

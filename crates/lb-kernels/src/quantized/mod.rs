@@ -10,10 +10,14 @@ mod gemv;
 mod integers;
 mod k_quants;
 mod legacy_quants;
+#[cfg(test)]
+mod tests;
 
 use std::marker::PhantomData;
 
 use pulp::{Arch, Simd, WithSimd};
+
+use crate::microkernel_bf16::Bf16Microkernel;
 
 pub(crate) use gemv::{Sums, gemv};
 pub(crate) use integers::Integers;
@@ -197,6 +201,48 @@ impl<'a> QuantizedSlice<'a> {
     /// A product and a sum in f32.
     pub fn to_f32(&self, to: &mut [f32]) {
         with_format!(self.kind, widen(self.bytes, to));
+    }
+}
+
+impl QuantizedSlice<'_> {
+    /// Writes the numbers, rounded to the nearest bf16, to as many places.
+    pub(crate) fn to_bf16(self, bf16: Bf16Microkernel, to: &mut [u16]) {
+        with_format!(self.kind, narrow(self.bytes, bf16, to));
+    }
+}
+
+fn narrow<F: Format>(bytes: &[u8], bf16: Bf16Microkernel, to: &mut [u16]) {
+    Arch::new().dispatch(Narrow { bytes, bf16, to, format: PhantomData::<F> });
+}
+
+/// Like [`Widen`], rounded on the way: no f32 number is written anywhere.
+struct Narrow<'a, F> {
+    bytes: &'a [u8],
+    bf16: Bf16Microkernel,
+    to: &'a mut [u16],
+    format: PhantomData<F>,
+}
+
+impl<F: Format> WithSimd for Narrow<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { bytes, bf16, to, .. } = self;
+        let mut unit = Unit::EMPTY;
+        for (bytes, to) in bytes.chunks(F::UNIT_BYTES).zip(to.chunks_mut(UNIT)) {
+            unit.read::<F>(bytes);
+            // What is subtracted from every number becomes part of its group's offset.
+            for (offset, scale) in unit.offsets.iter_mut().zip(&unit.scales) {
+                let own = if F::OFFSETS { *offset } else { 0.0 };
+                *offset = own - F::BASE * scale;
+            }
+            let small: &[i8; UNIT] = bytemuck::cast_ref(&unit.small);
+            match F::GROUP {
+                16 => bf16.scaled::<16>(small, &unit.scales, &unit.offsets, to),
+                _ => bf16.scaled::<32>(small, &unit.scales, &unit.offsets, to),
+            }
+        }
     }
 }
 

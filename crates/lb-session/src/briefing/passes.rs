@@ -33,7 +33,7 @@ fn plain_pass(reader: Reader<'_>, task: &[u32], config: &BriefConfig) -> Result<
     let (start, model) = (Instant::now(), reader.context.worker().config());
     let reuse = config.task_state == TaskState::Reuse;
     if config.queries == QuerySource::Task {
-        let (Observing { captured, observed }, fork) = observing(reader, task, config)?;
+        let (Observing { captured, observed }, fork) = observing(reader, task, &[], config)?;
         let reused =
             if reuse { Some(state_behind_all(reader, &fork, task.len(), captured.logits)?) } else { None };
         let (queries, prefilled) = (model.of_global_layers(captured.queries), task.len());
@@ -84,21 +84,33 @@ pub(super) fn passes(
     Ok(passes.into_iter().map(|pass| QueryPass { elapsed, ..pass }).collect())
 }
 
-/// The task read behind the full cache; what it sees is noted on the way where that serves the compaction.
+/// The task read behind the full cache, and `more` behind it, for its queries alone: logits and the cache are those of the task's end.
+/// What is seen is noted on the way where that serves the compaction. `more` is left out where all is not read in one piece
+/// ([`in_one_piece`]).
 pub(super) fn observing(
     reader: Reader<'_>,
     task: &[u32],
+    more: &[u32],
     config: &BriefConfig,
 ) -> Result<(Observing, KvCache)> {
-    let context = reader.context;
-    let whole = config.chunking.is_none_or(|chunking| chunking.chunk_len >= context.seq_len());
-    if !whole || task.len() > context.settings.prefill.chunk {
+    if !in_one_piece(reader, task.len() + more.len(), config) {
         let (captured, fork) = reader.capture_behind_all(task)?;
         return Ok((Observing { captured, observed: None }, fork));
     }
-    let mut fork = context.full.cache.fork();
-    let observing = context.model().forward_observing(task, &mut fork, config.compaction.score)?;
+    let context = reader.context;
+    let (mut fork, tokens, score) = (context.full.cache.fork(), [task, more].concat(), config.compaction.score);
+    let end = task.len().saturating_sub(1);
+    let observing = context.model().forward_observing_at(&tokens, end, &mut fork, score)?;
+    fork.truncate(context.full.cache.logical_len() + task.len())?;
     Ok((observing, fork))
+}
+
+/// Whether so many tokens are read in one pass that notes what they see.
+pub(super) fn in_one_piece(reader: Reader<'_>, tokens: usize, config: &BriefConfig) -> bool {
+    let context = reader.context;
+    let whole = config.chunking.is_none_or(|chunking| chunking.chunk_len >= context.seq_len());
+    let room = context.worker().config().position_limit().saturating_sub(context.full.cache.logical_len());
+    whole && tokens <= context.settings.prefill.chunk.min(room)
 }
 
 /// What a task of `task_len` tokens left behind the full cache in `fork`.

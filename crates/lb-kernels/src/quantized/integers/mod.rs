@@ -30,7 +30,7 @@ mod rounded;
 #[cfg(target_arch = "x86_64")]
 mod scales;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -16,7 +16,7 @@ const KINDS: [QuantFormat; 8] = [
 ];
 
 /// Blocks of arbitrary bits, with scales that are numbers.
-fn blocks(kind: QuantFormat, numbers: usize, seed: u64) -> Vec<u8> {
+pub(in super::super) fn blocks(kind: QuantFormat, numbers: usize, seed: u64) -> Vec<u8> {
     let mut state = seed;
     let mut bytes: Vec<u8> = (0..numbers / kind.numbers() * kind.bytes())
         .map(|_| {
@@ -28,6 +28,8 @@ fn blocks(kind: QuantFormat, numbers: usize, seed: u64) -> Vec<u8> {
     let halves: &[usize] = match kind {
         QuantFormat::Q4_0 | QuantFormat::Q5_0 | QuantFormat::Q8_0 => &[1],
         QuantFormat::Q6K => &[209],
+        QuantFormat::Q3K => &[109],
+        QuantFormat::Q2K => &[81, 83],
         _ => &[1, 3],
     };
     for block in bytes.chunks_exact_mut(kind.bytes()) {

@@ -46,7 +46,7 @@ pub struct Lookahead {
 pub struct Draft {
     /// Tokens at most, at least 1. It ends where the worker ends its answer. Default: 64.
     pub tokens: usize,
-    /// The same where an echo is read as well; 0 for no draft there. Default: 8, one look: of a long answer an echo tells most of what a
+    /// The same where an echo is read as well; 0 for no draft there. Default: 4: of a long answer an echo tells most of what a
     /// draft would (`docs/real.md`), and what a short one begins with it does not tell.
     pub beside_echo: usize,
     /// What it is written over.
@@ -80,7 +80,7 @@ impl Default for Lookahead {
 
 impl Default for Draft {
     fn default() -> Self {
-        Self { tokens: 64, beside_echo: 8, over: DraftOver::Briefing, first: Some(0.5), check: 8 }
+        Self { tokens: 64, beside_echo: 4, over: DraftOver::Briefing, first: Some(0.5), check: 8 }
     }
 }
 

@@ -9,7 +9,7 @@ use lb_model::{Captured, GenerateOptions, KvCache, Observing};
 
 use super::{Draft, DraftOver, Lookahead, echo};
 use crate::briefing::cut::{CutCache, QueryPass};
-use crate::briefing::passes::{observing, state_behind_all};
+use crate::briefing::passes::{in_one_piece, observing, state_behind_all};
 use crate::briefing::{BriefConfig, TaskState, pieces};
 use crate::context::Reader;
 use crate::ledger::share;
@@ -35,10 +35,17 @@ pub(in crate::briefing) fn passes_ahead(
 ) -> Result<Vec<QueryPass>> {
     let start = Instant::now();
     let work = Work { reader, tasks, config, extra };
-    let mut ahead = work.tasks()?;
     let echo = echo(reader.context, lookahead.echo);
     let draft = lookahead.draft_beside(&echo);
-    work.join(&mut ahead, &vec![echo; tasks.len()])?;
+    let mut ahead = match tasks {
+        // Weights are unpacked once for both.
+        [task] if in_one_piece(reader, task.len() + echo.len(), config) => vec![work.task(task, &echo)?],
+        _ => {
+            let mut ahead = work.tasks()?;
+            work.join(&mut ahead, &vec![echo; tasks.len()])?;
+            ahead
+        }
+    };
     let earlier = |task: &Vec<u32>| reader.context.earlier.like(task, lookahead.earlier);
     work.join(&mut ahead, &tasks.iter().map(earlier).collect::<Vec<_>>())?;
     if let Some(learned) = &lookahead.learned {
@@ -68,13 +75,16 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
+    /// A task behind the full cache, and an echo behind it; what they see is noted as they are read.
+    fn task(self, task: &[u32], echo: &[u32]) -> Result<Ahead> {
+        let (Observing { captured, observed }, behind) = observing(self.reader, task, echo, self.config)?;
+        let mut ahead = self.ahead(task, captured, observed, behind)?;
+        ahead.pass.prefilled += echo.len();
+        Ok(ahead)
+    }
+
     /// The tasks behind the full cache.
     fn tasks(self) -> Result<Vec<Ahead>> {
-        if let [task] = self.tasks {
-            // What one task sees is noted as it is read.
-            let (Observing { captured, observed }, behind) = observing(self.reader, task, self.config)?;
-            return Ok(vec![self.ahead(task, captured, observed, behind)?]);
-        }
         let full = &self.reader.context.full.cache;
         let mut forks: Vec<KvCache> = self.tasks.iter().map(|_| full.fork()).collect();
         let captured = self.capture(self.tasks, &mut forks)?;
@@ -82,7 +92,7 @@ impl Work<'_> {
         ahead.map(|((captured, behind), task)| self.ahead(task, captured, None, behind)).collect()
     }
 
-    /// A task that was read, and what it saw, where that was noted.
+    /// A task that was read, with what stands behind it for its queries, and what they saw, where that was noted.
     fn ahead(
         self,
         task: &[u32],
