@@ -1,25 +1,31 @@
 //! Attention of very few queries, as in decoding: keys and values are read once, number by number side by side.
 
 #![allow(clippy::inline_always, reason = "what is not inlined into a dispatch runs without its vectors")]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops to constants become no loops, so that vectors stay in registers"
+)]
 
 use pulp::{Arch, Simd, WithSimd};
 
 use super::attention::{AttentionInput, Observation};
 use super::exp::exp;
-use super::gemv::dot;
+use super::float_slice::FloatSlice;
+use super::kv_rows::KvRows;
 
 /// With more queries than this, panels ([`attention`](super::attention)) are faster.
 pub(crate) const MAX_QUERIES: usize = 8;
 
 /// Slots at a time.
 const TILE: usize = 64;
-/// Vectors of an output that stay in registers.
-const VECTORS: usize = 8;
+/// Vectors of an output that stay in registers, of each of two rows.
+const VECTORS: usize = 4;
 
 /// Memory that one thread uses again and again.
 #[derive(Default)]
 pub(crate) struct DecodeScratch {
     wide: [Vec<f32>; 2],
+    queries: Vec<f32>,
     max: Vec<f32>,
     mass: Vec<f32>,
     output: Vec<f32>,
@@ -33,24 +39,23 @@ pub(crate) fn decode_attention(
 ) -> Option<Observation> {
     let d = input.head_dim;
     let rows = input.queries.len() / d;
-    let DecodeScratch { wide, max, mass, output } = scratch;
+    let DecodeScratch { wide, queries, max, mass, output } = scratch;
     max.clear();
     max.resize(rows, f32::NEG_INFINITY);
     mass.clear();
     mass.resize(rows, 0.0);
     output.clear();
     output.resize(rows * d, 0.0);
+    let order = Order::of(input);
+    let queries = order.arranged(input.queries, d, queries);
     let (mut observed, mut before) = (None, 0);
     for (index, chunk) in input.chunks.iter().enumerate() {
         let slots = chunk.keys.rows(d);
         let visible = input.visible.filter(|_| index + 1 == input.chunks.len());
         for first in (0..slots).step_by(TILE) {
             let count = TILE.min(slots - first);
-            let [wide_keys, wide_values] = &mut *wide;
-            Arch::new().dispatch(Tile {
-                queries: input.queries,
-                keys: chunk.keys.tile(first, count, d, wide_keys),
-                values: chunk.values.tile(first, count, d, wide_values),
+            let sums = Sums {
+                queries,
                 bias: chunk.bias.map(|bias| &bias[first..first + count]),
                 visible,
                 hidden: input.hidden,
@@ -61,33 +66,154 @@ pub(crate) fn decode_attention(
                 max,
                 mass,
                 output,
-            });
+            };
+            if let (Order::Pairs(_), Some(keys), Some(values)) = (order, pairs(chunk.keys), pairs(chunk.values)) {
+                let tile = first * d / 2..(first + count) * d / 2;
+                Arch::new().dispatch(Tile { keys: &keys[tile.clone()], values: &values[tile], sums });
+            } else {
+                let [keys, values] = &mut *wide;
+                let (keys, values) =
+                    (chunk.keys.tile(first, count, d, keys), chunk.values.tile(first, count, d, values));
+                Arch::new().dispatch(Tile { keys, values, sums });
+            }
         }
         before += slots;
         if input.observe.is_some_and(|observe| observe.chunks == index + 1) {
             let mut noted = vec![0.0; rows * d];
-            finish(output, mass, d, &mut noted);
+            finish(output, mass, (order, d), &mut noted);
             observed =
                 Some(Observation { max: max.clone(), mass: mass.clone(), output: noted, scores: Vec::new() });
         }
     }
     if input.output {
-        finish(output, mass, d, out);
+        finish(output, mass, (order, d), out);
     }
     observed
 }
 
-fn finish(output: &[f32], mass: &[f32], d: usize, out: &mut [f32]) {
+fn finish(output: &[f32], mass: &[f32], (order, d): (Order, usize), out: &mut [f32]) {
     for ((out, sums), mass) in out.chunks_exact_mut(d).zip(output.chunks_exact(d)).zip(mass) {
         let inverse = 1.0 / mass;
-        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * inverse);
+        for (place, sum) in sums.iter().enumerate() {
+            out[order.number(place)] = sum * inverse;
+        }
     }
 }
 
-struct Tile<'a> {
+/// In which order the numbers of a row are met.
+#[derive(Clone, Copy)]
+enum Order {
+    /// As they lie.
+    Plain,
+    /// Of so many pairs of bf16 the first numbers, then the second ones: a pair widens to two vectors by a shift and a mask.
+    Pairs(usize),
+}
+
+impl Order {
+    /// Pairs where everything is bf16 and a row is a whole number of vectors.
+    fn of(input: &AttentionInput<'_>) -> Self {
+        let lanes = Arch::new().dispatch(Lanes);
+        let bf16 = input.chunks.iter().all(|chunk| pairs(chunk.keys).is_some() && pairs(chunk.values).is_some());
+        if bf16 && input.head_dim.is_multiple_of(2 * lanes) { Self::Pairs(lanes) } else { Self::Plain }
+    }
+
+    /// Which number of a row is met in a place.
+    fn number(self, place: usize) -> usize {
+        let Self::Pairs(lanes) = self else { return place };
+        let (run, place) = (place / (2 * lanes), place % (2 * lanes));
+        2 * (run * lanes + place % lanes) + place / lanes
+    }
+
+    /// Rows in this order, in `buffer` where it is another than theirs.
+    fn arranged<'a>(self, rows: &'a [f32], d: usize, buffer: &'a mut Vec<f32>) -> &'a [f32] {
+        if matches!(self, Self::Plain) {
+            return rows;
+        }
+        buffer.clear();
+        buffer.extend(rows.chunks_exact(d).flat_map(|row| (0..d).map(|place| row[self.number(place)])));
+        buffer
+    }
+}
+
+struct Lanes;
+
+impl WithSimd for Lanes {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        S::F32_LANES
+    }
+}
+
+/// Rows of bf16 as pairs, the first number of each in the low half; `None` for others, and where they lie at an odd place.
+fn pairs(rows: KvRows<'_>) -> Option<&[u32]> {
+    match rows {
+        KvRows::Float(rows @ FloatSlice::Bf16(_)) if cfg!(target_endian = "little") => {
+            bytemuck::try_cast_slice(rows.bits()).ok()
+        }
+        _ => None,
+    }
+}
+
+/// What keys and values are made of.
+trait Number: Sized {
+    /// How many f32 numbers one is.
+    const EACH: usize;
+
+    /// The numbers themselves, where each is one; none of pairs, which fill vectors.
+    fn singles(row: &[Self]) -> &[f32];
+
+    /// `V` vectors of a row from the vector `first` on, in the order of the kernel.
+    fn wide<S: Simd, const V: usize>(simd: S, row: &[Self], first: usize) -> [S::f32s; V];
+}
+
+impl Number for f32 {
+    const EACH: usize = 1;
+
+    #[inline(always)]
+    fn singles(row: &[f32]) -> &[f32] {
+        row
+    }
+
+    #[inline(always)]
+    fn wide<S: Simd, const V: usize>(_: S, row: &[f32], first: usize) -> [S::f32s; V] {
+        let vectors = &S::as_simd_f32s(row).0[first..first + V];
+        std::array::from_fn(
+            #[inline(always)]
+            |v| vectors[v],
+        )
+    }
+}
+
+/// Two bf16 numbers.
+impl Number for u32 {
+    const EACH: usize = 2;
+
+    #[inline(always)]
+    fn singles(_: &[u32]) -> &[f32] {
+        &[]
+    }
+
+    #[inline(always)]
+    fn wide<S: Simd, const V: usize>(simd: S, row: &[u32], first: usize) -> [S::f32s; V] {
+        let vectors = &S::as_simd_u32s(row).0[first / 2..(first + V) / 2];
+        let (low, high) = (simd.splat_u32s(16), simd.splat_u32s(0xffff_0000));
+        std::array::from_fn(
+            #[inline(always)]
+            |v| {
+                let pair = vectors[v / 2];
+                let bits =
+                    if v % 2 == 0 { simd.wrapping_dyn_shl_u32s(pair, low) } else { simd.and_u32s(pair, high) };
+                simd.transmute_f32s_u32s(bits)
+            },
+        )
+    }
+}
+
+/// The sums so far, and what is the same for all numbers of a tile.
+struct Sums<'a> {
     queries: &'a [f32],
-    keys: &'a [f32],
-    values: &'a [f32],
     bias: Option<&'a [f32]>,
     visible: Option<&'a [usize]>,
     hidden: Option<&'a [usize]>,
@@ -101,32 +227,50 @@ struct Tile<'a> {
     output: &'a mut [f32],
 }
 
-impl WithSimd for Tile<'_> {
+struct Tile<'a, N> {
+    keys: &'a [N],
+    values: &'a [N],
+    sums: Sums<'a>,
+}
+
+impl<N: Number> WithSimd for Tile<'_, N> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let d = self.d;
-        let count = self.keys.len() / d;
+        let Self { keys, values, sums } = self;
+        let (d, width) = (sums.d, sums.d / N::EACH);
+        let (rows, count) = (sums.max.len(), keys.len() / width);
+        // Of slots that are not there −∞, whose weight is 0.
         let mut logits = [[f32::NEG_INFINITY; TILE]; MAX_QUERIES];
-        for (slot, key) in self.keys.chunks_exact(d).enumerate() {
-            let bias = self.bias.map_or(0.0, |bias| bias[slot]);
-            for (logits, query) in logits.iter_mut().zip(self.queries.chunks_exact(d)) {
-                logits[slot] = dot(simd, key, query) * self.scale + bias;
+        for (slot, key) in keys.chunks_exact(width).enumerate() {
+            for (logits, query) in logits.iter_mut().zip(sums.queries.chunks_exact(d)) {
+                logits[slot] = product::<S, N>(simd, key, query);
             }
         }
-        for (row, logits) in logits.iter_mut().enumerate().take(self.max.len()) {
-            if let Some(visible) = self.visible {
-                let visible = visible[row].saturating_sub(self.first).min(TILE);
+        let mut grown = [1f32; MAX_QUERIES];
+        for (row, logits) in logits.iter_mut().enumerate().take(rows) {
+            let scale = simd.splat_f32s(sums.scale);
+            S::as_mut_simd_f32s(&mut logits[..]).0.iter_mut().for_each(|x| *x = simd.mul_f32s(*x, scale));
+            for (logit, bias) in logits.iter_mut().zip(sums.bias.unwrap_or_default()) {
+                *logit += bias;
+            }
+            if let Some(visible) = sums.visible {
+                let visible = visible[row].saturating_sub(sums.first).min(TILE);
                 logits[visible..].fill(f32::NEG_INFINITY);
             }
-            if let Some(hidden) = self.hidden {
-                let unseen = hidden[row].saturating_sub(self.before + self.first).min(TILE);
+            if let Some(hidden) = sums.hidden {
+                let unseen = hidden[row].saturating_sub(sums.before + sums.first).min(TILE);
                 logits[..unseen].fill(f32::NEG_INFINITY);
             }
-            let before = self.max[row];
-            let largest = logits.iter().fold(before, |largest, logit| largest.max(*logit));
+            let before = sums.max[row];
+            let mut largest = simd.splat_f32s(before);
+            for logit in S::as_simd_f32s(&logits[..]).0 {
+                largest = simd.max_f32s(largest, *logit);
+            }
+            let largest = simd.reduce_max_f32s(largest);
             if largest == f32::NEG_INFINITY {
+                logits.fill(0.0);
                 continue;
             }
             let shift = simd.splat_f32s(largest);
@@ -135,39 +279,102 @@ impl WithSimd for Tile<'_> {
                 *logit = exp(simd, simd.sub_f32s(*logit, shift));
                 sum = simd.add_f32s(sum, *logit);
             }
-            let grown = if before == f32::NEG_INFINITY { 0.0 } else { (before - largest).exp() };
-            self.max[row] = largest;
-            self.mass[row] = self.mass[row] * grown + simd.reduce_sum_f32s(sum);
-            let output = &mut self.output[row * d..(row + 1) * d];
-            weigh(simd, &logits[..count], self.values, grown, output);
+            grown[row] = if before == f32::NEG_INFINITY { 0.0 } else { (before - largest).exp() };
+            sums.max[row] = largest;
+            sums.mass[row] = sums.mass[row] * grown[row] + simd.reduce_sum_f32s(sum);
+        }
+        let weights = |row: usize| &logits[row][..count];
+        let mut row = 0;
+        for output in sums.output.chunks_mut(2 * d) {
+            if output.len() == 2 * d {
+                weigh::<S, N, 2>(simd, [weights(row), weights(row + 1)], values, [grown[row], grown[row + 1]], output);
+            } else {
+                weigh::<S, N, 1>(simd, [weights(row)], values, [grown[row]], output);
+            }
+            row += 2;
         }
     }
 }
 
-/// `output = output · grown + Σ_j weights[j] · values[j]`.
+/// The dot product of a key and a query. One sum is enough: that of the next slot is under way meanwhile.
 #[inline(always)]
-fn weigh<S: Simd>(simd: S, weights: &[f32], values: &[f32], grown: f32, output: &mut [f32]) {
-    let d = output.len();
-    let (vectors, rest) = S::as_mut_simd_f32s(output);
-    let whole = vectors.len() * S::F32_LANES;
-    let grown_by = simd.splat_f32s(grown);
-    for (part, outputs) in vectors.chunks_mut(VECTORS).enumerate() {
-        let mut sums = [simd.splat_f32s(0.0); VECTORS];
-        for (sum, output) in sums.iter_mut().zip(&*outputs) {
-            *sum = simd.mul_f32s(*output, grown_by);
+fn product<S: Simd, N: Number>(simd: S, key: &[N], query: &[f32]) -> f32 {
+    let (query, rest) = S::as_simd_f32s(query);
+    let mut sum = simd.splat_f32s(0.0);
+    let (twos, last) = query.as_chunks::<2>();
+    for (two, query) in twos.iter().enumerate() {
+        let key = N::wide::<S, 2>(simd, key, 2 * two);
+        sum = simd.mul_add_e_f32s(key[0], query[0], sum);
+        sum = simd.mul_add_e_f32s(key[1], query[1], sum);
+    }
+    if let [query] = last {
+        sum = simd.mul_add_e_f32s(N::wide::<S, 1>(simd, key, 2 * twos.len())[0], *query, sum);
+    }
+    let from = query.len() * S::F32_LANES;
+    let rest: f32 = N::singles(key).iter().skip(from).zip(rest).map(|(a, b)| a * b).sum();
+    simd.reduce_sum_f32s(sum) + rest
+}
+
+/// `output = output · grown + Σ_j weights[j] · values[j]` of `R` rows, which share what is loaded of the values.
+#[inline(always)]
+fn weigh<S: Simd, N: Number, const R: usize>(
+    simd: S,
+    weights: [&[f32]; R],
+    values: &[N],
+    grown: [f32; R],
+    output: &mut [f32],
+) {
+    let d = output.len() / R;
+    let (width, whole) = (d / N::EACH, d / S::F32_LANES);
+    let mut vector = 0;
+    while vector < whole {
+        vector += match whole - vector {
+            VECTORS.. => part::<S, N, R, VECTORS>(simd, weights, values, grown, (vector, d), output),
+            2.. => part::<S, N, R, 2>(simd, weights, values, grown, (vector, d), output),
+            _ => part::<S, N, R, 1>(simd, weights, values, grown, (vector, d), output),
+        };
+    }
+    for (row, output) in output.chunks_exact_mut(d).enumerate() {
+        for (place, output) in output.iter_mut().enumerate().skip(whole * S::F32_LANES) {
+            let values = values.chunks_exact(width).filter_map(|value| N::singles(value).get(place));
+            *output = *output * grown[row] + weights[row].iter().zip(values).map(|(w, x)| w * x).sum::<f32>();
         }
-        let from = part * VECTORS * S::F32_LANES;
-        let width = outputs.len() * S::F32_LANES;
-        for (weight, value) in weights.iter().zip(values.chunks_exact(d)) {
-            let weight = simd.splat_f32s(*weight);
-            for (sum, value) in sums.iter_mut().zip(S::as_simd_f32s(&value[from..from + width]).0) {
-                *sum = simd.mul_add_e_f32s(weight, *value, *sum);
+    }
+}
+
+/// `V` vectors of each row, from the vector `first` on, in registers; returns `V`.
+#[inline(always)]
+fn part<S: Simd, N: Number, const R: usize, const V: usize>(
+    simd: S,
+    weights: [&[f32]; R],
+    values: &[N],
+    grown: [f32; R],
+    (first, d): (usize, usize),
+    output: &mut [f32],
+) -> usize {
+    let places = first * S::F32_LANES..(first + V) * S::F32_LANES;
+    let mut sums = [[simd.splat_f32s(0.0); V]; R];
+    for row in 0..R {
+        let grown = simd.splat_f32s(grown[row]);
+        let outputs = S::as_simd_f32s(&output[row * d..][places.clone()]).0;
+        for v in 0..V {
+            sums[row][v] = simd.mul_f32s(outputs[v], grown);
+        }
+    }
+    let count = weights[0].len();
+    let weights = weights.map(|weights| &weights[..count]);
+    for (slot, value) in values.chunks_exact(d / N::EACH).take(count).enumerate() {
+        let value = N::wide::<S, V>(simd, value, first);
+        for row in 0..R {
+            let weight = simd.splat_f32s(weights[row][slot]);
+            for v in 0..V {
+                sums[row][v] = simd.mul_add_e_f32s(weight, value[v], sums[row][v]);
             }
         }
-        outputs.copy_from_slice(&sums[..outputs.len()]);
     }
-    for (place, output) in rest.iter_mut().enumerate() {
-        let terms = weights.iter().zip(values.chunks_exact(d)).map(|(w, value)| w * value[whole + place]);
-        *output = *output * grown + terms.sum::<f32>();
+    for row in 0..R {
+        let outputs = S::as_mut_simd_f32s(&mut output[row * d..][places.clone()]).0;
+        outputs[..V].copy_from_slice(&sums[row]);
     }
+    V
 }
