@@ -197,7 +197,7 @@ impl Number for u32 {
 
     #[inline(always)]
     fn wide<S: Simd, const V: usize>(simd: S, row: &[u32], first: usize) -> [S::f32s; V] {
-        let vectors = &S::as_simd_u32s(row).0[first / 2..(first + V) / 2];
+        let vectors = &S::as_simd_u32s(row).0[first / 2..][..V / 2];
         let (low, high) = (simd.splat_u32s(16), simd.splat_u32s(0xffff_0000));
         std::array::from_fn(
             #[inline(always)]
