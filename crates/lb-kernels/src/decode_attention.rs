@@ -67,7 +67,9 @@ pub(crate) fn decode_attention(
                 mass,
                 output,
             };
-            if let (Order::Pairs(_), Some(keys), Some(values)) = (order, pairs(chunk.keys), pairs(chunk.values)) {
+            if let (Order::Pairs(_), Some(keys), Some(values)) =
+                (order, pairs(chunk.keys), pairs(chunk.values))
+            {
                 let tile = first * d / 2..(first + count) * d / 2;
                 Arch::new().dispatch(Tile { keys: &keys[tile.clone()], values: &values[tile], sums });
             } else {
@@ -113,7 +115,8 @@ impl Order {
     /// Pairs where everything is bf16 and a row is a whole number of vectors.
     fn of(input: &AttentionInput<'_>) -> Self {
         let lanes = Arch::new().dispatch(Lanes);
-        let bf16 = input.chunks.iter().all(|chunk| pairs(chunk.keys).is_some() && pairs(chunk.values).is_some());
+        let bf16 =
+            input.chunks.iter().all(|chunk| pairs(chunk.keys).is_some() && pairs(chunk.values).is_some());
         if bf16 && input.head_dim.is_multiple_of(2 * lanes) { Self::Pairs(lanes) } else { Self::Plain }
     }
 
@@ -203,8 +206,11 @@ impl Number for u32 {
             #[inline(always)]
             |v| {
                 let pair = vectors[v / 2];
-                let bits =
-                    if v % 2 == 0 { simd.wrapping_dyn_shl_u32s(pair, low) } else { simd.and_u32s(pair, high) };
+                let bits = if v % 2 == 0 {
+                    simd.wrapping_dyn_shl_u32s(pair, low)
+                } else {
+                    simd.and_u32s(pair, high)
+                };
                 simd.transmute_f32s_u32s(bits)
             },
         )
@@ -287,7 +293,13 @@ impl<N: Number> WithSimd for Tile<'_, N> {
         let mut row = 0;
         for output in sums.output.chunks_mut(2 * d) {
             if output.len() == 2 * d {
-                weigh::<S, N, 2>(simd, [weights(row), weights(row + 1)], values, [grown[row], grown[row + 1]], output);
+                weigh::<S, N, 2>(
+                    simd,
+                    [weights(row), weights(row + 1)],
+                    values,
+                    [grown[row], grown[row + 1]],
+                    output,
+                );
             } else {
                 weigh::<S, N, 1>(simd, [weights(row)], values, [grown[row]], output);
             }
@@ -377,4 +389,100 @@ fn part<S: Simd, N: Number, const R: usize, const V: usize>(
         outputs[..V].copy_from_slice(&sums[row]);
     }
     V
+}
+
+#[cfg(test)]
+mod tests {
+    use half::bf16;
+
+    use super::{DecodeScratch, decode_attention};
+    use crate::test_numbers::numbers;
+    use crate::{AttentionInput, FloatSlice, KvSlice, Observe};
+
+    /// Of what the largest number of an output may be off.
+    const FAR: f64 = 1e-5;
+
+    /// Softmax attention of one row in f64, over the slots of all chunks that it sees.
+    fn plainly(query: &[f32], slots: &[(&[f32], &[f32], f32)], scale: f32) -> Vec<f64> {
+        let logit = |key: &[f32], bias: f32| {
+            let product: f64 = key.iter().zip(query).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            product * f64::from(scale) + f64::from(bias)
+        };
+        let logits: Vec<f64> = slots.iter().map(|(key, _, bias)| logit(key, *bias)).collect();
+        let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let weights: Vec<f64> = logits.iter().map(|logit| (logit - largest).exp()).collect();
+        let mass: f64 = weights.iter().sum();
+        let mut out = vec![0f64; query.len()];
+        for ((_, value, _), weight) in slots.iter().zip(&weights) {
+            out.iter_mut().zip(*value).for_each(|(out, x)| *out += weight / mass * f64::from(*x));
+        }
+        out
+    }
+
+    /// Rows of whole vectors and others, one to eight queries, tiles that are full and not, biases, a window and a causal mask; bf16 is
+    /// met in pairs where it can be. What is noted of the first chunk is that chunk's alone.
+    #[test]
+    fn decoding_is_the_softmax_of_plain_loops() {
+        for (d, rows, counts) in
+            [(64, 7, [150, 3]), (32, 2, [64, 1]), (128, 8, [200, 5]), (80, 3, [70, 2]), (30, 1, [9, 4])]
+        {
+            let round = |x: Vec<f32>| -> Vec<f32> { x.iter().map(|x| bf16::from_f32(*x).to_f32()).collect() };
+            let queries = numbers(rows * d, 1);
+            let keys = counts.map(|count| round(numbers(count * d, 2 + count as u64)));
+            let values = counts.map(|count| round(numbers(count * d, 900 + count as u64)));
+            let narrow = |x: &[Vec<f32>; 2]| {
+                [0, 1].map(|i| x[i].iter().map(|x| bf16::from_f32(*x)).collect::<Vec<bf16>>())
+            };
+            let (narrow_keys, narrow_values) = (narrow(&keys), narrow(&values));
+            let bias: Vec<f32> = (0..counts[0]).map(|i| if i % 5 == 0 { -0.7 } else { 0.2 }).collect();
+            let hidden: Vec<usize> = (0..rows).map(|row| row % 3).collect();
+            let visible: Vec<usize> = (0..rows).map(|row| 1 + row % counts[1]).collect();
+            let scale = 1.0 / (d as f32).sqrt();
+            for in_pairs in [false, true] {
+                let chunk = |i: usize| {
+                    let [keys, values] = if in_pairs {
+                        [FloatSlice::Bf16(&narrow_keys[i]), FloatSlice::Bf16(&narrow_values[i])]
+                    } else {
+                        [FloatSlice::F32(&keys[i]), FloatSlice::F32(&values[i])]
+                    };
+                    KvSlice { keys: keys.into(), values: values.into(), bias: (i == 0).then_some(&bias[..]) }
+                };
+                let chunks = [chunk(0), chunk(1)];
+                let input = AttentionInput {
+                    queries: &queries,
+                    head_dim: d,
+                    scale,
+                    chunks: &chunks,
+                    hidden: Some(&hidden),
+                    visible: Some(&visible),
+                    allow_bf16: false,
+                    output: true,
+                    observe: Some(Observe { chunks: 1, score: None, output: true }),
+                };
+                let mut out = vec![f32::NAN; rows * d];
+                let noted = decode_attention(&input, &mut DecodeScratch::default(), &mut out).unwrap();
+                for row in 0..rows {
+                    let slots = |chunk: usize, seen: std::ops::Range<usize>| {
+                        let (keys, values) = (&keys[chunk], &values[chunk]);
+                        let bias = &bias;
+                        seen.map(move |slot| {
+                            let at = slot * d..(slot + 1) * d;
+                            (&keys[at.clone()], &values[at], if chunk == 0 { bias[slot] } else { 0.0 })
+                        })
+                    };
+                    let first: Vec<_> = slots(0, hidden[row]..counts[0]).collect();
+                    let all: Vec<_> = first.iter().copied().chain(slots(1, 0..visible[row])).collect();
+                    let query = &queries[row * d..(row + 1) * d];
+                    for (got, want) in
+                        [(&out, plainly(query, &all, scale)), (&noted.output, plainly(query, &first, scale))]
+                    {
+                        for (got, want) in got[row * d..].iter().zip(&want) {
+                            let far = (f64::from(*got) - want).abs();
+                            assert!(far < FAR, "{d} numbers, {rows} rows, pairs {in_pairs}: {far:e}");
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
