@@ -13,6 +13,8 @@ use crate::support::checkpoints::{TIED, worker};
 
 const TASK: &str = "What is the code of the Oslund relay?";
 const ECHOED: usize = 8;
+/// What two orders of summation may be apart.
+const ROUNDING: f32 = 1e-3;
 
 fn config() -> BriefConfig {
     BriefConfig::from(Compaction::keep_ratio(0.3)).with_lookahead(Lookahead::NONE)
@@ -40,7 +42,13 @@ fn embeddings_of_an_echo_are_the_echo() {
     let (_folder, path) = vectors(&session);
     let echo = session.brief(TASK, config().with_lookahead(Lookahead::echo(ECHOED))).unwrap();
     let learned = session.brief(TASK, config().with_lookahead(Lookahead::learned(&path))).unwrap();
-    assert_eq!(contents(learned.cache()), contents(echo.cache()));
+    // An echo is read together with the task, vectors by themselves: the last bits of sums differ.
+    let (learned_slots, echo_slots) = (contents(learned.cache()), contents(echo.cache()));
+    let numbers = |slots: &[Vec<f32>]| slots.concat();
+    assert_eq!(numbers(&learned_slots).len(), numbers(&echo_slots).len());
+    for (a, b) in numbers(&learned_slots).iter().zip(numbers(&echo_slots)) {
+        assert!(*a == b || (a - b).abs() <= ROUNDING * b.abs().max(1.0), "{a} and {b}");
+    }
     assert!(learned.draft().is_empty());
 
     let plain = session.brief(TASK, config()).unwrap();

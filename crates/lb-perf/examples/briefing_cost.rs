@@ -94,9 +94,7 @@ fn ms(time: Duration) -> f64 {
 }
 
 fn medians(parts: &[Parts]) -> Parts {
-    std::array::from_fn(|part| {
-        median(parts.iter().map(|parts| parts[part]))
-    })
+    std::array::from_fn(|part| median(parts.iter().map(|parts| parts[part])))
 }
 
 fn line(handoff: &str, unit: &str, parts: &Parts) {

@@ -98,7 +98,8 @@ pub(super) fn observing(
         return Ok((Observing { captured, observed: None }, fork));
     }
     let context = reader.context;
-    let (mut fork, tokens, score) = (context.full.cache.fork(), [task, more].concat(), config.compaction.score);
+    let (mut fork, tokens, score) =
+        (context.full.cache.fork(), [task, more].concat(), config.compaction.score);
     let end = task.len().saturating_sub(1);
     let observing = context.model().forward_observing_at(&tokens, end, &mut fork, score)?;
     fork.truncate(context.full.cache.logical_len() + task.len())?;
