@@ -15,6 +15,7 @@
 //! Right answers of a small worker separate methods only over hundreds of questions; this does over twenty.
 
 mod measure;
+#[cfg(feature = "plots")]
 mod picture;
 mod plan;
 mod row;
@@ -23,6 +24,7 @@ mod summary;
 mod table;
 mod target;
 
+#[cfg(feature = "plots")]
 pub use picture::picture;
 pub use plan::{RetainedPlan, Target};
 pub use row::{Measured, RetainedRow};
