@@ -49,6 +49,8 @@ pub use lb_model as model;
 pub use lb_orchestrate as orchestrate;
 #[cfg(feature = "orchestrate")]
 pub use lb_sandbox as sandbox;
+#[cfg(feature = "serve")]
+pub use lb_serve as serve;
 pub use lb_session as session;
 
 pub use error::{Error, Result};

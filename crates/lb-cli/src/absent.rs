@@ -7,10 +7,11 @@ use std::ffi::OsString;
 use crate::{Exit, Result, exit::NotBuilt};
 
 /// Commands and the feature that each needs.
-const ALL: [(&str, &str, bool); 4] = [
+const ALL: [(&str, &str, bool); 5] = [
     ("run", "full", cfg!(feature = "full")),
     ("bench", "full", cfg!(feature = "full")),
     ("report", "full", cfg!(feature = "full")),
+    ("serve", "serve", cfg!(feature = "serve")),
     ("fetch", "hub", cfg!(feature = "hub")),
 ];
 

@@ -40,12 +40,17 @@ enum Command {
     Bench(bench::Args),
     #[cfg(feature = "full")]
     Report(report::Args),
+    #[cfg(feature = "serve")]
+    Serve(crate::serve::Args),
     Quickstart(quickstart::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
     #[cfg(not(feature = "hub"))]
     #[command(hide = true)]
     Fetch(absent::Absent),
+    #[cfg(not(feature = "serve"))]
+    #[command(hide = true)]
+    Serve(absent::Absent),
     #[cfg(not(feature = "full"))]
     #[command(hide = true)]
     Run(absent::Absent),
@@ -78,6 +83,10 @@ impl Command {
             Self::Report(args) => report::run(args),
             #[cfg(not(feature = "hub"))]
             Self::Fetch(_) => absent::run("fetch"),
+            #[cfg(feature = "serve")]
+            Self::Serve(args) => crate::serve::run(&args),
+            #[cfg(not(feature = "serve"))]
+            Self::Serve(_) => absent::run("serve"),
             #[cfg(not(feature = "full"))]
             Self::Run(_) => absent::run("run"),
             #[cfg(not(feature = "full"))]

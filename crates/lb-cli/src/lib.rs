@@ -5,7 +5,7 @@
 //! [`Exit`].
 //!
 //! A light build has `ask`, `explain`, `compact`, `generate`, `quantize`, `quickstart`, `doctor` and `completions`; the feature
-//! `hub` adds `fetch`, `full` adds `run`, `bench` and `report`. A command that is not compiled in says so.
+//! `hub` adds `fetch`, `serve` adds `serve`, `full` adds those and `run`, `bench` and `report`. A command that is not compiled in says so.
 
 mod absent;
 mod ask;
@@ -34,6 +34,8 @@ mod report;
 #[cfg(feature = "full")]
 mod run;
 mod say;
+#[cfg(feature = "serve")]
+mod serve;
 mod trajectory;
 mod worker;
 

@@ -143,16 +143,16 @@ pub(crate) enum Next {
 
 /// One sequence on its way.
 pub(crate) struct Decoding<'a> {
-    options: &'a GenerateOptions,
+    options: GenerateOptions,
     sampler: Sampler,
     stream: TextStream<'a>,
     tokens: Vec<u32>,
 }
 
 impl<'a> Decoding<'a> {
-    pub(crate) fn new(worker: &'a Worker, options: &'a GenerateOptions) -> Result<Self> {
+    pub(crate) fn new(worker: &'a Worker, options: &GenerateOptions) -> Result<Self> {
         let (stream, tokens) = (worker.tokenizer().stream(), Vec::new());
-        Ok(Self { options, sampler: Sampler::new(options)?, stream, tokens })
+        Ok(Self { options: options.clone(), sampler: Sampler::new(options)?, stream, tokens })
     }
 
     /// Chooses the token that `logits` (`[vocab]`, f32) ask for behind `read` positions.
@@ -163,13 +163,15 @@ impl<'a> Decoding<'a> {
         read: usize,
         on_token: &mut dyn FnMut(u32, &str) -> bool,
     ) -> Result<Next> {
-        let (tokenizer, options) = (worker.tokenizer(), self.options);
+        let (tokenizer, options) = (worker.tokenizer(), &self.options);
         let token = self.sampler.sample(logits)?;
-        if tokenizer.eos_ids().contains(&token) || options.stop_tokens.contains(&token) {
+        let ends = tokenizer.eos_ids().contains(&token);
+        if (ends && options.heeds_end) || options.stop_tokens.contains(&token) {
             return Ok(Next::Stop(StopReason::Eos));
         }
         self.tokens.push(token);
-        Ok(if !on_token(token, self.stream.push(token)) {
+        let text = if ends { "" } else { self.stream.push(token) };
+        Ok(if !on_token(token, text) {
             Next::Stop(StopReason::Callback)
         } else if self.tokens.len() == options.max_new_tokens {
             Next::Stop(StopReason::MaxTokens)
@@ -191,7 +193,13 @@ impl<'a> Decoding<'a> {
     }
 
     pub(crate) fn finish(self, worker: &Worker, stopped: StopReason, decode: Duration) -> Result<Generation> {
-        let text = worker.tokenizer().decode(&self.tokens)?;
+        let tokenizer = worker.tokenizer();
+        let text = if self.options.heeds_end {
+            tokenizer.decode(&self.tokens)?
+        } else {
+            let said = self.tokens.iter().copied().filter(|token| !tokenizer.eos_ids().contains(token));
+            tokenizer.decode(&said.collect::<Vec<_>>())?
+        };
         Ok(Generation { tokens: self.tokens, text, stopped, prefill: Duration::ZERO, decode })
     }
 }

@@ -14,6 +14,9 @@ use crate::{Error, GenerateOptions, Generation, KvCache, PrefillOptions, Result,
 /// Hears the number of a sequence, its token and the text that it completes; false stops that sequence.
 type OnToken<'a> = &'a mut dyn FnMut(usize, u32, &str) -> bool;
 
+/// Hears a token, the text that it completes, and the logits (`[vocab]`, f32) that it was chosen by; false stops the sequence.
+pub(crate) type OnChosen<'a> = &'a mut dyn FnMut(u32, &str, &Tensor) -> bool;
+
 /// Hears the number of a sequence, the queries of the token that it has just read, by layer, and its cache.
 type OnRead<'a> = &'a mut dyn FnMut(usize, Vec<Tensor>, &mut KvCache) -> Result<()>;
 
@@ -21,24 +24,28 @@ type OnRead<'a> = &'a mut dyn FnMut(usize, Vec<Tensor>, &mut KvCache) -> Result<
 type Guess<'a> = &'a mut dyn FnMut(usize, &[u32], usize) -> Vec<u32>;
 
 /// One sequence that goes on.
-struct Live<'a> {
-    index: usize,
-    decoding: Decoding<'a>,
+pub(crate) struct Live<'a> {
+    pub(crate) index: usize,
+    pub(crate) decoding: Decoding<'a>,
     /// Written, and not read yet; `None` at the beginning, when there are logits to begin with.
-    pending: Option<u32>,
+    pub(crate) pending: Option<u32>,
     /// What may follow.
-    guess: Vec<u32>,
+    pub(crate) guess: Vec<u32>,
 }
 
-impl Live<'_> {
+impl<'a> Live<'a> {
+    pub(crate) fn begun(index: usize, decoding: Decoding<'a>) -> Self {
+        Self { index, decoding, pending: None, guess: Vec::new() }
+    }
+
     /// What it reads next.
-    fn unread(&self) -> Vec<u32> {
+    pub(crate) fn unread(&self) -> Vec<u32> {
         self.pending.iter().chain(&self.guess).copied().collect()
     }
 }
 
 /// What the tokens that a sequence has just read are followed by, and their queries where somebody wants to hear them.
-struct Read {
+pub(crate) struct Read {
     /// `[tokens, vocab]`.
     logits: Tensor,
     queries: Vec<Tensor>,
@@ -169,7 +176,7 @@ impl Worker {
     ) -> Result<Vec<Generation>> {
         let begin = Instant::now();
         let mut done: Vec<Option<Generation>> = (0..caches.len()).map(|_| None).collect();
-        let begun = |(index, decoding)| Live { index, decoding, pending: None, guess: Vec::new() };
+        let begun = |(index, decoding)| Live::begun(index, decoding);
         let mut live: Vec<Live<'_>> = decodings.into_iter().enumerate().map(begun).collect();
         // Of the tokens that were read before; needed where nothing is.
         let mut before = logits;
@@ -177,12 +184,13 @@ impl Worker {
             for live in &mut live {
                 self.guess(live, caches[live.index], guess).map_err(|error| error.in_sequence(live.index))?;
             }
-            let mut read = self.read(caches, &live, on_read.is_some())?.into_iter();
+            let unread = live.iter().map(|live| (live.index, live.unread()));
+            let mut read = self.read(caches, unread, on_read.is_some())?.into_iter();
             let mut going = Vec::with_capacity(live.len());
             for mut live in live {
                 let index = live.index;
                 let own = if live.unread().is_empty() { None } else { read.next() };
-                let mut hear = |token: u32, text: &str| on_token(index, token, text);
+                let mut hear = |token: u32, text: &str, _: &Tensor| on_token(index, token, text);
                 let held = self.hold(&mut live, before.get(index), own.as_ref(), caches[index], &mut hear);
                 let (next, stays) = held.map_err(|error| error.in_sequence(index))?;
                 match next {
@@ -207,7 +215,7 @@ impl Worker {
         Ok(done.into_iter().flatten().collect())
     }
 
-    fn guess(&self, live: &mut Live<'_>, cache: &KvCache, guess: Guess<'_>) -> Result<()> {
+    pub(crate) fn guess(&self, live: &mut Live<'_>, cache: &KvCache, guess: Guess<'_>) -> Result<()> {
         let positions = self.config().position_limit().saturating_sub(cache.logical_len());
         // The last token of an answer is not read.
         let written = live.decoding.written();
@@ -218,16 +226,15 @@ impl Worker {
         self.model().check_ids(&live.guess)
     }
 
-    /// What every sequence has not read yet, in one pass; what has nothing to read is left out.
-    fn read(&self, caches: &mut [&mut KvCache], live: &[Live<'_>], listens: bool) -> Result<Vec<Read>> {
-        let (mut numbers, mut tokens) = (Vec::new(), Vec::new());
-        for live in live {
-            let unread = live.unread();
-            if !unread.is_empty() {
-                numbers.push(live.index);
-                tokens.push(unread);
-            }
-        }
+    /// What every sequence, by its number, has not read yet, in one pass; what has nothing to read is left out.
+    pub(crate) fn read(
+        &self,
+        caches: &mut [&mut KvCache],
+        unread: impl Iterator<Item = (usize, Vec<u32>)>,
+        listens: bool,
+    ) -> Result<Vec<Read>> {
+        let (numbers, tokens): (Vec<usize>, Vec<Vec<u32>>) =
+            unread.filter(|(_, tokens)| !tokens.is_empty()).unzip();
         if tokens.is_empty() {
             return Ok(Vec::new());
         }
@@ -249,13 +256,13 @@ impl Worker {
 
     /// Writes the token that the logits ask for, and those that follow as long as they are the guess; what was read in vain is
     /// forgotten. What is next, and how many of the tokens that were read stay.
-    fn hold(
+    pub(crate) fn hold(
         &self,
         live: &mut Live<'_>,
         before: Option<&Tensor>,
         read: Option<&Read>,
         cache: &mut KvCache,
-        on_token: &mut dyn FnMut(u32, &str) -> bool,
+        on_token: OnChosen<'_>,
     ) -> Result<(Next, usize)> {
         let pending = usize::from(live.pending.is_some());
         let all = pending + live.guess.len();
@@ -270,7 +277,8 @@ impl Worker {
         };
         let mut stays = pending;
         let next = loop {
-            match live.decoding.take(self, &logits, begin + stays, on_token) {
+            let mut hear = |token: u32, text: &str| on_token(token, text, &logits);
+            match live.decoding.take(self, &logits, begin + stays, &mut hear) {
                 Ok(Next::Read(token)) if live.guess.get(stays - pending) == Some(&token) => {
                     logits = row(stays)?;
                     stays += 1;

@@ -83,6 +83,7 @@ mod residual;
 mod rope;
 mod safefile;
 mod sample;
+mod sequences;
 mod template;
 mod tokenizer;
 mod vectors;
@@ -102,6 +103,7 @@ pub use model::{Captured, Decoder, PrefillOptions};
 pub use observing::Observing;
 pub use replacing::Replaced;
 pub use sample::{GenerateOptions, Sampler};
+pub use sequences::{Chosen, Ended, SequenceId, Sequences};
 pub use template::{
     ChatTemplate, Content, Conversation, Message, PartKind, PromptEnd, RenderOptions, RenderedPiece,
     SpecialTokens, TemplateParts, TextPart,

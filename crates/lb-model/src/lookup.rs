@@ -4,6 +4,8 @@
 //! is likely to be written next (Inference with Reference, arXiv 2304.04487; prompt lookup decoding). A guess costs a search; the pass that
 //! reads it says how far it was right ([`generate_batch_guessed`](crate::Worker::generate_batch_guessed)).
 
+use std::borrow::Cow;
+
 /// Tokens that must agree before a guess is made: two stand next to each other by chance too often.
 const SHORTEST: usize = 3;
 /// More agreement than this makes no better guess.
@@ -18,7 +20,7 @@ const OF_DRAFT: usize = 32;
 /// Guesses how one sequence goes on, from texts and from what it has written itself.
 #[derive(Clone, Debug)]
 pub struct Lookup<'a> {
-    texts: Vec<&'a [u32]>,
+    texts: Vec<Cow<'a, [u32]>>,
     /// What is thought to be written from the beginning on.
     draft: Vec<u32>,
     /// Tokens of the next guess at most.
@@ -30,7 +32,12 @@ pub struct Lookup<'a> {
 impl<'a> Lookup<'a> {
     /// Guesses `draft` first, for as long as it is what is written, and then from `texts`; without texts nothing more.
     pub fn new(texts: Vec<&'a [u32]>, draft: Vec<u32>) -> Self {
-        Self { texts, draft, stride: FIRST, last: None }
+        Self { texts: texts.into_iter().map(Cow::Borrowed).collect(), draft, stride: FIRST, last: None }
+    }
+
+    /// The same with texts of its own.
+    pub fn owning(texts: Vec<Vec<u32>>, draft: Vec<u32>) -> Self {
+        Self { texts: texts.into_iter().map(Cow::Owned).collect(), draft, stride: FIRST, last: None }
     }
 
     /// At most `most` tokens that may follow `written`, all that the sequence has written so far. Empty where nothing is
@@ -49,7 +56,7 @@ impl<'a> Lookup<'a> {
             return self.draft[written.len()..].iter().take(most.min(OF_DRAFT)).copied().collect();
         }
         let own = (!self.texts.is_empty()).then_some(written);
-        let found = self.texts.iter().copied().chain(own).filter_map(|text| behind(text, written));
+        let found = self.texts.iter().map(|text| &**text).chain(own).filter_map(|text| behind(text, written));
         // The longest run; of equal ones what was written itself, and what comes later.
         let Some((_, text)) = found.max_by_key(|(same, _)| *same) else { return Vec::new() };
         let guess: Vec<u32> = text.iter().take(self.stride.min(most)).copied().collect();

@@ -25,6 +25,8 @@ pub struct GenerateOptions {
     pub seed: u64,
     /// Tokens that end the generation, besides the model's own.
     pub stop_tokens: Vec<u32>,
+    /// Whether the model's own end tokens end it. Where they do not, they are tokens without a text; for measuring, as a rule.
+    pub heeds_end: bool,
 }
 
 impl Default for GenerateOptions {
@@ -36,6 +38,7 @@ impl Default for GenerateOptions {
             top_k: None,
             seed: 0,
             stop_tokens: Vec::new(),
+            heeds_end: true,
         }
     }
 }

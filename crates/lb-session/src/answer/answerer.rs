@@ -1,5 +1,7 @@
 //! Calls answered together.
 
+use lb_model::GenerateOptions;
+
 use super::call::{self, Call, Through};
 use super::{Answer, Outcome};
 use crate::context::Reader;
@@ -15,6 +17,7 @@ pub(super) struct Answerer<'a> {
     pub(super) tasks: &'a [Task],
     pub(super) through: &'a Through<'a>,
     pub(super) max_new_tokens: Option<usize>,
+    pub(super) generate: Option<&'a GenerateOptions>,
     pub(super) choices: Option<&'a Choices>,
 }
 
@@ -23,6 +26,9 @@ impl<'a> Answerer<'a> {
     pub(super) fn check(&self) -> Result<()> {
         if self.max_new_tokens == Some(0) {
             return Err(Error::config("max_new_tokens", 0, "want at least 1"));
+        }
+        if let Some(options) = self.generate {
+            options.validate()?;
         }
         match self.through {
             Through::Handoff(handoff) => handoff.validate()?,
@@ -97,7 +103,7 @@ impl<'a> Answerer<'a> {
     }
 
     fn answer(&self, calls: Vec<Call<'a>>, numbers: &[usize], hear: Hear<'_>) -> Result<Vec<Outcome>> {
-        let mut options = self.reader.context.settings.generate.clone();
+        let mut options = self.generate.unwrap_or(&self.reader.context.settings.generate).clone();
         options.max_new_tokens = self.max_new_tokens.unwrap_or(options.max_new_tokens);
         let (mut caches, mut inputs, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         let (mut renewing, mut guesses) = (Vec::new(), Vec::new());

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use lb_model::GenerateOptions;
+
 use super::answerer::Answerer;
 use super::call::Through;
 use crate::context::{Context, Reader};
@@ -59,6 +61,7 @@ pub(super) struct Plan<'a> {
     deadline: Option<Instant>,
     timeout: Option<Duration>,
     max_new_tokens: Option<usize>,
+    generate: Option<GenerateOptions>,
     choices: Option<&'a Choices>,
 }
 
@@ -80,6 +83,7 @@ impl<'a, T> Ask<'a, T> {
             deadline: None,
             timeout: None,
             max_new_tokens: None,
+            generate: None,
             choices: None,
         };
         Self { asked, plan }
@@ -114,6 +118,12 @@ impl<'a, T> Ask<'a, T> {
     /// Tokens of an answer at most, at least 1, instead of what the session was configured with.
     pub fn at_most(mut self, max_new_tokens: usize) -> Self {
         self.plan.max_new_tokens = Some(max_new_tokens);
+        self
+    }
+
+    /// How the answer is generated, instead of as the session was configured; [`at_most`](Self::at_most) has the last word on its length.
+    pub fn generating(mut self, options: GenerateOptions) -> Self {
+        self.plan.generate = Some(options);
         self
     }
 
@@ -166,6 +176,7 @@ impl Plan<'_> {
             tasks,
             through: &self.through,
             max_new_tokens: self.max_new_tokens,
+            generate: self.generate.as_ref(),
             choices: self.choices,
         }
     }
@@ -185,6 +196,7 @@ impl<T: fmt::Debug> fmt::Debug for Ask<'_, T> {
             .field("deadline", &plan.deadline)
             .field("timeout", &plan.timeout)
             .field("max_new_tokens", &plan.max_new_tokens)
+            .field("generate", &plan.generate)
             .field("choices", &plan.choices)
             .field("on_text", &plan.on_text.is_some())
             .finish_non_exhaustive()

@@ -8,6 +8,7 @@ use lb_model::KvCache;
 use super::call::Call;
 use crate::generate::Input;
 use crate::ledger::CallTokens;
+use crate::{Briefing, HandoffKind};
 
 /// A cache, and what is to be read behind it; see [`Ask::prepare`](crate::Ask::prepare).
 #[derive(Debug)]
@@ -30,11 +31,17 @@ pub struct Prepared {
     pub brief: Duration,
     /// What it costs, but for the answer.
     pub tokens: CallTokens,
+    /// Which handoff it is.
+    pub handoff: HandoffKind,
+    /// What was drafted of the answer on the way; a good guess of how it begins ([`Lookup`](lb_model::Lookup)).
+    pub draft: Vec<u32>,
+    /// The briefing, where the handoff made one.
+    pub briefing: Option<Briefing>,
 }
 
 impl Prepared {
     pub(super) fn of(call: Call<'_>) -> Self {
-        let Call { cache, input, cost: tokens, origin, .. } = call;
+        let Call { cache, input, cost: tokens, origin, guess: draft, briefing, .. } = call;
         let (prompt, logits) = match input {
             Input::Tokens(tokens) => (tokens, None),
             Input::InCache(logits) => (Vec::new(), Some(logits)),
@@ -49,6 +56,9 @@ impl Prepared {
             keep_ratio: origin.keep_ratio,
             brief: origin.brief,
             tokens,
+            handoff: origin.handoff,
+            draft,
+            briefing,
         }
     }
 }

@@ -158,6 +158,20 @@ impl WorkerSession {
         Snapshot::new(self.context.fork(), self.memo.clone())
     }
 
+    /// A session of its own that goes on from here. They share what is read until now, and nothing is copied; the ledger of the new one
+    /// is empty.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self {
+            context: self.context.fork(),
+            memo: self.memo.clone(),
+            config: self.config.clone(),
+            trajectory: self.trajectory.clone(),
+            rooms: self.rooms.clone(),
+            ledger: TokenLedger::default(),
+        }
+    }
+
     /// Like [`Snapshot::brief`].
     ///
     /// # Errors

@@ -1,0 +1,131 @@
+//! What the engine is asked to do, and what is heard of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lb_model::GenerateOptions;
+use lb_session::{CancelToken, Handoff, HandoffKind, Segment, Task};
+use serde::Serialize;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use utoipa::ToSchema;
+
+use super::{CallOff, Listening};
+use crate::trajectories::Trajectory;
+use crate::{Refusal, Tenant};
+
+/// Something to do.
+pub(crate) struct Job {
+    pub(crate) work: Work,
+    pub(crate) cancel: CancelToken,
+    pub(crate) until: Instant,
+    /// How long it may take in all.
+    pub(crate) allowed: Duration,
+    pub(crate) events: UnboundedSender<Event>,
+    pub(crate) tenant: Tenant,
+}
+
+/// What.
+pub(crate) enum Work {
+    /// Go on with a prompt.
+    Complete { prompt: Vec<u32>, spoken: Spoken },
+    /// Answer a task about a trajectory.
+    Ask { trajectory: Arc<Trajectory>, task: Task, handoff: Handoff, spoken: Spoken },
+    /// Read segments behind a trajectory.
+    Extend { trajectory: Arc<Trajectory>, segments: Vec<Segment> },
+    /// Make the trajectory's session there, from what is stored or from its text.
+    Open { trajectory: Arc<Trajectory> },
+    /// A trajectory that goes on from another.
+    Fork { from: Arc<Trajectory>, into: Arc<Trajectory> },
+    /// Write a trajectory's cache down and take it out of memory.
+    Rest { trajectory: Arc<Trajectory> },
+}
+
+/// How an answer is to be written.
+#[derive(Clone, Debug)]
+pub(crate) struct Spoken {
+    pub(crate) options: GenerateOptions,
+    /// How many answers.
+    pub(crate) choices: usize,
+    /// Texts that end it.
+    pub(crate) stops: Vec<String>,
+    /// Log-probabilities of each token and of so many of the likeliest.
+    pub(crate) log_probs: Option<usize>,
+}
+
+/// What is heard.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Reading is done; what it cost.
+    Begun(Box<Usage>),
+    /// A piece of an answer.
+    Text { choice: usize, text: String, tokens: Vec<Told> },
+    /// An answer has ended; tokens that it has.
+    Ended { choice: usize, finish: Finish, generated: usize },
+    /// Something without an answer is done: tokens that entered, and those left out, of each segment.
+    Done { entered: Vec<(usize, usize)> },
+    /// It cannot be done.
+    Refused(Refusal),
+}
+
+/// Why an answer ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Finish {
+    /// The model said so.
+    End,
+    /// One of the texts that end it came.
+    Stop(String),
+    /// The limit of tokens, or of the model's positions.
+    Length,
+}
+
+/// A token that was written, for who asked for its log-probability.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) token: String,
+    pub(crate) log_prob: f32,
+    pub(crate) likeliest: Vec<(String, f32)>,
+}
+
+/// What a call cost, in the terms of a ledger.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Usage {
+    /// How the trajectory reached the worker; `prompt` for a plain request.
+    pub handoff: String,
+    /// Positions in the worker's context when it begins to answer.
+    pub attended: usize,
+    /// Tokens that were computed for this call before the answer.
+    pub prefilled: usize,
+    /// Positions that are attended to without having been computed for it.
+    pub reused: usize,
+    /// Positions of the trajectory that the handoff had to choose from.
+    pub seq_len: usize,
+    /// Positions in their place.
+    pub kept: usize,
+    /// Milliseconds that the selection or the briefing took.
+    pub brief_ms: f64,
+    /// Milliseconds from the beginning of the work to the first token.
+    pub read_ms: f64,
+    /// Milliseconds that the request waited before.
+    pub waited_ms: f64,
+}
+
+impl Usage {
+    pub(crate) fn name_of(kind: HandoffKind) -> String {
+        kind.name().to_owned()
+    }
+}
+
+impl Job {
+    pub(crate) fn new(tenant: Tenant, work: Work, allowed: Duration) -> (Self, Listening) {
+        let (events, heard) = unbounded_channel();
+        let cancel = CancelToken::new();
+        let until = Instant::now() + allowed;
+        let listening = Listening { events: heard, _hold: CallOff(cancel.clone()) };
+        (Self { work, cancel, until, allowed, events, tenant }, listening)
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        // Who has gone hears nothing.
+        let _ = self.events.send(event);
+    }
+}

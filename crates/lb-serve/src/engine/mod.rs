@@ -1,0 +1,87 @@
+//! The one thread that computes: what waits, what is under way, and who hears of it.
+//!
+//! Requests come as [`Job`]s through a fair, bounded queue. One is begun at a time: its input is read, or its briefing made; then its answer
+//! joins those under way, and each step writes a token of every one of them. While a long input is read, a step is made after each pass, so
+//! that nobody's answer waits for somebody's document.
+
+mod answer;
+mod begin;
+mod job;
+mod prefix;
+mod queue;
+mod run;
+mod stops;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use lb_model::Worker;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::metrics::Metrics;
+use crate::{Refusal, Tenant};
+
+pub(crate) use job::{Event, Finish, Job, Spoken, Told, Usage, Work};
+pub(crate) use queue::Queue;
+
+/// What bounds the engine.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    /// Answers under way at a time.
+    pub(crate) parallel: usize,
+    /// Jobs that wait.
+    pub(crate) waiting: usize,
+    /// Bytes of the prompts that are kept for those that begin alike.
+    pub(crate) prefix_bytes: usize,
+}
+
+/// The way to the thread.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    queue: Arc<Queue>,
+}
+
+impl Engine {
+    /// Starts the thread; it ends when the queue is closed and everything under way is done.
+    pub(crate) fn start(
+        worker: Worker,
+        bounds: Bounds,
+        metrics: Arc<Metrics>,
+    ) -> std::io::Result<(Self, JoinHandle<()>)> {
+        let queue = Arc::new(Queue::new(bounds.waiting));
+        let own = queue.clone();
+        let thread = std::thread::Builder::new().name("engine".to_owned());
+        let thread = thread.spawn(move || run::run(&worker, &own, &bounds, &metrics))?;
+        Ok((Self { queue }, thread))
+    }
+
+    /// Puts a job at the end of its tenant's line; what is heard of it.
+    pub(crate) fn submit(&self, tenant: &Tenant, job: Job) -> Result<(), Refusal> {
+        self.queue.put(tenant, job)
+    }
+
+    /// Takes nothing more; what waits and what is under way is still done.
+    pub(crate) fn drain(&self) {
+        self.queue.close();
+    }
+
+    /// Jobs that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+}
+
+/// A job's events, with what calls the job off when nobody listens any more.
+pub(crate) struct Listening {
+    pub(crate) events: UnboundedReceiver<Event>,
+    pub(crate) _hold: CallOff,
+}
+
+/// Calls a job off when it is dropped.
+pub(crate) struct CallOff(pub(crate) lb_session::CancelToken);
+
+impl Drop for CallOff {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}

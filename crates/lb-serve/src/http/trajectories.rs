@@ -1,0 +1,288 @@
+//! Trajectories as resources.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use lb_session::{Segment, Source};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::App;
+use super::answers::{done, submit};
+use super::caller::Caller;
+use super::json::Body;
+use crate::engine::Work;
+use crate::trajectories::{Settings, Trajectory};
+use crate::{Refusal, Tenant};
+
+/// Segments of one request.
+const SEGMENTS: usize = 10_000;
+
+/// A segment.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SegmentField {
+    /// `finding`, `reasoning`, `tool`, `artifact`, `code`, `reply` or `request`.
+    source: Option<String>,
+    text: String,
+    /// Who said it, where several of one source do.
+    name: Option<String>,
+}
+
+/// `POST /v1/trajectories`.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Create {
+    /// Its name; drawn by lot where it is missing.
+    id: Option<String>,
+    /// Seconds without use after which it is forgotten; never where it is missing.
+    ttl_seconds: Option<u64>,
+    /// The worker's system message.
+    system: Option<String>,
+    /// What it begins with.
+    #[schema(required = false, default = json!([]))]
+    segments: Vec<SegmentField>,
+}
+
+/// `POST /v1/trajectories/{id}/segments`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Append {
+    segments: Vec<SegmentField>,
+    /// How many segments stand before these. Where it is said, the same request twice appends once, and another writer's is seen.
+    at: Option<usize>,
+}
+
+/// `POST /v1/trajectories/{id}/fork`.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Fork {
+    /// The new one's name; drawn by lot where it is missing.
+    id: Option<String>,
+    ttl_seconds: Option<u64>,
+}
+
+fn segments(fields: Vec<SegmentField>) -> Result<Vec<Segment>, Refusal> {
+    if fields.len() > SEGMENTS {
+        return Err(Refusal::field("segments", format!("{}: want at most {SEGMENTS}", fields.len())));
+    }
+    let segment = |(index, field): (usize, SegmentField)| {
+        let tag = field.source.as_deref().unwrap_or("finding");
+        let known = || Source::ALL.map(Source::tag).join(", ");
+        let source = Source::of_tag(tag).ok_or_else(|| {
+            Refusal::field(format!("segments[{index}].source"), format!("want one of {}", known()))
+        })?;
+        if field.text.trim().is_empty() {
+            return Err(Refusal::field(format!("segments[{index}].text"), "is empty"));
+        }
+        let segment = Segment::new(source, field.text);
+        Ok(match field.name {
+            Some(name) => segment.named(name),
+            None => segment,
+        })
+    };
+    fields.into_iter().enumerate().map(segment).collect()
+}
+
+fn described(trajectory: &Trajectory) -> Value {
+    json!(trajectory.describe())
+}
+
+/// `POST /v1/trajectories`.
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    Caller(tenant): Caller,
+    Body(create): Body<Create>,
+) -> Result<(StatusCode, Json<Value>), Refusal> {
+    let settings = Settings { ttl_seconds: create.ttl_seconds, system: create.system };
+    let segments = segments(create.segments)?;
+    let trajectory = app.trajectories.begin(&tenant, create.id.as_deref(), settings)?;
+    app.trajectories.put(&trajectory)?;
+    let made = begin(&app, &tenant, &trajectory, segments).await;
+    if made.is_err() {
+        app.forget(&tenant, &trajectory.id).await?;
+    }
+    made?;
+    Ok((StatusCode::CREATED, Json(described(&trajectory))))
+}
+
+async fn begin(
+    app: &App,
+    tenant: &Tenant,
+    trajectory: &Arc<Trajectory>,
+    segments: Vec<Segment>,
+) -> Result<(), Refusal> {
+    let mut written = trajectory.order.lock().await;
+    app.write_beginning(trajectory).await?;
+    *written = 1;
+    if segments.is_empty() {
+        done(submit(app, tenant, Work::Open { trajectory: trajectory.clone() })?).await?;
+        return Ok(());
+    }
+    enter(app, tenant, trajectory, segments, &mut written).await.map(drop)
+}
+
+/// Reads segments, writes them down, and then says so.
+async fn enter(
+    app: &App,
+    tenant: &Tenant,
+    trajectory: &Arc<Trajectory>,
+    segments: Vec<Segment>,
+    written: &mut u64,
+) -> Result<Vec<(usize, usize)>, Refusal> {
+    let work = Work::Extend { trajectory: trajectory.clone(), segments: segments.clone() };
+    // Segments that are read and not written down are not there: whoever is called off here, the session is made anew.
+    let unsure = TakeBack(Some(trajectory.clone()));
+    match done(submit(app, tenant, work)?).await {
+        Ok(entered) => {
+            app.write_segments(trajectory, *written, &segments).await?;
+            *written += 1;
+            trajectory.acknowledge(segments);
+            unsure.sure();
+            Ok(entered)
+        }
+        // What could not be read has left the session as it was.
+        Err(refusal @ (Refusal::TooLong(_) | Refusal::Field { .. })) => {
+            unsure.sure();
+            Err(refusal)
+        }
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// Takes back what was read where it is not known to be written down.
+struct TakeBack(Option<Arc<Trajectory>>);
+
+impl TakeBack {
+    fn sure(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for TakeBack {
+    fn drop(&mut self) {
+        if let Some(trajectory) = self.0.take() {
+            trajectory.distrust();
+        }
+    }
+}
+
+/// `POST /v1/trajectories/{id}/segments`.
+pub(super) async fn append(
+    State(app): State<Arc<App>>,
+    Caller(tenant): Caller,
+    Path(id): Path<String>,
+    Body(append): Body<Append>,
+) -> Result<Json<Value>, Refusal> {
+    let trajectory = app.trajectory(&tenant, &id)?;
+    let segments = segments(append.segments)?;
+    if segments.is_empty() {
+        return Err(Refusal::field("segments", "is empty"));
+    }
+    let mut written = trajectory.order.lock().await;
+    let there = trajectory.segments();
+    let entered = match append.at {
+        // The same again, whose acknowledgement was lost.
+        Some(at) if at < there.len() && there[at..].starts_with(&segments) => Vec::new(),
+        Some(at) if at != there.len() => {
+            let reason = format!("at = {at}: {} segments are there", there.len());
+            return Err(Refusal::Conflict(reason));
+        }
+        _ => enter(&app, &tenant, &trajectory, segments, &mut written).await?,
+    };
+    let entered: Vec<Value> = entered
+        .into_iter()
+        .map(|(entered, left_out)| json!({ "entered_tokens": entered, "left_out_tokens": left_out }))
+        .collect();
+    let mut told = described(&trajectory);
+    told["appended"] = entered.into();
+    Ok(Json(told))
+}
+
+/// `POST /v1/trajectories/{id}/fork`.
+pub(super) async fn fork(
+    State(app): State<Arc<App>>,
+    Caller(tenant): Caller,
+    Path(id): Path<String>,
+    Body(fork): Body<Fork>,
+) -> Result<(StatusCode, Json<Value>), Refusal> {
+    let from = app.trajectory(&tenant, &id)?;
+    let ttl_seconds = fork.ttl_seconds.or(from.settings.ttl_seconds);
+    let settings = Settings { ttl_seconds, ..from.settings.clone() };
+    let into = app.trajectories.begin(&tenant, fork.id.as_deref(), settings)?;
+    // Nothing is appended to the one while the other begins with it.
+    let held = from.order.lock().await;
+    done(submit(&app, &tenant, Work::Fork { from: from.clone(), into: into.clone() })?).await?;
+    {
+        let mut written = into.order.lock().await;
+        app.trajectories.put(&into)?;
+        let segments = into.segments();
+        let stored = match app.write_beginning(&into).await {
+            Ok(()) if segments.is_empty() => Ok(1),
+            Ok(()) => app.write_segments(&into, 1, &segments).await.map(|()| 2),
+            Err(refusal) => Err(refusal),
+        };
+        match stored {
+            Ok(records) => *written = records,
+            Err(refusal) => {
+                app.trajectories.remove(&tenant, &into.id);
+                return Err(refusal);
+            }
+        }
+    }
+    drop(held);
+    Ok((StatusCode::CREATED, Json(described(&into))))
+}
+
+/// `GET /v1/trajectories`.
+pub(super) async fn list(State(app): State<Arc<App>>, Caller(tenant): Caller) -> Json<Value> {
+    let data: Vec<Value> = app.trajectories.of(&tenant).iter().map(|own| described(own)).collect();
+    Json(json!({ "object": "list", "data": data }))
+}
+
+/// `GET /v1/trajectories/{id}`.
+pub(super) async fn one(
+    State(app): State<Arc<App>>,
+    Caller(tenant): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    Ok(Json(described(&*app.trajectory(&tenant, &id)?)))
+}
+
+/// `DELETE /v1/trajectories/{id}`.
+pub(super) async fn delete(
+    State(app): State<Arc<App>>,
+    Caller(tenant): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    app.trajectory(&tenant, &id)?;
+    app.forget(&tenant, &id).await?;
+    Ok(Json(json!({ "id": id, "object": "trajectory", "deleted": true })))
+}
+
+/// `GET /v1/trajectories/{id}/segments`.
+pub(super) async fn segments_list(
+    State(app): State<Arc<App>>,
+    Caller(tenant): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    let trajectory = app.trajectory(&tenant, &id)?;
+    Ok(Json(json!({ "object": "list", "data": trajectory.segments() })))
+}
+
+/// `GET /v1/trajectories/{id}/briefings`.
+pub(super) async fn briefings(
+    State(app): State<Arc<App>>,
+    Caller(tenant): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    let trajectory = app.trajectory(&tenant, &id)?;
+    let worker = app.worker.clone();
+    let shown = move || trajectory.looked().iter().map(|looked| looked.shown(&worker)).collect::<Vec<_>>();
+    let shown =
+        tokio::task::spawn_blocking(shown).await.map_err(|error| Refusal::Internal(error.to_string()))?;
+    Ok(Json(json!({ "object": "list", "data": shown })))
+}

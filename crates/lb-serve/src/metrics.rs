@@ -1,0 +1,114 @@
+//! What a server counts, as Prometheus reads it.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use crate::Refusal;
+use crate::engine::Usage;
+
+/// A request by what came of it.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct Answered {
+    /// The route, as it is written in the router.
+    pub(crate) route: String,
+    pub(crate) status: u16,
+}
+
+pub(crate) struct Metrics {
+    registry: Registry,
+    pub(crate) requests: Family<Answered, Counter>,
+    pub(crate) seconds: Histogram,
+    pub(crate) first_token: Histogram,
+    pub(crate) generated: Counter,
+    pub(crate) prefilled: Counter,
+    pub(crate) reused: Counter,
+    pub(crate) saved: Counter,
+    pub(crate) refusals: Counter,
+    pub(crate) briefing_seconds: Counter<f64, AtomicU64>,
+    pub(crate) running: Gauge,
+    pub(crate) waiting: Gauge,
+    pub(crate) trajectories: Gauge,
+    pub(crate) trajectory_bytes: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        // 1 ms to 4 minutes.
+        let times = || Histogram::new(exponential_buckets(0.001, 2.0, 18));
+        let mut registry = Registry::with_prefix("latent_briefing");
+        let mut own = Self {
+            registry: Registry::default(),
+            requests: Family::default(),
+            seconds: times(),
+            first_token: times(),
+            generated: Counter::default(),
+            prefilled: Counter::default(),
+            reused: Counter::default(),
+            saved: Counter::default(),
+            refusals: Counter::default(),
+            briefing_seconds: Counter::default(),
+            running: Gauge::default(),
+            waiting: Gauge::default(),
+            trajectories: Gauge::default(),
+            trajectory_bytes: Gauge::default(),
+        };
+        registry.register("requests", "Requests by route and status", own.requests.clone());
+        registry.register("request_seconds", "From a request to the end of its answer", own.seconds.clone());
+        registry.register(
+            "first_token_seconds",
+            "From the beginning of the work to the first token",
+            own.first_token.clone(),
+        );
+        registry.register("generated_tokens", "Tokens of answers", own.generated.clone());
+        registry.register("prefilled_tokens", "Tokens read", own.prefilled.clone());
+        registry.register(
+            "reused_tokens",
+            "Positions attended to without having been read for it",
+            own.reused.clone(),
+        );
+        registry.register(
+            "saved_tokens",
+            "Positions of trajectories that briefings left out",
+            own.saved.clone(),
+        );
+        registry.register("refusals", "Jobs that could not be carried out", own.refusals.clone());
+        registry.register("briefing_seconds", "Time of making briefings", own.briefing_seconds.clone());
+        registry.register("running", "Answers under way", own.running.clone());
+        registry.register("waiting", "Jobs that wait", own.waiting.clone());
+        registry.register("trajectories", "Trajectories", own.trajectories.clone());
+        registry.register(
+            "trajectory_bytes",
+            "Bytes of their caches in memory",
+            own.trajectory_bytes.clone(),
+        );
+        own.registry = registry;
+        own
+    }
+
+    pub(crate) fn refused(&self, _: &Refusal) {
+        self.refusals.inc();
+    }
+
+    /// A call over a trajectory.
+    pub(crate) fn briefed(&self, usage: &Usage) {
+        self.reused.inc_by(usage.reused as u64);
+        self.saved.inc_by(usage.seq_len.saturating_sub(usage.kept) as u64);
+        self.briefing_seconds.inc_by(usage.brief_ms / 1e3);
+        self.first_token.observe(usage.read_ms / 1e3);
+    }
+
+    /// In Prometheus' text format.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}

@@ -1,0 +1,10 @@
+//! A server on loopback, with the built-in worker, as clients see it.
+
+#[cfg(unix)]
+mod bounds;
+mod chat;
+mod engine;
+mod messages;
+mod support;
+mod tenants;
+mod trajectories;
