@@ -24,6 +24,13 @@ pub(crate) struct Args {
     /// Draw a key for this tenant, add its digest to the file of --keys, print the key, and end.
     #[arg(long, value_name = "TENANT", requires = "keys")]
     new_key: Option<String>,
+    /// Where trajectories and briefings are written down: a folder, s3://BUCKET/FOLDER, gs://.. or az://..; without it nothing outlives the
+    /// server.
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// Where servers that share a store note uses: redis://HOST:PORT/NUMBER.
+    #[arg(long, value_name = "URL", requires = "store")]
+    index: Option<String>,
     /// Another name of the model, for clients that know it by one; may be given several times.
     #[arg(long = "alias", value_name = "NAME")]
     aliases: Vec<String>,
@@ -57,6 +64,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     }
     config.listen = args.listen;
     config.keys.clone_from(&args.keys);
+    config.store.clone_from(&args.store);
+    config.index.clone_from(&args.index);
     config.aliases.clone_from(&args.aliases);
     config.parallel = args.parallel;
     config.queue = args.queue;
@@ -68,6 +77,9 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     complain!("{} on http://{}", worker.name(), server.address());
     if args.keys.is_none() {
         complain!("no keys: whoever reaches this address on this machine is answered");
+    }
+    if args.store.is_none() {
+        complain!("no store: trajectories end with this process (--store FOLDER keeps them)");
     }
     server.wait()?;
     Ok(Exit::Done)

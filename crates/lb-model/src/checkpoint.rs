@@ -37,7 +37,25 @@ pub(crate) enum Origin {
     Embedded(&'static [(&'static str, &'static [u8])]),
 }
 
+/// The files that a worker's weights came from, without what is mapped of them.
+#[derive(Debug)]
+pub(crate) enum Files {
+    Dir(PathBuf),
+    Gguf(Vec<PathBuf>),
+    #[cfg(feature = "embedded")]
+    Embedded(&'static [(&'static str, &'static [u8])]),
+}
+
 impl Origin {
+    pub(crate) fn files(&self) -> Files {
+        match self {
+            Self::Dir(folder) => Files::Dir(folder.clone()),
+            Self::Gguf(file) => Files::Gguf(file.paths().map(Path::to_path_buf).collect()),
+            #[cfg(feature = "embedded")]
+            Self::Embedded(files) => Files::Embedded(files),
+        }
+    }
+
     /// The path of a file, as errors name it.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         match self {
@@ -259,7 +277,8 @@ impl Checkpoint {
             Origin::Dir(dir) => dir.clone(),
             whole => whole.path(&self.name),
         };
-        Ok(Worker::assemble(model, tokenizer, template.ok_or(path), self.name.clone(), warnings))
+        let parts = (model, tokenizer, template.ok_or(path));
+        Ok(Worker::assemble(parts, self.name.clone(), warnings, source.files()))
     }
 
     /// What of config.json and the output head may not be meant as it is taken, without loading anything; loading may find

@@ -57,6 +57,7 @@ pub mod device;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod error;
+mod fingerprint;
 #[cfg(any(test, feature = "flash-attn"))]
 mod flash;
 mod folder;
@@ -96,6 +97,7 @@ pub use checkpoint::Checkpoint;
 pub use config::{Biases, Experts, Family, LocalAttention, ModelConfig, RopeScaling};
 pub use device::DeviceChoice;
 pub use error::{Error, Result};
+pub use fingerprint::Fingerprint;
 pub use generate::{Generation, StopReason};
 pub use gguf::GgufFormat;
 pub use lookup::Lookup;

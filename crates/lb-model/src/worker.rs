@@ -1,12 +1,14 @@
 //! A model with its tokenizer and chat template.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{DType, Device};
 
+use crate::checkpoint::Files;
 use crate::{
-    ChatTemplate, Checkpoint, Decoder, Error, Message, ModelConfig, RenderOptions, Result, Tokenizer, Warning,
+    ChatTemplate, Checkpoint, Decoder, Error, Fingerprint, Message, ModelConfig, RenderOptions, Result,
+    Tokenizer, Warning,
 };
 
 /// Everything that is needed to turn text into text. Cloning shares the weights.
@@ -23,6 +25,8 @@ struct Inner {
     template: std::result::Result<ChatTemplate, PathBuf>,
     name: String,
     warnings: Vec<Warning>,
+    files: Files,
+    fingerprint: OnceLock<Fingerprint>,
 }
 
 impl Worker {
@@ -44,13 +48,23 @@ impl Worker {
     }
 
     pub(crate) fn assemble(
-        model: Decoder,
-        tokenizer: Tokenizer,
-        template: std::result::Result<ChatTemplate, PathBuf>,
+        (model, tokenizer, template): (Decoder, Tokenizer, std::result::Result<ChatTemplate, PathBuf>),
         name: String,
         warnings: Vec<Warning>,
+        files: Files,
     ) -> Self {
-        Self { inner: Arc::new(Inner { model, tokenizer, template, name, warnings }) }
+        let fingerprint = OnceLock::new();
+        Self { inner: Arc::new(Inner { model, tokenizer, template, name, warnings, files, fingerprint }) }
+    }
+
+    /// Where it comes from.
+    pub(crate) fn files(&self) -> &Files {
+        &self.inner.files
+    }
+
+    /// Once it was asked for.
+    pub(crate) fn known_fingerprint(&self) -> &OnceLock<Fingerprint> {
+        &self.inner.fingerprint
     }
 
     /// The decoder.

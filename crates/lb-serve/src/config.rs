@@ -14,6 +14,11 @@ pub struct ServeConfig {
     pub listen: SocketAddr,
     /// The file of keys ([`Keys`](crate::Keys)). Without one, only this machine is answered.
     pub keys: Option<PathBuf>,
+    /// Where trajectories and briefings are written down: a folder, `s3://BUCKET/FOLDER` and what else [`lb_store`] knows. Without one
+    /// nothing outlives the server.
+    pub store: Option<String>,
+    /// Where several servers that share a store note what was used when: `redis://HOST:PORT/NUMBER`. Without one each keeps its own times.
+    pub index: Option<String>,
     /// Further names of the model, for clients that know it by another.
     pub aliases: Vec<String>,
     /// Answers under way at a time, at least 1. Default: 16.
@@ -45,6 +50,8 @@ impl Default for ServeConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             keys: None,
+            store: None,
+            index: None,
             aliases: Vec::new(),
             parallel: 16,
             queue: 256,

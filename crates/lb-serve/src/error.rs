@@ -46,6 +46,12 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// The store cannot be used.
+    #[error("the store: {}", explained(reason))]
+    Store {
+        /// Why.
+        reason: String,
+    },
     /// An argument is out of range.
     #[error("{field} = {value}: {reason}")]
     Config {

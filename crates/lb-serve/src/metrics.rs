@@ -31,6 +31,8 @@ pub(crate) struct Metrics {
     pub(crate) reused: Counter,
     pub(crate) saved: Counter,
     pub(crate) refusals: Counter,
+    /// Caches of the store that were not taken.
+    pub(crate) replays: Counter,
     pub(crate) briefing_seconds: Counter<f64, AtomicU64>,
     pub(crate) running: Gauge,
     pub(crate) waiting: Gauge,
@@ -53,6 +55,7 @@ impl Metrics {
             reused: Counter::default(),
             saved: Counter::default(),
             refusals: Counter::default(),
+            replays: Counter::default(),
             briefing_seconds: Counter::default(),
             running: Gauge::default(),
             waiting: Gauge::default(),
@@ -80,6 +83,11 @@ impl Metrics {
         );
         registry.register("refusals", "Jobs that could not be carried out", own.refusals.clone());
         registry.register("briefing_seconds", "Time of making briefings", own.briefing_seconds.clone());
+        registry.register(
+            "replays",
+            "Caches of the store that were not taken, so that a text was read again",
+            own.replays.clone(),
+        );
         registry.register("running", "Answers under way", own.running.clone());
         registry.register("waiting", "Jobs that wait", own.waiting.clone());
         registry.register("trajectories", "Trajectories", own.trajectories.clone());

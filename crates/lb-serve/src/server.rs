@@ -4,22 +4,26 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lb_model::Worker;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::engine::{Bounds, Engine, Work};
+use crate::engine::{Bounds, Engine, Job, Work};
 use crate::http::{App, router};
+use crate::journal::Storage;
 use crate::keys::Keys;
 use crate::metrics::Metrics;
-use crate::trajectories::{Trajectories, now};
+use crate::trajectories::{Trajectories, Trajectory, now};
 use crate::{Error, Result, ServeConfig, Tenant, listen};
 
 /// How often times to live and memory are looked after.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
+
+/// How often the store is swept.
+const SWEEP: Duration = Duration::from_mins(60);
 
 /// A server that listens. It serves until it is told to [`stop`](Self::stop), or until the process is asked to end where
 /// [`Running::wait`] heeds that.
@@ -53,11 +57,20 @@ impl Server {
         let listener = listener.map_err(|source| Error::Listen { address: listen_to, source })?;
         let address = listener.local_addr()?;
         let folder = tempfile::Builder::new().prefix("latent-briefing-").tempdir()?;
+        let storage = match &config.store {
+            Some(address) => {
+                let index = config.index.as_deref();
+                let opened = Storage::open(address, index, worker, folder.path().to_owned());
+                Some(runtime.block_on(opened)?)
+            }
+            None => None,
+        };
         let metrics = Arc::new(Metrics::new());
         let bounds =
             Bounds { parallel: config.parallel, waiting: config.queue, prefix_bytes: config.prefixes };
         let (engine, thread) = Engine::start(worker.clone(), bounds, metrics.clone())?;
-        let trajectories = Arc::new(Trajectories::new(folder.path(), config.memory, config.trajectories));
+        let trajectories =
+            Arc::new(Trajectories::new(folder.path(), config.memory, config.trajectories, storage.is_none()));
         let app = Arc::new(App {
             worker: worker.clone(),
             engine,
@@ -66,6 +79,8 @@ impl Server {
             metrics,
             config,
             draining: AtomicBool::new(false),
+            storage,
+            folder: folder.path().to_owned(),
             begun: now(),
         });
         let (stop, stopped) = watch::channel(false);
@@ -114,6 +129,7 @@ impl Running {
         if let Some(serving) = self.serving.take() {
             let _ = runtime.block_on(serving);
         }
+        runtime.block_on(store_sessions(&self.app));
         self.app.engine.drain();
         // What is still under way has nobody who listens, and ends with its next token.
         runtime.shutdown_timeout(Duration::from_secs(1));
@@ -145,22 +161,53 @@ async fn asked_to_end() -> Result<()> {
     Ok(tokio::signal::ctrl_c().await?)
 }
 
+/// Leaves the caches of long trajectories in the store, so that whoever serves next need not read them again.
+async fn store_sessions(app: &App) {
+    if app.storage.is_none() {
+        return;
+    }
+    for trajectory in app.trajectories.all() {
+        if !trajectory.is_worth_storing() {
+            continue;
+        }
+        let (segments, positions) = (trajectory.len(), trajectory.positions());
+        if !rested(app, &trajectory).await {
+            return;
+        }
+        let Some(file) = trajectory.resting_file() else { continue };
+        match app.write_session(&trajectory, (file, segments, positions)).await {
+            Ok(()) => trajectory.is_stored(segments),
+            Err(error) => tracing::warn!(trajectory = trajectory.id, %error, "its cache is not stored"),
+        }
+    }
+}
+
+/// Takes a trajectory out of memory; false where the engine takes no job.
+async fn rested(app: &App, trajectory: &Arc<Trajectory>) -> bool {
+    let tenant = Tenant::local();
+    let work = Work::Rest { trajectory: trajectory.clone() };
+    let (job, mut listening) = Job::new(tenant.clone(), work, app.config.request_time);
+    let taken = app.engine.submit(&tenant, job).is_ok();
+    if taken {
+        listening.events.recv().await;
+    }
+    taken
+}
+
 /// Forgets what is over its time, and takes out of memory what does not fit.
 async fn keep_house(app: Arc<App>) {
-    let mut tick = tokio::time::interval(HOUSEKEEPING);
+    let (mut tick, mut swept) = (tokio::time::interval(HOUSEKEEPING), Instant::now());
     loop {
         tick.tick().await;
-        for over in app.trajectories.sweep() {
-            let _ = app.forgotten(&over).await;
+        app.forget_old().await;
+        if swept.elapsed() > SWEEP {
+            app.sweep().await;
+            swept = Instant::now();
         }
         for trajectory in app.trajectories.too_many() {
-            let tenant = Tenant::local();
-            let (job, mut listening) =
-                crate::engine::Job::new(tenant.clone(), Work::Rest { trajectory }, app.config.request_time);
-            if app.engine.submit(&tenant, job).is_err() {
+            if !rested(&app, &trajectory).await {
                 break;
             }
-            listening.events.recv().await;
         }
         app.metrics.trajectories.set(app.trajectories.len() as i64);
         app.metrics.trajectory_bytes.set(app.trajectories.bytes() as i64);

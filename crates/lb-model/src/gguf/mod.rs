@@ -43,6 +43,8 @@ pub(crate) struct Gguf {
     tensors: BTreeMap<String, Info>,
     /// The other parts; tensors say which they are in.
     others: Vec<Arc<Mmap>>,
+    /// Their files.
+    beside: Vec<PathBuf>,
 }
 
 impl fmt::Debug for Gguf {
@@ -77,11 +79,16 @@ impl Gguf {
             reason: format!("GGUF header: {reason}"),
         })?;
         let (values, tensors) = (header.values, header.tensors);
-        Ok(Self { path: path.to_path_buf(), map, values, tensors, others: Vec::new() })
+        Ok(Self { path: path.to_path_buf(), map, values, tensors, others: Vec::new(), beside: Vec::new() })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// All files of the model.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(&self.path).chain(&self.beside).map(PathBuf::as_path)
     }
 
     /// The map that a tensor lies in.
@@ -240,6 +247,13 @@ impl Gguf {
         let mut map = memmap2::MmapMut::map_anon(bytes.len()).map_err(io)?;
         map.copy_from_slice(&bytes);
         let map = Arc::new(map.make_read_only().map_err(io)?);
-        Ok(Self { path, map, values: header.values, tensors: header.tensors, others: Vec::new() })
+        Ok(Self {
+            path,
+            map,
+            values: header.values,
+            tensors: header.tensors,
+            others: Vec::new(),
+            beside: Vec::new(),
+        })
     }
 }

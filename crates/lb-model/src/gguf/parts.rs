@@ -51,6 +51,7 @@ impl Gguf {
                 }
             }
             first.others.push(other.map);
+            first.beside.push(other.path);
         }
         match first.count("split.tensors.count")? {
             Some(tensors) if tensors != first.tensors.len() => {

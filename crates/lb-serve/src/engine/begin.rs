@@ -1,10 +1,11 @@
 //! A job's turn: its input is read, and its answers join those under way.
 
+use std::path::Path;
 use std::time::Instant;
 
 use candle_core::Tensor;
 use lb_model::{KvCache, PrefillOptions};
-use lb_session::{Handoff, Segment, Snapshot, Task};
+use lb_session::{BriefConfig, Briefing, Handoff, HandoffKind, OpenSession, Segment, Snapshot, Task};
 
 use super::answer::{Ready, Running};
 use super::{Event, Finish, Job, Spoken, Usage, Work};
@@ -29,6 +30,10 @@ fn carried_out(running: &mut Running<'_>, job: &Job) -> Result<(), Refusal> {
         Work::Complete { prompt, spoken } => complete(running, job, prompt, spoken, start),
         Work::Ask { trajectory, task, handoff, spoken } => {
             ask(running, job, (trajectory, task, handoff), spoken, start)
+        }
+        Work::Over { file, task, spoken } => over(running, job, file, task, spoken, start),
+        Work::Brief { trajectory, task, config, file } => {
+            brief(running, job, trajectory, (task, config, file), start)
         }
         Work::Extend { trajectory, segments } => extend(running, job, trajectory, segments.clone()),
         Work::Open { trajectory } => {
@@ -173,6 +178,69 @@ fn ask(
     job.tell(Event::Begun(Box::new(usage)));
     let texts = vec![snapshot.tokens().to_vec(), prepared.prompt];
     running.join(job, spoken, Ready { cache, logits, texts, draft: prepared.draft, prompt: None })
+}
+
+/// An answer over a briefing from elsewhere; the trajectory is not needed.
+fn over(
+    running: &mut Running<'_>,
+    job: &Job,
+    file: &Path,
+    task: &Task,
+    spoken: &Spoken,
+    start: Instant,
+) -> Result<(), Refusal> {
+    let worker = running.worker;
+    let briefing = Briefing::load(worker, file).map_err(|error| Refusal::Store(error.to_string()))?;
+    let snapshot = worker.session()?.snapshot();
+    let asked = snapshot.ask(task).over(&briefing).deadline(job.until).cancelled_by(&job.cancel);
+    let prepared = asked.prepare().map_err(|error| explained(job, error))?;
+    let mut cache = prepared.cache;
+    let logits = read(running, job, &prepared.prompt, &mut cache)?;
+    let tokens = prepared.tokens;
+    let usage = Usage {
+        handoff: Usage::name_of(prepared.handoff),
+        attended: tokens.attended,
+        // The passes that made it were another call's.
+        prefilled: prepared.prompt.len(),
+        reused: tokens.reused,
+        seq_len: prepared.seq_len,
+        kept: prepared.kept_len,
+        brief_ms: 0.0,
+        read_ms: ms(start),
+        waited_ms: waited(job, start),
+    };
+    running.metrics.briefed(&usage);
+    job.tell(Event::Begun(Box::new(usage)));
+    let texts = vec![prepared.prompt];
+    running.join(job, spoken, Ready { cache, logits, texts, draft: prepared.draft, prompt: None })
+}
+
+/// A briefing for whoever fetches it.
+fn brief(
+    running: &mut Running<'_>,
+    job: &Job,
+    trajectory: &Trajectory,
+    (task, config, file): (&Task, &BriefConfig, &Path),
+    start: Instant,
+) -> Result<(), Refusal> {
+    let worker = running.worker;
+    let snapshot = trajectory.with(worker, &mut goes_on(running, job), |session| Ok(session.snapshot()))?;
+    let briefing = snapshot.brief(task, config)?;
+    let brief_ms = ms(start);
+    briefing.save(worker, file)?;
+    let usage = Usage {
+        handoff: Usage::name_of(HandoffKind::LatentBriefing),
+        attended: briefing.cache().mean_slots(),
+        prefilled: 0,
+        reused: 0,
+        seq_len: briefing.seq_len(),
+        kept: briefing.kept_len(),
+        brief_ms,
+        read_ms: ms(start),
+        waited_ms: waited(job, start),
+    };
+    job.tell(Event::Made(Box::new(usage)));
+    Ok(())
 }
 
 /// An answer whose briefing is renewed while it is written: it has the thread for itself, and the others get a token after each of its.

@@ -1,10 +1,11 @@
 //! What the engine is asked to do, and what is heard of it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lb_model::GenerateOptions;
-use lb_session::{CancelToken, Handoff, HandoffKind, Segment, Task};
+use lb_session::{BriefConfig, CancelToken, Handoff, HandoffKind, Segment, Task};
 use serde::Serialize;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use utoipa::ToSchema;
@@ -30,6 +31,10 @@ pub(crate) enum Work {
     Complete { prompt: Vec<u32>, spoken: Spoken },
     /// Answer a task about a trajectory.
     Ask { trajectory: Arc<Trajectory>, task: Task, handoff: Handoff, spoken: Spoken },
+    /// Answer a task over a briefing that lies in a file.
+    Over { file: PathBuf, task: Task, spoken: Spoken },
+    /// Make a briefing and write it to a file.
+    Brief { trajectory: Arc<Trajectory>, task: Task, config: Box<BriefConfig>, file: PathBuf },
     /// Read segments behind a trajectory.
     Extend { trajectory: Arc<Trajectory>, segments: Vec<Segment> },
     /// Make the trajectory's session there, from what is stored or from its text.
@@ -63,6 +68,8 @@ pub(crate) enum Event {
     Ended { choice: usize, finish: Finish, generated: usize },
     /// Something without an answer is done: tokens that entered, and those left out, of each segment.
     Done { entered: Vec<(usize, usize)> },
+    /// A briefing is in its file.
+    Made(Box<Usage>),
     /// It cannot be done.
     Refused(Refusal),
 }

@@ -50,6 +50,14 @@ pub(super) async fn done(mut listening: Listening) -> Result<Vec<(usize, usize)>
     }
 }
 
+/// Waits for a briefing; what it cost.
+pub(super) async fn made(mut listening: Listening) -> Result<Usage, Refusal> {
+    match next(&mut listening).await? {
+        Event::Made(usage) => Ok(*usage),
+        _ => Err(lost()),
+    }
+}
+
 /// All answers, and what they cost.
 pub(super) async fn whole(mut listening: Listening, choices: usize) -> Result<(Vec<Choice>, Usage), Refusal> {
     let mut answers = vec![Choice::default(); choices];
@@ -65,7 +73,7 @@ pub(super) async fn whole(mut listening: Listening, choices: usize) -> Result<(V
                 (answers[choice].finish, answers[choice].generated) = (Some(finish), generated);
                 ended += 1;
             }
-            Event::Done { .. } | Event::Refused(_) => return Err(lost()),
+            Event::Done { .. } | Event::Made(_) | Event::Refused(_) => return Err(lost()),
         }
     }
     Ok((answers, usage.ok_or_else(lost)?))
@@ -124,7 +132,7 @@ fn told_of(teller: &mut impl Teller, event: Result<Event, Refusal>, ended: &mut 
             *ended += 1;
             teller.ended(choice, &finish, generated)
         }
-        Ok(Event::Done { .. } | Event::Refused(_)) | Err(_) => Vec::new(),
+        Ok(Event::Done { .. } | Event::Made(_) | Event::Refused(_)) | Err(_) => Vec::new(),
     }
 }
 

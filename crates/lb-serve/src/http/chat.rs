@@ -41,7 +41,7 @@ pub(super) async fn chat(
     let tools = request.tools.as_ref().and_then(Value::as_array).is_some_and(|tools| !tools.is_empty());
     let spoken = request.sampling().spoken(&app.worker, room(&app), log_probs)?;
     let work = match &request.briefing {
-        Some(field) => about(&app, &tenant, field, task(&conversation.messages)?, spoken.clone())?,
+        Some(field) => about(&app, &tenant, field, task(&conversation.messages)?, spoken.clone()).await?,
         None => Work::Complete { prompt: rendered(&app, conversation).await?, spoken: spoken.clone() },
     };
     let costs = request.stream_options.unwrap_or_default().include_usage.unwrap_or(false);
@@ -60,7 +60,7 @@ pub(super) async fn completion(
     let spoken = request.sampling().spoken(&app.worker, room(&app), request.logprobs)?;
     let work = match (&request.briefing, &request.prompt) {
         (Some(field), Value::String(text)) => {
-            about(&app, &tenant, field, text.clone().into(), spoken.clone())?
+            about(&app, &tenant, field, text.clone().into(), spoken.clone()).await?
         }
         (Some(_), _) => return Err(Refusal::field("prompt", "with a briefing it is the question, a text")),
         (None, prompt) => {
@@ -82,15 +82,29 @@ fn head(app: &App, kind: Kind, model: Option<&str>) -> Result<Head, Refusal> {
 }
 
 /// An answer about a trajectory.
-pub(super) fn about(
+pub(super) async fn about(
     app: &App,
     tenant: &Tenant,
     field: &BriefingField,
     task: Task,
     spoken: Spoken,
 ) -> Result<Work, Refusal> {
-    let trajectory = app.trajectory(tenant, &field.trajectory)?;
-    Ok(Work::Ask { trajectory, task, handoff: field.handoff()?, spoken })
+    match (&field.trajectory, &field.object) {
+        (Some(id), None) => {
+            let trajectory = app.trajectory(tenant, id).await?;
+            Ok(Work::Ask { trajectory, task, handoff: field.handoff()?, spoken })
+        }
+        (None, Some(id)) => {
+            if field.names_handoff() {
+                return Err(Refusal::field(
+                    "briefing.handoff",
+                    "a briefing that is there was made by its own",
+                ));
+            }
+            Ok(Work::Over { file: app.briefing(tenant, id).await?, task, spoken })
+        }
+        _ => Err(Refusal::field("briefing", "want `trajectory`, or `object` for a briefing that is stored")),
+    }
 }
 
 /// Works on what takes longer than a moment outside of the threads that talk to clients.

@@ -32,7 +32,7 @@ pub(super) async fn create(
     let conversation = request.conversation()?;
     let tools = request.has_tools();
     let work = match &request.briefing {
-        Some(field) => about(&app, &tenant, field, task(&conversation.messages)?, spoken)?,
+        Some(field) => about(&app, &tenant, field, task(&conversation.messages)?, spoken).await?,
         None => Work::Complete { prompt: rendered(&app, conversation).await?, spoken },
     };
     let id = format!("msg_{}", random_name()?);

@@ -1,6 +1,7 @@
 //! Routes, and what all of them share.
 
 mod answers;
+mod briefings;
 mod caller;
 mod chat;
 mod json;
@@ -11,6 +12,7 @@ mod page;
 mod refused;
 mod trajectories;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -23,13 +25,15 @@ use axum::routing::{get, post};
 use lb_model::Worker;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
+use crate::Refusal;
 use crate::config::ServeConfig;
 use crate::engine::Engine;
+use crate::journal::Storage;
 use crate::keys::Keys;
 use crate::metrics::{Answered, Metrics};
 use crate::trajectories::Trajectories;
-use crate::{Refusal, Tenant};
 
+pub(crate) use briefings::Brief;
 pub use operations::openapi;
 pub(crate) use trajectories::{Append, Create, Fork};
 
@@ -42,6 +46,9 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) config: ServeConfig,
     pub(crate) draining: AtomicBool,
+    pub(crate) storage: Option<Storage>,
+    /// For files on their way.
+    pub(crate) folder: PathBuf,
     pub(crate) begun: u64,
 }
 
@@ -60,7 +67,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/trajectories/{id}", get(trajectories::one).delete(trajectories::delete))
         .route("/v1/trajectories/{id}/segments", post(trajectories::append).get(trajectories::segments_list))
         .route("/v1/trajectories/{id}/fork", post(trajectories::fork))
-        .route("/v1/trajectories/{id}/briefings", get(trajectories::briefings))
+        .route("/v1/trajectories/{id}/briefings", get(trajectories::briefings).post(briefings::create))
         .merge(anthropic)
         .route("/v1/status", get(operations::status))
         .route("/healthz", get(operations::healthz))
@@ -115,14 +122,5 @@ impl App {
             Some(asked) if self.names().iter().any(|name| name == asked) => Ok(asked.to_owned()),
             Some(asked) => Err(Refusal::Absent { what: "model", name: asked.to_owned() }),
         }
-    }
-
-    /// A tenant's trajectory.
-    pub(crate) fn trajectory(
-        &self,
-        tenant: &Tenant,
-        id: &str,
-    ) -> Result<Arc<crate::trajectories::Trajectory>, Refusal> {
-        self.trajectories.get(tenant, id)
     }
 }

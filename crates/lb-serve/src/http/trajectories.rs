@@ -18,6 +18,8 @@ use crate::engine::Work;
 use crate::trajectories::{Settings, Trajectory};
 use crate::{Refusal, Tenant};
 
+/// Tries to append where several servers do.
+const TRIES: usize = 8;
 /// Segments of one request.
 const SEGMENTS: usize = 10_000;
 
@@ -177,21 +179,21 @@ pub(super) async fn append(
     Path(id): Path<String>,
     Body(append): Body<Append>,
 ) -> Result<Json<Value>, Refusal> {
-    let trajectory = app.trajectory(&tenant, &id)?;
+    let trajectory = app.trajectory(&tenant, &id).await?;
     let segments = segments(append.segments)?;
     if segments.is_empty() {
         return Err(Refusal::field("segments", "is empty"));
     }
-    let mut written = trajectory.order.lock().await;
-    let there = trajectory.segments();
-    let entered = match append.at {
-        // The same again, whose acknowledgement was lost.
-        Some(at) if at < there.len() && there[at..].starts_with(&segments) => Vec::new(),
-        Some(at) if at != there.len() => {
-            let reason = format!("at = {at}: {} segments are there", there.len());
-            return Err(Refusal::Conflict(reason));
+    let mut tries = 0;
+    let entered = loop {
+        match appended(&app, &tenant, &trajectory, segments.clone(), append.at).await {
+            // Another server was faster; where the place is not said, what it appended comes first.
+            Err(Refusal::Conflict(_)) if append.at.is_none() && tries < TRIES => {
+                tries += 1;
+                app.trajectory(&tenant, &id).await?;
+            }
+            entered => break entered?,
         }
-        _ => enter(&app, &tenant, &trajectory, segments, &mut written).await?,
     };
     let entered: Vec<Value> = entered
         .into_iter()
@@ -202,6 +204,25 @@ pub(super) async fn append(
     Ok(Json(told))
 }
 
+async fn appended(
+    app: &App,
+    tenant: &Tenant,
+    trajectory: &Arc<Trajectory>,
+    segments: Vec<Segment>,
+    at: Option<usize>,
+) -> Result<Vec<(usize, usize)>, Refusal> {
+    let mut written = trajectory.order.lock().await;
+    let there = trajectory.segments();
+    match at {
+        // The same again, whose acknowledgement was lost.
+        Some(at) if at < there.len() && there[at..].starts_with(&segments) => Ok(Vec::new()),
+        Some(at) if at != there.len() => {
+            Err(Refusal::Conflict(format!("at = {at}: {} segments are there", there.len())))
+        }
+        _ => enter(app, tenant, trajectory, segments, &mut written).await,
+    }
+}
+
 /// `POST /v1/trajectories/{id}/fork`.
 pub(super) async fn fork(
     State(app): State<Arc<App>>,
@@ -209,7 +230,7 @@ pub(super) async fn fork(
     Path(id): Path<String>,
     Body(fork): Body<Fork>,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
-    let from = app.trajectory(&tenant, &id)?;
+    let from = app.trajectory(&tenant, &id).await?;
     let ttl_seconds = fork.ttl_seconds.or(from.settings.ttl_seconds);
     let settings = Settings { ttl_seconds, ..from.settings.clone() };
     let into = app.trajectories.begin(&tenant, fork.id.as_deref(), settings)?;
@@ -238,9 +259,18 @@ pub(super) async fn fork(
 }
 
 /// `GET /v1/trajectories`.
-pub(super) async fn list(State(app): State<Arc<App>>, Caller(tenant): Caller) -> Json<Value> {
-    let data: Vec<Value> = app.trajectories.of(&tenant).iter().map(|own| described(own)).collect();
-    Json(json!({ "object": "list", "data": data }))
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    Caller(tenant): Caller,
+) -> Result<Json<Value>, Refusal> {
+    let open = app.trajectories.of(&tenant);
+    let mut data: Vec<Value> = open.iter().map(|own| described(own)).collect();
+    for name in app.stored(&tenant).await? {
+        if open.iter().all(|own| own.id != name) {
+            data.push(json!({ "id": name, "object": "trajectory", "opened": false }));
+        }
+    }
+    Ok(Json(json!({ "object": "list", "data": data })))
 }
 
 /// `GET /v1/trajectories/{id}`.
@@ -249,7 +279,7 @@ pub(super) async fn one(
     Caller(tenant): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
-    Ok(Json(described(&*app.trajectory(&tenant, &id)?)))
+    Ok(Json(described(&*app.trajectory(&tenant, &id).await?)))
 }
 
 /// `DELETE /v1/trajectories/{id}`.
@@ -258,7 +288,7 @@ pub(super) async fn delete(
     Caller(tenant): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
-    app.trajectory(&tenant, &id)?;
+    app.trajectory(&tenant, &id).await?;
     app.forget(&tenant, &id).await?;
     Ok(Json(json!({ "id": id, "object": "trajectory", "deleted": true })))
 }
@@ -269,7 +299,7 @@ pub(super) async fn segments_list(
     Caller(tenant): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
-    let trajectory = app.trajectory(&tenant, &id)?;
+    let trajectory = app.trajectory(&tenant, &id).await?;
     Ok(Json(json!({ "object": "list", "data": trajectory.segments() })))
 }
 
@@ -279,7 +309,7 @@ pub(super) async fn briefings(
     Caller(tenant): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
-    let trajectory = app.trajectory(&tenant, &id)?;
+    let trajectory = app.trajectory(&tenant, &id).await?;
     let worker = app.worker.clone();
     let shown = move || trajectory.looked().iter().map(|looked| looked.shown(&worker)).collect::<Vec<_>>();
     let shown =

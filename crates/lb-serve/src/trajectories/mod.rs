@@ -22,6 +22,8 @@ pub(crate) struct Trajectories {
     most: usize,
     /// Trajectories of a tenant.
     count: usize,
+    /// Whether nobody else knows when one was used.
+    alone: bool,
 }
 
 /// Seconds since 1970.
@@ -30,8 +32,8 @@ pub(crate) fn now() -> u64 {
 }
 
 impl Trajectories {
-    pub(crate) fn new(folder: &Path, most: usize, count: usize) -> Self {
-        Self { of: RwLock::default(), folder: folder.to_path_buf(), most, count }
+    pub(crate) fn new(folder: &Path, most: usize, count: usize, alone: bool) -> Self {
+        Self { of: RwLock::default(), folder: folder.to_path_buf(), most, count, alone }
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<(Tenant, String), Arc<Trajectory>>> {
@@ -76,7 +78,7 @@ impl Trajectories {
     /// The tenant's own of this name.
     pub(crate) fn get(&self, tenant: &Tenant, id: &str) -> Result<Arc<Trajectory>, Refusal> {
         let found = self.read().get(&(tenant.clone(), id.to_owned())).cloned();
-        let found = found.filter(|trajectory| !trajectory.is_expired(now()));
+        let found = found.filter(|trajectory| !(self.alone && trajectory.is_expired(now())));
         found.ok_or_else(|| Refusal::Absent { what: "trajectory", name: id.to_owned() })
     }
 
@@ -84,7 +86,7 @@ impl Trajectories {
     pub(crate) fn of(&self, tenant: &Tenant) -> Vec<Arc<Trajectory>> {
         let at = now();
         let own = |((owner, _), trajectory): (&(Tenant, String), &Arc<Trajectory>)| {
-            (owner == tenant && !trajectory.is_expired(at)).then(|| trajectory.clone())
+            (owner == tenant && !(self.alone && trajectory.is_expired(at))).then(|| trajectory.clone())
         };
         self.read().iter().filter_map(own).collect()
     }
@@ -96,10 +98,18 @@ impl Trajectories {
 
     /// Those whose time is over, which are forgotten.
     pub(crate) fn sweep(&self) -> Vec<Arc<Trajectory>> {
+        if !self.alone {
+            return Vec::new();
+        }
         let at = now();
         let mut of = self.write();
         let over: Vec<_> = of.iter().filter(|(_, t)| t.is_expired(at)).map(|(key, _)| key.clone()).collect();
         over.into_iter().filter_map(|key| of.remove(&key)).collect()
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<Trajectory>> {
+        self.read().values().cloned().collect()
     }
 
     /// Bytes of the caches in memory.

@@ -13,6 +13,8 @@ use super::{Looked, now};
 use crate::engine::Usage;
 use crate::{Refusal, Tenant};
 
+/// Positions from which on a cache is worth its bytes in the store.
+const WORTH: usize = 256;
 /// Calls that can be looked at.
 const LOOKED: usize = 3;
 
@@ -38,7 +40,7 @@ pub(crate) struct Trajectory {
     pub(crate) tenant: Tenant,
     pub(crate) id: String,
     pub(crate) settings: Settings,
-    pub(crate) created: u64,
+    created: AtomicU64,
     /// Held while segments are appended, so that what is written down has the order of what is read. Within: records written.
     pub(crate) order: tokio::sync::Mutex<u64>,
     /// What was acknowledged.
@@ -46,6 +48,8 @@ pub(crate) struct Trajectory {
     state: Mutex<State>,
     looked: Mutex<Vec<Looked>>,
     folder: PathBuf,
+    /// Segments that the last cache in the store has.
+    stored: AtomicUsize,
     used: AtomicU64,
     calls: AtomicU64,
     saved: AtomicU64,
@@ -89,12 +93,13 @@ impl Trajectory {
             tenant,
             id,
             settings,
-            created: now(),
+            created: AtomicU64::new(now()),
             order: tokio::sync::Mutex::new(0),
             segments: Mutex::default(),
             state: Mutex::new(State::Resting(None)),
             looked: Mutex::default(),
             folder: folder.to_path_buf(),
+            stored: AtomicUsize::new(0),
             used: AtomicU64::new(now()),
             calls: AtomicU64::new(0),
             saved: AtomicU64::new(0),
@@ -124,29 +129,27 @@ impl Trajectory {
             *state = State::Resting(None);
         }
         if let State::Resting(file) = &*state {
-            let session = self.opened(worker, file.as_deref(), goes_on)?;
+            let session = self.opened(worker, file.as_deref())?;
             if let Some(file) = file {
                 let _ = std::fs::remove_file(file);
             }
             self.measure(&session);
             *state = State::Live(Box::new(session));
         }
-        match &*state {
-            State::Live(session) => work(session),
+        match &mut *state {
+            State::Live(session) => {
+                self.catch_up(session, goes_on)?;
+                work(session)
+            }
             State::Resting(_) => Err(Refusal::Internal("a trajectory without a session".to_owned())),
         }
     }
 
-    fn opened(
-        &self,
-        worker: &Worker,
-        file: Option<&Path>,
-        goes_on: &mut dyn FnMut() -> bool,
-    ) -> Result<WorkerSession, Refusal> {
+    fn opened(&self, worker: &Worker, file: Option<&Path>) -> Result<WorkerSession, Refusal> {
         let segments = held(&self.segments).clone();
         if let Some(file) = file {
             match WorkerSession::load(worker, self.config(), file) {
-                Ok(session) if session.trajectory().segments() == segments => return Ok(session),
+                Ok(session) if segments.starts_with(session.trajectory().segments()) => return Ok(session),
                 Ok(_) => tracing::warn!(
                     trajectory = self.id,
                     "its file has other segments; its text is read again"
@@ -154,11 +157,63 @@ impl Trajectory {
                 Err(error) => tracing::warn!(trajectory = self.id, %error, "its text is read again"),
             }
         }
-        let mut session = WorkerSession::with(worker, self.config())?;
-        if !segments.is_empty() {
-            session.extend_while(segments, &mut |_, _| goes_on())?;
+        Ok(WorkerSession::with(worker, self.config())?)
+    }
+
+    /// Reads what was acknowledged and the session has not read yet: after it was made anew, or where another server appended.
+    fn catch_up(
+        &self,
+        session: &mut WorkerSession,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<(), Refusal> {
+        let behind = {
+            let segments = held(&self.segments);
+            // More than was acknowledged is just being written down.
+            segments.get(session.trajectory().len()..).map(<[Segment]>::to_vec).unwrap_or_default()
+        };
+        if !behind.is_empty() {
+            session.extend_while(behind, &mut |_, _| goes_on())?;
+            self.measure(session);
         }
-        Ok(session)
+        Ok(())
+    }
+
+    /// Begins it with what is written down of it.
+    pub(crate) fn came_back(&self, created: u64, segments: Vec<Segment>) {
+        self.created.store(created, Ordering::Relaxed);
+        *held(&self.segments) = segments;
+    }
+
+    /// A file has the cache of so many of its segments.
+    pub(crate) fn rests_in(&self, file: PathBuf, segments: usize) {
+        *held(&self.state) = State::Resting(Some(file));
+        self.is_stored(segments);
+    }
+
+    /// Whether its cache should be in the store: it is not yet, and is not quickly read.
+    pub(crate) fn is_worth_storing(&self) -> bool {
+        self.positions() >= WORTH && self.len() > self.stored.load(Ordering::Relaxed)
+    }
+
+    /// The file in which it rests, after [`rest`](Self::rest).
+    pub(crate) fn resting_file(&self) -> Option<PathBuf> {
+        match &*held(&self.state) {
+            State::Resting(file) => file.clone(),
+            State::Live(_) => None,
+        }
+    }
+
+    /// The store has a cache of so many segments.
+    pub(crate) fn is_stored(&self, segments: usize) {
+        self.stored.store(segments, Ordering::Relaxed);
+    }
+
+    pub(crate) fn created(&self) -> u64 {
+        self.created.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn positions(&self) -> usize {
+        self.positions.load(Ordering::Relaxed)
     }
 
     /// Reads segments behind it; tokens that entered and that were left out, of each. It must be in memory.
@@ -257,7 +312,7 @@ impl Trajectory {
         Described {
             id: self.id.clone(),
             object: "trajectory",
-            created: self.created,
+            created: self.created(),
             used: self.used(),
             ttl_seconds: self.settings.ttl_seconds,
             segments: self.len(),

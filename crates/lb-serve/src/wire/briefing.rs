@@ -13,27 +13,38 @@ use crate::Refusal;
 #[serde(deny_unknown_fields)]
 pub(crate) struct BriefingField {
     /// The trajectory's name.
-    pub(crate) trajectory: String,
+    pub(crate) trajectory: Option<String>,
+    /// Or a stored briefing's.
+    pub(crate) object: Option<String>,
     /// `latent-briefing:keep=0.1`, `full-kv`, `bm25:0.1`, ...; a briefing by the defaults where it is missing.
     #[schema(value_type = Option<Object>)]
     handoff: Option<Value>,
 }
 
 impl BriefingField {
-    pub(crate) fn handoff(&self) -> Result<Handoff, Refusal> {
-        let refused = |error: &dyn std::fmt::Display| Refusal::field("briefing.handoff", error);
-        let handoff = match &self.handoff {
-            None | Some(Value::Null) => Handoff::default(),
-            Some(Value::String(text)) => text.parse().map_err(|error: lb_session::Error| refused(&error))?,
-            Some(other) => serde_json::from_value(other.clone()).map_err(|error| refused(&error))?,
-        };
-        handoff.validate().map_err(|error| refused(&error))?;
-        let lookahead = handoff.brief_config().and_then(|config| config.lookahead.as_ref());
-        if lookahead.is_some_and(|lookahead| lookahead.learned.is_some()) {
-            return Err(Refusal::unsupported("briefing.handoff", "a request names no file (`vectors=`)"));
-        }
-        Ok(handoff)
+    pub(crate) fn names_handoff(&self) -> bool {
+        self.handoff.as_ref().is_some_and(|handoff| !handoff.is_null())
     }
+
+    pub(crate) fn handoff(&self) -> Result<Handoff, Refusal> {
+        handoff("briefing.handoff", self.handoff.as_ref())
+    }
+}
+
+/// A handoff as a request says it: as a text or as JSON. It names no file.
+pub(crate) fn handoff(field: &str, said: Option<&Value>) -> Result<Handoff, Refusal> {
+    let refused = |error: &dyn std::fmt::Display| Refusal::field(field, error);
+    let handoff = match said {
+        None | Some(Value::Null) => Handoff::default(),
+        Some(Value::String(text)) => text.parse().map_err(|error: lb_session::Error| refused(&error))?,
+        Some(other) => serde_json::from_value(other.clone()).map_err(|error| refused(&error))?,
+    };
+    handoff.validate().map_err(|error| refused(&error))?;
+    let lookahead = handoff.brief_config().and_then(|config| config.lookahead.as_ref());
+    if lookahead.is_some_and(|lookahead| lookahead.learned.is_some()) {
+        return Err(Refusal::unsupported(field, "a request names no file (`vectors=`)"));
+    }
+    Ok(handoff)
 }
 
 /// The last message is the question; what stands before it, the worker reads as a document that this call alone has.

@@ -9,7 +9,7 @@ use super::anthropic::MessagesRequest;
 use super::briefing::BriefingField;
 use super::openai::{ChatRequest, CompletionRequest};
 use crate::engine::Usage;
-use crate::http::{Append, Create, Fork};
+use crate::http::{Append, Brief, Create, Fork};
 use crate::trajectories::Described;
 
 fn schemas() -> Map<String, Value> {
@@ -27,6 +27,7 @@ fn schemas() -> Map<String, Value> {
     of::<Create>(&mut all);
     of::<Append>(&mut all);
     of::<Fork>(&mut all);
+    of::<Brief>(&mut all);
     all.into_iter().map(|(name, schema)| (name, json!(schema))).collect()
 }
 
@@ -104,7 +105,7 @@ pub(crate) fn document() -> Value {
                 "post": operation("Appends segments", Some("Append"), described, &["id"]),
             },
             "/v1/trajectories/{id}/fork": { "post": operation("A trajectory that goes on from here", Some("Fork"), made, &["id"]) },
-            "/v1/trajectories/{id}/briefings": { "get": operation("What the last calls kept of it", None, ok, &["id"]) },
+            "/v1/trajectories/{id}/briefings": { "post": operation("Makes a briefing and stores it", Some("Brief"), ("201", ""), &["id"]), "get": operation("What the last calls kept of it", None, ok, &["id"]) },
             "/v1/status": { "get": operation("What the page shows", None, ok, &[]) },
             "/healthz": text("Whether the process lives"),
             "/readyz": text("Whether requests are taken"),

@@ -56,6 +56,21 @@ impl Client {
         Self { agent, base: format!("http://{}", server.address()), key: key.map(str::to_owned) }
     }
 
+    pub(crate) fn at(address: &str) -> Self {
+        let agent = Agent::config_builder().http_status_as_error(false).build().new_agent();
+        Self { agent, base: format!("http://{address}"), key: None }
+    }
+
+    /// Nothing where the server is gone.
+    pub(crate) fn try_post(&self, path: &str, body: &Value) -> Option<Told> {
+        let request =
+            self.agent.post(format!("{}{path}", self.base)).header("content-type", "application/json");
+        let mut response = request.send(body.to_string()).ok()?;
+        let status = response.status().as_u16();
+        let body = serde_json::from_str(&response.body_mut().read_to_string().ok()?).ok()?;
+        Some(Told { status, body, retry_after: None, ignored: None })
+    }
+
     pub(crate) fn post(&self, path: &str, body: &Value) -> Told {
         self.post_text(path, &body.to_string())
     }

@@ -13,6 +13,7 @@ mod pieces;
 mod renewal;
 mod rerotated;
 mod storage;
+mod stored;
 
 use std::sync::Arc;
 use std::time::Duration;
