@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lb_serve::{Keys, ServeConfig, Server};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 use crate::exit::Usage;
 use crate::worker::WorkerArgs;
@@ -46,6 +48,9 @@ pub(crate) struct Args {
     /// Seconds that a request may take, waiting counted in.
     #[arg(long, value_name = "S", default_value_t = ServeConfig::default().request_time.as_secs())]
     timeout: u64,
+    /// Say of every request what came of it, on stderr.
+    #[arg(long)]
+    verbose: bool,
     /// MiB of trajectories' caches in memory; what was not used for longest goes to a file beyond it.
     #[arg(long, value_name = "MIB", default_value_t = ServeConfig::default().memory >> 20)]
     memory: usize,
@@ -72,6 +77,11 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     config.max_tokens = args.max_tokens;
     config.request_time = Duration::from_secs(args.timeout);
     config.memory = args.memory << 20;
+    // What a server has to say while it runs goes to stderr, a line each.
+    let level = if args.verbose { tracing::Level::DEBUG } else { tracing::Level::WARN };
+    let heard = Targets::new().with_target("lb_serve", level).with_default(tracing::Level::WARN);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    tracing_subscriber::registry().with(lines.with_filter(heard)).try_init()?;
     let worker = args.worker.open()?;
     let server = Server::start(&worker, config)?;
     complain!("{} on http://{}", worker.name(), server.address());
