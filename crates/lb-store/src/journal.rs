@@ -100,7 +100,8 @@ impl Store {
     /// [`Error::Backend`].
     pub async fn journals(&self, tenant: &Tenant) -> Result<Vec<JournalId>> {
         let folder = Path::from_iter([JOURNALS, tenant.as_str()]);
-        let listed = self.files().list_with_delimiter(Some(&folder)).await.map_err(failed("list", &folder))?;
+        let listed =
+            self.files().list_with_delimiter(Some(&folder)).await.map_err(failed("list", &folder))?;
         let names = listed.common_prefixes.iter().filter_map(|path| path.filename());
         let journals = names.filter_map(|name| JournalId::new(tenant.clone(), name).ok());
         // A folder may be what is left of a writer that was killed.

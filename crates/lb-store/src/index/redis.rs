@@ -36,9 +36,8 @@ impl RedisIndex {
     /// # Errors
     /// [`Error::Field`] for an address or a space that cannot be, [`Error::Backend`].
     pub async fn connect(address: &str, space: &str) -> Result<Self> {
-        crate::names::Tenant::new(space).map_err(|_| {
-            Error::field("space", space, "1 to 64 of A-Z, a-z, 0-9, _ and -")
-        })?;
+        crate::names::Tenant::new(space)
+            .map_err(|_| Error::field("space", space, "1 to 64 of A-Z, a-z, 0-9, _ and -"))?;
         // An address may hold a password, and an error about it may repeat it.
         let info = address.into_connection_info().map_err(|_| {
             Error::field("address", "redis://…", "redis://[[USER]:PASSWORD@]HOST[:PORT][/NUMBER]")
@@ -146,7 +145,8 @@ return found
 ";
 
 const OLDEST: &str = "local keys = redis.call('ZRANGEBYSCORE', uses, '-inf', '+inf', 'LIMIT', 0, ARGV[2])\n";
-const EXPIRED: &str = "local keys = redis.call('ZRANGEBYSCORE', expiries, '-inf', text(now), 'LIMIT', 0, ARGV[2])\n";
+const EXPIRED: &str =
+    "local keys = redis.call('ZRANGEBYSCORE', expiries, '-inf', text(now), 'LIMIT', 0, ARGV[2])\n";
 
 #[async_trait]
 impl Index for RedisIndex {
