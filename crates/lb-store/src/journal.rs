@@ -1,7 +1,7 @@
 //! Journals: records under numbers, each written once.
 
 use bytes::Bytes;
-use futures_util::future::try_join;
+use futures_util::future::{join, try_join};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange};
@@ -48,7 +48,9 @@ impl Store {
             return Err(Error::field("record", format!("{} bytes", record.len()), reason));
         }
         self.is_exclusive().await?;
-        try_join(self.is_open(journal), self.may_follow(journal, number, token)).await?;
+        let (open, follows) = join(self.is_open(journal), self.may_follow(journal, number, token)).await;
+        open?;
+        follows?;
         let name = journal.record(number);
         let encoded = record::encode(journal, number, token, record);
         for _ in 0..CONTRADICTIONS {

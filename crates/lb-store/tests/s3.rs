@@ -116,6 +116,7 @@ async fn an_upload_that_was_cut_is_not_there() {
         async move { store.put(Briefing, &about(), body(1, 60 << 20)).await }
     });
     while proxy.requests.load(Ordering::SeqCst) < 6 {
+        assert!(!put.is_finished());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     put.abort();
@@ -190,7 +191,7 @@ async fn pass(
         tokio::select! {
             read = client.read(&mut up) => {
                 let read = read.ok().filter(|read| *read > 0)?;
-                let head = String::from_utf8_lossy(&up[..read.min(200)]).into_owned();
+                let head = String::from_utf8_lossy(&up[..read.min(2000)]).into_owned();
                 if head.contains(" HTTP/1.1\r\n") {
                     seen.fetch_add(1, Ordering::SeqCst);
                     a_record = head.starts_with("PUT ") && head.contains("/journals/");
