@@ -1,8 +1,7 @@
 //! Putting: the body first, the manifest last.
 
-use std::time::Instant;
-
 use object_store::{ObjectStoreExt, WriteMultipart};
+use tokio::time::Instant;
 
 use crate::body::{Body, Reader};
 use crate::error::{Error, Result};

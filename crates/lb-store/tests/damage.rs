@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use lb_store::Error;
 use lb_store::ObjectKind::Briefing;
+use lb_store::{About, Error};
 use proptest::prelude::*;
 
 use crate::support::{Local, about, body, files, fingerprint, journal, tenant};
@@ -75,14 +75,20 @@ async fn a_bit_of_a_manifest_is_never_believed() {
 async fn of_two_copies_the_whole_one_is_served_and_the_other_named() {
     let local = Local::new();
     let id = local.store.put(Briefing, &about(), body(1, 1000)).await.unwrap();
-    let first = local.only("objects");
-    // Shorter than it says: then it is put anew.
-    fs::write(&first, b"cut").unwrap();
-    local.store.put(Briefing, &about(), body(1, 1000)).await.unwrap();
-    assert_eq!(files(&local.root.path().join("objects")).len(), 2);
-    let got = local.store.get(Briefing, &tenant(), &id, &fingerprint(), local.into.path()).await.unwrap();
-    assert_eq!(fs::read(got.path).unwrap(), body(1, 1000));
-    assert!(got.passed_over.len() <= 1);
+    let other = About { task: Some("and why today?".into()), ..about() };
+    local.store.put(Briefing, &other, body(1, 1000)).await.unwrap();
+    let copies = files(&local.root.path().join("objects"));
+    assert_eq!(copies.len(), 2);
+    let mut passed_over = Vec::new();
+    for copy in copies {
+        flip(&copy, 500, 0);
+        let got = local.store.get(Briefing, &tenant(), &id, &fingerprint(), local.into.path()).await.unwrap();
+        assert_eq!(fs::read(got.path).unwrap(), body(1, 1000));
+        passed_over.extend(got.passed_over);
+        flip(&copy, 500, 0);
+    }
+    // Only that which comes first is in the other's way.
+    assert_eq!(passed_over, [format!("briefing {id} is damaged: its bytes were changed")]);
     for copy in files(&local.root.path().join("objects")) {
         fs::write(copy, b"cut").unwrap();
     }

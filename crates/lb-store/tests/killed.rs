@@ -44,7 +44,7 @@ async fn writer() {
     };
     println!("\nACK start");
     for seed in first.. {
-        let Acquired::Lease(lease) = index.acquire("j", "writer", Duration::from_secs(60)).await.unwrap()
+        let Acquired::Lease(lease) = index.acquire("j", "writer", Duration::from_mins(1)).await.unwrap()
         else {
             panic!("held by no other");
         };

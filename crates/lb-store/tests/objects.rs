@@ -165,7 +165,7 @@ async fn a_body_that_is_written_to_meanwhile_is_refused() {
         }
         // Where nothing was read twice between two changes, it is what was read.
         Ok(id) => {
-            drop(local.store.get(Briefing, &tenant(), &id, &fingerprint(), local.into.path()).await.unwrap())
+            local.store.get(Briefing, &tenant(), &id, &fingerprint(), local.into.path()).await.unwrap();
         }
         Err(error) => panic!("{error}"),
     }

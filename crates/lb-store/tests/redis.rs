@@ -21,7 +21,7 @@ struct Server {
 }
 
 impl Server {
-    async fn start() -> Option<Self> {
+    fn start() -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = TempDir::new().unwrap();
         let Some(process) = run(folder.path(), port) else {
@@ -68,7 +68,7 @@ fn run(folder: &Path, port: u16) -> Option<Child> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_server_leases_and_counts() {
-    let Some(server) = Server::start().await else { return };
+    let Some(server) = Server::start() else { return };
     let index = server.index().await;
     leases(&index).await;
     uses(&index, async |time| tokio::time::sleep(time).await).await;
@@ -77,7 +77,7 @@ async fn a_server_leases_and_counts() {
 
 #[tokio::test]
 async fn a_lease_ends_by_the_servers_clock() {
-    let Some(server) = Server::start().await else { return };
+    let Some(server) = Server::start() else { return };
     let (one, two) = (server.index().await, server.index().await);
     let first = take(&one, "a", "one", Duration::from_millis(300)).await;
     let held = two.acquire("a", "two", MINUTE).await.unwrap();
@@ -94,7 +94,7 @@ async fn a_lease_ends_by_the_servers_clock() {
 
 #[tokio::test]
 async fn a_killed_server_comes_back_with_what_it_acknowledged() {
-    let Some(mut server) = Server::start().await else { return };
+    let Some(mut server) = Server::start() else { return };
     let index = server.index().await;
     let first = take(&index, "a", "one", MINUTE).await;
     index.touch("x", 7, None).await.unwrap();
@@ -130,7 +130,7 @@ async fn a_killed_server_comes_back_with_what_it_acknowledged() {
 
 #[tokio::test]
 async fn a_password_is_shown_nowhere() {
-    let Some(server) = Server::start().await else { return };
+    let Some(server) = Server::start() else { return };
     let index = server.index().await;
     assert!(!format!("{index:?}").contains(PASSWORD), "{index:?}");
     let port = server.port;

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lb_store::ObjectKind::Briefing;
@@ -12,7 +12,7 @@ use lb_store::{Error, Store, StoreOptions};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{DAY, about, body, fingerprint, journal, now, tenant};
+use crate::support::{DAY, about, body, fingerprint, journal, now, tenant, until};
 use crate::{journals, objects, races};
 
 const SECRET: &str = "a-secret-key-of-a-test";
@@ -95,7 +95,14 @@ async fn a_bucket_is_a_store() {
     objects::round_trip(&store).await;
     journals::numbered(&store).await;
     journals::fenced(&store).await;
-    assert_eq!(store.sweep(now() + 2 * DAY).await.unwrap().expired, 0);
+    let id = store.put(Briefing, &until(now() + DAY), body(1, 1000)).await.unwrap();
+    let kept = store.put(Briefing, &about(), body(2, 1000)).await.unwrap();
+    assert_eq!(store.sweep(now() + DAY).await.unwrap().expired, 0);
+    assert_eq!(store.sweep(now() + 2 * DAY).await.unwrap().expired, 1);
+    let into = TempDir::new().unwrap();
+    let got = store.get(Briefing, &tenant(), &id, &fingerprint(), into.path()).await;
+    assert!(matches!(got, Err(Error::Absent { .. })), "{got:?}");
+    store.get(Briefing, &tenant(), &kept, &fingerprint(), into.path()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -146,6 +153,18 @@ async fn a_lost_acknowledgement_is_no_second_record() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_writes_over_what_is_there_gets_no_journal() {
+    let Some(server) = Server::start() else { return };
+    let proxy = Proxy::start(server.port).await;
+    proxy.deaf.store(true, Ordering::SeqCst);
+    let store = open(proxy.port);
+    let refused = store.append(&journal("j"), 0, b"record").await;
+    assert!(matches!(&refused, Err(Error::Backend { reason, .. }) if reason.contains("heed")), "{refused:?}");
+    // Objects need nothing of that kind.
+    objects::round_trip(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_are_shown_nowhere() {
     let Some(server) = Server::start() else { return };
     let store = Store::open("s3://no-such-bucket", options(server.port)).unwrap();
@@ -156,10 +175,12 @@ async fn keys_are_shown_nowhere() {
     assert!(matches!(setting, Err(Error::Field { field: "settings", .. })), "{setting:?}");
 }
 
-/// Between a client and a server; swallows answers to records that are written.
+/// Between a client and a server: swallows answers to records that are written, or conditions.
 struct Proxy {
     port: u16,
     swallow: Arc<AtomicUsize>,
+    /// Takes away the condition that nothing is there.
+    deaf: Arc<AtomicBool>,
     requests: Arc<AtomicUsize>,
 }
 
@@ -168,14 +189,15 @@ impl Proxy {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (swallow, requests) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let (armed, seen) = (swallow.clone(), requests.clone());
+        let deaf = Arc::<AtomicBool>::default();
+        let (armed, seen, strips) = (swallow.clone(), requests.clone(), deaf.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = tokio::net::TcpStream::connect(("127.0.0.1", upstream)).await.unwrap();
-                tokio::spawn(pass(client, server, armed.clone(), seen.clone()));
+                tokio::spawn(pass(client, server, armed.clone(), seen.clone(), strips.clone()));
             }
         });
-        Self { port, swallow, requests }
+        Self { port, swallow, deaf, requests }
     }
 }
 
@@ -184,6 +206,7 @@ async fn pass(
     mut server: tokio::net::TcpStream,
     armed: Arc<AtomicUsize>,
     seen: Arc<AtomicUsize>,
+    strips: Arc<AtomicBool>,
 ) -> Option<()> {
     let (mut up, mut down) = (vec![0; 64 << 10], vec![0; 64 << 10]);
     let mut a_record = false;
@@ -195,6 +218,9 @@ async fn pass(
                 if head.contains(" HTTP/1.1\r\n") {
                     seen.fetch_add(1, Ordering::SeqCst);
                     a_record = head.starts_with("PUT ") && head.contains("/journals/");
+                }
+                if strips.load(Ordering::SeqCst) && let Some(at) = head.find("if-none-match:") {
+                    up[at..at + 2].copy_from_slice(b"xx");
                 }
                 server.write_all(&up[..read]).await.ok()?;
             }

@@ -96,3 +96,18 @@ async fn a_manifest_whose_body_is_gone_keeps_nobody_from_putting_it() {
     assert_eq!(local.store.put(Briefing, &about(), body(1, 1000)).await.unwrap(), id);
     local.store.get(Briefing, &tenant(), &id, &fingerprint(), local.into.path()).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_put_that_a_sweep_could_outrun_is_refused() {
+    let (root, into) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let options = StoreOptions::default().with_grace(lb_store::LEAST_GRACE);
+    let store = Store::open(root.path().to_str().unwrap(), options).unwrap();
+    let about = about();
+    let put = store.put(Briefing, &about, body(1, 1000));
+    let time = tokio::time::advance(lb_store::LEAST_GRACE / 2 + std::time::Duration::from_secs(1));
+    let (put, ()) = tokio::join!(put, time);
+    assert!(matches!(put, Err(Error::Slow { seconds: 301, most: 300, .. })), "{put:?}");
+    assert!(files(root.path()).is_empty());
+    let id = store.put(Briefing, &about, body(1, 1000)).await.unwrap();
+    store.get(Briefing, &tenant(), &id, &fingerprint(), into.path()).await.unwrap();
+}

@@ -171,10 +171,9 @@ impl Index for RedisIndex {
     }
 
     async fn release(&self, lease: &Lease) -> Result<()> {
-        match self.run(RELEASE, &lease.key, &[&lease.token.to_string()]).await? {
-            false => Err(Error::Lost { key: lease.key.clone(), token: lease.token }),
-            true => Ok(()),
-        }
+        let token = lease.token;
+        let released: bool = self.run(RELEASE, &lease.key, &[&token.to_string()]).await?;
+        if released { Ok(()) } else { Err(Error::Lost { key: lease.key.clone(), token }) }
     }
 
     async fn touch(&self, key: &str, bytes: u64, keep: Option<Duration>) -> Result<()> {
