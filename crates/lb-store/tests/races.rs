@@ -132,3 +132,37 @@ async fn a_journal_that_is_removed_meanwhile_is_read_whole_or_not() {
         remover.await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_put_again_for_longer_is_there_all_the_time() {
+    let local = Local::new();
+    let start = crate::support::now() + 3_600_000;
+    let id = local.store.put(Briefing, &until(start), body(1, 100_000)).await.unwrap();
+    let writer = tokio::spawn({
+        let store = open(local.root.path());
+        async move {
+            for round in 1..60 {
+                store.put(Briefing, &until(start + round), body(1, 100_000)).await.unwrap();
+            }
+        }
+    });
+    let readers: Vec<_> = (0..3)
+        .map(|_| {
+            let (store, into, id) = (open(local.root.path()), TempDir::new().unwrap(), id.clone());
+            tokio::spawn(async move {
+                let mut expires = None;
+                for _ in 0..200 {
+                    let got = store.get(Briefing, &tenant(), &id, &fingerprint(), into.path()).await.unwrap();
+                    assert!(got.passed_over.is_empty(), "{got:?}");
+                    assert!(got.manifest.about.expires >= expires);
+                    expires = got.manifest.about.expires;
+                    assert!(!store.find(Briefing, &tenant()).await.unwrap().manifests.is_empty());
+                }
+            })
+        })
+        .collect();
+    for reader in readers {
+        reader.await.unwrap();
+    }
+    writer.await.unwrap();
+}
