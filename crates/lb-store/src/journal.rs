@@ -59,8 +59,10 @@ impl Store {
             }
             // Some services refuse where two write at once, and neither is there yet.
             if let Some(found) = self.read(&name, HEADER as u64 + LARGEST_RECORD).await? {
-                let same = record::decode(journal, number, &found)? == record;
-                return if same { Ok(()) } else { Err(Error::Taken { journal: journal.clone(), number }) };
+                if record::decode(journal, number, &found)? == record {
+                    return self.keep(&name).await;
+                }
+                return Err(Error::Taken { journal: journal.clone(), number });
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }

@@ -41,6 +41,8 @@ impl Store {
         for copy in self.copies(kind, &about.tenant, &id).await? {
             let lasts = copy.expires >= about.expires.unwrap_or(u64::MAX);
             if lasts && self.is_alike(&copy, about).await? && self.has_body(&copy, bytes).await? {
+                self.keep(&copy.body()).await?;
+                self.keep(&copy.manifest()).await?;
                 return Ok(id);
             }
         }

@@ -2,19 +2,22 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use lb_store::ObjectKind::{Briefing, Session};
 use lb_store::index::{Acquired, EmbeddedIndex, Index};
-use lb_store::{Error, ObjectId, SystemClock};
+use lb_store::{Error, ObjectId, Store, SystemClock};
 use tempfile::TempDir;
 
 use crate::support::{DAY, about, body, files, fingerprint, journal, now, open, tenant};
 
 /// Tells the writer where.
 const PLACE: &str = "LB_STORE_TEST_PLACE";
+/// Tells it the port of a service with a bucket, which is used instead of a folder.
+const PORT: &str = "LB_STORE_TEST_PORT";
 /// Each is a process that is killed.
 const ROUNDS: u64 = 14;
 
@@ -27,13 +30,22 @@ fn length(seed: u64) -> usize {
     if seed.is_multiple_of(2) { 30_000 } else { (17 << 20) + seed as usize % 1000 }
 }
 
+fn store_at(place: &Path, port: Option<u16>) -> Store {
+    #[cfg(feature = "s3")]
+    if let Some(port) = port {
+        return crate::s3::open(port);
+    }
+    assert_eq!(port, None);
+    open(&place.join("store"))
+}
+
 /// Writes until it is killed, and says what was acknowledged. No test by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "the process that the others kill"]
 async fn writer() {
     let Ok(place) = std::env::var(PLACE) else { return };
-    let place = std::path::Path::new(&place);
-    let store = open(&place.join("store"));
+    let place = Path::new(&place);
+    let store = store_at(place, std::env::var(PORT).ok().and_then(|port| port.parse().ok()));
     let index = EmbeddedIndex::open(&place.join("index.redb"), Arc::new(SystemClock)).await.unwrap();
     let first = now();
     let journal = journal("j");
@@ -87,8 +99,7 @@ impl Acknowledged {
         }
     }
 
-    async fn check(&self, place: &std::path::Path) {
-        let store = open(&place.join("store"));
+    async fn check(&self, store: &Store, place: &Path) {
         let into = TempDir::new().unwrap();
         for (id, seed) in &self.objects {
             let got = store.get(Session, &tenant(), id, &fingerprint(), into.path()).await.unwrap();
@@ -129,17 +140,17 @@ impl Acknowledged {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_is_there_and_nothing_else_is_served() {
-    let place = TempDir::new().unwrap();
+/// Kills writers, one after the other, and looks at what is there after each.
+async fn kill_writers(place: &Path, port: Option<u16>, rounds: u64) {
     let mut acknowledged = Acknowledged::default();
-    for round in 0..ROUNDS {
-        let mut writer = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "killed::writer", "--ignored", "--nocapture", "--test-threads=1"])
-            .env(PLACE, place.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+    for round in 0..rounds {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "killed::writer", "--ignored", "--nocapture", "--test-threads=1"]);
+        command.env(PLACE, place).stdout(Stdio::piped());
+        if let Some(port) = port {
+            command.env(PORT, port.to_string());
+        }
+        let mut writer = command.spawn().unwrap();
         let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines().map(Result::unwrap);
         // After so many acknowledgements, and a moment that is another each time.
         let before = 1 + round * 3 % 11;
@@ -154,14 +165,30 @@ async fn what_was_acknowledged_is_there_and_nothing_else_is_served() {
         for line in &rest[..rest.len().saturating_sub(1)] {
             acknowledged.note(line);
         }
-        acknowledged.check(place.path()).await;
+        acknowledged.check(&store_at(place, port), place).await;
     }
     assert!(acknowledged.objects.len() > 3 && acknowledged.records > Some(3), "the writers got nowhere");
-    let store = open(&place.path().join("store"));
+    let store = store_at(place, port);
     let swept = store.sweep(now() + 2 * DAY).await.unwrap();
     eprintln!("{} objects acknowledged, swept {swept:?}", acknowledged.objects.len());
-    acknowledged.check(place.path()).await;
+    acknowledged.check(&store, place).await;
+    let again = store.sweep(now() + 2 * DAY).await.unwrap();
+    assert_eq!((again.orphans, again.unfinished), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_is_there_and_nothing_else_is_served() {
+    let place = TempDir::new().unwrap();
+    kill_writers(place.path(), None, ROUNDS).await;
     let count = |folder| files(&place.path().join("store").join(folder)).len();
     assert_eq!(count("objects"), count("manifests"));
     assert!(files(place.path()).iter().all(|path| !path.to_str().unwrap().contains('#')));
+}
+
+#[cfg(feature = "s3")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_is_in_the_bucket_and_nothing_else_is_served() {
+    let Some(server) = crate::s3::Server::start() else { return };
+    let place = TempDir::new().unwrap();
+    kill_writers(place.path(), Some(server.port), ROUNDS).await;
 }

@@ -17,13 +17,13 @@ use crate::{journals, objects, races};
 
 const SECRET: &str = "a-secret-key-of-a-test";
 
-struct Server {
+pub(crate) struct Server {
     process: Child,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Server {
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let program = std::env::var("LB_TEST_S3_SERVER").unwrap_or_else(|_| "moto_server".to_owned());
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let process = Command::new(&program)
@@ -84,7 +84,7 @@ fn options(port: u16) -> StoreOptions {
         .with_setting("aws_secret_access_key", SECRET)
 }
 
-fn open(port: u16) -> Store {
+pub(crate) fn open(port: u16) -> Store {
     Store::open("s3://bucket/some/folder", options(port)).unwrap()
 }
 
