@@ -122,7 +122,7 @@ fn set<B, K: std::str::FromStr>(
 }
 
 /// TLS by the one library for it that the workspace has, unless the program chose another.
-#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure", feature = "redis-tls"))]
 pub(crate) fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

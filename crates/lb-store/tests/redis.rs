@@ -147,3 +147,116 @@ async fn a_password_is_shown_nowhere() {
     let space = RedisIndex::connect(&format!("redis://:{PASSWORD}@127.0.0.1:{port}"), "a}b").await;
     assert!(matches!(space, Err(Error::Field { field: "space", .. })), "{space:?}");
 }
+
+/// Tells the child where the server with TLS is.
+#[cfg(feature = "redis-tls")]
+const TLS_PORT: &str = "LB_STORE_TEST_TLS_PORT";
+
+/// No test by itself: which certificates are trusted is settled when a process begins.
+#[cfg(feature = "redis-tls")]
+#[tokio::test]
+#[ignore = "the process that trusts the certificate"]
+async fn client_of_tls() {
+    let Ok(port) = std::env::var(TLS_PORT) else { return };
+    let address = format!("rediss://:{PASSWORD}@localhost:{port}");
+    leases(&*index::open(&address, Arc::new(SystemClock)).await.unwrap()).await;
+}
+
+#[cfg(feature = "redis-tls")]
+#[test]
+fn a_server_with_tls_is_asked_where_its_certificate_is_trusted() {
+    let folder = TempDir::new().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let extensions = "subjectAltName=DNS:localhost";
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ])
+        .args([
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            extensions,
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+        ])
+        .args(["-keyout", &at("key.pem"), "-out", &at("cert.pem")])
+        .stderr(Stdio::null())
+        .status();
+    if !made.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no openssl");
+        return;
+    }
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let server = Command::new("redis-server")
+        .args([
+            "--port",
+            "0",
+            "--tls-port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--requirepass",
+            PASSWORD,
+        ])
+        .args(["--save", "", "--tls-auth-clients", "no", "--tls-cert-file", &at("cert.pem")])
+        .args(["--tls-key-file", &at("key.pem"), "--tls-ca-cert-file", &at("cert.pem"), "--dir", &at("")])
+        .stdout(Stdio::null())
+        .spawn();
+    let Ok(process) = server else {
+        eprintln!("skipped: no redis-server");
+        return;
+    };
+    let _server = Server { process, folder: TempDir::new().unwrap(), port };
+    for _ in 0..200 {
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let client = |trusted: &str| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "redis::client_of_tls", "--ignored", "--test-threads=1"]);
+        command.env(TLS_PORT, port.to_string()).env("SSL_CERT_FILE", trusted).env_remove("SSL_CERT_DIR");
+        command.output().unwrap()
+    };
+    let trusting = client(&at("cert.pem"));
+    assert!(trusting.status.success(), "{}", String::from_utf8_lossy(&trusting.stdout));
+    // Nobody else talks to it.
+    let other = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ])
+        .args([
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            extensions,
+            "-keyout",
+            &at("other-key.pem"),
+            "-out",
+            &at("other.pem"),
+        ])
+        .stderr(Stdio::null())
+        .status();
+    assert!(other.unwrap().success());
+    let refusing = client(&at("other.pem"));
+    let output = String::from_utf8_lossy(&refusing.stdout);
+    assert!(!refusing.status.success() && output.contains("certificate"), "{output}");
+}

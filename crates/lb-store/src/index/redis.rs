@@ -31,7 +31,7 @@ impl std::fmt::Debug for RedisIndex {
 }
 
 impl RedisIndex {
-    /// Connects to `redis://[[USER]:PASSWORD@]HOST[:PORT][/NUMBER]`. All keys begin with `{space}`.
+    /// Connects to `redis://[[USER]:PASSWORD@]HOST[:PORT][/NUMBER]`, or with the feature `redis-tls` to `rediss://…`. All keys begin with `{space}`.
     ///
     /// # Errors
     /// [`Error::Field`] for an address or a space that cannot be, [`Error::Backend`].
@@ -47,6 +47,8 @@ impl RedisIndex {
         }
         let shown = info.addr().to_string();
         let failed = |error: redis::RedisError| Error::backend("connect to", &shown, &error);
+        #[cfg(feature = "redis-tls")]
+        crate::backend::install_tls();
         let client = redis::Client::open(info).map_err(failed)?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(PATIENCE))
