@@ -75,10 +75,11 @@ struct Bucket {
 
 impl Bucket {
     fn of(scheme: &str, rest: &str) -> Result<Self> {
-        let (name, prefix) = rest.strip_prefix("//").unwrap_or_default().split_once('/').unwrap_or_else(|| {
-            let name = rest.strip_prefix("//").unwrap_or_default();
-            (name, "")
-        });
+        let (name, prefix) =
+            rest.strip_prefix("//").unwrap_or_default().split_once('/').unwrap_or_else(|| {
+                let name = rest.strip_prefix("//").unwrap_or_default();
+                (name, "")
+            });
         let prefix = prefix.trim_end_matches('/');
         let plain =
             |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte));
@@ -86,7 +87,8 @@ impl Bucket {
         let wrong_prefix = !prefix.is_empty() && (!plain(prefix) || prefix.split('/').any(walks));
         // What is refused is not repeated: it may be a key.
         if name.is_empty() || !plain(name) || wrong_prefix {
-            let reason = "BUCKET or BUCKET/FOLDER of A-Z, a-z, 0-9, _, - and .; keys are taken from the environment";
+            let reason =
+                "BUCKET or BUCKET/FOLDER of A-Z, a-z, 0-9, _, - and .; keys are taken from the environment";
             return Err(Error::field("address", format!("{scheme}://…"), reason));
         }
         let shown = format!("{scheme}://{name}/{prefix}");
@@ -120,7 +122,7 @@ fn set<B, K: std::str::FromStr>(
 }
 
 /// TLS by the one library for it that the workspace has, unless the program chose another.
-#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure", feature = "redis-tls"))]
 pub(crate) fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use lb_io::files::Output;
 use object_store::ObjectStoreExt;
+use object_store::path::Path as Name;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
@@ -15,6 +16,9 @@ use crate::manifest::{Fingerprint, Manifest};
 use crate::names::{Copy, MANIFESTS, ObjectId, ObjectKind, Tenant};
 use crate::put::{PIECE, UNDER_WAY};
 use crate::store::{Store, blocking, failed};
+
+/// How often it is looked again where something was taken away meanwhile.
+const LOOKS: usize = 8;
 
 /// An object that was fetched.
 #[derive(Clone, Debug)]
@@ -56,16 +60,23 @@ impl Store {
     ) -> Result<Fetched> {
         let name = format!("{kind} {id}");
         let mut refused: Vec<Error> = Vec::new();
-        for copy in self.copies(kind, tenant, id).await? {
-            match self.fetch(&copy, wanted, into).await {
-                Ok(Some((path, manifest))) => {
-                    let passed_over = refused.iter().map(ToString::to_string).collect();
-                    return Ok(Fetched { path, manifest, passed_over });
+        for _ in 0..LOOKS {
+            refused.clear();
+            let mut gone = false;
+            for copy in self.copies(kind, tenant, id).await? {
+                match self.fetch(&copy, wanted, into).await {
+                    Ok(Some((path, manifest))) => {
+                        let passed_over = refused.iter().map(ToString::to_string).collect();
+                        return Ok(Fetched { path, manifest, passed_over });
+                    }
+                    Ok(None) => gone = true,
+                    Err(error @ (Error::Damaged { .. } | Error::Mismatch { .. })) => refused.push(error),
+                    Err(error) => return Err(error),
                 }
-                // It was removed meanwhile.
-                Ok(None) => {}
-                Err(error @ (Error::Damaged { .. } | Error::Mismatch { .. })) => refused.push(error),
-                Err(error) => return Err(error),
+            }
+            // One that was taken away meanwhile may have given way to a better one.
+            if !gone {
+                break;
             }
         }
         let damaged = refused.iter().position(|error| matches!(error, Error::Damaged { .. }));
@@ -85,20 +96,27 @@ impl Store {
     /// # Errors
     /// [`Error::Backend`].
     pub async fn find(&self, kind: ObjectKind, tenant: &Tenant) -> Result<Listing> {
-        let now = self.now();
-        let folder = object_store::path::Path::from_iter([MANIFESTS, kind.as_str(), tenant.as_str()]);
-        let listed = self.list(&folder).await?;
-        let copies = listed.iter().filter_map(|file| Copy::of_manifest(&file.location));
-        let copies: Vec<Copy> = copies.filter(|copy| copy.expires > now).collect();
-        let mut read = stream::iter(copies)
-            .map(|copy| async move { self.manifest(&copy).await })
-            .buffer_unordered(2 * UNDER_WAY);
+        let folder = Name::from_iter([MANIFESTS, kind.as_str(), tenant.as_str()]);
         let mut listing = Listing::default();
-        while let Some(read) = read.next().await {
-            match read {
-                Ok(manifest) => listing.manifests.extend(manifest),
-                Err(error @ Error::Damaged { .. }) => listing.damaged.push(error),
-                Err(error) => return Err(error),
+        for _ in 0..LOOKS {
+            listing = Listing::default();
+            let (now, listed) = (self.now(), self.list(&folder).await?);
+            let copies = listed.iter().filter_map(|file| Copy::of_manifest(&file.location));
+            let copies: Vec<Copy> = copies.filter(|copy| copy.expires > now).collect();
+            let mut read = stream::iter(copies)
+                .map(|copy| async move { self.manifest(&copy).await })
+                .buffer_unordered(2 * UNDER_WAY);
+            let mut gone = false;
+            while let Some(read) = read.next().await {
+                match read {
+                    Ok(Some(manifest)) => listing.manifests.push(manifest),
+                    Ok(None) => gone = true,
+                    Err(error @ Error::Damaged { .. }) => listing.damaged.push(error),
+                    Err(error) => return Err(error),
+                }
+            }
+            if !gone {
+                break;
             }
         }
         listing.manifests.sort_by(|a, b| (a.created, &a.copy).cmp(&(b.created, &b.copy)));

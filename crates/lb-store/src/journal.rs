@@ -1,7 +1,7 @@
 //! Journals: records under numbers, each written once.
 
 use bytes::Bytes;
-use futures_util::future::try_join;
+use futures_util::future::{join, try_join};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange};
@@ -48,7 +48,9 @@ impl Store {
             return Err(Error::field("record", format!("{} bytes", record.len()), reason));
         }
         self.is_exclusive().await?;
-        try_join(self.is_open(journal), self.may_follow(journal, number, token)).await?;
+        let (open, follows) = join(self.is_open(journal), self.may_follow(journal, number, token)).await;
+        open?;
+        follows?;
         let name = journal.record(number);
         let encoded = record::encode(journal, number, token, record);
         for _ in 0..CONTRADICTIONS {
@@ -57,8 +59,10 @@ impl Store {
             }
             // Some services refuse where two write at once, and neither is there yet.
             if let Some(found) = self.read(&name, HEADER as u64 + LARGEST_RECORD).await? {
-                let same = record::decode(journal, number, &found)? == record;
-                return if same { Ok(()) } else { Err(Error::Taken { journal: journal.clone(), number }) };
+                if record::decode(journal, number, &found)? == record {
+                    return self.keep(&name).await;
+                }
+                return Err(Error::Taken { journal: journal.clone(), number });
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
@@ -100,7 +104,8 @@ impl Store {
     /// [`Error::Backend`].
     pub async fn journals(&self, tenant: &Tenant) -> Result<Vec<JournalId>> {
         let folder = Path::from_iter([JOURNALS, tenant.as_str()]);
-        let listed = self.files().list_with_delimiter(Some(&folder)).await.map_err(failed("list", &folder))?;
+        let listed =
+            self.files().list_with_delimiter(Some(&folder)).await.map_err(failed("list", &folder))?;
         let names = listed.common_prefixes.iter().filter_map(|path| path.filename());
         let journals = names.filter_map(|name| JournalId::new(tenant.clone(), name).ok());
         // A folder may be what is left of a writer that was killed.

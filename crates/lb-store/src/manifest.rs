@@ -127,9 +127,9 @@ impl About {
     }
 
     pub(crate) fn check(&self, now: u64) -> Result<()> {
-        let finite = |field, value: f64| match value.is_finite() {
-            true => Ok(()),
-            false => Err(Error::field(field, value.to_string(), "a finite number")),
+        let finite = |field, value: f64| {
+            let reason = "a finite number";
+            if value.is_finite() { Ok(()) } else { Err(Error::field(field, value.to_string(), reason)) }
         };
         finite("rope_base", self.fingerprint.rope_base)?;
         if let Some(kept) = &self.kept {

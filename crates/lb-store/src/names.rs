@@ -173,7 +173,8 @@ impl fmt::Display for Copy {
 fn object_parts(path: &Path, root: &str) -> Option<(ObjectKind, Tenant, ObjectId, String)> {
     let parts: Vec<_> = path.parts().map(|part| part.as_ref().to_owned()).collect();
     let [first, kind, tenant, id, name] = <[String; 5]>::try_from(parts).ok()?;
-    let kind = [ObjectKind::Briefing, ObjectKind::Session].into_iter().find(|known| known.as_str() == kind)?;
+    let kind =
+        [ObjectKind::Briefing, ObjectKind::Session].into_iter().find(|known| known.as_str() == kind)?;
     let known = (first == root).then_some((kind, Tenant::new(tenant).ok()?, id.parse().ok()?, name))?;
     Some(known)
 }

@@ -1,8 +1,7 @@
 //! Putting: the body first, the manifest last.
 
-use std::time::Instant;
-
 use object_store::{ObjectStoreExt, WriteMultipart};
+use tokio::time::Instant;
 
 use crate::body::{Body, Reader};
 use crate::error::{Error, Result};
@@ -39,16 +38,13 @@ impl Store {
             }
         }
         let (id, bytes) = reader.rewind()?;
-        let mut before = Vec::new();
         for copy in self.copies(kind, &about.tenant, &id).await? {
-            if !self.is_alike(&copy, about).await? {
-                continue;
-            }
             let lasts = copy.expires >= about.expires.unwrap_or(u64::MAX);
-            if lasts && self.has_body(&copy, bytes).await? {
+            if lasts && self.is_alike(&copy, about).await? && self.has_body(&copy, bytes).await? {
+                self.keep(&copy.body()).await?;
+                self.keep(&copy.manifest()).await?;
                 return Ok(id);
             }
-            before.push(copy);
         }
         let expires = about.expires.unwrap_or(u64::MAX);
         let copy = Copy { kind, tenant: about.tenant.clone(), id: id.clone(), expires, nonce: nonce()? };
@@ -67,27 +63,36 @@ impl Store {
             }
             return Err(error);
         }
-        self.settle(&copy, before, about, bytes).await?;
+        self.settle(&copy, about, bytes).await?;
         Ok(id)
     }
 
-    /// Of what is alike one copy stays: writers that met each other leave the same one.
-    async fn settle(&self, mine: &Copy, before: Vec<Copy>, about: &About, bytes: u64) -> Result<()> {
-        if !self.has_body(mine, bytes).await? {
-            self.withdraw(mine).await?;
-            let reason = "its body was taken away; a sweep's clock is wrong";
-            return Err(Error::backend("put", mine.to_string(), &reason));
-        }
-        // What is left over takes room and does no harm: from here on nothing fails.
+    /// Of what is alike one copy stays, the one that lasts longest: whoever sees two takes the worse one away.
+    async fn settle(&self, mine: &Copy, about: &About, bytes: u64) -> Result<()> {
+        // What is left over takes room and does no harm: but for the body nothing fails any more.
+        let mut worse = Vec::new();
         for copy in self.copies(mine.kind, &mine.tenant, &mine.id).await.unwrap_or_default() {
-            let better = copy.outlives(mine) && self.is_alike(&copy, about).await.unwrap_or(false);
-            if better && self.has_body(&copy, bytes).await.unwrap_or(false) {
+            if copy == *mine || !self.is_alike(&copy, about).await.unwrap_or(false) {
+                continue;
+            }
+            if mine.outlives(&copy) {
+                worse.push(copy);
+            } else if self.has_body(&copy, bytes).await.unwrap_or(false) {
                 let _ = self.withdraw(mine).await;
-                break;
+                return Ok(());
             }
         }
-        for copy in before.iter().filter(|copy| mine.outlives(copy)) {
-            let _ = self.withdraw(copy).await;
+        if !self.has_body(mine, bytes).await? {
+            // Who removes an object takes its manifest first: then it was there.
+            if self.head(&mine.manifest()).await?.is_none() {
+                return Ok(());
+            }
+            self.withdraw(mine).await?;
+            let reason = "its body was taken away; the clock of a machine that sweeps is wrong";
+            return Err(Error::backend("put", mine.to_string(), &reason));
+        }
+        for copy in worse {
+            let _ = self.withdraw(&copy).await;
         }
         Ok(())
     }

@@ -92,7 +92,7 @@ mod tests {
         #[test]
         fn what_is_not_as_it_was_written_is_damaged(
             record in prop::collection::vec(any::<u8>(), 0..200), number in 0_u64..100, token: u64,
-            flip in any::<prop::sample::Index>(), bit in 0..8, cut in any::<prop::sample::Index>(),
+            flip in any::<prop::sample::Index>(), bit in 0_u32..8, cut in any::<prop::sample::Index>(),
         ) {
             let written = encode(&journal("j"), number, token, &record);
             prop_assert_eq!(&decode(&journal("j"), number, &written).unwrap()[..], &record[..]);
@@ -100,7 +100,7 @@ mod tests {
 
             let mut flipped = written.to_vec();
             let at = flip.index(flipped.len());
-            flipped[at] ^= 1 << bit;
+            flipped[at] ^= 1_u8 << bit;
             let short = written.slice(..cut.index(written.len()));
             let mut long = written.to_vec();
             long.push(0);

@@ -160,6 +160,26 @@ impl Store {
         }
     }
 
+    /// Before what another writer left is acknowledged: it may have been killed after the name was there and before that was on
+    /// the disk.
+    pub(crate) async fn keep(&self, name: &Name) -> Result<()> {
+        #[cfg(unix)]
+        if let Some(root) = self.folder() {
+            let path = root.join(name.as_ref());
+            return blocking(move || {
+                let folder = path.parent().unwrap_or(&path);
+                match std::fs::File::open(folder).and_then(|folder| folder.sync_all()) {
+                    // It was there, and was removed since.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                    synced => synced.map_err(Error::io("write", folder)),
+                }
+            })
+            .await?;
+        }
+        let _ = name;
+        Ok(())
+    }
+
     /// Takes a file away; one that is not there is none to take.
     pub(crate) async fn delete(&self, name: &Name) -> Result<()> {
         found(self.files().delete(name).await).map_err(failed("remove", name))?;

@@ -115,7 +115,8 @@ pub trait Index: Debug + Send + Sync {
     async fn forget(&self, key: &str) -> Result<()>;
 }
 
-/// Opens an index: `memory:`, the path of a file, or `redis://HOST:PORT/NUMBER` with the feature `redis`. A server has a clock
+/// Opens an index: `memory:`, the path of a file, or `redis://HOST:PORT/NUMBER` with the feature `redis`, `rediss://`
+/// with `redis-tls`. A server has a clock
 /// of its own, the others take `clock`.
 ///
 /// # Errors
@@ -128,6 +129,10 @@ pub async fn open(address: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Index>
         Some(("redis", _)) => Ok(Arc::new(RedisIndex::connect(address, "lb").await?)),
         #[cfg(not(feature = "redis"))]
         Some(("redis", _)) => Err(Error::Feature { scheme: "redis", feature: "redis" }),
+        #[cfg(feature = "redis-tls")]
+        Some(("rediss", _)) => Ok(Arc::new(RedisIndex::connect(address, "lb").await?)),
+        #[cfg(not(feature = "redis-tls"))]
+        Some(("rediss", _)) => Err(Error::Feature { scheme: "rediss", feature: "redis-tls" }),
         // The rest may be a password.
         Some((scheme, _)) => {
             Err(Error::field("address", format!("{scheme}:"), "a path, memory: or redis://HOST:PORT"))

@@ -31,14 +31,13 @@ impl std::fmt::Debug for RedisIndex {
 }
 
 impl RedisIndex {
-    /// Connects to `redis://[[USER]:PASSWORD@]HOST[:PORT][/NUMBER]`. All keys begin with `{space}`.
+    /// Connects to `redis://[[USER]:PASSWORD@]HOST[:PORT][/NUMBER]`, or with the feature `redis-tls` to `rediss://…`. All keys begin with `{space}`.
     ///
     /// # Errors
     /// [`Error::Field`] for an address or a space that cannot be, [`Error::Backend`].
     pub async fn connect(address: &str, space: &str) -> Result<Self> {
-        crate::names::Tenant::new(space).map_err(|_| {
-            Error::field("space", space, "1 to 64 of A-Z, a-z, 0-9, _ and -")
-        })?;
+        crate::names::Tenant::new(space)
+            .map_err(|_| Error::field("space", space, "1 to 64 of A-Z, a-z, 0-9, _ and -"))?;
         // An address may hold a password, and an error about it may repeat it.
         let info = address.into_connection_info().map_err(|_| {
             Error::field("address", "redis://…", "redis://[[USER]:PASSWORD@]HOST[:PORT][/NUMBER]")
@@ -48,6 +47,8 @@ impl RedisIndex {
         }
         let shown = info.addr().to_string();
         let failed = |error: redis::RedisError| Error::backend("connect to", &shown, &error);
+        #[cfg(feature = "redis-tls")]
+        crate::backend::install_tls();
         let client = redis::Client::open(info).map_err(failed)?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(PATIENCE))
@@ -146,7 +147,8 @@ return found
 ";
 
 const OLDEST: &str = "local keys = redis.call('ZRANGEBYSCORE', uses, '-inf', '+inf', 'LIMIT', 0, ARGV[2])\n";
-const EXPIRED: &str = "local keys = redis.call('ZRANGEBYSCORE', expiries, '-inf', text(now), 'LIMIT', 0, ARGV[2])\n";
+const EXPIRED: &str =
+    "local keys = redis.call('ZRANGEBYSCORE', expiries, '-inf', text(now), 'LIMIT', 0, ARGV[2])\n";
 
 #[async_trait]
 impl Index for RedisIndex {
@@ -171,10 +173,9 @@ impl Index for RedisIndex {
     }
 
     async fn release(&self, lease: &Lease) -> Result<()> {
-        match self.run(RELEASE, &lease.key, &[&lease.token.to_string()]).await? {
-            false => Err(Error::Lost { key: lease.key.clone(), token: lease.token }),
-            true => Ok(()),
-        }
+        let token = lease.token;
+        let released: bool = self.run(RELEASE, &lease.key, &[&token.to_string()]).await?;
+        if released { Ok(()) } else { Err(Error::Lost { key: lease.key.clone(), token }) }
     }
 
     async fn touch(&self, key: &str, bytes: u64, keep: Option<Duration>) -> Result<()> {
