@@ -268,3 +268,35 @@ fn figures_are_sums_over_items_and_intervals_over_documents() {
     assert_eq!(summary.conditions[0].retained, None);
     assert!(table(&summary).contains("none to retain"));
 }
+
+/// Parts of a run on several machines, put together, are the run; parts of another run are refused.
+#[test]
+fn parts_put_together_are_the_whole() {
+    use latent_briefing::eval::pipeline::{Shard, merge};
+
+    let items = generated(300, 3, 2).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let plan = plan(&["none", "recent:0.5"], Target::Reference);
+    let plan = RetainedPlan { target_tokens: 4, ..plan };
+    let run = |name: &str, shard: &str, plan: &RetainedPlan| {
+        let plan = RetainedPlan { shard: shard.parse().unwrap(), ..plan.clone() };
+        measure(&plan, &items, Some(&at(name))).unwrap().rows
+    };
+    let whole = run("whole", "1/1", &plan);
+    let parts = [run("one", "1/2", &plan), run("two", "2/2", &plan)];
+    assert!(parts.iter().all(|part| !part.is_empty() && part.len() < whole.len()));
+    assert_eq!(merge(&[at("one"), at("two"), at("one")], &at("all")).unwrap(), whole.len());
+    // Nothing is left to do.
+    let again = run("all", "1/1", &plan);
+    let ids = |rows: &[RetainedRow]| rows.iter().map(|row| row.item.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&again), ids(&whole));
+    assert!(merge(&[at("one")], &at("all")).unwrap_err().to_string().contains("holds a benchmark"));
+    let other = RetainedPlan { target_tokens: 5, ..plan };
+    run("other", "1/2", &other);
+    let refused = merge(&[at("one"), at("other")], &at("none")).unwrap_err().to_string();
+    assert!(refused.contains("target_tokens"), "{refused}");
+    for wrong in ["0/2", "3/2", "1", "a/b", ""] {
+        assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
+    }
+}

@@ -35,6 +35,7 @@ mod ragged;
 mod real_files;
 mod replacing;
 mod sample;
+mod sequences;
 mod system_role;
 mod template_bounds;
 mod templates;

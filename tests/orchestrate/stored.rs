@@ -125,3 +125,61 @@ fn what_is_no_session_of_this_worker_is_refused() {
     // Nothing is left beside the file.
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
+
+/// Made here, answered over there, with no trajectory at hand.
+#[test]
+fn a_briefing_travels() {
+    let session = notes();
+    let briefing = session.brief(TASK, Compaction::keep_ratio(0.3)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("briefing.safetensors");
+    briefing.save(embedded(), &path).unwrap();
+    let again = Briefing::load(embedded(), &path).unwrap();
+    assert_eq!(contents(again.cache()), contents(briefing.cache()));
+    assert_eq!(
+        (again.task(), again.kept_len(), again.kept_by()),
+        (briefing.task(), briefing.kept_len(), briefing.kept_by())
+    );
+    assert_eq!((again.report(), again.draft()), (briefing.report(), briefing.draft()));
+    assert_eq!(again.explain(embedded()), briefing.explain(embedded()));
+    let here = session.snapshot().ask(TASK).over(&briefing).run().unwrap();
+    let there = embedded().session().unwrap().snapshot().ask(TASK).over(&again).run().unwrap();
+    assert_eq!((&there.answer.text, there.kept_len), (&here.answer.text, here.kept_len));
+
+    // One that carries its task's state stays.
+    let config = BriefConfig { task_state: TaskState::Reuse, ..Compaction::keep_ratio(0.3).into() };
+    let reusing = session.brief(TASK, config).unwrap();
+    let refused = reusing.save(embedded(), folder.path().join("other")).unwrap_err();
+    assert!(refused.to_string().contains("does not travel"), "{refused}");
+    // A session is no briefing, a damaged file is none, and another model's is not taken.
+    let (_session, stored) = stored(&session);
+    assert!(Briefing::load(embedded(), &stored).unwrap_err().to_string().contains("without a briefing"));
+    let text = std::fs::read(&path).unwrap();
+    let at = text.windows(9).position(|window| window == b"weights\\\"").unwrap() + 14;
+    let mut other = text.clone();
+    other[at] = if other[at] == b'0' { b'1' } else { b'0' };
+    std::fs::write(&path, &other).unwrap();
+    let refused = Briefing::load(embedded(), &path).unwrap_err().to_string();
+    assert!(refused.contains("another model"), "{refused}");
+    std::fs::write(&path, &text[..text.len() - 8]).unwrap();
+    assert!(Briefing::load(embedded(), &path).is_err());
+}
+
+/// What a fork reads, its origin does not, and the other way round.
+#[test]
+fn a_fork_goes_its_own_way() {
+    let mut session = notes();
+    let mut fork = session.fork();
+    assert_eq!(contents(fork.cache()), contents(session.cache()));
+    fork.extend(Segment::finding("The code of the Oslund relay is 7007 now.")).unwrap();
+    session.extend(Segment::finding("The Oslund relay is gone.")).unwrap();
+    for (own, text) in [(&mut fork, "is 7007 now"), (&mut session, "is gone")] {
+        let mut alone = notes();
+        alone.extend(own.trajectory().segments().last().unwrap().clone()).unwrap();
+        assert!(alone.trajectory().segments().last().unwrap().text.contains(text));
+        let answers =
+            [own, &mut alone].map(|own| own.ask(TASK).via(Handoff::FullKv).run().unwrap().answer.text);
+        assert_eq!(answers[0], answers[1]);
+    }
+    assert_eq!(fork.ledger().calls().len(), 1);
+}

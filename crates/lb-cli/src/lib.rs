@@ -25,6 +25,8 @@ mod interrupt;
 mod named;
 #[cfg(feature = "full")]
 mod orchestrator;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod output;
 mod progress;
 mod quantize;

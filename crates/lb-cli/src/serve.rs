@@ -51,6 +51,10 @@ pub(crate) struct Args {
     /// Say of every request what came of it, on stderr.
     #[arg(long)]
     verbose: bool,
+    /// Send spans to an OpenTelemetry collector by HTTP, for instance http://127.0.0.1:4318.
+    #[cfg(feature = "otlp")]
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
     /// MiB of trajectories' caches in memory; what was not used for longest goes to a file beyond it.
     #[arg(long, value_name = "MIB", default_value_t = ServeConfig::default().memory >> 20)]
     memory: usize,
@@ -77,11 +81,10 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     config.max_tokens = args.max_tokens;
     config.request_time = Duration::from_secs(args.timeout);
     config.memory = args.memory << 20;
-    // What a server has to say while it runs goes to stderr, a line each.
-    let level = if args.verbose { tracing::Level::DEBUG } else { tracing::Level::WARN };
-    let heard = Targets::new().with_target("lb_serve", level).with_default(tracing::Level::WARN);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
-    tracing_subscriber::registry().with(lines.with_filter(heard)).try_init()?;
+    #[cfg(feature = "otlp")]
+    let _spans = logged(args)?;
+    #[cfg(not(feature = "otlp"))]
+    logged(args)?;
     let worker = args.worker.open()?;
     let server = Server::start(&worker, config)?;
     complain!("{} on http://{}", worker.name(), server.address());
@@ -93,4 +96,28 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     }
     server.wait()?;
     Ok(Exit::Done)
+}
+
+/// What a server has to say while it runs goes to stderr, a line each.
+fn heard(args: &Args) -> Targets {
+    let level = if args.verbose { tracing::Level::DEBUG } else { tracing::Level::WARN };
+    Targets::new().with_target("lb_serve", level).with_default(tracing::Level::WARN)
+}
+
+#[cfg(not(feature = "otlp"))]
+fn logged(args: &Args) -> Result<()> {
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    Ok(tracing_subscriber::registry().with(lines.with_filter(heard(args))).try_init()?)
+}
+
+#[cfg(feature = "otlp")]
+fn logged(args: &Args) -> Result<Option<crate::otlp::Spans>> {
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let spans = args.otlp.as_deref().map(crate::otlp::Spans::to).transpose()?;
+    let own = Targets::new().with_target("lb_serve", tracing::Level::INFO);
+    let sent = spans
+        .as_ref()
+        .map(|spans| tracing_opentelemetry::layer().with_tracer(spans.tracer()).with_filter(own));
+    tracing_subscriber::registry().with(lines.with_filter(heard(args))).with(sent).try_init()?;
+    Ok(spans)
 }

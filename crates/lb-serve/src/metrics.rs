@@ -63,7 +63,11 @@ impl Metrics {
             trajectory_bytes: Gauge::default(),
         };
         registry.register("requests", "Requests by route and status", own.requests.clone());
-        registry.register("request_seconds", "From a request to the end of its answer", own.seconds.clone());
+        registry.register(
+            "request_seconds",
+            "From a request to its answer, or to the first piece of a stream",
+            own.seconds.clone(),
+        );
         registry.register(
             "first_token_seconds",
             "From the beginning of the work to the first token",

@@ -7,6 +7,7 @@ use lb_eval::calls::{self, EpisodePlan, Logs};
 use lb_eval::condition::{at_each_size, split_conditions};
 use lb_eval::datasets::ruler::NativeTask;
 use lb_eval::pipeline::Existing;
+use lb_eval::pipeline::Shard;
 use lb_eval::report::{Options, report};
 use lb_session::CancelToken;
 use serde_json::json;
@@ -56,6 +57,9 @@ pub(crate) struct Args {
     /// Logs at the same time.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// Work on every n-th log alone, from the i-th: one run on several machines, put together by `bench merge`.
+    #[arg(long, value_name = "I/N", default_value_t)]
+    shard: Shard,
     /// Where rows and report go.
     #[arg(long, default_value = "episodes", value_name = "DIR")]
     out: PathBuf,
@@ -84,6 +88,7 @@ fn plan(args: &Args) -> Result<EpisodePlan> {
         seed: args.seed,
         validation_share: args.validation,
         jobs: args.jobs,
+        shard: args.shard,
         ..EpisodePlan::default()
     })
 }

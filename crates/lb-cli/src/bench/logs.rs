@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use lb_eval::condition::{at_each_size, split_conditions};
 use lb_eval::logs::{Continuation, LoadOptions, LogItem, generated, load};
+use lb_eval::pipeline::Shard;
 use lb_eval::retained::{self, RetainedPlan, Target, picture, summarise, table};
 use lb_eval::stats::bootstrap::Bootstrap;
 use lb_session::CancelToken;
@@ -42,6 +43,9 @@ pub(crate) struct Args {
     /// The first items of the file alone.
     #[arg(long)]
     limit: Option<usize>,
+    /// Work on every n-th document alone, from the i-th: one run on several machines, put together by `bench merge`.
+    #[arg(long, value_name = "I/N", default_value_t)]
+    shard: Shard,
     /// A folder for the rows, one JSON line an item; a run that was stopped goes on there.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -72,6 +76,7 @@ pub(super) fn run(args: &Args) -> Result<Exit> {
         conditions: at_each_size(split_conditions(&args.handoff), &args.keep)?,
         target: args.target,
         target_tokens: args.target_tokens,
+        shard: args.shard,
     };
     plan.validate()?;
     let mut items = items(args)?;

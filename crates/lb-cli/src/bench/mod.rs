@@ -3,6 +3,7 @@
 mod episodes;
 mod items;
 mod logs;
+mod merge;
 mod questions;
 
 use crate::{Exit, Result};
@@ -20,6 +21,7 @@ enum Of {
     Logs(logs::Args),
     Episodes(episodes::Args),
     Questions(questions::Args),
+    Merge(merge::Args),
 }
 
 pub(crate) fn run(args: &Args) -> Result<Exit> {
@@ -28,5 +30,6 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         Of::Logs(args) => logs::run(args),
         Of::Episodes(args) => episodes::run(args),
         Of::Questions(args) => questions::run(args),
+        Of::Merge(args) => merge::run(args),
     }
 }

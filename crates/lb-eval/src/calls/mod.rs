@@ -16,7 +16,7 @@ use crate::Result;
 use crate::answers::AnswerRow;
 use crate::condition::Condition;
 use crate::episodes::Episode;
-use crate::pipeline::{self, Existing, Finished, Settings};
+use crate::pipeline::{self, Existing, Finished, Settings, Shard};
 
 /// Answers every question of every log of `plan` under each of its conditions, in the folder `dir`, which
 /// [`report`](fn@crate::report::report) reads. `on_row` hears every new row; `cancel` ends it between two logs.
@@ -36,7 +36,8 @@ pub fn run(
     let calls = ask::Calls { worker, plan, conditions: &plan.expanded()? };
     let logs = logs::logs(worker, plan)?;
     let dir = Some(dir);
-    let settings = Settings { dir, existing, jobs: plan.jobs, cancel, on_row, hear_earlier: false };
+    let settings =
+        Settings { dir, existing, shard: plan.shard, jobs: plan.jobs, cancel, on_row, hear_earlier: false };
     pipeline::run(&calls, &logs, &settings)
 }
 
@@ -51,6 +52,7 @@ pub fn ask(worker: &Worker, conditions: &[Condition], episode: &Episode) -> Resu
     let settings = Settings {
         dir: None,
         existing: Existing::Refuse,
+        shard: Shard::default(),
         jobs: 1,
         cancel: &CancelToken::new(),
         on_row: &|_| {},

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition::{Condition, Way};
 use crate::datasets::ruler::NativeTask;
-use crate::pipeline;
+use crate::pipeline::{self, Shard};
 use crate::{Error, Result};
 
 /// Which logs are asked about.
@@ -43,6 +43,9 @@ pub struct EpisodePlan {
     pub validation_share: f64,
     /// Logs at the same time. Default: 1.
     pub jobs: usize,
+    /// Which part of them; where one run is on several machines. Default: all.
+    #[serde(skip)]
+    pub shard: Shard,
     /// Most tokens of an answer. Default: 64.
     pub answer_tokens: usize,
 }
@@ -56,6 +59,7 @@ impl Default for EpisodePlan {
             seed: 50_000,
             validation_share: 0.0,
             jobs: 1,
+            shard: Shard::default(),
             answer_tokens: 64,
         }
     }

@@ -12,6 +12,7 @@ mod lot;
 mod plan;
 mod protocol;
 mod run;
+mod shard;
 
 pub use folder::{Existing, hold};
 pub use jobs::in_parallel;
@@ -22,3 +23,4 @@ pub use plan::{PLAN, PlanRecord};
 pub(crate) use plan::{at_least_one, check};
 pub use protocol::{Context, Protocol, Row};
 pub use run::{Finished, Settings, run};
+pub use shard::{Shard, merge};

@@ -8,6 +8,7 @@ use lb_session::CancelToken;
 use super::folder::{Existing, Store};
 use super::jobs::in_parallel;
 use super::protocol::{Context, Protocol, Row};
+use super::shard::Shard;
 use crate::Result;
 
 /// Where rows go, and how many items are worked on at once.
@@ -16,6 +17,8 @@ pub struct Settings<'a, R> {
     pub dir: Option<&'a Path>,
     /// What to do with a folder that holds rows.
     pub existing: Existing,
+    /// Which of the items.
+    pub shard: Shard,
     /// Items at the same time.
     pub jobs: usize,
     /// Ends the run in good order.
@@ -68,8 +71,9 @@ pub fn run<P: Protocol>(
     }
     let push = |row| store.push(row, settings.on_row);
     let context = Context { done: &done, push: &push, cancel: settings.cancel };
-    in_parallel(items.len(), settings.jobs, settings.cancel, &|number| {
-        protocol.rows(&items[number], &context)
+    let numbers = settings.shard.numbers(items.len());
+    in_parallel(numbers.len(), settings.jobs, settings.cancel, &|number| {
+        protocol.rows(&items[numbers[number]], &context)
     })?;
     Ok(Finished { rows: store.rows(), resumed, cancelled: settings.cancel.is_cancelled() })
 }

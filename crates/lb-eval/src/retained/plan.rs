@@ -6,6 +6,7 @@ use lb_session::TaskState;
 use serde::{Deserialize, Serialize};
 
 use crate::condition::{Condition, Selected, Way};
+use crate::pipeline::Shard;
 use crate::{Error, Result};
 
 /// What is read behind a handoff.
@@ -41,13 +42,16 @@ pub struct RetainedPlan {
     pub target: Target,
     /// Tokens of it, 1 to 4096. Default: 96.
     pub target_tokens: usize,
+    /// Which part of the documents; where one run is on several machines. Default: all.
+    #[serde(skip)]
+    pub shard: Shard,
 }
 
 impl Default for RetainedPlan {
     fn default() -> Self {
         let conditions = ["full-kv", "none", "latent-briefing:keep=0.1", "snapkv:keep=0.1"];
         let conditions = conditions.map(str::to_owned).to_vec();
-        Self { conditions, target: Target::default(), target_tokens: 96 }
+        Self { conditions, target: Target::default(), target_tokens: 96, shard: Shard::default() }
     }
 }
 

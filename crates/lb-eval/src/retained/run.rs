@@ -35,7 +35,15 @@ pub fn run(
 ) -> Result<Finished<RetainedRow>> {
     plan.validate()?;
     let measure = Measure { worker, plan, conditions: &plan.expanded()? };
-    let settings = Settings { dir, existing: Existing::Resume, jobs: 1, cancel, on_row, hear_earlier: true };
+    let settings = Settings {
+        dir,
+        existing: Existing::Resume,
+        shard: plan.shard,
+        jobs: 1,
+        cancel,
+        on_row,
+        hear_earlier: true,
+    };
     let mut finished = pipeline::run(&measure, &documents(items), &settings)?;
     let order: HashMap<&str, usize> = items.iter().map(|item| item.id.as_str()).zip(0..).collect();
     finished.rows.sort_by_key(|row| order.get(row.item.as_str()));

@@ -32,6 +32,11 @@ impl LayerCache {
         Self { frozen: Vec::new(), tail: None, kind }
     }
 
+    /// What its slots are made of.
+    pub(super) fn kind_of(&self) -> SlotKind {
+        self.kind.clone()
+    }
+
     pub(crate) fn slots(&self) -> usize {
         self.frozen.iter().map(Chunk::slots).sum::<usize>() + self.tail_len()
     }

@@ -161,6 +161,15 @@ impl KvCache {
         Ok(Self { layers, logical_len: self.logical_len, geometry, dtype: self.dtype, device })
     }
 
+    /// A cache of the same model that holds nothing.
+    #[must_use]
+    pub fn empty_like(other: &Self) -> Self {
+        let kind = LayerCache::kind_of;
+        let layers = other.layers.iter().map(|layer| LayerCache::new(kind(layer))).collect();
+        let (geometry, device) = (other.geometry.clone(), other.device.clone());
+        Self { layers, logical_len: 0, geometry, dtype: other.dtype, device }
+    }
+
     /// The same content without copying it.
     #[must_use]
     pub fn fork(&self) -> Self {

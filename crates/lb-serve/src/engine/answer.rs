@@ -38,6 +38,8 @@ struct Answer {
     /// What was read before it, where others may begin alike.
     prompt: Option<Vec<u32>>,
     failed: Option<Refusal>,
+    /// Open while it is written.
+    _span: tracing::Span,
 }
 
 /// An answer that can be written: a cache with everything read, and what it goes on from.
@@ -90,6 +92,7 @@ impl<'w> Running<'w> {
                 events: job.events.clone(),
                 prompt: prompt.clone(),
                 failed: None,
+                _span: tracing::info_span!(parent: &job.span, "answer", choice),
             };
             self.answers.insert(id, answer);
         }

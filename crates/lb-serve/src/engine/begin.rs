@@ -18,6 +18,7 @@ const CHUNK_ALONE: usize = 512;
 
 /// Carries out what can be carried out at once, and takes up the answers of the rest.
 pub(super) fn begin(running: &mut Running<'_>, job: &Job) {
+    let _request = job.span.enter();
     if let Err(refusal) = alive(job).and_then(|()| carried_out(running, job)) {
         running.metrics.refused(&refusal);
         job.tell(Event::Refused(refusal));
@@ -82,6 +83,7 @@ fn read(
     tokens: &[u32],
     cache: &mut KvCache,
 ) -> Result<Tensor, Refusal> {
+    let _span = tracing::info_span!("read", tokens = tokens.len()).entered();
     let chunk = if running.is_empty() { CHUNK_ALONE } else { CHUNK };
     let model = running.worker.model();
     running.metrics.prefilled.inc_by(tokens.len() as u64);
@@ -132,6 +134,7 @@ fn complete(
         read_ms: ms(start),
         waited_ms: waited(job, start),
     };
+    running.metrics.first_token.observe(usage.read_ms / 1e3);
     job.tell(Event::Begun(Box::new(usage)));
     let ready = Ready {
         cache,
@@ -156,7 +159,10 @@ fn ask(
         return renewed(running, job, (trajectory, &snapshot), (task, handoff), spoken, start);
     }
     let asked = snapshot.ask(task).via(handoff).deadline(job.until).cancelled_by(&job.cancel);
-    let prepared = asked.prepare().map_err(|error| explained(job, error))?;
+    let prepared = {
+        let _span = tracing::info_span!("hand over", handoff = handoff.name()).entered();
+        asked.prepare().map_err(|error| explained(job, error))?
+    };
     let mut cache = prepared.cache;
     let logits = match prepared.logits {
         Some(logits) => logits,
@@ -310,6 +316,7 @@ fn extend(
 ) -> Result<(), Refusal> {
     let worker = running.worker;
     let before = running.metrics.prefilled.clone();
+    let _span = tracing::info_span!("extend", segments = segments.len()).entered();
     let mut goes_on = goes_on(running, job);
     // Whoever needs it opens it; the segments are read behind it.
     trajectory.with(worker, &mut goes_on, |_| Ok(()))?;

@@ -23,6 +23,8 @@ pub(crate) struct Job {
     pub(crate) allowed: Duration,
     pub(crate) events: UnboundedSender<Event>,
     pub(crate) tenant: Tenant,
+    /// The request that it belongs to.
+    pub(crate) span: tracing::Span,
 }
 
 /// What.
@@ -128,7 +130,8 @@ impl Job {
         let cancel = CancelToken::new();
         let until = Instant::now() + allowed;
         let listening = Listening { events: heard, _hold: CallOff(cancel.clone()) };
-        (Self { work, cancel, until, allowed, events, tenant }, listening)
+        let span = tracing::Span::current();
+        (Self { work, cancel, until, allowed, events, tenant, span }, listening)
     }
 
     pub(crate) fn tell(&self, event: Event) {

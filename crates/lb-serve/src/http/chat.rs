@@ -17,7 +17,7 @@ use super::{App, refused};
 use crate::engine::{Finish, Spoken, Told, Usage, Work};
 use crate::trajectories::{now, random_name};
 use crate::wire::briefing::{BriefingField, task};
-use crate::wire::openai::{ChatRequest, CompletionRequest, Head, Kind, called};
+use crate::wire::openai::{ChatRequest, CompletionRequest, Head, Kind, called, names};
 use crate::wire::sampling::{Room, passed_over};
 use crate::{Refusal, Tenant};
 
@@ -38,7 +38,7 @@ pub(super) async fn chat(
         (_, Some(1..)) => return Err(Refusal::field("top_logprobs", "only with logprobs")),
         _ => None,
     };
-    let tools = request.tools.as_ref().and_then(Value::as_array).is_some_and(|tools| !tools.is_empty());
+    let tools = names(request.tools.as_ref());
     let spoken = request.sampling().spoken(&app.worker, room(&app), log_probs)?;
     let work = match &request.briefing {
         Some(field) => about(&app, &tenant, field, task(&conversation.messages)?, spoken.clone()).await?,
@@ -68,7 +68,7 @@ pub(super) async fn completion(
         }
     };
     let costs = request.stream_options.unwrap_or_default().include_usage.unwrap_or(false);
-    let wanted = Wanted { stream: request.stream.unwrap_or(false), costs, tools: false };
+    let wanted = Wanted { stream: request.stream.unwrap_or(false), costs, tools: Vec::new() };
     Ok(with_ignored(answered(&app, &tenant, work, &spoken, head, wanted).await?, &ignored))
 }
 
@@ -160,7 +160,8 @@ async fn prompted(app: &App, prompt: Value) -> Result<Vec<u32>, Refusal> {
 struct Wanted {
     stream: bool,
     costs: bool,
-    tools: bool,
+    /// Functions that the answer may call.
+    tools: Vec<String>,
 }
 
 async fn answered(
@@ -178,7 +179,7 @@ async fn answered(
         return streamed(listening, choices, Chunks { head, wanted, told, usage: None, generated: 0 }).await;
     }
     let (choices, usage) = whole(listening, choices).await?;
-    Ok(Json(head.whole(&choices, &usage, wanted.tools)).into_response())
+    Ok(Json(head.whole(&choices, &usage, &wanted.tools)).into_response())
 }
 
 /// What of an answer was told.
@@ -217,7 +218,7 @@ impl Teller for Chunks {
     fn text(&mut self, choice: usize, text: &str, tokens: &[Told]) -> Vec<Sse> {
         let mut events: Vec<Sse> = self.open(choice).into_iter().collect();
         let written = &mut self.told[choice];
-        if self.wanted.tools {
+        if !self.wanted.tools.is_empty() {
             written.text.push_str(text);
             return events;
         }
@@ -231,8 +232,8 @@ impl Teller for Chunks {
         self.generated += generated;
         let mut events: Vec<Sse> = self.open(choice).into_iter().collect();
         let mut calls = Vec::new();
-        if self.wanted.tools {
-            let (said, own) = called(&self.told[choice].text);
+        if !self.wanted.tools.is_empty() {
+            let (said, own) = called(&self.told[choice].text, &self.wanted.tools);
             calls = own;
             if !said.is_empty() {
                 events.push(data(&self.head.piece(choice, &said, &[], 0)));

@@ -30,7 +30,7 @@ pub(super) async fn create(
     let model = app.model(request.model.as_deref())?;
     let spoken = request.spoken(&app.worker)?;
     let conversation = request.conversation()?;
-    let tools = request.has_tools();
+    let tools = request.tools();
     let work = match &request.briefing {
         Some(field) => about(&app, &tenant, field, task(&conversation.messages)?, spoken).await?,
         None => Work::Complete { prompt: rendered(&app, conversation).await?, spoken },
@@ -53,7 +53,7 @@ pub(super) async fn create(
         let (mut choices, usage) = whole(listening, 1).await?;
         let choice = choices.remove(0);
         let finish = choice.finish.unwrap_or(Finish::End);
-        Json(anthropic::whole(&id, &model, (&choice.text, tools), &finish, (&usage, choice.generated)))
+        Json(anthropic::whole(&id, &model, (&choice.text, &tools), &finish, (&usage, choice.generated)))
             .into_response()
     };
     Ok(with_ignored(response, &ignored))
@@ -74,7 +74,8 @@ pub(super) async fn count(
 struct Events {
     id: String,
     model: String,
-    tools: bool,
+    /// Those that it may use.
+    tools: Vec<String>,
     /// Where it may call functions: its whole text, told at its end.
     text: String,
     begun: bool,
@@ -92,7 +93,7 @@ impl Teller for Events {
     fn begun(&mut self, usage: Usage) -> Vec<Sse> {
         self.begun = true;
         let mut events = vec![named(anthropic::opening(&self.id, &self.model, &usage))];
-        if !self.tools {
+        if self.tools.is_empty() {
             events.push(named(anthropic::block_opening()));
         }
         events.append(&mut self.early);
@@ -100,7 +101,7 @@ impl Teller for Events {
     }
 
     fn text(&mut self, _: usize, text: &str, _: &[Told]) -> Vec<Sse> {
-        if self.tools {
+        if !self.tools.is_empty() {
             self.text.push_str(text);
             return Vec::new();
         }
@@ -114,10 +115,10 @@ impl Teller for Events {
 
     fn ended(&mut self, _: usize, finish: &Finish, generated: usize) -> Vec<Sse> {
         self.generated = generated;
-        let (events, calls) = if self.tools {
-            anthropic::with_tools(&self.text)
-        } else {
+        let (events, calls) = if self.tools.is_empty() {
             (vec![anthropic::block_closing(0)], false)
+        } else {
+            anthropic::with_tools(&self.text, &self.tools)
         };
         self.end = Some((finish.clone(), calls));
         events.into_iter().map(named).collect()

@@ -101,7 +101,12 @@ async fn counted(
     let begin = Instant::now();
     let span = tracing::info_span!("request", route, method = %request.method());
     let response = tracing::Instrument::instrument(next.run(request), span).await;
-    tracing::debug!(route, status = response.status().as_u16(), ms = begin.elapsed().as_millis() as u64, "answered");
+    tracing::debug!(
+        route,
+        status = response.status().as_u16(),
+        ms = begin.elapsed().as_millis() as u64,
+        "answered"
+    );
     app.metrics.seconds.observe(begin.elapsed().as_secs_f64());
     app.metrics.requests.get_or_create(&Answered { route, status: response.status().as_u16() }).inc();
     response

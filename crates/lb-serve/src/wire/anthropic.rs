@@ -37,8 +37,10 @@ pub(crate) struct MessagesRequest {
 }
 
 impl MessagesRequest {
-    pub(crate) fn has_tools(&self) -> bool {
-        self.tools.as_ref().is_some_and(|tools| !tools.is_empty())
+    /// The names of the tools that it offers.
+    pub(crate) fn tools(&self) -> Vec<String> {
+        let name = |tool: &Value| tool.get("name")?.as_str().map(str::to_owned);
+        self.tools.iter().flatten().filter_map(name).collect()
     }
 
     pub(crate) fn spoken(&self, worker: &Worker) -> Result<Spoken, Refusal> {
@@ -65,7 +67,7 @@ impl MessagesRequest {
             turn(index, message, &mut messages)?;
         }
         let mut fields = Map::from_iter([("messages".to_owned(), Value::from(messages))]);
-        if self.has_tools() {
+        if self.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
             let tools = self.tools.iter().flatten().enumerate().map(|(index, tool)| function(index, tool));
             fields.insert("tools".to_owned(), tools.collect::<Result<Vec<_>, _>>()?.into());
         }
@@ -177,8 +179,8 @@ fn usage(usage: &Usage, generated: usize) -> Value {
 }
 
 /// The blocks of an answer.
-fn blocks(text: &str, tools: bool) -> (Vec<Value>, bool) {
-    let (said, calls) = if tools { called(text) } else { (text.to_owned(), Vec::new()) };
+fn blocks(text: &str, tools: &[String]) -> (Vec<Value>, bool) {
+    let (said, calls) = if tools.is_empty() { (text.to_owned(), Vec::new()) } else { called(text, tools) };
     let mut blocks = Vec::new();
     if !said.is_empty() || calls.is_empty() {
         blocks.push(json!({ "type": "text", "text": said }));
@@ -198,7 +200,7 @@ fn blocks(text: &str, tools: bool) -> (Vec<Value>, bool) {
 pub(crate) fn whole(
     id: &str,
     model: &str,
-    (text, tools): (&str, bool),
+    (text, tools): (&str, &[String]),
     finish: &Finish,
     cost: (&Usage, usize),
 ) -> Value {
@@ -236,8 +238,8 @@ pub(crate) fn block_closing(index: usize) -> Named {
 }
 
 /// An answer with tools as the events of its blocks: what it calls is known at its end.
-pub(crate) fn with_tools(text: &str) -> (Vec<Named>, bool) {
-    let (blocks, calls) = blocks(text, true);
+pub(crate) fn with_tools(text: &str, tools: &[String]) -> (Vec<Named>, bool) {
+    let (blocks, calls) = blocks(text, tools);
     let mut events = Vec::new();
     for (index, block) in blocks.into_iter().enumerate() {
         let (empty, delta) = if block["type"] == "text" {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lb_eval::condition::{at_each_size, split_conditions};
 use lb_eval::pipeline::Existing;
+use lb_eval::pipeline::Shard;
 use lb_eval::runs::items::{BenchPlan, Scoring};
 use lb_orchestrate::{Allowance, Limits};
 
@@ -46,6 +47,9 @@ pub(crate) struct Args {
     /// Items at the same time.
     #[arg(long, default_value_t = 2)]
     pub(crate) jobs: usize,
+    /// Work on every n-th item alone, from the i-th: one run on several machines, put together by `bench merge`.
+    #[arg(long, value_name = "I/N", default_value_t)]
+    shard: Shard,
     /// Decides the split, and what is sampled.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
@@ -89,6 +93,7 @@ impl Args {
             tau: self.tau.clone(),
             repeats: self.repeats,
             jobs: self.jobs,
+            shard: self.shard,
             seed: self.seed,
             validation_share: self.validation,
             direct_tokens: self.direct_tokens,

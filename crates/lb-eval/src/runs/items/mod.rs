@@ -76,7 +76,8 @@ pub fn run(
     let repeats: Vec<Repeat<'_>> = loaded.items.iter().flat_map(repeats).collect();
     let cancel = &bench.config.cancel;
     let dir = Some(dir);
-    let settings = Settings { dir, existing, jobs: plan.jobs, cancel, on_row, hear_earlier: false };
+    let settings =
+        Settings { dir, existing, shard: plan.shard, jobs: plan.jobs, cancel, on_row, hear_earlier: false };
     pipeline::run(&items, &repeats, &settings)
 }
 

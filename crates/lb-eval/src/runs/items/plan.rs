@@ -8,7 +8,7 @@ use super::Scoring;
 #[cfg(doc)]
 use crate::condition::DIRECT;
 use crate::condition::{Condition, Way};
-use crate::pipeline::{self, Part};
+use crate::pipeline::{self, Part, Shard};
 use crate::{Error, Result, prompts};
 
 /// The conditions under which every item is answered, and how.
@@ -28,6 +28,9 @@ pub struct BenchPlan {
     pub validation_share: f64,
     /// Items at the same time. Default: 1.
     pub jobs: usize,
+    /// Which part of them; where one run is on several machines. Default: all.
+    #[serde(skip)]
+    pub shard: Shard,
     /// How items are asked and scored.
     pub scoring: Scoring,
     /// Most tokens of a worker's answer. Default: 128, as published.
@@ -49,6 +52,7 @@ impl Default for BenchPlan {
             seed: 0,
             validation_share: 0.0,
             jobs: 1,
+            shard: Shard::default(),
             scoring: Scoring::default(),
             answer_tokens: prompts::ANSWER_TOKENS,
             briefing_logs: true,

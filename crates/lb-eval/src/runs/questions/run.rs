@@ -9,7 +9,7 @@ use lb_orchestrate::{Orchestrator, Rlm, RlmConfig};
 
 use super::{QuestionItem, QuestionRow};
 use crate::Result;
-use crate::pipeline::{self, Context, Existing, Finished, PlanRecord, Protocol, Settings};
+use crate::pipeline::{self, Context, Existing, Finished, PlanRecord, Protocol, Settings, Shard};
 use crate::runs::{LOGS, OpenRepl};
 
 /// Who answers.
@@ -43,7 +43,11 @@ pub fn run(
     let loops = Loops { questions, config, orchestrator: Mutex::new(orchestrator) };
     let cancel = &questions.config.cancel;
     let (dir, existing) = (Some(dir), Existing::Resume);
-    pipeline::run(&loops, &items, &Settings { dir, existing, jobs: 1, cancel, on_row, hear_earlier: false })
+    pipeline::run(
+        &loops,
+        &items,
+        &Settings { dir, existing, shard: Shard::default(), jobs: 1, cancel, on_row, hear_earlier: false },
+    )
 }
 
 struct Loops<'a> {
