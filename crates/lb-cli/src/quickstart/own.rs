@@ -29,7 +29,7 @@ pub(super) fn measure(args: &Args, worker: &Worker, compaction: &Compaction) -> 
         format!("random:{},seed={}", args.keep_ratio, args.seed),
         "none".to_owned(),
     ];
-    let plan = RetainedPlan { conditions, target: Target::Own, target_tokens: 32 };
+    let plan = RetainedPlan { conditions, target: Target::Own, target_tokens: 32, ..RetainedPlan::default() };
     let bar = bar(items.len() as u64, "questions");
     let cancel = CancelToken::new();
     let rows = retained::run(worker, &plan, &items, None, &cancel, &|_| bar.inc(1))?.rows;
