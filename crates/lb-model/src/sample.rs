@@ -150,8 +150,9 @@ fn cut_tail(weights: &mut [f32], p: f32) {
     let mut order: Vec<usize> = (0..weights.len()).collect();
     order.sort_by(|a, b| weights[*b].total_cmp(&weights[*a]));
     let mut reached = 0.0;
-    for index in order {
-        if reached >= p {
+    for (rank, index) in order.into_iter().enumerate() {
+        // The likeliest stays, however little is asked for.
+        if rank > 0 && reached >= p {
             weights[index] = 0.0;
         } else {
             reached += weights[index];

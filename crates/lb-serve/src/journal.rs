@@ -4,7 +4,7 @@
 //! spares reading the text up to there. Any server that shares the store may append: whoever is second to write a record has read too
 //! little, and reads on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use lb_store::{About, Fingerprint, JournalId, ObjectId, ObjectKind, Store, Store
 use serde::{Deserialize, Serialize};
 
 use crate::http::App;
-use crate::trajectories::{Settings, Trajectory};
+use crate::trajectories::{Settings, Trajectory, random_name};
 use crate::{Error, Refusal, Result, Tenant};
 
 /// Of the way in which sessions and briefings are made; another version's are not taken.
@@ -28,7 +28,10 @@ pub(crate) struct Storage {
     pub(crate) store: Store,
     index: Arc<dyn Index>,
     pub(crate) fingerprint: Fingerprint,
-    folder: PathBuf,
+    /// Whether this server alone knows what it uses, beside others that have the store's index.
+    blind: bool,
+    /// Held while a trajectory is opened: the second to ask finds it open.
+    opening: tokio::sync::Mutex<()>,
 }
 
 /// A line of a journal.
@@ -37,12 +40,13 @@ pub(crate) struct Storage {
 enum Record {
     /// It begins.
     Trajectory {
+        by: String,
         created: u64,
         #[serde(flatten)]
         settings: Settings,
     },
-    /// It goes on.
-    Segments(Vec<Segment>),
+    /// It goes on. `by` is drawn for each append, so that two servers which write the same are told apart.
+    Segments { by: String, segments: Vec<Segment> },
     /// The cache of so many segments is an object.
     Session { object: String, segments: usize },
 }
@@ -62,29 +66,34 @@ fn refused(error: &lb_store::Error) -> Refusal {
 
 impl Storage {
     /// Opens it. The weights are read once, to know whose caches may be taken.
-    pub(crate) async fn open(
-        address: &str,
-        index_at: Option<&str>,
-        worker: &Worker,
-        folder: PathBuf,
-    ) -> Result<Self> {
+    pub(crate) async fn open(address: &str, index_at: Option<&str>, worker: &Worker) -> Result<Self> {
         let failed = |error: lb_store::Error| Error::Store { reason: error.to_string() };
         let store = Store::open(address, StoreOptions::default()).map_err(failed)?;
         let clock = Arc::new(SystemClock);
+        let mut blind = false;
         let index = match (index_at, store.folder()) {
             (Some(address), _) => index::open(address, clock).await,
             (None, Some(folder)) => {
-                // Another server has the folder's; this one keeps its own times.
                 let own = index::open(&folder.join("index.redb").to_string_lossy(), clock.clone()).await;
                 match own {
-                    Err(lb_store::Error::InUse { .. }) => index::open("memory:", clock).await,
+                    Err(lb_store::Error::InUse { .. }) => {
+                        blind = true;
+                        tracing::warn!(
+                            "another server has the store's index: trajectories with a time to live are not served"
+                        );
+                        index::open("memory:", clock).await
+                    }
                     own => own,
                 }
             }
-            (None, None) => index::open("memory:", clock).await,
+            // Nobody tells this server who else uses a bucket.
+            (None, None) => {
+                blind = true;
+                index::open("memory:", clock).await
+            }
         };
         let (index, fingerprint) = (index.map_err(failed)?, fingerprint(worker)?);
-        Ok(Self { store, index, fingerprint, folder })
+        Ok(Self { store, index, fingerprint, blind, opening: tokio::sync::Mutex::default() })
     }
 
     fn journal(trajectory: &Trajectory) -> std::result::Result<JournalId, Refusal> {
@@ -154,10 +163,10 @@ impl Storage {
         for record in records {
             read.records += 1;
             match record {
-                Record::Trajectory { created, settings } => {
+                Record::Trajectory { created, settings, .. } => {
                     (read.created, read.settings) = (created, settings)
                 }
-                Record::Segments(segments) => read.segments.extend(segments),
+                Record::Segments { segments, .. } => read.segments.extend(segments),
                 Record::Session { object, segments } => read.session = Some((object, segments)),
             }
         }
@@ -204,10 +213,11 @@ impl Storage {
         kind: ObjectKind,
         tenant: &Tenant,
         id: &str,
+        into: &Path,
     ) -> std::result::Result<PathBuf, lb_store::Error> {
         let id: ObjectId = id.parse()?;
         let tenant = lb_store::Tenant::new(tenant.name())?;
-        let fetched = self.store.get(kind, &tenant, &id, &self.fingerprint, &self.folder).await?;
+        let fetched = self.store.get(kind, &tenant, &id, &self.fingerprint, into).await?;
         Ok(fetched.path)
     }
 }
@@ -229,6 +239,20 @@ fn fingerprint(worker: &Worker) -> Result<Fingerprint> {
 }
 
 impl App {
+    /// Whether times to live can be kept.
+    pub(crate) fn keeps_time(&self) -> bool {
+        self.storage.as_ref().is_none_or(|storage| !storage.blind)
+    }
+
+    /// Whether a name is free, here and where things are written down.
+    pub(crate) async fn is_free(&self, tenant: &Tenant, id: &str) -> std::result::Result<(), Refusal> {
+        let taken = match &self.storage {
+            Some(storage) => storage.read(tenant, id, 0).await?.is_some(),
+            None => self.trajectories.get(tenant, id).is_ok(),
+        };
+        if taken { Err(Refusal::Conflict(format!("a trajectory {id:?} is there already"))) } else { Ok(()) }
+    }
+
     /// A tenant's trajectory, as far as it is written down by now: also what other servers appended, and what this one had before it was
     /// started anew.
     pub(crate) async fn trajectory(
@@ -236,33 +260,45 @@ impl App {
         tenant: &Tenant,
         id: &str,
     ) -> std::result::Result<Arc<Trajectory>, Refusal> {
+        self.found(tenant, id, true).await
+    }
+
+    /// The same for who only looks: while it is being appended to, what was there before.
+    pub(crate) async fn known(
+        &self,
+        tenant: &Tenant,
+        id: &str,
+    ) -> std::result::Result<Arc<Trajectory>, Refusal> {
+        self.found(tenant, id, false).await
+    }
+
+    async fn found(
+        &self,
+        tenant: &Tenant,
+        id: &str,
+        patient: bool,
+    ) -> std::result::Result<Arc<Trajectory>, Refusal> {
         let absent = || Refusal::Absent { what: "trajectory", name: lb_io::shown::quoted(id) };
         let Some(storage) = &self.storage else { return self.trajectories.get(tenant, id) };
         if Tenant::named(id).is_none() {
             return Err(absent());
         }
         if let Ok(known) = self.trajectories.get(tenant, id) {
-            let mut written = known.order.lock().await;
-            let Some(records) = storage.read(tenant, id, *written).await? else {
-                self.trajectories.remove(tenant, id);
-                known.forget();
-                return Err(absent());
-            };
-            for record in records {
-                *written += 1;
-                if let Record::Segments(segments) = record {
-                    known.acknowledge(segments);
-                }
-            }
-            drop(written);
-            self.used(&known).await;
+            return self.refreshed(storage, &known, patient).await;
+        }
+        let _opening = storage.opening.lock().await;
+        if let Ok(known) = self.trajectories.get(tenant, id) {
             return Ok(known);
         }
         let Some(read) = storage.whole(tenant, id).await? else { return Err(absent()) };
+        if storage.blind && read.settings.ttl_seconds.is_some() {
+            let reason = "it has a time to live, and another server keeps this store's times; they need an index in Redis (--index)";
+            return Err(Refusal::Conflict(reason.to_owned()));
+        }
         let trajectory = self.trajectories.begin(tenant, Some(id), read.settings)?;
         trajectory.came_back(read.created, read.segments);
         if let Some((object, segments)) = read.session.filter(|(_, segments)| *segments <= trajectory.len()) {
-            match storage.get(ObjectKind::Session, tenant, &object).await {
+            match storage.get(ObjectKind::Session, tenant, &object, &self.folder).await {
                 Ok(file) => trajectory.rests_in(file, segments),
                 Err(error) => {
                     tracing::warn!(trajectory = id, segments, %error, "its cache is not taken; its text is read again");
@@ -271,22 +307,48 @@ impl App {
             }
         }
         *trajectory.order.lock().await = read.records;
-        // Another request may have been faster.
-        match self.trajectories.put(&trajectory) {
-            Ok(()) => {
-                self.used(&trajectory).await;
-                Ok(trajectory)
-            }
-            Err(_) => self.trajectories.get(tenant, id),
+        self.trajectories.put(&trajectory)?;
+        if patient {
+            self.used(&trajectory).await;
         }
+        Ok(trajectory)
     }
 
-    /// The names of a tenant's trajectories, those that this server has not opened yet counted in.
-    pub(crate) async fn stored(&self, tenant: &Tenant) -> std::result::Result<Vec<String>, Refusal> {
-        let Some(storage) = &self.storage else { return Ok(Vec::new()) };
+    /// With what other servers have appended meanwhile.
+    async fn refreshed(
+        &self,
+        storage: &Storage,
+        known: &Arc<Trajectory>,
+        patient: bool,
+    ) -> std::result::Result<Arc<Trajectory>, Refusal> {
+        let held = if patient { Some(known.order.lock().await) } else { known.order.try_lock().ok() };
+        let Some(mut written) = held else { return Ok(known.clone()) };
+        let (tenant, id) = (&known.tenant, &known.id);
+        let Some(records) = storage.read(tenant, id, *written).await? else {
+            self.trajectories.remove(tenant, id);
+            known.forget();
+            return Err(Refusal::Absent { what: "trajectory", name: id.clone() });
+        };
+        for record in records {
+            *written += 1;
+            if let Record::Segments { segments, .. } = record {
+                known.acknowledge(segments);
+            }
+        }
+        drop(written);
+        // Looking is no use.
+        if patient {
+            self.used(known).await;
+        }
+        Ok(known.clone())
+    }
+
+    /// The names of a tenant's trajectories, those that this server has not opened yet counted in; nothing without a store.
+    pub(crate) async fn stored(&self, tenant: &Tenant) -> std::result::Result<Option<Vec<String>>, Refusal> {
+        let Some(storage) = &self.storage else { return Ok(None) };
         let owner = lb_store::Tenant::new(tenant.name()).map_err(|error| refused(&error))?;
         let journals = storage.store.journals(&owner).await.map_err(|error| refused(&error))?;
-        Ok(journals.iter().map(|journal| journal.name().to_owned()).collect())
+        Ok(Some(journals.iter().map(|journal| journal.name().to_owned()).collect()))
     }
 
     /// Notes a use, from which times to live are counted.
@@ -299,14 +361,27 @@ impl App {
         }
     }
 
-    /// Writes down that a trajectory begins.
-    pub(crate) async fn write_beginning(&self, trajectory: &Trajectory) -> std::result::Result<(), Refusal> {
-        let Some(storage) = &self.storage else { return Ok(()) };
-        let record =
-            Record::Trajectory { created: trajectory.created(), settings: trajectory.settings.clone() };
-        storage.write(trajectory, 0, &record).await?;
+    /// Writes down that a trajectory begins, and with what; how many records that are. What is left of one that cannot be written whole is
+    /// removed.
+    pub(crate) async fn write_whole(
+        &self,
+        trajectory: &Trajectory,
+        segments: &[Segment],
+    ) -> std::result::Result<u64, Refusal> {
+        let Some(storage) = &self.storage else { return Ok(0) };
+        let (by, settings) = (random_name()?, trajectory.settings.clone());
+        storage
+            .write(trajectory, 0, &Record::Trajectory { by, created: trajectory.created(), settings })
+            .await?;
+        if !segments.is_empty()
+            && let Err(refusal) = self.write_segments(trajectory, 1, segments).await
+        {
+            // The first record was this call's own.
+            let _ = storage.store.remove_journal(&Storage::journal(trajectory)?).await;
+            return Err(refusal);
+        }
         self.used(trajectory).await;
-        Ok(())
+        Ok(1 + u64::from(!segments.is_empty()))
     }
 
     /// Writes segments down as the record `number`.
@@ -317,7 +392,8 @@ impl App {
         segments: &[Segment],
     ) -> std::result::Result<(), Refusal> {
         let Some(storage) = &self.storage else { return Ok(()) };
-        storage.write(trajectory, number, &Record::Segments(segments.to_vec())).await
+        let record = Record::Segments { by: random_name()?, segments: segments.to_vec() };
+        storage.write(trajectory, number, &record).await
     }
 
     /// Puts the cache of a trajectory, which lies in a file, where any server finds it.
@@ -352,7 +428,7 @@ impl App {
         for over in self.trajectories.sweep() {
             let _ = self.forget(&over.tenant, &over.id).await;
         }
-        let Some(storage) = &self.storage else { return };
+        let Some(storage) = self.storage.as_ref().filter(|storage| !storage.blind) else { return };
         let Ok(expired) = storage.index.expired(64).await else { return };
         for entry in expired {
             if let Some((tenant, id)) = entry.key.split_once('/')

@@ -30,6 +30,9 @@ pub enum Refusal {
     /// No key, or an unknown one.
     #[error("no valid API key: send one as `Authorization: Bearer ..` or `x-api-key: ..`")]
     Key,
+    /// Without keys only programs of this machine are answered.
+    #[error("without keys only this machine's own programs are answered, and this request comes by way of {:?}", quoted(.0))]
+    Foreign(String),
     /// Nothing of that name is there for this tenant.
     #[error("there is no {what} {name:?}", name = quoted(name))]
     Absent {
@@ -48,10 +51,8 @@ pub enum Refusal {
     #[error("{0}")]
     TooLarge(String),
     /// Too many requests wait.
-    #[error("{waiting} requests wait already; try again in {after} s")]
+    #[error("too many requests wait; try again in {after} s")]
     Busy {
-        /// How many.
-        waiting: usize,
         /// Seconds.
         after: u64,
     },
@@ -81,11 +82,18 @@ impl Refusal {
         Self::Unsupported { field: quoted(&field.into()), reason: explained(&reason) }
     }
 
+    /// What is wrong with the server is for its log; who asked is told that something is.
+    fn fault(error: &dyn std::error::Error) -> Self {
+        tracing::error!(%error, "a request failed");
+        Self::Internal("a fault of the server; its log says more".to_owned())
+    }
+
     /// The status that HTTP has for it.
     pub fn status(&self) -> u16 {
         match self {
             Self::Field { .. } | Self::Unsupported { .. } | Self::TooLong(_) => 400,
             Self::Key => 401,
+            Self::Foreign(_) => 403,
             Self::Absent { .. } | Self::Route(_) => 404,
             Self::Conflict(_) => 409,
             Self::TooLarge(_) => 413,
@@ -101,6 +109,7 @@ impl Refusal {
     pub fn openai_type(&self) -> &'static str {
         match self.status() {
             401 => "authentication_error",
+            403 => "permission_error",
             404 => "not_found_error",
             429 => "rate_limit_error",
             500.. => "server_error",
@@ -134,6 +143,7 @@ impl Refusal {
     pub fn anthropic_type(&self) -> &'static str {
         match self.status() {
             401 => "authentication_error",
+            403 => "permission_error",
             404 => "not_found_error",
             413 => "request_too_large",
             429 => "rate_limit_error",
@@ -160,7 +170,7 @@ impl From<lb_model::Error> for Refusal {
             Error::TokenRange { .. } | Error::Empty { .. } => Self::field("prompt", error.to_string()),
             Error::Interrupted => Self::Cancelled,
             Error::Sequence { source, .. } => Self::from(*source),
-            other => Self::Internal(other.to_string()),
+            other => Self::fault(&other),
         }
     }
 }
@@ -179,7 +189,7 @@ impl From<lb_session::Error> for Refusal {
                 Self::field(format!("briefing.handoff.{field}"), format!("{}: {reason}", quoted(&value)))
             }
             Error::Compaction(error) => Self::field("briefing.handoff", error),
-            other => Self::Internal(other.to_string()),
+            other => Self::fault(&other),
         }
     }
 }

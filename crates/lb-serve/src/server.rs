@@ -60,14 +60,19 @@ impl Server {
         let storage = match &config.store {
             Some(address) => {
                 let index = config.index.as_deref();
-                let opened = Storage::open(address, index, worker, folder.path().to_owned());
+                let opened = Storage::open(address, index, worker);
                 Some(runtime.block_on(opened)?)
             }
             None => None,
         };
         let metrics = Arc::new(Metrics::new());
-        let bounds =
-            Bounds { parallel: config.parallel, waiting: config.queue, prefix_bytes: config.prefixes };
+        let bounds = Bounds {
+            parallel: config.parallel,
+            waiting: config.queue,
+            // One tenant leaves room for the others.
+            of_one: if keys.is_some() { config.queue.div_ceil(2) } else { config.queue },
+            prefix_bytes: config.prefixes,
+        };
         let (engine, thread) = Engine::start(worker.clone(), bounds, metrics.clone())?;
         let trajectories =
             Arc::new(Trajectories::new(folder.path(), config.memory, config.trajectories, storage.is_none()));
@@ -129,7 +134,10 @@ impl Running {
         if let Some(serving) = self.serving.take() {
             let _ = runtime.block_on(serving);
         }
-        runtime.block_on(store_sessions(&self.app));
+        // What is not done by now has nobody who listens: the caches of trajectories come first.
+        self.app.engine.abandon();
+        let time = self.app.config.drain_time;
+        let _ = runtime.block_on(async { tokio::time::timeout(time, store_sessions(&self.app)).await });
         self.app.engine.drain();
         // What is still under way has nobody who listens, and ends with its next token.
         runtime.shutdown_timeout(Duration::from_secs(1));
@@ -171,9 +179,7 @@ async fn store_sessions(app: &App) {
             continue;
         }
         let (segments, positions) = (trajectory.len(), trajectory.positions());
-        if !rested(app, &trajectory).await {
-            return;
-        }
+        rested(app, &trajectory).await;
         let Some(file) = trajectory.resting_file() else { continue };
         match app.write_session(&trajectory, (file, segments, positions)).await {
             Ok(()) => trajectory.is_stored(segments),
@@ -182,16 +188,12 @@ async fn store_sessions(app: &App) {
     }
 }
 
-/// Takes a trajectory out of memory; false where the engine takes no job.
-async fn rested(app: &App, trajectory: &Arc<Trajectory>) -> bool {
-    let tenant = Tenant::local();
+/// Takes a trajectory out of memory, before whatever else waits.
+async fn rested(app: &App, trajectory: &Arc<Trajectory>) {
     let work = Work::Rest { trajectory: trajectory.clone() };
-    let (job, mut listening) = Job::new(tenant.clone(), work, app.config.request_time);
-    let taken = app.engine.submit(&tenant, job).is_ok();
-    if taken {
-        listening.events.recv().await;
-    }
-    taken
+    let (job, mut listening) = Job::new(Tenant::local(), work, app.config.request_time);
+    app.engine.submit_first(job);
+    listening.events.recv().await;
 }
 
 /// Forgets what is over its time, and takes out of memory what does not fit.
@@ -199,15 +201,14 @@ async fn keep_house(app: Arc<App>) {
     let (mut tick, mut swept) = (tokio::time::interval(HOUSEKEEPING), Instant::now());
     loop {
         tick.tick().await;
+        app.engine.prune();
         app.forget_old().await;
         if swept.elapsed() > SWEEP {
             app.sweep().await;
             swept = Instant::now();
         }
         for trajectory in app.trajectories.too_many() {
-            if !rested(&app, &trajectory).await {
-                break;
-            }
+            rested(&app, &trajectory).await;
         }
         app.metrics.trajectories.set(app.trajectories.len() as i64);
         app.metrics.trajectory_bytes.set(app.trajectories.bytes() as i64);

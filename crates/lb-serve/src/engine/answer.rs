@@ -125,6 +125,15 @@ impl<'w> Running<'w> {
         self.metrics.running.set(self.sequences.len() as i64);
     }
 
+    /// Ends everything: the server has no time left.
+    pub(super) fn abandon(&mut self) {
+        for (id, answer) in self.answers.drain() {
+            self.sequences.leave(id);
+            answer.tell(Event::Refused(Refusal::Draining));
+        }
+        self.metrics.running.set(0);
+    }
+
     /// Ends what was called off and what is late.
     fn let_go(&mut self) {
         let now = Instant::now();

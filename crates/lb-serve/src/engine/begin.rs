@@ -32,7 +32,7 @@ fn carried_out(running: &mut Running<'_>, job: &Job) -> Result<(), Refusal> {
         Work::Ask { trajectory, task, handoff, spoken } => {
             ask(running, job, (trajectory, task, handoff), spoken, start)
         }
-        Work::Over { file, task, spoken } => over(running, job, file, task, spoken, start),
+        Work::Over { briefing, task, spoken } => over(running, job, &briefing.file, task, spoken, start),
         Work::Brief { trajectory, task, config, file } => {
             brief(running, job, trajectory, (task, config, file), start)
         }
@@ -231,7 +231,11 @@ fn brief(
 ) -> Result<(), Refusal> {
     let worker = running.worker;
     let snapshot = trajectory.with(worker, &mut goes_on(running, job), |session| Ok(session.snapshot()))?;
-    let briefing = snapshot.brief(task, config)?;
+    let asked = snapshot.ask(task).via(config.clone()).deadline(job.until).cancelled_by(&job.cancel);
+    let prepared = asked.prepare().map_err(|error| explained(job, error))?;
+    let Some(briefing) = prepared.briefing else {
+        return Err(Refusal::Internal("a briefing without a briefing".to_owned()));
+    };
     let brief_ms = ms(start);
     briefing.save(worker, file)?;
     let usage = Usage {

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use utoipa::ToSchema;
 
 use super::{CallOff, Listening};
+use crate::http::Fetched;
 use crate::trajectories::Trajectory;
 use crate::{Refusal, Tenant};
 
@@ -34,7 +35,7 @@ pub(crate) enum Work {
     /// Answer a task about a trajectory.
     Ask { trajectory: Arc<Trajectory>, task: Task, handoff: Handoff, spoken: Spoken },
     /// Answer a task over a briefing that lies in a file.
-    Over { file: PathBuf, task: Task, spoken: Spoken },
+    Over { briefing: Fetched, task: Task, spoken: Spoken },
     /// Make a briefing and write it to a file.
     Brief { trajectory: Arc<Trajectory>, task: Task, config: Box<BriefConfig>, file: PathBuf },
     /// Read segments behind a trajectory.

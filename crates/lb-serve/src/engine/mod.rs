@@ -29,8 +29,9 @@ pub(crate) use queue::Queue;
 pub(crate) struct Bounds {
     /// Answers under way at a time.
     pub(crate) parallel: usize,
-    /// Jobs that wait.
+    /// Jobs that wait, and those of one tenant.
     pub(crate) waiting: usize,
+    pub(crate) of_one: usize,
     /// Bytes of the prompts that are kept for those that begin alike.
     pub(crate) prefix_bytes: usize,
 }
@@ -48,7 +49,7 @@ impl Engine {
         bounds: Bounds,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
-        let queue = Arc::new(Queue::new(bounds.waiting));
+        let queue = Arc::new(Queue::new(bounds.waiting, bounds.of_one));
         let own = queue.clone();
         let thread = std::thread::Builder::new().name("engine".to_owned());
         let thread = thread.spawn(move || run::run(&worker, &own, &bounds, &metrics))?;
@@ -63,6 +64,21 @@ impl Engine {
     /// Takes nothing more; what waits and what is under way is still done.
     pub(crate) fn drain(&self) {
         self.queue.close();
+    }
+
+    /// Puts something of the server's own before all lines.
+    pub(crate) fn submit_first(&self, job: Job) {
+        self.queue.put_first(job);
+    }
+
+    /// Leaves out what nobody waits for any more.
+    pub(crate) fn prune(&self) {
+        self.queue.prune();
+    }
+
+    /// Ends everything that waits and is under way.
+    pub(crate) fn abandon(&self) {
+        self.queue.abandon();
     }
 
     /// Jobs that wait.

@@ -2,8 +2,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use super::Job;
+use lb_session::CancelToken;
+
+use super::{Event, Job};
 use crate::{Refusal, Tenant};
 
 /// What a look at the queue gives.
@@ -20,6 +23,7 @@ pub(crate) struct Queue {
     lines: Mutex<Lines>,
     came: Condvar,
     most: usize,
+    of_one: usize,
 }
 
 #[derive(Default)]
@@ -28,12 +32,37 @@ struct Lines {
     /// Tenants whose line is not empty; the first is next.
     turns: VecDeque<Tenant>,
     waiting: usize,
+    /// Of the server's own.
+    first: VecDeque<Job>,
     closed: bool,
+    abandoned: bool,
+    /// Calls off what is being begun.
+    begun: Option<CancelToken>,
+}
+
+impl Lines {
+    fn prune(&mut self) {
+        let now = Instant::now();
+        let mut waiting = 0;
+        self.of.retain(|_, line| {
+            line.retain(|job| {
+                if now >= job.until {
+                    job.tell(Event::Refused(Refusal::Deadline(job.allowed)));
+                }
+                !job.cancel.is_cancelled() && now < job.until
+            });
+            waiting += line.len();
+            !line.is_empty()
+        });
+        self.turns.retain(|tenant| self.of.contains_key(tenant));
+        self.waiting = waiting;
+    }
 }
 
 impl Queue {
-    pub(super) fn new(most: usize) -> Self {
-        Self { lines: Mutex::default(), came: Condvar::new(), most }
+    /// With room for `most` jobs, and for `of_one` of a tenant.
+    pub(super) fn new(most: usize, of_one: usize) -> Self {
+        Self { lines: Mutex::default(), came: Condvar::new(), most, of_one }
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
@@ -42,12 +71,16 @@ impl Queue {
 
     pub(super) fn put(&self, tenant: &Tenant, job: Job) -> Result<(), Refusal> {
         let mut lines = self.lines();
-        if lines.closed {
+        if lines.closed || lines.abandoned {
             return Err(Refusal::Draining);
         }
-        if lines.waiting >= self.most {
+        if lines.waiting >= self.most || lines.of.get(tenant).map_or(0, VecDeque::len) >= self.of_one {
+            lines.prune();
+        }
+        let own = lines.of.get(tenant).map_or(0, VecDeque::len);
+        if lines.waiting >= self.most || own >= self.of_one {
             // What waits is gone through in some seconds; who comes back at once would only be refused again.
-            return Err(Refusal::Busy { waiting: lines.waiting, after: 1 + lines.waiting as u64 / 16 });
+            return Err(Refusal::Busy { after: 1 + lines.waiting as u64 / 16 });
         }
         lines.waiting += 1;
         let line = lines.of.entry(tenant.clone()).or_default();
@@ -63,7 +96,11 @@ impl Queue {
     /// The next job; where none waits and `patient`, waits for one.
     pub(super) fn take(&self, patient: bool) -> Taken {
         let mut lines = self.lines();
+        lines.begun = None;
         loop {
+            if let Some(job) = lines.first.pop_front() {
+                return Taken::Job(Box::new(job));
+            }
             if let Some(tenant) = lines.turns.pop_front() {
                 let line = lines.of.get_mut(&tenant);
                 let job = line.and_then(VecDeque::pop_front);
@@ -74,6 +111,7 @@ impl Queue {
                 }
                 if let Some(job) = job {
                     lines.waiting -= 1;
+                    lines.begun = Some(job.cancel.clone());
                     return Taken::Job(Box::new(job));
                 }
                 continue;
@@ -86,6 +124,44 @@ impl Queue {
             }
             lines = self.came.wait(lines).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Something of the server's own, which comes first and finds room in a full queue.
+    pub(super) fn put_first(&self, job: Job) {
+        self.lines().first.push_back(job);
+        self.came.notify_one();
+    }
+
+    pub(super) fn has_first(&self) -> bool {
+        !self.lines().first.is_empty()
+    }
+
+    /// Leaves out what nobody waits for any more.
+    pub(super) fn prune(&self) {
+        self.lines().prune();
+    }
+
+    /// Refuses everything that waits and comes, and calls off what is being begun; the server's own jobs are still done.
+    pub(super) fn abandon(&self) {
+        let mut lines = self.lines();
+        lines.abandoned = true;
+        if let Some(cancel) = &lines.begun {
+            cancel.cancel();
+        }
+        for (_, line) in lines.of.drain() {
+            for job in line {
+                job.tell(Event::Refused(Refusal::Draining));
+            }
+        }
+        lines.turns.clear();
+        lines.waiting = 0;
+        drop(lines);
+        self.came.notify_all();
+    }
+
+    /// Whether what is under way is to end at once.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.lines().abandoned
     }
 
     pub(super) fn close(&self) {

@@ -13,10 +13,16 @@ use crate::metrics::Metrics;
 
 /// Computes until the queue is closed and nothing is under way.
 pub(super) fn run(worker: &Worker, queue: &Queue, bounds: &Bounds, metrics: &Arc<Metrics>) {
-    let begun = || Running::new(worker, bounds.parallel, bounds.prefix_bytes, metrics.clone());
+    let begun = || {
+        metrics.running.set(0);
+        Running::new(worker, bounds.parallel, bounds.prefix_bytes, metrics.clone())
+    };
     let mut running = begun();
     loop {
-        if !running.is_full() {
+        if queue.is_abandoned() {
+            running.abandon();
+        }
+        if !running.is_full() || queue.has_first() {
             match queue.take(running.is_empty()) {
                 Taken::Job(job) => {
                     metrics.waiting.set(queue.len() as i64);

@@ -105,7 +105,11 @@ pub(super) async fn streamed(
         let mut ended = 0;
         let mut event = Ok(first);
         while say(&tell, told_of(&mut teller, event, &mut ended)).await && ended < choices {
-            event = next(&mut listening).await;
+            event = tokio::select! {
+                event = next(&mut listening) => event,
+                // Whoever has gone is not written for, also where there is nothing to tell before the end.
+                () = tell.closed() => return,
+            };
             if let Err(refusal) = &event {
                 say(&tell, teller.refused(refusal)).await;
                 return;
@@ -153,7 +157,7 @@ pub(super) fn data(value: &Value) -> Sse {
 
 /// Says in a header which fields were passed over.
 pub(super) fn with_ignored(mut response: Response, ignored: &[String]) -> Response {
-    let names = ignored.iter().filter(|name| name.bytes().all(|b| b.is_ascii_graphic()));
+    let names = ignored.iter().take(32).filter(|name| name.bytes().all(|b| b.is_ascii_graphic()));
     let names = names.map(|name| lb_io::shown::quoted(name).to_string()).collect::<Vec<_>>().join(", ");
     if let (false, Ok(value)) = (names.is_empty(), HeaderValue::from_str(&names)) {
         response.headers_mut().insert(HeaderName::from_static("x-ignored-fields"), value);

@@ -35,6 +35,12 @@ pub(crate) struct Brief {
     handoff: Option<Value>,
 }
 
+/// A briefing from the store, in a folder of its own that goes with it.
+pub(crate) struct Fetched {
+    pub(crate) file: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
 /// A file that goes when nobody needs it.
 struct Temporary(PathBuf);
 
@@ -51,8 +57,10 @@ impl App {
     }
 
     /// The file of a stored briefing, checked to its last byte.
-    pub(crate) async fn briefing(&self, tenant: &Tenant, id: &str) -> Result<PathBuf, Refusal> {
-        let fetched = self.store()?.get(ObjectKind::Briefing, tenant, id).await;
+    pub(crate) async fn briefing(&self, tenant: &Tenant, id: &str) -> Result<Fetched, Refusal> {
+        let folder = tempfile::tempdir_in(&self.folder).map_err(|error| Refusal::Store(error.to_string()))?;
+        let fetched = self.store()?.get(ObjectKind::Briefing, tenant, id, folder.path()).await;
+        let fetched = fetched.map(|file| Fetched { file, _folder: folder });
         fetched.map_err(|error| match error {
             lb_store::Error::Absent { .. }
             | lb_store::Error::Expired { .. }

@@ -101,7 +101,7 @@ pub(super) async fn about(
                     "a briefing that is there was made by its own",
                 ));
             }
-            Ok(Work::Over { file: app.briefing(tenant, id).await?, task, spoken })
+            Ok(Work::Over { briefing: app.briefing(tenant, id).await?, task, spoken })
         }
         _ => Err(Refusal::field("briefing", "want `trajectory`, or `object` for a briefing that is stored")),
     }

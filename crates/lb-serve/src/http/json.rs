@@ -9,6 +9,9 @@ use serde::de::DeserializeOwned;
 use super::App;
 use crate::Refusal;
 
+/// A body may take so many of the longest pauses in all: who sends a byte at a time keeps no connection for ever.
+const PAUSES: u32 = 12;
+
 /// JSON within the bound, whatever its content type says; where it is not what is wanted, the error names the field.
 pub(super) struct Body<T>(pub(super) T);
 
@@ -16,7 +19,11 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Refusal> {
-        Ok(Self(parsed(&bytes(request, app.config.max_body).await?)?))
+        let whole = app.config.body_time * PAUSES;
+        let read = tokio::time::timeout(whole, bytes(request, app.config.max_body)).await;
+        let read =
+            read.map_err(|_| Refusal::field("body", format!("did not arrive within {} s", whole.as_secs())))?;
+        Ok(Self(parsed(&read?)?))
     }
 }
 

@@ -19,8 +19,9 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::header;
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use lb_model::Worker;
 use tower_http::timeout::RequestBodyTimeoutLayer;
@@ -33,7 +34,7 @@ use crate::keys::Keys;
 use crate::metrics::{Answered, Metrics};
 use crate::trajectories::Trajectories;
 
-pub(crate) use briefings::Brief;
+pub(crate) use briefings::{Brief, Fetched};
 pub use operations::openapi;
 pub(crate) use trajectories::{Append, Create, Fork};
 
@@ -78,6 +79,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(RequestBodyTimeoutLayer::new(app.config.body_time))
+        .layer(middleware::from_fn_with_state(app.clone(), from_here))
         .layer(middleware::from_fn_with_state(app.clone(), counted))
         .with_state(app)
 }
@@ -88,6 +90,35 @@ async fn no_route(request: Request) -> Refusal {
 
 async fn no_method(request: Request) -> Response {
     refused::with_status(&Refusal::Route(format!("{} is not for this path", request.method())), 405)
+}
+
+/// Where there are no keys, whoever reaches the address is answered; a page of some other site, which a browser on this machine shows, is not
+/// to reach it by way of its visitor.
+async fn from_here(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if app.keys.is_none()
+        && let Some(foreign) = foreign(&request)
+    {
+        return Refusal::Foreign(foreign).into_response();
+    }
+    next.run(request).await
+}
+
+/// The host or origin that is not this machine.
+fn foreign(request: &Request) -> Option<String> {
+    let text =
+        |name: header::HeaderName| Some(request.headers().get(name)?.to_str().unwrap_or("?").to_owned());
+    let is_here = |host: &str| {
+        let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+        let name = name.map_or(host, |(name, _)| name).trim_matches(['[', ']']);
+        name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    };
+    let host = request.uri().host().map(str::to_owned).or_else(|| text(header::HOST));
+    if let Some(host) = host.filter(|host| !is_here(host)) {
+        return Some(host);
+    }
+    let origin = text(header::ORIGIN)?;
+    let host = origin.split_once("://").map_or(origin.as_str(), |(_, host)| host);
+    (!is_here(host)).then_some(origin)
 }
 
 /// Counts a request by its route, never by its path.

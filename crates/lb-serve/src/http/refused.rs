@@ -23,7 +23,7 @@ pub(crate) fn anthropic(refusal: &Refusal) -> Value {
 pub(super) fn with_status(refusal: &Refusal, status: u16) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, Json(openai(refusal))).into_response();
-    if let Refusal::Busy { after, .. } = refusal {
+    if let Refusal::Busy { after } = refusal {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(*after));
     }
     if status == StatusCode::UNAUTHORIZED {

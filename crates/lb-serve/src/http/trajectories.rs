@@ -18,6 +18,8 @@ use crate::engine::Work;
 use crate::trajectories::{Settings, Trajectory};
 use crate::{Refusal, Tenant};
 
+/// Where nobody tells this server what the others use.
+const UNTIMED: &str = "another server has this store's index; several servers need one in Redis (--index) to keep times to live";
 /// Tries to append where several servers do.
 const TRIES: usize = 8;
 /// Segments of one request.
@@ -93,24 +95,48 @@ fn described(trajectory: &Trajectory) -> Value {
     json!(trajectory.describe())
 }
 
+/// Carries on to its end, whether or not the client still listens: what is half done is nobody's.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::spawn(work).await.map_err(|error| Refusal::Internal(error.to_string()))?
+}
+
 /// `POST /v1/trajectories`.
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     Caller(tenant): Caller,
     Body(create): Body<Create>,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
-    let settings = Settings { ttl_seconds: create.ttl_seconds, system: create.system };
+    let settings = Settings { ttl_seconds: time_to_live(&app, create.ttl_seconds)?, system: create.system };
     let segments = segments(create.segments)?;
     let trajectory = app.trajectories.begin(&tenant, create.id.as_deref(), settings)?;
-    app.trajectories.put(&trajectory)?;
-    let made = begin(&app, &tenant, &trajectory, segments).await;
-    if made.is_err() {
-        app.forget(&tenant, &trajectory.id).await?;
+    if create.id.is_some() {
+        app.is_free(&tenant, &trajectory.id).await?;
     }
-    made?;
-    Ok((StatusCode::CREATED, Json(described(&trajectory))))
+    app.trajectories.put(&trajectory)?;
+    to_its_end(async move {
+        let made = begin(&app, &tenant, &trajectory, segments).await;
+        if made.is_err() {
+            // Of what is written down under this name nothing may be ours.
+            app.trajectories.remove(&tenant, &trajectory.id);
+            trajectory.forget();
+        }
+        made?;
+        Ok((StatusCode::CREATED, Json(described(&trajectory))))
+    })
+    .await
 }
 
+fn time_to_live(app: &App, seconds: Option<u64>) -> Result<Option<u64>, Refusal> {
+    match seconds {
+        Some(0) => Err(Refusal::field("ttl_seconds", "0: want at least 1")),
+        Some(_) if !app.keeps_time() => Err(Refusal::unsupported("ttl_seconds", UNTIMED)),
+        seconds => Ok(seconds),
+    }
+}
+
+/// Reads what it begins with, and then writes it down: a name whose text does not fit stays free.
 async fn begin(
     app: &App,
     tenant: &Tenant,
@@ -118,13 +144,18 @@ async fn begin(
     segments: Vec<Segment>,
 ) -> Result<(), Refusal> {
     let mut written = trajectory.order.lock().await;
-    app.write_beginning(trajectory).await?;
-    *written = 1;
-    if segments.is_empty() {
+    let some = !segments.is_empty();
+    if some {
+        let work = Work::Extend { trajectory: trajectory.clone(), segments: segments.clone() };
+        done(submit(app, tenant, work)?).await?;
+    } else {
         done(submit(app, tenant, Work::Open { trajectory: trajectory.clone() })?).await?;
-        return Ok(());
     }
-    enter(app, tenant, trajectory, segments, &mut written).await.map(drop)
+    *written = app.write_whole(trajectory, &segments).await?;
+    if some {
+        trajectory.acknowledge(segments);
+    }
+    Ok(())
 }
 
 /// Reads segments, writes them down, and then says so.
@@ -184,17 +215,21 @@ pub(super) async fn append(
     if segments.is_empty() {
         return Err(Refusal::field("segments", "is empty"));
     }
-    let mut tries = 0;
-    let entered = loop {
-        match appended(&app, &tenant, &trajectory, segments.clone(), append.at).await {
-            // Another server was faster; where the place is not said, what it appended comes first.
-            Err(Refusal::Conflict(_)) if append.at.is_none() && tries < TRIES => {
-                tries += 1;
-                app.trajectory(&tenant, &id).await?;
+    let (trying, at) = (trajectory.clone(), append.at);
+    let entered = to_its_end(async move {
+        let mut tries = 0;
+        loop {
+            match appended(&app, &tenant, &trying, segments.clone(), at).await {
+                // Another server was faster; where the place is not said, what it appended comes first.
+                Err(Refusal::Conflict(_)) if at.is_none() && tries < TRIES => {
+                    tries += 1;
+                    app.trajectory(&tenant, &id).await?;
+                }
+                entered => return entered,
             }
-            entered => break entered?,
         }
-    };
+    })
+    .await?;
     let entered: Vec<Value> = entered
         .into_iter()
         .map(|(entered, left_out)| json!({ "entered_tokens": entered, "left_out_tokens": left_out }))
@@ -231,31 +266,28 @@ pub(super) async fn fork(
     Body(fork): Body<Fork>,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
     let from = app.trajectory(&tenant, &id).await?;
-    let ttl_seconds = fork.ttl_seconds.or(from.settings.ttl_seconds);
+    let ttl_seconds = time_to_live(&app, fork.ttl_seconds)?.or(from.settings.ttl_seconds);
     let settings = Settings { ttl_seconds, ..from.settings.clone() };
     let into = app.trajectories.begin(&tenant, fork.id.as_deref(), settings)?;
-    // Nothing is appended to the one while the other begins with it.
-    let held = from.order.lock().await;
-    done(submit(&app, &tenant, Work::Fork { from: from.clone(), into: into.clone() })?).await?;
-    {
+    if fork.id.is_some() {
+        app.is_free(&tenant, &into.id).await?;
+    }
+    to_its_end(async move {
+        // Nothing is appended to the one while the other begins with it.
+        let _held = from.order.lock().await;
+        done(submit(&app, &tenant, Work::Fork { from: from.clone(), into: into.clone() })?).await?;
         let mut written = into.order.lock().await;
         app.trajectories.put(&into)?;
-        let segments = into.segments();
-        let stored = match app.write_beginning(&into).await {
-            Ok(()) if segments.is_empty() => Ok(1),
-            Ok(()) => app.write_segments(&into, 1, &segments).await.map(|()| 2),
-            Err(refusal) => Err(refusal),
-        };
-        match stored {
+        match app.write_whole(&into, &into.segments()).await {
             Ok(records) => *written = records,
             Err(refusal) => {
                 app.trajectories.remove(&tenant, &into.id);
                 return Err(refusal);
             }
         }
-    }
-    drop(held);
-    Ok((StatusCode::CREATED, Json(described(&into))))
+        Ok((StatusCode::CREATED, Json(described(&into))))
+    })
+    .await
 }
 
 /// `GET /v1/trajectories`.
@@ -264,12 +296,15 @@ pub(super) async fn list(
     Caller(tenant): Caller,
 ) -> Result<Json<Value>, Refusal> {
     let open = app.trajectories.of(&tenant);
-    let mut data: Vec<Value> = open.iter().map(|own| described(own)).collect();
-    for name in app.stored(&tenant).await? {
-        if open.iter().all(|own| own.id != name) {
-            data.push(json!({ "id": name, "object": "trajectory", "opened": false }));
-        }
-    }
+    let Some(stored) = app.stored(&tenant).await? else {
+        let data: Vec<Value> = open.iter().map(|own| described(own)).collect();
+        return Ok(Json(json!({ "object": "list", "data": data })));
+    };
+    let told = |name: String| match open.iter().find(|own| own.id == name) {
+        Some(own) => described(own),
+        None => json!({ "id": name, "object": "trajectory", "opened": false }),
+    };
+    let data: Vec<Value> = stored.into_iter().map(told).collect();
     Ok(Json(json!({ "object": "list", "data": data })))
 }
 
@@ -279,7 +314,7 @@ pub(super) async fn one(
     Caller(tenant): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
-    Ok(Json(described(&*app.trajectory(&tenant, &id).await?)))
+    Ok(Json(described(&*app.known(&tenant, &id).await?)))
 }
 
 /// `DELETE /v1/trajectories/{id}`.
@@ -288,7 +323,7 @@ pub(super) async fn delete(
     Caller(tenant): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
-    app.trajectory(&tenant, &id).await?;
+    app.known(&tenant, &id).await?;
     app.forget(&tenant, &id).await?;
     Ok(Json(json!({ "id": id, "object": "trajectory", "deleted": true })))
 }
@@ -299,7 +334,7 @@ pub(super) async fn segments_list(
     Caller(tenant): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
-    let trajectory = app.trajectory(&tenant, &id).await?;
+    let trajectory = app.known(&tenant, &id).await?;
     Ok(Json(json!({ "object": "list", "data": trajectory.segments() })))
 }
 
@@ -309,7 +344,7 @@ pub(super) async fn briefings(
     Caller(tenant): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
-    let trajectory = app.trajectory(&tenant, &id).await?;
+    let trajectory = app.known(&tenant, &id).await?;
     let worker = app.worker.clone();
     let shown = move || trajectory.looked().iter().map(|looked| looked.shown(&worker)).collect::<Vec<_>>();
     let shown =

@@ -126,7 +126,7 @@ impl Trajectory {
         self.used.store(now(), Ordering::Relaxed);
         let mut state = held(&self.state);
         if self.unsure.swap(false, Ordering::SeqCst) {
-            *state = State::Resting(None);
+            self.clear(&mut state);
         }
         if let State::Resting(file) = &*state {
             let session = self.opened(worker, file.as_deref())?;
@@ -259,10 +259,12 @@ impl Trajectory {
     pub(crate) fn rest(&self) -> Result<(), Refusal> {
         let mut state = held(&self.state);
         if self.unsure.swap(false, Ordering::SeqCst) {
-            *state = State::Resting(None);
+            self.clear(&mut state);
         }
         let State::Live(session) = &*state else { return Ok(()) };
-        let file = self.folder.join(format!("{}.{}.session", self.tenant, self.id));
+        // Another of this name may have a file as well.
+        let name = super::random_name()?;
+        let file = self.folder.join(format!("{name}.session"));
         let saved = if self.gone.load(Ordering::SeqCst) { None } else { Some(session.save(&file)) };
         let file = match saved {
             Some(Ok(())) => Some(file),
@@ -277,16 +279,21 @@ impl Trajectory {
         Ok(())
     }
 
+    /// Its text alone is left.
+    fn clear(&self, state: &mut State) {
+        if let State::Resting(Some(file)) = state {
+            let _ = std::fs::remove_file(file);
+        }
+        *state = State::Resting(None);
+        self.measured(0, 0);
+    }
+
     /// Nothing of it is needed any more.
     pub(crate) fn forget(&self) {
         self.gone.store(true, Ordering::SeqCst);
         // Whoever works with it still has it; the last one clears up.
         if let Ok(mut state) = self.state.try_lock() {
-            if let State::Resting(Some(file)) = &*state {
-                let _ = std::fs::remove_file(file);
-            }
-            *state = State::Resting(None);
-            self.measured(0, 0);
+            self.clear(&mut state);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The field by which a request names a trajectory, and what becomes of its messages then.
 
 use lb_model::{Content, Message};
-use lb_session::{Handoff, Task};
+use lb_session::{BriefConfig, Handoff, QuerySource, Task};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -40,6 +40,9 @@ pub(crate) fn handoff(field: &str, said: Option<&Value>) -> Result<Handoff, Refu
         Some(other) => serde_json::from_value(other.clone()).map_err(|error| refused(&error))?,
     };
     handoff.validate().map_err(|error| refused(&error))?;
+    if let Some(config) = handoff.brief_config() {
+        bounded(field, config)?;
+    }
     let lookahead = handoff.brief_config().and_then(|config| config.lookahead.as_ref());
     if lookahead.is_some_and(|lookahead| lookahead.learned.is_some()) {
         return Err(Refusal::unsupported(field, "a request names no file (`vectors=`)"));
@@ -73,4 +76,25 @@ fn text(message: &Message) -> String {
         Some(Content::Parts(parts)) => parts.iter().map(|part| part.text.as_str()).collect(),
         Some(Content::Data(data)) => data.to_string(),
     }
+}
+
+/// Tokens that the worker may write for a briefing; positions of a part at least. What takes longer holds up everybody.
+const WRITTEN: usize = 1024;
+const PART: usize = 64;
+
+fn bounded(field: &str, config: &BriefConfig) -> Result<(), Refusal> {
+    if let QuerySource::SelfStudy { prompts, max_new_tokens, .. } = &config.queries
+        && prompts.len().saturating_mul(*max_new_tokens) > WRITTEN
+    {
+        let reason = format!("self-study of more than {WRITTEN} tokens in all");
+        return Err(Refusal::unsupported(field, reason));
+    }
+    let draft = config.lookahead.as_ref().and_then(|lookahead| lookahead.draft);
+    if draft.is_some_and(|draft| draft.tokens > WRITTEN) {
+        return Err(Refusal::unsupported(field, format!("a draft of more than {WRITTEN} tokens")));
+    }
+    if config.chunking.is_some_and(|chunking| chunking.chunk_len < PART) {
+        return Err(Refusal::unsupported(field, format!("parts of fewer than {PART} positions")));
+    }
+    Ok(())
 }

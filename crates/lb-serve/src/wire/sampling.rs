@@ -12,6 +12,8 @@ use crate::engine::Spoken;
 const CHOICES: usize = 16;
 /// Texts that end an answer.
 const STOPS: usize = 16;
+/// Temperatures below are greedy.
+const COLDEST: f64 = 1e-4;
 /// Likeliest tokens that are told.
 const LIKELIEST: usize = 20;
 
@@ -67,7 +69,8 @@ impl Sampling {
         if log_probs.is_some_and(|most| most > LIKELIEST) {
             return Err(Refusal::field("top_logprobs", format!("want 0 to {LIKELIEST}")));
         }
-        let temperature = self.temperature.filter(|temperature| *temperature != 0.0);
+        // So close to greedy that numbers end there.
+        let temperature = self.temperature.filter(|temperature| !(0.0..COLDEST).contains(temperature));
         let seed = match (self.seed, temperature) {
             (Some(seed), _) => seed.cast_unsigned(),
             (None, Some(_)) => drawn()?,

@@ -24,8 +24,8 @@ fn whoever_sends_slowly_is_let_go() {
     let (server, client) = serve(hasty);
     let begin = Instant::now();
     for begun in [
-        &b"POST /v1/completions HTTP/1.1\r\nhost: x\r\n"[..],
-        b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{\"prompt\"",
+        &b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\n"[..],
+        b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{\"prompt\"",
     ] {
         raw(server.address(), begun);
     }
@@ -40,13 +40,12 @@ fn what_is_too_large_is_refused_before_it_is_read() {
     let (server, client) = serve(small);
     let told = client.post("/v1/chat/completions", &chat(&"x".repeat(20_000)));
     assert_eq!(told.status, 413, "{}", told.body);
-    let chunked =
-        "POST /v1/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+    let chunked = "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
     let chunk = format!("{:x}\r\n{}\r\n", 5_000, "x".repeat(5_000));
     let told = raw(server.address(), [chunked, &chunk, &chunk, &chunk, "0\r\n\r\n"].concat().as_bytes());
     assert!(told.starts_with("HTTP/1.1 413"), "{told}");
     let head = format!(
-        "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx: {}\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx: {}\r\n\r\n",
         "x".repeat(200_000)
     );
     let told = raw(server.address(), head.as_bytes());
@@ -57,7 +56,7 @@ fn what_is_too_large_is_refused_before_it_is_read() {
     let many: String = (0..500).map(|number| format!("x{number}: y\r\n")).collect();
     let told = raw(
         server.address(),
-        format!("GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{many}\r\n").as_bytes(),
+        format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{many}\r\n").as_bytes(),
     );
     assert!(
         told.is_empty() || told.starts_with("HTTP/1.1 431") || told.starts_with("HTTP/1.1 400"),
@@ -157,16 +156,16 @@ fn five_hundred_hostile_requests_are_refused_and_nothing_falls() {
         "\r\n\r\n",
         "\0\0\0\0\r\n\r\n",
         "GET\r\n\r\n",
-        "POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
-        "POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx",
-        "POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
-        "GET /v1/trajectories/%2e%2e%2f%2e%2e HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
-        "GET /v1/models/%ff%fe HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n",
+        "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx",
+        "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        "GET /v1/trajectories/%2e%2e%2f%2e%2e HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+        "GET /v1/models/%ff%fe HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        "GET /../../etc/passwd HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
-        "OPTIONS * HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
-        "CONNECT x:1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
-        "TRACE / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        "GET /../../etc/passwd HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+        "CONNECT x:1 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+        "TRACE / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
     ] {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
@@ -189,4 +188,47 @@ fn five_hundred_hostile_requests_are_refused_and_nothing_falls() {
         count += 1;
     }
     assert_eq!(client.post("/v1/chat/completions", &chat("x")).status, 200);
+}
+
+/// A page of some other site, shown on this machine, reaches nothing.
+#[test]
+fn requests_by_way_of_another_site_are_refused() {
+    let (server, client) = usual();
+    let body = "{\"id\": \"planted\"}";
+    let post = |head: &str| {
+        let length = body.len();
+        raw(server.address(), format!("POST /v1/trajectories HTTP/1.1\r\nconnection: close\r\ncontent-length: {length}\r\n{head}\r\n\r\n{body}").as_bytes())
+    };
+    for head in [
+        "host: evil.example",
+        "host: localhost\r\norigin: http://evil.example",
+        "host: localhost\r\norigin: null",
+        "host: 192.168.1.7:8080",
+    ] {
+        assert!(post(head).starts_with("HTTP/1.1 403"), "{head}");
+    }
+    assert_eq!(client.get("/v1/trajectories").body["data"], json!([]));
+    for head in ["host: localhost:8080", "host: 127.0.0.1\r\norigin: http://localhost:3000", "host: [::1]:80"]
+    {
+        let told = post(head);
+        assert!(told.starts_with("HTTP/1.1 201") || told.starts_with("HTTP/1.1 409"), "{head}: {told}");
+    }
+}
+
+/// Numbers at the edge of what numbers can be are no fault of the server.
+#[test]
+fn the_coldest_and_the_narrowest_sampling_is_greedy() {
+    let (_server, client) = usual();
+    let greedy = client.post("/v1/chat/completions", &chat("Who keeps the Oslo ledger?")).body;
+    for (temperature, top_p) in [(1e-300, 1.0), (1e-45, 0.5), (1e-5, 1.0), (1.0, 1e-300), (1.0, 1e-30)] {
+        let mut request = chat("Who keeps the Oslo ledger?");
+        request["temperature"] = temperature.into();
+        request["top_p"] = top_p.into();
+        let told = client.post("/v1/chat/completions", &request);
+        assert_eq!(told.status, 200, "{temperature} {top_p}: {}", told.body);
+        assert_eq!(
+            told.body["choices"][0]["message"], greedy["choices"][0]["message"],
+            "{temperature} {top_p}"
+        );
+    }
 }

@@ -15,7 +15,7 @@ fn open(server: &lb_serve::Running, body: &Value) -> BufReader<TcpStream> {
     let body = body.to_string();
     write!(
         stream,
-        "POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
     .unwrap();
@@ -127,4 +127,64 @@ fn an_end_in_good_order_finishes_what_is_under_way() {
     assert!(rest.contains("[DONE]"), "{rest}");
     assert_eq!(rest.matches("data: ").count() + 1, whole.len());
     assert!(TcpStream::connect(address).is_err());
+}
+
+/// Whoever has gone is left out of the queue, and makes room there.
+#[test]
+fn a_queue_of_those_who_have_gone_has_room() {
+    let mut narrow = config();
+    (narrow.parallel, narrow.queue) = (1, 4);
+    let (server, client) = serve(narrow);
+    let mut one = open(&server, &long());
+    first_piece(&mut one);
+    let gone: Vec<_> = (0..4).map(|_| open(&server, &long())).collect();
+    until(|| client.metric("latent_briefing_waiting") as usize == 4);
+    drop(gone);
+    until(|| client.get("/readyz").status == 200);
+    drop(one);
+    assert_eq!(client.post("/v1/chat/completions", &chat("x")).status, 200);
+}
+
+/// Answers that would take longer than the server has end, and what is to be stored is stored.
+#[test]
+fn an_end_does_not_wait_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut hasty = config();
+    (hasty.parallel, hasty.drain_time) = (1, Duration::from_millis(300));
+    hasty.store = Some(folder.path().to_str().unwrap().to_owned());
+    let (server, client) = serve(hasty.clone());
+    let lines: Vec<&str> = LINES.iter().copied().cycle().take(40).collect();
+    let id = client.trajectory(&lines);
+    let mut waiting: Vec<_> = (0..6).map(|_| open(&server, &long())).collect();
+    first_piece(&mut waiting[0]);
+    let begin = Instant::now();
+    server.stop();
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    let (_server, client) = serve(hasty);
+    let mut about = chat("Who keeps the Oslo ledger?");
+    about["briefing"] = json!({ "trajectory": id, "handoff": "full-kv" });
+    assert_eq!(client.post("/v1/chat/completions", &about).status, 200);
+    assert_eq!(client.metric("latent_briefing_replays_total") as usize, 0);
+    assert!(client.metric("latent_briefing_prefilled_tokens_total") < 40.0);
+}
+
+/// A stream that tells nothing before its end is given up as well when nobody listens.
+#[test]
+fn a_silent_stream_ends_with_its_client() {
+    let (server, client) = usual();
+    let mut request = long();
+    request["messages"] = json!([{ "role": "user", "content": "x" }]);
+    request["tools"] =
+        json!([{ "type": "function", "function": { "name": "f", "parameters": { "type": "object" } } }]);
+    let body = request.to_string();
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    write!(
+        stream,
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    until(|| client.metric("latent_briefing_running") as usize == 1);
+    drop(stream);
+    until(|| client.metric("latent_briefing_running") as usize == 0);
 }

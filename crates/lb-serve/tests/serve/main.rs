@@ -5,6 +5,7 @@ mod bounds;
 mod chat;
 mod engine;
 mod messages;
+mod operations;
 mod stored;
 mod support;
 mod tenants;

@@ -202,6 +202,85 @@ fn a_briefing_made_by_one_server_is_answered_over_by_another() {
     assert_eq!(both.status, 400);
 }
 
+/// A name that is taken is refused, and what has it stays: after a new start, with another server, however it is asked for.
+#[test]
+fn a_refused_creation_takes_nothing_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, client) = over(folder.path());
+    let create = |client: &Client, id: &str, text: &str| {
+        client.post("/v1/trajectories", &json!({ "id": id, "segments": [{ "text": text }] })).status
+    };
+    assert_eq!(create(&client, "mine", LINES[0]), 201);
+    assert_eq!(create(&client, "mine", LINES[1]), 409);
+    server.stop();
+    let ((_one, one), (_two, two)) = (over(folder.path()), over(folder.path()));
+    assert_eq!(create(&one, "mine", LINES[1]), 409);
+    assert_eq!(create(&two, "mine", LINES[1]), 409);
+    assert_eq!(
+        (texts(&one, "mine"), texts(&two, "mine")),
+        (vec![LINES[0].to_owned()], vec![LINES[0].to_owned()])
+    );
+    // A text that does not fit leaves the name free.
+    assert_eq!(create(&one, "late", &"word ".repeat(30_000)), 400);
+    assert_eq!(create(&one, "late", LINES[0]), 201);
+    // Both at once: one of them has it.
+    for round in 0..6 {
+        let id = format!("both{round}");
+        let made = std::thread::scope(|scope| {
+            let both = [&one, &two].map(|client| {
+                let (id, create) = (&id, &create);
+                scope.spawn(move || create(client, id, "ok."))
+            });
+            both.map(|thread| thread.join().unwrap())
+        });
+        let mut made = made;
+        made.sort_unstable();
+        assert_eq!(made, [201, 409], "{id}");
+        assert_eq!((texts(&one, &id), texts(&two, &id)), (vec!["ok.".to_owned()], vec!["ok.".to_owned()]));
+    }
+}
+
+/// The same text twice is two segments.
+#[test]
+fn servers_that_append_the_same_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let ((_one, one), (_two, two)) = (over(folder.path()), over(folder.path()));
+    let id = one.trajectory(&LINES[..1]);
+    let path = format!("/v1/trajectories/{id}/segments");
+    std::thread::scope(|scope| {
+        for client in [&one, &two] {
+            let path = &path;
+            scope.spawn(move || {
+                for _ in 0..8 {
+                    assert_eq!(client.post(path, &json!({ "segments": [{ "text": "ok." }] })).status, 200);
+                }
+            });
+        }
+    });
+    for client in [&one, &two] {
+        assert_eq!(texts(client, &id).len(), 17);
+    }
+}
+
+/// Where another server keeps a store's times, nothing with a time to live is served by this one: it would not know when it is used.
+#[test]
+fn times_to_live_are_one_servers() {
+    let folder = tempfile::tempdir().unwrap();
+    let ((_one, one), (_two, two)) = (over(folder.path()), over(folder.path()));
+    let create = json!({ "id": "short", "ttl_seconds": 100, "segments": [{ "text": LINES[0] }] });
+    assert_eq!(two.post("/v1/trajectories", &create).status, 400);
+    assert_eq!(one.post("/v1/trajectories", &create).status, 201);
+    let told = two.get("/v1/trajectories/short");
+    assert_eq!(told.status, 409, "{}", told.body);
+    assert!(told.body["error"]["message"].as_str().unwrap().contains("--index"), "{}", told.body);
+    let zero = one.post("/v1/trajectories", &json!({ "ttl_seconds": 0 }));
+    assert_eq!((zero.status, zero.body["error"]["param"].as_str()), (400, Some("ttl_seconds")));
+    let soon = json!({ "id": "soon", "ttl_seconds": 1, "segments": [{ "text": LINES[0] }] });
+    assert_eq!(one.post("/v1/trajectories", &soon).status, 201);
+    until(|| one.get("/v1/trajectories/soon").status == 404);
+    assert_eq!(one.get("/v1/trajectories/short").status, 200);
+}
+
 /// Serves in a process of its own, to be killed; does nothing as a test.
 #[test]
 fn child() {

@@ -153,6 +153,8 @@ fn what_cannot_be_is_refused_by_name() {
         json!("latent-briefing:vectors=/etc/passwd"),
         json!("latent-briefing:keep=7"),
         json!("telepathy"),
+        json!("latent-briefing:pieces=2"),
+        json!({ "latent-briefing": { "queries": { "self-study": { "prompts": ["x"], "max_new_tokens": 5000, "temperature": 0.0, "seed": 0 } } } }),
         json!(7),
         json!({ "latent-briefing": { "colour": 1 } }),
     ] {
