@@ -60,9 +60,12 @@ fn sequences_join_between_steps_and_write_what_they_would_alone() {
                     alone[joined][..3.min(alone[joined].len())].to_vec(),
                 );
                 let guess = Box::new(move |written: &[u32], most: usize| lookup.guess(written, most));
-                let guess: Option<Box<dyn FnMut(&[u32], usize) -> Vec<u32>>> =
-                    if guessed { Some(guess) } else { None };
-                ids.insert(sequences.join(cache, logits, options, guess).unwrap(), joined);
+                let id = if guessed {
+                    sequences.join(cache, logits, options, Some(guess))
+                } else {
+                    sequences.join(cache, logits, options, None)
+                };
+                ids.insert(id.unwrap(), joined);
                 joined += 1;
             }
             let done = sequences.step(&mut |chosen| {

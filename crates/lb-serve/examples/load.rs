@@ -136,7 +136,7 @@ fn main() {
             let (args, told, answers, stop) = (&args, &told, &answers, &stop);
             scope.spawn(move || {
                 let config = ureq::Agent::config_builder().http_status_as_error(false);
-                let agent = config.timeout_global(Some(Duration::from_secs(120))).build().new_agent();
+                let agent = config.timeout_global(Some(Duration::from_mins(2))).build().new_agent();
                 let client_of = Client { agent, args, told, answers };
                 let own = args.trajectories.div_ceil(args.clients).max(1);
                 for round in 0.. {

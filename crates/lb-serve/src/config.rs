@@ -57,7 +57,7 @@ impl Default for ServeConfig {
             queue: 256,
             max_tokens: 512,
             max_body: 32 << 20,
-            request_time: Duration::from_secs(600),
+            request_time: Duration::from_mins(10),
             body_time: Duration::from_secs(10),
             drain_time: Duration::from_secs(30),
             connections: 1024,

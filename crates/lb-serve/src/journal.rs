@@ -164,7 +164,7 @@ impl Storage {
             read.records += 1;
             match record {
                 Record::Trajectory { created, settings, .. } => {
-                    (read.created, read.settings) = (created, settings)
+                    (read.created, read.settings) = (created, settings);
                 }
                 Record::Segments { segments, .. } => read.segments.extend(segments),
                 Record::Session { object, segments } => read.session = Some((object, segments)),

@@ -13,6 +13,11 @@ use prometheus_client::registry::Registry;
 use crate::Refusal;
 use crate::engine::Usage;
 
+/// A number of things as a gauge has it.
+pub(crate) fn count(things: usize) -> i64 {
+    i64::try_from(things).unwrap_or(i64::MAX)
+}
+
 /// A request by what came of it.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct Answered {

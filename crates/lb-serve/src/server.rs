@@ -15,7 +15,7 @@ use crate::engine::{Bounds, Engine, Job, Work};
 use crate::http::{App, router};
 use crate::journal::Storage;
 use crate::keys::Keys;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, count};
 use crate::trajectories::{Trajectories, Trajectory, now};
 use crate::{Error, Result, ServeConfig, Tenant, listen};
 
@@ -23,7 +23,7 @@ use crate::{Error, Result, ServeConfig, Tenant, listen};
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
 
 /// How often the store is swept.
-const SWEEP: Duration = Duration::from_mins(60);
+const SWEEP: Duration = Duration::from_hours(1);
 
 /// A server that listens. It serves until it is told to [`stop`](Self::stop), or until the process is asked to end where
 /// [`Running::wait`] heeds that.
@@ -210,8 +210,8 @@ async fn keep_house(app: Arc<App>) {
         for trajectory in app.trajectories.too_many() {
             rested(&app, &trajectory).await;
         }
-        app.metrics.trajectories.set(app.trajectories.len() as i64);
-        app.metrics.trajectory_bytes.set(app.trajectories.bytes() as i64);
+        app.metrics.trajectories.set(count(app.trajectories.len()));
+        app.metrics.trajectory_bytes.set(count(app.trajectories.bytes()));
     }
 }
 

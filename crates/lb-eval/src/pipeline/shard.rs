@@ -118,8 +118,8 @@ pub fn merge(folders: &[impl AsRef<Path>], out: &Path) -> Result<usize> {
     }
     let json = |source| Error::Json { path: out.join(PLAN), line_number: 1, source };
     let text = serde_json::to_vec_pretty(&plan).map_err(json)?;
-    write_whole(&out.join(PLAN), &text).map_err(io(out))?;
-    write_whole(&out.join(ROWS), &lines).map_err(io(out))?;
+    write_whole(out.join(PLAN), &text).map_err(io(out))?;
+    write_whole(out.join(ROWS), &lines).map_err(io(out))?;
     Ok(seen.len())
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::prefix::Prefixes;
 use super::stops::Stops;
 use super::{Event, Finish, Job, Spoken, Told};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, count};
 use crate::{Refusal, Tenant};
 
 /// Everything that is under way.
@@ -96,7 +96,7 @@ impl<'w> Running<'w> {
             };
             self.answers.insert(id, answer);
         }
-        self.metrics.running.set(self.sequences.len() as i64);
+        self.metrics.running.set(count(self.sequences.len()));
         Ok(())
     }
 
@@ -122,7 +122,7 @@ impl<'w> Running<'w> {
                 }
             }
         }
-        self.metrics.running.set(self.sequences.len() as i64);
+        self.metrics.running.set(count(self.sequences.len()));
     }
 
     /// Ends everything: the server has no time left.

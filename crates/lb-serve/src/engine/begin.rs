@@ -39,23 +39,25 @@ fn carried_out(running: &mut Running<'_>, job: &Job) -> Result<(), Refusal> {
         Work::Extend { trajectory, segments } => extend(running, job, trajectory, segments.clone()),
         Work::Open { trajectory } => {
             trajectory.with(running.worker, &mut goes_on(running, job), |_| Ok(()))?;
-            done(job, Vec::new())
+            done(job, Vec::new());
+            Ok(())
         }
         Work::Fork { from, into } => {
             let fork = from.with(running.worker, &mut goes_on(running, job), |session| Ok(session.fork()))?;
             into.put(fork);
-            done(job, Vec::new())
+            done(job, Vec::new());
+            Ok(())
         }
         Work::Rest { trajectory } => {
             trajectory.rest()?;
-            done(job, Vec::new())
+            done(job, Vec::new());
+            Ok(())
         }
     }
 }
 
-fn done(job: &Job, entered: Vec<(usize, usize)>) -> Result<(), Refusal> {
+fn done(job: &Job, entered: Vec<(usize, usize)>) {
     job.tell(Event::Done { entered });
-    Ok(())
 }
 
 /// Asked after each pass: the others get a token, and the job is looked at.
@@ -326,7 +328,8 @@ fn extend(
     trajectory.with(worker, &mut goes_on, |_| Ok(()))?;
     let entered = trajectory.extend(segments, &mut goes_on).map_err(|error| explained(job, error))?;
     before.inc_by(entered.iter().map(|(entered, _)| *entered as u64).sum());
-    done(job, entered)
+    done(job, entered);
+    Ok(())
 }
 
 /// What ended a call is told by its deadline.

@@ -9,7 +9,7 @@ use super::answer::Running;
 use super::queue::{Queue, Taken};
 use super::{Bounds, Event, Job, begin};
 use crate::Refusal;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, count};
 
 /// Computes until the queue is closed and nothing is under way.
 pub(super) fn run(worker: &Worker, queue: &Queue, bounds: &Bounds, metrics: &Arc<Metrics>) {
@@ -25,7 +25,7 @@ pub(super) fn run(worker: &Worker, queue: &Queue, bounds: &Bounds, metrics: &Arc
         if !running.is_full() || queue.has_first() {
             match queue.take(running.is_empty()) {
                 Taken::Job(job) => {
-                    metrics.waiting.set(queue.len() as i64);
+                    metrics.waiting.set(count(queue.len()));
                     if !survives(&job, || begin::begin(&mut running, &job)) {
                         // What a panic left behind is not gone on with.
                         running = begun();

@@ -3,7 +3,7 @@
 /// What is written, held back while it may be the beginning of a text that ends the answer.
 #[derive(Debug, Default)]
 pub(super) struct Stops {
-    stops: Vec<String>,
+    ends: Vec<String>,
     held: String,
     /// The one that came.
     pub(super) hit: Option<String>,
@@ -11,7 +11,7 @@ pub(super) struct Stops {
 
 impl Stops {
     pub(super) fn new(stops: Vec<String>) -> Self {
-        Self { stops, held: String::new(), hit: None }
+        Self { ends: stops, held: String::new(), hit: None }
     }
 
     /// The text that can be told now. Once a stop has come there is no more.
@@ -19,11 +19,11 @@ impl Stops {
         if self.hit.is_some() {
             return String::new();
         }
-        if self.stops.is_empty() {
+        if self.ends.is_empty() {
             return text.to_owned();
         }
         self.held.push_str(text);
-        let first = self.stops.iter().filter_map(|stop| Some((self.held.find(stop.as_str())?, stop)));
+        let first = self.ends.iter().filter_map(|stop| Some((self.held.find(stop.as_str())?, stop)));
         if let Some((at, stop)) = first.min_by_key(|(at, stop)| (*at, std::cmp::Reverse(stop.len()))) {
             self.hit = Some(stop.clone());
             self.held.truncate(at);
@@ -32,7 +32,7 @@ impl Stops {
         // The longest end that may be the beginning of a stop.
         let waits = |from: &usize| {
             let end = &self.held[*from..];
-            self.stops.iter().any(|stop| stop.len() > end.len() && stop.starts_with(end))
+            self.ends.iter().any(|stop| stop.len() > end.len() && stop.starts_with(end))
         };
         let borders = self.held.char_indices().map(|(at, _)| at);
         let from = borders.filter(|at| waits(at)).min().unwrap_or(self.held.len());

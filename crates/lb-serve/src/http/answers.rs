@@ -13,6 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::App;
 use crate::engine::{Event, Finish, Job, Listening, Usage, Work};
+use crate::metrics::count;
 use crate::wire::openai::Choice;
 use crate::{Refusal, Tenant};
 
@@ -25,7 +26,7 @@ const ALIVE: Duration = Duration::from_secs(10);
 pub(super) fn submit(app: &App, tenant: &Tenant, work: Work) -> Result<Listening, Refusal> {
     let (job, listening) = Job::new(tenant.clone(), work, app.config.request_time);
     app.engine.submit(tenant, job)?;
-    app.metrics.waiting.set(app.engine.waiting() as i64);
+    app.metrics.waiting.set(count(app.engine.waiting()));
     Ok(listening)
 }
 
@@ -158,7 +159,7 @@ pub(super) fn data(value: &Value) -> Sse {
 /// Says in a header which fields were passed over.
 pub(super) fn with_ignored(mut response: Response, ignored: &[String]) -> Response {
     let names = ignored.iter().take(32).filter(|name| name.bytes().all(|b| b.is_ascii_graphic()));
-    let names = names.map(|name| lb_io::shown::quoted(name).to_string()).collect::<Vec<_>>().join(", ");
+    let names = names.map(|name| lb_io::shown::quoted(name)).collect::<Vec<_>>().join(", ");
     if let (false, Ok(value)) = (names.is_empty(), HeaderValue::from_str(&names)) {
         response.headers_mut().insert(HeaderName::from_static("x-ignored-fields"), value);
     }

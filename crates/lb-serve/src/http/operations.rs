@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::caller::{Caller, Operator};
+use crate::metrics::count;
 
 /// `GET /healthz`: the process lives.
 pub(super) async fn healthz() -> &'static str {
@@ -46,9 +47,9 @@ pub(super) async fn status(State(app): State<Arc<App>>, Caller(tenant): Caller) 
         "positions": app.worker.config().position_limit(),
         "tenant": tenant.name(),
         "running": of_all(app.metrics.running.get()),
-        "waiting": of_all(app.engine.waiting() as i64),
-        "generated_tokens": of_all(app.metrics.generated.get() as i64),
-        "prefilled_tokens": of_all(app.metrics.prefilled.get() as i64),
+        "waiting": of_all(count(app.engine.waiting())),
+        "generated_tokens": of_all(app.metrics.generated.get().cast_signed()),
+        "prefilled_tokens": of_all(app.metrics.prefilled.get().cast_signed()),
         "begun": app.begun,
         "trajectories": own,
     }))

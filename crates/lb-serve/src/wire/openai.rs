@@ -228,7 +228,7 @@ impl Head {
         }
     }
 
-    fn chunk(&self, choices: Value) -> Value {
+    fn chunk(&self, choices: &Value) -> Value {
         let object = match self.kind {
             Kind::Chat => "chat.completion.chunk",
             Kind::Completion => "text_completion",
@@ -243,14 +243,14 @@ impl Head {
     pub(crate) fn opening(&self, choice: usize) -> Option<Value> {
         (self.kind == Kind::Chat).then(|| {
             let delta = json!({ "role": "assistant", "content": "" });
-            self.chunk(json!([{ "index": choice, "delta": delta, "logprobs": null, "finish_reason": null }]))
+            self.chunk(&json!([{ "index": choice, "delta": delta, "logprobs": null, "finish_reason": null }]))
         })
     }
 
     /// A piece of an answer; `offset` characters came before it.
     pub(crate) fn piece(&self, choice: usize, text: &str, tokens: &[Told], offset: usize) -> Value {
         let log_probs = log_probs(self.kind, tokens, offset);
-        self.chunk(match self.kind {
+        self.chunk(&match self.kind {
             Kind::Chat => json!([{
                 "index": choice, "delta": { "content": text }, "logprobs": log_probs, "finish_reason": null,
             }]),
@@ -266,13 +266,13 @@ impl Head {
             call["index"] = index.into();
         }
         let delta = json!({ "tool_calls": calls });
-        self.chunk(json!([{ "index": choice, "delta": delta, "logprobs": null, "finish_reason": null }]))
+        self.chunk(&json!([{ "index": choice, "delta": delta, "logprobs": null, "finish_reason": null }]))
     }
 
     /// The last chunk of an answer.
     pub(crate) fn closing(&self, choice: usize, finish: &Finish, calls: bool) -> Value {
         let finish = if calls { "tool_calls" } else { word(finish) };
-        self.chunk(match self.kind {
+        self.chunk(&match self.kind {
             Kind::Chat => {
                 json!([{ "index": choice, "delta": {}, "logprobs": null, "finish_reason": finish }])
             }
@@ -284,7 +284,7 @@ impl Head {
 
     /// The chunk that tells what it cost.
     pub(crate) fn cost(&self, cost: &Usage, generated: usize) -> Value {
-        let mut chunk = self.chunk(json!([]));
+        let mut chunk = self.chunk(&json!([]));
         chunk["usage"] = usage(cost, generated);
         chunk
     }

@@ -4,9 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{chat, config, serve, usual};
+use crate::support::{Client, chat, config, serve, usual};
 
 fn raw(address: std::net::SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -53,7 +53,7 @@ fn what_is_too_large_is_refused_before_it_is_read() {
         told.is_empty() || told.starts_with("HTTP/1.1 431") || told.starts_with("HTTP/1.1 400"),
         "{told}"
     );
-    let many: String = (0..500).map(|number| format!("x{number}: y\r\n")).collect();
+    let many: String = (0..500).map(|number| ["x", &number.to_string(), ": y\r\n"].concat()).collect();
     let told = raw(
         server.address(),
         format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{many}\r\n").as_bytes(),
@@ -65,11 +65,9 @@ fn what_is_too_large_is_refused_before_it_is_read() {
     assert_eq!(client.get("/healthz").status, 200);
 }
 
-/// 500 requests that are wrong in some way: each is named as such, and the server goes on.
-#[test]
-fn five_hundred_hostile_requests_are_refused_and_nothing_falls() {
-    let (server, client) = usual();
-    let values = [
+/// What may stand where something else is wanted, and where.
+fn oddities() -> (Vec<Value>, Vec<(&'static str, &'static str)>) {
+    let values = vec![
         json!(null),
         json!(true),
         json!(-1),
@@ -88,7 +86,7 @@ fn five_hundred_hostile_requests_are_refused_and_nothing_falls() {
         json!("<|im_end|>"),
         json!("\u{1b}[2J"),
     ];
-    let fields = [
+    let fields = vec![
         ("/v1/chat/completions", "messages"),
         ("/v1/chat/completions", "model"),
         ("/v1/chat/completions", "max_tokens"),
@@ -117,6 +115,12 @@ fn five_hundred_hostile_requests_are_refused_and_nothing_falls() {
         ("/v1/trajectories/none/segments", "segments"),
         ("/v1/trajectories/none/fork", "id"),
     ];
+    (values, fields)
+}
+
+/// Fields that hold what they should not; how many.
+fn odd_fields(client: &Client) -> usize {
+    let (values, fields) = oddities();
     let mut count = 0;
     for (path, field) in fields {
         for value in &values {
@@ -135,6 +139,12 @@ fn five_hundred_hostile_requests_are_refused_and_nothing_falls() {
             count += 1;
         }
     }
+    count
+}
+
+/// Bodies that are no JSON of a request; how many.
+fn odd_bodies(client: &Client) -> usize {
+    let mut count = 0;
     let deep = format!("{{\"messages\": {}1{}}}", "[".repeat(10_000), "]".repeat(10_000));
     let raw_bodies = [
         "{",
@@ -150,7 +160,12 @@ fn five_hundred_hostile_requests_are_refused_and_nothing_falls() {
         assert_eq!(told.status, 400, "{}", told.body);
         count += 1;
     }
-    let address = server.address();
+    count
+}
+
+/// Bytes that are no request; how many.
+fn odd_bytes(address: std::net::SocketAddr) -> usize {
+    let mut count = 0;
     for request in [
         "GET / HTTP/9.9\r\n\r\n",
         "\r\n\r\n",
@@ -177,15 +192,19 @@ fn five_hundred_hostile_requests_are_refused_and_nothing_falls() {
         assert!((400..500).contains(&status), "{request:?}: {told}");
         count += 1;
     }
-    for number in 0_u32.. {
-        if count >= 500 {
-            break;
-        }
+    count
+}
+
+/// 500 requests that are wrong in some way: each is named as such, and the server goes on.
+#[test]
+fn five_hundred_hostile_requests_are_refused_and_nothing_falls() {
+    let (server, client) = usual();
+    let sent = odd_fields(&client) + odd_bodies(&client) + odd_bytes(server.address());
+    for number in sent..500 {
         // What is cut anywhere is no request.
         let body = chat("Who keeps the Oslo ledger?").to_string();
-        let cut = 1 + (number as usize * 7919) % (body.len() - 1);
+        let cut = 1 + (number * 7919) % (body.len() - 1);
         assert_eq!(client.post_text("/v1/chat/completions", &body[..cut]).status, 400);
-        count += 1;
     }
     assert_eq!(client.post("/v1/chat/completions", &chat("x")).status, 200);
 }

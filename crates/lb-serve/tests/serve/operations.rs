@@ -52,11 +52,11 @@ fn counters_count() {
     let usage = &told.body["usage"];
     assert_eq!(
         client.metric("latent_briefing_generated_tokens_total"),
-        usage["completion_tokens"].as_f64().unwrap()
+        usage["completion_tokens"].as_u64().unwrap() as usize
     );
     assert_eq!(
         client.metric("latent_briefing_prefilled_tokens_total"),
-        usage["prompt_tokens"].as_f64().unwrap()
+        usage["prompt_tokens"].as_u64().unwrap() as usize
     );
     client.post("/v1/chat/completions", &Value::Null);
     let text = client.text("/metrics");

@@ -70,8 +70,8 @@ fn a_server_that_starts_anew_has_its_trajectories() {
     let told = ask(&client, &json!({ "trajectory": long, "handoff": "full-kv" }));
     assert_eq!(text(&told), alone(&lines, "full-kv"));
     // Its cache was taken from the store: what was read is the task.
-    assert!(client.metric("latent_briefing_prefilled_tokens_total") - before < 40.0);
-    assert_eq!(client.metric("latent_briefing_replays_total") as usize, 0);
+    assert!(client.metric("latent_briefing_prefilled_tokens_total") - before < 40);
+    assert_eq!(client.metric("latent_briefing_replays_total"), 0);
     let told = ask(&client, &json!({ "trajectory": short, "handoff": "full-kv" }));
     assert_eq!(text(&told), alone(&LINES[..2], "full-kv"));
     // And it goes on.
@@ -106,7 +106,7 @@ fn what_is_damaged_in_the_store_is_not_served() {
         text(&ask(&client, &json!({ "trajectory": id, "handoff": "full-kv" }))),
         alone(&lines, "full-kv")
     );
-    assert_eq!(client.metric("latent_briefing_replays_total") as usize, 1);
+    assert_eq!(client.metric("latent_briefing_replays_total"), 1);
     let mut request =
         json!({ "messages": [{ "role": "user", "content": "x" }], "briefing": { "object": object } });
     let told = client.post("/v1/chat/completions", &request);
@@ -367,5 +367,5 @@ fn sigterm_ends_in_good_order() {
         text(&ask(&client, &json!({ "trajectory": id, "handoff": "full-kv" }))),
         alone(&lines, "full-kv")
     );
-    assert_eq!(client.metric("latent_briefing_replays_total") as usize, 0);
+    assert_eq!(client.metric("latent_briefing_replays_total"), 0);
 }

@@ -50,7 +50,7 @@ impl Client {
     pub(crate) fn of(server: &Running, key: Option<&str>) -> Self {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(120)))
+            .timeout_global(Some(Duration::from_mins(2)))
             .build()
             .new_agent();
         Self { agent, base: format!("http://{}", server.address()), key: key.map(str::to_owned) }
@@ -127,7 +127,7 @@ impl Client {
     }
 
     /// The number of a counter or gauge.
-    pub(crate) fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> usize {
         let text = self.text("/metrics");
         let line = text.lines().find(|line| line.split(['{', ' ']).next() == Some(name));
         line.unwrap_or_else(|| panic!("no {name} in\n{text}")).rsplit(' ').next().unwrap().parse().unwrap()

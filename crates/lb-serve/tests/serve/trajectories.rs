@@ -199,7 +199,7 @@ fn a_trajectory_without_use_is_forgotten_in_time() {
     assert_eq!(client.get("/v1/trajectories/short").status, 200);
     until(|| client.get("/v1/trajectories").body["data"] == json!([]));
     assert_eq!(client.get("/v1/trajectories/short").status, 404);
-    until(|| client.metric("latent_briefing_trajectories") as usize == 0);
+    until(|| client.metric("latent_briefing_trajectories") == 0);
 }
 
 #[test]
