@@ -25,7 +25,7 @@ const HOUSEKEEPING: Duration = Duration::from_millis(500);
 /// How often the store is swept.
 const SWEEP: Duration = Duration::from_hours(1);
 
-/// A server that listens. It serves until it is told to [`stop`](Self::stop), or until the process is asked to end where
+/// A server that listens. It serves until it is told to [`stop`](Running::stop), or until the process is asked to end where
 /// [`Running::wait`] heeds that.
 pub struct Server;
 
