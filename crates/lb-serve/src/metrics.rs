@@ -8,9 +8,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
-use crate::Refusal;
 use crate::engine::Usage;
 
 /// A number of things as a gauge has it.
@@ -45,72 +44,65 @@ pub(crate) struct Metrics {
     pub(crate) trajectory_bytes: Gauge,
 }
 
+/// A metric that is told of under this name.
+fn made<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
 impl Metrics {
     pub(crate) fn new() -> Self {
         // 1 ms to 4 minutes.
         let times = || Histogram::new(exponential_buckets(0.001, 2.0, 18));
         let mut registry = Registry::with_prefix("latent_briefing");
-        let mut own = Self {
-            registry: Registry::default(),
-            requests: Family::default(),
-            seconds: times(),
-            first_token: times(),
-            generated: Counter::default(),
-            prefilled: Counter::default(),
-            reused: Counter::default(),
-            saved: Counter::default(),
-            refusals: Counter::default(),
-            replays: Counter::default(),
-            briefing_seconds: Counter::default(),
-            running: Gauge::default(),
-            waiting: Gauge::default(),
-            trajectories: Gauge::default(),
-            trajectory_bytes: Gauge::default(),
-        };
-        registry.register("requests", "Requests by route and status", own.requests.clone());
-        registry.register(
-            "request_seconds",
-            "From a request to its answer, or to the first piece of a stream",
-            own.seconds.clone(),
-        );
-        registry.register(
-            "first_token_seconds",
-            "From the beginning of the work to the first token",
-            own.first_token.clone(),
-        );
-        registry.register("generated_tokens", "Tokens of answers", own.generated.clone());
-        registry.register("prefilled_tokens", "Tokens read", own.prefilled.clone());
-        registry.register(
-            "reused_tokens",
-            "Positions attended to without having been read for it",
-            own.reused.clone(),
-        );
-        registry.register(
-            "saved_tokens",
-            "Positions of trajectories that briefings left out",
-            own.saved.clone(),
-        );
-        registry.register("refusals", "Jobs that could not be carried out", own.refusals.clone());
-        registry.register("briefing_seconds", "Time of making briefings", own.briefing_seconds.clone());
-        registry.register(
-            "replays",
-            "Caches of the store that were not taken, so that a text was read again",
-            own.replays.clone(),
-        );
-        registry.register("running", "Answers under way", own.running.clone());
-        registry.register("waiting", "Jobs that wait", own.waiting.clone());
-        registry.register("trajectories", "Trajectories", own.trajectories.clone());
-        registry.register(
-            "trajectory_bytes",
-            "Bytes of their caches in memory",
-            own.trajectory_bytes.clone(),
-        );
-        own.registry = registry;
-        own
-    }
-
-    pub(crate) fn refused(&self, _: &Refusal) {
-        self.refusals.inc();
+        let r = &mut registry;
+        Self {
+            requests: made(r, "requests", "Requests by route and status", Family::default()),
+            seconds: made(
+                r,
+                "request_seconds",
+                "From a request to its answer, or to the first piece of a stream",
+                times(),
+            ),
+            first_token: made(
+                r,
+                "first_token_seconds",
+                "From the beginning of the work to the first token",
+                times(),
+            ),
+            generated: made(r, "generated_tokens", "Tokens of answers", Counter::default()),
+            prefilled: made(r, "prefilled_tokens", "Tokens read", Counter::default()),
+            reused: made(
+                r,
+                "reused_tokens",
+                "Positions attended to without having been read for it",
+                Counter::default(),
+            ),
+            saved: made(
+                r,
+                "saved_tokens",
+                "Positions of trajectories that briefings left out",
+                Counter::default(),
+            ),
+            refusals: made(r, "refusals", "Jobs that could not be carried out", Counter::default()),
+            briefing_seconds: made(r, "briefing_seconds", "Time of making briefings", Counter::default()),
+            replays: made(
+                r,
+                "replays",
+                "Caches of the store that were not taken, so that a text was read again",
+                Counter::default(),
+            ),
+            running: made(r, "running", "Answers under way", Gauge::default()),
+            waiting: made(r, "waiting", "Jobs that wait", Gauge::default()),
+            trajectories: made(r, "trajectories", "Trajectories", Gauge::default()),
+            trajectory_bytes: made(
+                r,
+                "trajectory_bytes",
+                "Bytes of their caches in memory",
+                Gauge::default(),
+            ),
+            registry,
+        }
     }
 
     /// A call over a trajectory.

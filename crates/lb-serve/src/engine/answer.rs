@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
-use lb_model::{Chosen, Ended, GenerateOptions, KvCache, Lookup, SequenceId, Sequences, StopReason, Worker};
+use lb_model::{Chosen, Ended, GenerateOptions, KvCache, Lookup, SequenceId, Sequences, Worker};
 use lb_session::CancelToken;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -159,11 +159,7 @@ impl<'w> Running<'w> {
             (Err(error), _) => return answer.tell(Event::Refused(error.into())),
             (_, Some(refusal)) => return answer.tell(Event::Refused(refusal)),
         };
-        let finish = match (answer.stops.hit.take(), generation.stopped) {
-            (Some(stop), _) => Finish::Stop(stop),
-            (None, StopReason::Eos | StopReason::Callback) => Finish::End,
-            (None, _) => Finish::Length,
-        };
+        let finish = Finish::of(answer.stops.hit.take(), generation.stopped);
         let rest = answer.stops.rest();
         if !rest.is_empty() && !matches!(finish, Finish::Stop(_)) {
             answer.tell(Event::Text { choice: answer.choice, text: rest, tokens: Vec::new() });

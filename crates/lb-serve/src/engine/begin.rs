@@ -1,11 +1,13 @@
 //! A job's turn: its input is read, and its answers join those under way.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
 use lb_model::{KvCache, PrefillOptions};
-use lb_session::{BriefConfig, Briefing, Handoff, HandoffKind, OpenSession, Segment, Snapshot, Task};
+use lb_session::{
+    BriefConfig, Briefing, CallTokens, Handoff, HandoffKind, OpenSession, Segment, Snapshot, Task,
+};
 
 use super::answer::{Ready, Running};
 use super::{Event, Finish, Job, Spoken, Usage, Work};
@@ -20,7 +22,7 @@ const CHUNK_ALONE: usize = 512;
 pub(super) fn begin(running: &mut Running<'_>, job: &Job) {
     let _request = job.span.enter();
     if let Err(refusal) = alive(job).and_then(|()| carried_out(running, job)) {
-        running.metrics.refused(&refusal);
+        running.metrics.refusals.inc();
         job.tell(Event::Refused(refusal));
     }
 }
@@ -109,6 +111,28 @@ fn waited(job: &Job, start: Instant) -> f64 {
     start.saturating_duration_since(begun).as_secs_f64() * 1e3
 }
 
+/// What a call over a trajectory cost, with the positions that there were and those that stayed.
+fn cost(
+    job: &Job,
+    start: Instant,
+    handoff: HandoffKind,
+    tokens: CallTokens,
+    (seq_len, kept): (usize, usize),
+    brief: Duration,
+) -> Usage {
+    Usage {
+        handoff: handoff.name().to_owned(),
+        attended: tokens.attended,
+        prefilled: tokens.prefilled,
+        reused: tokens.reused,
+        seq_len,
+        kept,
+        brief_ms: brief.as_secs_f64() * 1e3,
+        read_ms: ms(start),
+        waited_ms: waited(job, start),
+    }
+}
+
 fn complete(
     running: &mut Running<'_>,
     job: &Job,
@@ -170,17 +194,8 @@ fn ask(
         Some(logits) => logits,
         None => read(running, job, &prepared.prompt, &mut cache)?,
     };
-    let usage = Usage {
-        handoff: Usage::name_of(prepared.handoff),
-        attended: prepared.tokens.attended,
-        prefilled: prepared.tokens.prefilled,
-        reused: prepared.tokens.reused,
-        seq_len: prepared.seq_len,
-        kept: prepared.kept_len,
-        brief_ms: prepared.brief.as_secs_f64() * 1e3,
-        read_ms: ms(start),
-        waited_ms: waited(job, start),
-    };
+    let positions = (prepared.seq_len, prepared.kept_len);
+    let usage = cost(job, start, prepared.handoff, prepared.tokens, positions, prepared.brief);
     running.metrics.briefed(&usage);
     trajectory.called(&usage, prepared.briefing.as_ref(), &task.question, snapshot.tokens());
     job.tell(Event::Begun(Box::new(usage)));
@@ -204,19 +219,10 @@ fn over(
     let prepared = asked.prepare().map_err(|error| explained(job, error))?;
     let mut cache = prepared.cache;
     let logits = read(running, job, &prepared.prompt, &mut cache)?;
-    let tokens = prepared.tokens;
-    let usage = Usage {
-        handoff: Usage::name_of(prepared.handoff),
-        attended: tokens.attended,
-        // The passes that made it were another call's.
-        prefilled: prepared.prompt.len(),
-        reused: tokens.reused,
-        seq_len: prepared.seq_len,
-        kept: prepared.kept_len,
-        brief_ms: 0.0,
-        read_ms: ms(start),
-        waited_ms: waited(job, start),
-    };
+    // The passes that made it were another call's.
+    let tokens = CallTokens { prefilled: prepared.prompt.len(), ..prepared.tokens };
+    let positions = (prepared.seq_len, prepared.kept_len);
+    let usage = cost(job, start, prepared.handoff, tokens, positions, Duration::ZERO);
     running.metrics.briefed(&usage);
     job.tell(Event::Begun(Box::new(usage)));
     let texts = vec![prepared.prompt];
@@ -238,19 +244,11 @@ fn brief(
     let Some(briefing) = prepared.briefing else {
         return Err(Refusal::Internal("a briefing without a briefing".to_owned()));
     };
-    let brief_ms = ms(start);
+    let brief = start.elapsed();
     briefing.save(worker, file)?;
-    let usage = Usage {
-        handoff: Usage::name_of(HandoffKind::LatentBriefing),
-        attended: briefing.cache().mean_slots(),
-        prefilled: 0,
-        reused: 0,
-        seq_len: briefing.seq_len(),
-        kept: briefing.kept_len(),
-        brief_ms,
-        read_ms: ms(start),
-        waited_ms: waited(job, start),
-    };
+    let tokens = CallTokens { attended: briefing.cache().mean_slots(), ..CallTokens::default() };
+    let positions = (briefing.seq_len(), briefing.kept_len());
+    let usage = cost(job, start, prepared.handoff, tokens, positions, brief);
     job.tell(Event::Made(Box::new(usage)));
     Ok(())
 }
@@ -286,25 +284,12 @@ fn renewed(
         asked.stream(heard).run().map_err(|error| explained(job, error))?
     };
     let tokens = answered.answer.tokens;
-    let usage = Usage {
-        handoff: handoff.name().to_owned(),
-        attended: tokens.attended,
-        prefilled: tokens.prefilled,
-        reused: tokens.reused,
-        seq_len: answered.record.seq_len,
-        kept: answered.kept_len,
-        brief_ms: answered.brief.as_secs_f64() * 1e3,
-        read_ms: ms(start),
-        waited_ms: waited(job, start),
-    };
+    let positions = (answered.record.seq_len, answered.kept_len);
+    let usage = cost(job, start, handoff.kind(), tokens, positions, answered.brief);
     running.metrics.briefed(&usage);
     running.metrics.generated.inc_by(tokens.generated as u64);
     trajectory.called(&usage, answered.briefing.as_ref(), &task.question, snapshot.tokens());
-    let finish = match (stops.hit.take(), answered.answer.stopped) {
-        (Some(stop), _) => Finish::Stop(stop),
-        (None, lb_model::StopReason::MaxTokens | lb_model::StopReason::ContextFull) => Finish::Length,
-        (None, _) => Finish::End,
-    };
+    let finish = Finish::of(stops.hit.take(), answered.answer.stopped);
     let rest = stops.rest();
     if !rest.is_empty() && !matches!(finish, Finish::Stop(_)) {
         tell(rest);

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lb_model::GenerateOptions;
-use lb_session::{BriefConfig, CancelToken, Handoff, HandoffKind, Segment, Task};
+use lb_model::{GenerateOptions, StopReason};
+use lb_session::{BriefConfig, CancelToken, Handoff, Segment, Task};
 use serde::Serialize;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use utoipa::ToSchema;
@@ -88,6 +88,17 @@ pub(crate) enum Finish {
     Length,
 }
 
+impl Finish {
+    /// Of an answer that came upon a text which ends it, or stopped for this reason.
+    pub(crate) fn of(hit: Option<String>, stopped: StopReason) -> Self {
+        match (hit, stopped) {
+            (Some(stop), _) => Self::Stop(stop),
+            (None, StopReason::MaxTokens | StopReason::ContextFull) => Self::Length,
+            (None, _) => Self::End,
+        }
+    }
+}
+
 /// A token that was written, for who asked for its log-probability.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
@@ -117,12 +128,6 @@ pub(crate) struct Usage {
     pub read_ms: f64,
     /// Milliseconds that the request waited before.
     pub waited_ms: f64,
-}
-
-impl Usage {
-    pub(crate) fn name_of(kind: HandoffKind) -> String {
-        kind.name().to_owned()
-    }
 }
 
 impl Job {

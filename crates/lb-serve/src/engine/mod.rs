@@ -18,8 +18,8 @@ use std::thread::JoinHandle;
 use lb_model::Worker;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::Refusal;
 use crate::metrics::Metrics;
-use crate::{Refusal, Tenant};
 
 pub(crate) use job::{Event, Finish, Job, Spoken, Told, Usage, Work};
 pub(crate) use queue::Queue;
@@ -57,8 +57,8 @@ impl Engine {
     }
 
     /// Puts a job at the end of its tenant's line; what is heard of it.
-    pub(crate) fn submit(&self, tenant: &Tenant, job: Job) -> Result<(), Refusal> {
-        self.queue.put(tenant, job)
+    pub(crate) fn submit(&self, job: Job) -> Result<(), Refusal> {
+        self.queue.put(job)
     }
 
     /// Takes nothing more; what waits and what is under way is still done.

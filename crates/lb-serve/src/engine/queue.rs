@@ -41,6 +41,10 @@ struct Lines {
 }
 
 impl Lines {
+    fn len_of(&self, tenant: &Tenant) -> usize {
+        self.of.get(tenant).map_or(0, VecDeque::len)
+    }
+
     fn prune(&mut self) {
         let now = Instant::now();
         let mut waiting = 0;
@@ -69,24 +73,25 @@ impl Queue {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn put(&self, tenant: &Tenant, job: Job) -> Result<(), Refusal> {
+    pub(super) fn put(&self, job: Job) -> Result<(), Refusal> {
         let mut lines = self.lines();
         if lines.closed || lines.abandoned {
             return Err(Refusal::Draining);
         }
-        if lines.waiting >= self.most || lines.of.get(tenant).map_or(0, VecDeque::len) >= self.of_one {
+        let is_full = |lines: &Lines| lines.waiting >= self.most || lines.len_of(&job.tenant) >= self.of_one;
+        if is_full(&lines) {
             lines.prune();
         }
-        let own = lines.of.get(tenant).map_or(0, VecDeque::len);
-        if lines.waiting >= self.most || own >= self.of_one {
+        if is_full(&lines) {
             // What waits is gone through in some seconds; who comes back at once would only be refused again.
             return Err(Refusal::Busy { after: 1 + lines.waiting as u64 / 16 });
         }
         lines.waiting += 1;
+        let tenant = job.tenant.clone();
         let line = lines.of.entry(tenant.clone()).or_default();
         line.push_back(job);
         if line.len() == 1 {
-            lines.turns.push_back(tenant.clone());
+            lines.turns.push_back(tenant);
         }
         drop(lines);
         self.came.notify_one();

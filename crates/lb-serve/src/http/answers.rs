@@ -25,7 +25,7 @@ const ALIVE: Duration = Duration::from_secs(10);
 /// Hands a job to the engine.
 pub(super) fn submit(app: &App, tenant: &Tenant, work: Work) -> Result<Listening, Refusal> {
     let (job, listening) = Job::new(tenant.clone(), work, app.config.request_time);
-    app.engine.submit(tenant, job)?;
+    app.engine.submit(job)?;
     app.metrics.waiting.set(count(app.engine.waiting()));
     Ok(listening)
 }

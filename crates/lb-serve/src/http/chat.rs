@@ -17,7 +17,8 @@ use super::{App, refused};
 use crate::engine::{Finish, Spoken, Told, Usage, Work};
 use crate::trajectories::{now, random_name};
 use crate::wire::briefing::{BriefingField, task};
-use crate::wire::openai::{ChatRequest, CompletionRequest, Head, Kind, called, names};
+use crate::wire::calls::{called, names};
+use crate::wire::openai::{ChatRequest, CompletionRequest, Head, Kind};
 use crate::wire::sampling::{Room, passed_over};
 use crate::{Refusal, Tenant};
 

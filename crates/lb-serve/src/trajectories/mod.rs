@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::keys::hex;
 use crate::{Refusal, Tenant};
 
 pub(crate) use looked::Looked;
@@ -146,11 +147,7 @@ impl Trajectories {
 
 /// 128 bits by lot, in hexadecimal digits.
 pub(crate) fn random_name() -> Result<String, Refusal> {
-    use std::fmt::Write;
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| Refusal::Internal(format!("no random numbers: {error}")))?;
-    Ok(bytes.iter().fold(String::new(), |mut name, byte| {
-        let _ = write!(name, "{byte:02x}");
-        name
-    }))
+    Ok(hex(&bytes))
 }

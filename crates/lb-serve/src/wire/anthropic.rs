@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::briefing::BriefingField;
-use super::openai::called;
+use super::calls::called;
 use super::sampling::{Sampling, Texts, stops};
 use crate::Refusal;
 use crate::engine::{Finish, Spoken, Usage};

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lb_eval::condition::{at_each_size, split_conditions};
-use lb_eval::pipeline::Existing;
-use lb_eval::pipeline::Shard;
+use lb_eval::pipeline::{Existing, Shard};
 use lb_eval::runs::items::{BenchPlan, Scoring};
 use lb_orchestrate::{Allowance, Limits};
 
