@@ -11,6 +11,7 @@ mod prompts;
 mod questions;
 mod retained;
 mod ruler;
+mod servers;
 mod stats;
 mod study;
 mod tensor_job;

@@ -186,6 +186,15 @@ pub enum Error {
     /// A compaction failed.
     #[error(transparent)]
     Compaction(#[from] lb_am::Error),
+    /// A server that answers as a worker does not, or none of several does any more.
+    #[cfg(feature = "servers")]
+    #[error("{url}: {reason}")]
+    Server {
+        /// Its address.
+        url: String,
+        /// What it said, or what came in the place of an answer.
+        reason: String,
+    },
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

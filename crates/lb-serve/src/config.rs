@@ -41,7 +41,7 @@ pub struct ServeConfig {
     pub memory: usize,
     /// Bytes of the prompts that are kept for those that begin alike. Default: 1 GiB.
     pub prefixes: usize,
-    /// Trajectories that a tenant may have. Default: 10,000.
+    /// Trajectories that a tenant may have; with a store, that a server remembers of it. Default: 10,000.
     pub trajectories: usize,
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use lb_eval::answers::table;
-use lb_eval::calls::{self, EpisodePlan, Logs};
+use lb_eval::answers::{AnswerRow, table};
+use lb_eval::calls::{self, EpisodePlan, Logs, Servers};
 use lb_eval::condition::{at_each_size, split_conditions};
 use lb_eval::datasets::ruler::NativeTask;
 use lb_eval::pipeline::{Existing, Shard};
@@ -47,6 +47,10 @@ pub(crate) struct Args {
     keep: Vec<f64>,
     #[command(flatten)]
     worker: WorkerArgs,
+    /// Addresses of `latent-briefing serve`, which answer in the place of this process; --worker names their model. Their key
+    /// is that of LATENT_BRIEFING_API_KEY.
+    #[arg(long, value_name = "URL,URL,..", value_delimiter = ',')]
+    servers: Vec<String>,
     /// Seed of the first log.
     #[arg(long, default_value_t = 50_000)]
     seed: u64,
@@ -102,9 +106,13 @@ pub(super) fn run(args: &Args) -> Result<Exit> {
     // Whatever ends this, the rows until then are on disk, and --resume goes on.
     let cancel = CancelToken::new();
     interrupt::heed(&cancel)?;
-    let finished = calls::run(&worker, &plan, &args.out, existing, &cancel, &|row| {
-        at(&progress, &format!("{}: {}", row.item, row.condition));
-    })?;
+    let heard = |row: &AnswerRow| at(&progress, &format!("{}: {}", row.item, row.condition));
+    let finished = if args.servers.is_empty() {
+        calls::run(&worker, &plan, &args.out, existing, &cancel, &heard)?
+    } else {
+        let servers = Servers::new(&args.servers, std::env::var("LATENT_BRIEFING_API_KEY").ok())?;
+        calls::run_on(&servers, &worker, &plan, &args.out, existing, &cancel, &heard)?
+    };
     progress.finish_and_clear();
     say!("{}", table(&finished.rows, &plan.conditions));
     if finished.cancelled {

@@ -30,25 +30,21 @@ impl Protocol for Calls<'_> {
     }
 
     fn rows(&self, log: &Log, context: &Context<'_, AnswerRow>) -> Result<()> {
-        let missing = |item: &str| -> Vec<&Condition> {
-            let done = context.done(item);
-            self.conditions.iter().filter(|c| !done.iter().any(|row| row.condition == c.name)).collect()
-        };
-        let items: Vec<String> =
-            (0..log.episode.questions.len()).map(|number| format!("{}-{number}", log.id)).collect();
-        if items.iter().all(|item| missing(item).is_empty()) {
+        let missing = self.missing(log, context);
+        if missing.is_empty() {
             return Ok(());
         }
         let mut session = session(self.worker, self.plan)?;
         session.extend_all(log.episode.lines.iter().map(Segment::from), &mut |_, _| {})?;
         let mut views = None;
-        for (number, item) in items.into_iter().enumerate() {
-            let missing = missing(&item);
+        let mut missing = missing.into_iter().peekable();
+        while let Some((number, item, first)) = missing.next() {
             let blank = self.blank(log, number, item, session.seq_len());
             let lot = log.episode.seed.wrapping_mul(1009).wrapping_add(number as u64);
             let text = log.episode.questions[number].text.as_str();
             let mut question = Question { text, lot, task: None, kept: None };
-            for condition in missing {
+            let others = std::iter::from_fn(|| missing.next_if(|(of, _, _)| *of == number));
+            for condition in std::iter::once(first).chain(others.map(|(_, _, condition)| condition)) {
                 let mut row = AnswerRow { condition: condition.name.clone(), ..blank.clone() };
                 match &condition.way {
                     Way::Handoff(handoff) => by_handoff(&mut session, handoff, text, &mut row)?,
@@ -73,8 +69,24 @@ impl Protocol for Calls<'_> {
     }
 }
 
-impl Calls<'_> {
-    fn blank(&self, log: &Log, number: usize, item: String, seq_len: usize) -> AnswerRow {
+impl<'a> Calls<'a> {
+    /// What has no row yet: number and item of a question, and the condition; question by question.
+    pub(super) fn missing(
+        &self,
+        log: &Log,
+        context: &Context<'_, AnswerRow>,
+    ) -> Vec<(usize, String, &'a Condition)> {
+        let of = |number: usize| {
+            let item = format!("{}-{number}", log.id);
+            let done = context.done(&item);
+            let is_missing = |condition: &&Condition| !done.iter().any(|row| row.condition == condition.name);
+            let missing: Vec<_> = self.conditions.iter().filter(is_missing).collect();
+            missing.into_iter().map(move |condition| (number, item.clone(), condition))
+        };
+        (0..log.episode.questions.len()).flat_map(of).collect()
+    }
+
+    pub(super) fn blank(&self, log: &Log, number: usize, item: String, seq_len: usize) -> AnswerRow {
         let question = &log.episode.questions[number];
         let (kind, difficulty) = (question.kind.name(), Some(question.difficulty.name().to_owned()));
         let (kind, length, difficulty) = match &log.logs {

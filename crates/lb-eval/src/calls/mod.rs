@@ -4,6 +4,10 @@
 mod ask;
 mod logs;
 mod plan;
+#[cfg(feature = "servers")]
+mod remote;
+#[cfg(feature = "servers")]
+mod servers;
 
 use std::path::Path;
 
@@ -11,6 +15,8 @@ use lb_model::Worker;
 use lb_session::CancelToken;
 
 pub use plan::{EpisodePlan, Logs};
+#[cfg(feature = "servers")]
+pub use servers::Servers;
 
 use crate::Result;
 use crate::answers::AnswerRow;
@@ -39,6 +45,33 @@ pub fn run(
     let settings =
         Settings { dir, existing, shard: plan.shard, jobs: plan.jobs, cancel, on_row, hear_earlier: false };
     pipeline::run(&calls, &logs, &settings)
+}
+
+/// [`run`], where `servers` have the model and answer; as many logs at a time as `plan` has jobs, all together. `worker` counts
+/// tokens, and should be the servers' model. A server that goes away is asked again later, and its log is read on another.
+///
+/// # Errors
+/// Those of [`run`]; [`Error::Server`](crate::Error::Server) where a server refuses, or none is left;
+/// [`Error::Config`](crate::Error::Config) for a condition that is no handoff.
+#[cfg(feature = "servers")]
+pub fn run_on(
+    servers: &Servers,
+    worker: &Worker,
+    plan: &EpisodePlan,
+    dir: &Path,
+    existing: Existing,
+    cancel: &CancelToken,
+    on_row: &(dyn Fn(&AnswerRow) + Sync),
+) -> Result<Finished<AnswerRow>> {
+    plan.validate()?;
+    let conditions = plan.expanded()?;
+    remote::check(&conditions)?;
+    let calls = ask::Calls { worker, plan, conditions: &conditions };
+    let logs = logs::logs(worker, plan)?;
+    let dir = Some(dir);
+    let settings =
+        Settings { dir, existing, shard: plan.shard, jobs: plan.jobs, cancel, on_row, hear_earlier: false };
+    pipeline::run(&remote::Remote { calls, servers, cancel }, &logs, &settings)
 }
 
 /// Every question of one episode under each of `conditions`, in memory.

@@ -27,6 +27,29 @@ pub(crate) struct Trajectories {
     alone: bool,
 }
 
+/// Seconds for which a server remembers what it could read again from its store.
+const IDLE: u64 = 24 * 3600;
+
+/// Whether nobody works with it. Asked under the lock of the map, so that nobody begins to.
+fn is_idle(known: &Arc<Trajectory>) -> bool {
+    Arc::strong_count(known) == 1
+}
+
+/// Its file goes as well; always true.
+fn leaves(known: &Trajectory) -> bool {
+    known.forget();
+    true
+}
+
+/// Takes the tenant's least recently used one out of memory, of those that nobody works with; false where there is none.
+fn make_room(of: &mut BTreeMap<(Tenant, String), Arc<Trajectory>>, tenant: &Tenant) -> bool {
+    let idle = of.iter().filter(|((owner, _), known)| owner == tenant && is_idle(known));
+    let Some(key) = idle.min_by_key(|(_, known)| known.used()).map(|(key, _)| key.clone()) else {
+        return false;
+    };
+    of.remove(&key).is_some_and(|known| leaves(&known))
+}
+
 /// Seconds since 1970.
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
@@ -68,7 +91,8 @@ impl Trajectories {
         if of.contains_key(&key) {
             return Err(Refusal::Conflict(format!("a trajectory {:?} is there already", key.1)));
         }
-        if of.keys().filter(|(tenant, _)| *tenant == trajectory.tenant).count() >= self.count {
+        let own = of.keys().filter(|(tenant, _)| *tenant == trajectory.tenant).count();
+        if own >= self.count && !(!self.alone && make_room(&mut of, &trajectory.tenant)) {
             let reason = format!("{} trajectories are there already, the most that one may have", self.count);
             return Err(Refusal::Conflict(reason));
         }
@@ -97,13 +121,14 @@ impl Trajectories {
         self.write().remove(&(tenant.clone(), id.to_owned()))
     }
 
-    /// Those whose time is over, which are forgotten.
+    /// Those whose time is over, which are forgotten. What a store has and nobody used for [`IDLE`] leaves memory alone.
     pub(crate) fn sweep(&self) -> Vec<Arc<Trajectory>> {
-        if !self.alone {
-            return Vec::new();
-        }
         let at = now();
         let mut of = self.write();
+        if !self.alone {
+            of.retain(|_, known| !(is_idle(known) && at.saturating_sub(known.used()) > IDLE && leaves(known)));
+            return Vec::new();
+        }
         let over: Vec<_> = of.iter().filter(|(_, t)| t.is_expired(at)).map(|(key, _)| key.clone()).collect();
         over.into_iter().filter_map(|key| of.remove(&key)).collect()
     }

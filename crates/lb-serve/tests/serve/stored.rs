@@ -369,3 +369,36 @@ fn sigterm_ends_in_good_order() {
     );
     assert_eq!(client.metric("latent_briefing_replays_total"), 0);
 }
+
+#[test]
+fn with_a_store_a_server_forgets_what_it_can_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.store = Some(folder.path().to_str().unwrap().to_owned());
+    config.trajectories = 3;
+    let server = Server::start(worker(), config).unwrap();
+    let client = Client::of(&server, None);
+    let all: Vec<String> = (0..6).map(|number| client.trajectory(&LINES[..2 + number % 3])).collect();
+    for (number, id) in all.iter().enumerate() {
+        let lines = &LINES[..2 + number % 3];
+        assert_eq!(texts(&client, id), lines, "{id}");
+        let told = ask(&client, &json!({ "trajectory": id, "handoff": "full-kv" }));
+        assert_eq!(text(&told), alone(lines, "full-kv"), "{id}");
+    }
+    let listed = client.get("/v1/trajectories").body["data"].as_array().unwrap().len();
+    assert_eq!(listed, 6);
+    let known = client.get("/v1/status").body["trajectories"].as_array().unwrap().len();
+    assert!(known <= 3, "{known} in memory");
+    server.stop();
+
+    // Without a store a trajectory is nowhere else: the bound is a bound.
+    let mut config = crate::support::config();
+    config.trajectories = 2;
+    let server = Server::start(worker(), config).unwrap();
+    let client = Client::of(&server, None);
+    let (first, _) = (client.trajectory(&LINES[..2]), client.trajectory(&LINES[..2]));
+    let told = client.post("/v1/trajectories", &json!({ "segments": [{ "text": "One more." }] }));
+    assert_eq!(told.status, 409, "{}", told.body);
+    assert_eq!(texts(&client, &first), LINES[..2]);
+    server.stop();
+}
