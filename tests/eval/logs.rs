@@ -46,6 +46,7 @@ fn a_plain_step_becomes_an_item() {
         task: "Say who.".to_owned(),
         target: "Ana".to_owned(),
         answers: Vec::new(),
+        decisions: Vec::new(),
     };
     assert_eq!((loaded.items.as_slice(), loaded.faults.len(), loaded.notes.len()), (&[expected][..], 0, 0));
     assert_eq!(loaded.formats, [(LogFormat::Plain, 1)].into());

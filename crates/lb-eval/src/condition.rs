@@ -1,9 +1,9 @@
 //! How a question is answered, from a short text that is its name in rows and reports as well.
 //!
 //! A condition is a handoff (`full-kv`, `latent-briefing:keep=0.1`, everything that [`Handoff`] reads), any selection of the
-//! [registry] with a size (`snapkv:keep=0.1`, `snapkv:keep=64,state=reuse,window=16`), which keeps what it selects as it is, or
-//! [`DIRECT`]. Size and state are written as those of a briefing, the rest is the selection's. A name that is both, as
-//! `random` is, is a handoff.
+//! [registry] with a size (`snapkv:keep=0.1`, `snapkv:keep=64,state=reuse,window=16`), which keeps what it selects as it is,
+//! [`HIERARCHICAL`] (`hierarchical:keep=0.1,held=0.3`, a [`Hierarchy`]), or [`DIRECT`]. Size and state are written as those of a briefing,
+//! the rest is the selection's. A name that is both, as `random` is, is a handoff.
 //!
 //! ```
 //! use lb_eval::condition::{Condition, at_each_size, split_conditions};
@@ -23,6 +23,7 @@ use lb_am::registry::{self, Spec};
 use lb_am::{Budget, Compaction, Selection};
 use lb_session::{Error as SessionError, Handoff, HandoffKind, SelectionSize, TaskState};
 
+use crate::hierarchy::{HIERARCHICAL, Hierarchy};
 use crate::{Error, Result};
 
 /// The condition without a loop: the worker alone reads the prompt of the published protocol, cut in its middle.
@@ -46,6 +47,8 @@ pub enum Way {
     Handoff(Box<Handoff>),
     /// What a selection keeps.
     Selection(Selected),
+    /// What two levels of compaction leave.
+    Hierarchical(Hierarchy),
     /// As many positions as a briefing keeps for the same question, chosen without a look at it. Not from text.
     SameSize {
         /// The briefing.
@@ -169,10 +172,12 @@ impl FromStr for Condition {
             Way::Direct
         } else if name.parse::<HandoffKind>().is_ok() {
             Way::Handoff(Box::new(text.parse()?))
+        } else if name == HIERARCHICAL {
+            Way::Hierarchical(text.parse()?)
         } else if registry::knows(name) {
             Way::Selection(text.parse()?)
         } else {
-            let ours = HandoffKind::ALL.into_iter().map(HandoffKind::name).chain([DIRECT]);
+            let ours = HandoffKind::ALL.into_iter().map(HandoffKind::name).chain([DIRECT, HIERARCHICAL]);
             let names = ours.map(str::to_owned).chain(registry::names()).collect();
             let (known, name) = (registry::nearest_first(name, names), name.to_owned());
             return Err(SessionError::from(lb_am::Error::UnknownSelector { name, known }).into());
@@ -191,7 +196,7 @@ impl fmt::Display for Condition {
 pub fn split_conditions(text: &str) -> Vec<String> {
     let named = |piece: &str| {
         let name = piece.split_once(':').map_or(piece, |(name, _)| name).trim();
-        name == DIRECT || name.parse::<HandoffKind>().is_ok() || registry::knows(name)
+        name == DIRECT || name == HIERARCHICAL || name.parse::<HandoffKind>().is_ok() || registry::knows(name)
     };
     let mut conditions: Vec<String> = Vec::new();
     for part in text.split(';') {

@@ -3,11 +3,13 @@
 pub mod answers;
 pub mod calls;
 pub mod condition;
+pub mod coordination;
 pub mod datasets;
 pub mod episodes;
 mod error;
 mod fault;
 mod files;
+mod hierarchy;
 pub mod logs;
 #[cfg(feature = "loop")]
 pub mod metrics;
@@ -30,3 +32,4 @@ mod views;
 
 pub use error::{Error, Result, with_causes};
 pub use files::write_file;
+pub use hierarchy::{HIERARCHICAL, Hierarchy};

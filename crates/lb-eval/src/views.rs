@@ -12,6 +12,7 @@ use lb_session::WorkerSession;
 
 use crate::Result;
 use crate::condition::Selected;
+use crate::hierarchy::{Hierarchy, Known};
 
 /// A task, read once behind the full cache.
 #[derive(Debug)]
@@ -51,13 +52,15 @@ pub(crate) struct Views {
     repeat: OnceCell<Vec<Tensor>>,
     /// Selections that do not look at the task, with their sizes.
     selections: HashMap<(Selection, usize), Vec<Kept>>,
+    /// Chunks that were compacted without a task.
+    latents: Known,
 }
 
 impl Views {
     pub(crate) fn of(session: &WorkerSession) -> Result<Self> {
         let layers = session.cache().layers().map_err(SessionError::from)?;
         let (context, repeat) = (OnceCell::new(), OnceCell::new());
-        Ok(Self { layers, context, repeat, selections: HashMap::new() })
+        Ok(Self { layers, context, repeat, selections: HashMap::new(), latents: Known::default() })
     }
 
     /// What a selection keeps, in a cache of its own; and how long that took, the pass of the task counted in
@@ -73,6 +76,19 @@ impl Views {
         let cache = KvCache::from_compacted(&small, seq_len, session.worker().config());
         let pass = if selected.reads_task() { task.time } else { Duration::ZERO };
         Ok((cache.map_err(SessionError::from)?, start.elapsed() + pass))
+    }
+
+    /// What a hierarchy gives a task, in a cache of its own, and how long that took.
+    pub(crate) fn hierarchical(
+        &mut self,
+        session: &WorkerSession,
+        task: &TaskPass,
+        hierarchy: &Hierarchy,
+    ) -> Result<(KvCache, Duration)> {
+        let mut known = std::mem::take(&mut self.latents);
+        let cut = hierarchy.cut(session, self, &mut known, &task.tokens);
+        self.latents = known;
+        cut
     }
 
     /// What `selection` keeps, `kept_len` slots a head, as it is: no spans but its own, nothing fitted. Selections that look
@@ -119,7 +135,7 @@ impl Views {
     }
 
     /// The queries with which it reads the trajectory once more, behind the request to repeat it.
-    fn repeat(&self, session: &WorkerSession) -> Result<&[Tensor]> {
+    pub(crate) fn repeat(&self, session: &WorkerSession) -> Result<&[Tensor]> {
         if let Some(queries) = self.repeat.get() {
             return Ok(queries);
         }

@@ -1,7 +1,9 @@
 //! One log: every question under every condition.
 
+use std::time::Duration;
+
 use lb_am::Compaction;
-use lb_model::{GenerateOptions, Worker};
+use lb_model::{GenerateOptions, KvCache, Worker};
 use lb_session::{CallTokens, Handoff, Segment, SelectionSize, TaskState, WorkerSession};
 
 use super::logs::{Log, session};
@@ -58,6 +60,15 @@ impl Protocol for Calls<'_> {
                             none => none.insert(Views::of(&session)?),
                         };
                         self.by_selection(&session, views, question.task(&session)?, selected, &mut row)?;
+                    }
+                    Way::Hierarchical(hierarchy) => {
+                        let views = match &mut views {
+                            Some(views) => views,
+                            none => none.insert(Views::of(&session)?),
+                        };
+                        let task = question.task(&session)?;
+                        let (mut cache, time) = views.hierarchical(&session, task, hierarchy)?;
+                        self.over(&mut cache, None, &task.tokens, time, &mut row)?;
                     }
                     Way::Direct => continue,
                 }
@@ -125,18 +136,30 @@ impl<'a> Calls<'a> {
         row: &mut AnswerRow,
     ) -> Result<()> {
         let (mut cache, time) = views.selected(session, pass, selected)?;
-        let (reused, task) = (cache.mean_slots(), &pass.tokens);
+        let state = (selected.state == TaskState::Reuse).then_some((session, pass));
+        self.over(&mut cache, state, &pass.tokens, time, row)
+    }
+
+    /// Answers over a cache that took `brief` to make, behind the task that is read anew, or behind its state in a pass over the full cache.
+    fn over(
+        &self,
+        cache: &mut KvCache,
+        pass: Option<(&WorkerSession, &TaskPass)>,
+        task: &[u32],
+        brief: Duration,
+        row: &mut AnswerRow,
+    ) -> Result<()> {
+        let (reused, passes) = (cache.mean_slots(), 1 + usize::from(pass.is_none()));
         let options = GenerateOptions::greedy(self.plan.answer_tokens);
-        let made = match selected.state {
-            TaskState::Recompute => self.worker.generate(&mut cache, task, &options, &mut |_, _| true),
-            TaskState::Reuse => {
+        let made = match pass {
+            None => self.worker.generate(cache, task, &options, &mut |_, _| true),
+            Some((session, pass)) => {
                 let layers = pass.state(session)?;
                 cache.append_layers(&layers, task.len()).map_err(lb_session::Error::from)?;
-                self.worker.generate_from_logits(&mut cache, &pass.logits, &options, &mut |_, _| true)
+                self.worker.generate_from_logits(cache, &pass.logits, &options, &mut |_, _| true)
             }
         };
         let made = made.map_err(lb_session::Error::from)?;
-        let passes = 1 + usize::from(selected.state == TaskState::Recompute);
         row.worker = CallTokens {
             attended: reused + task.len(),
             prefilled: passes * task.len(),
@@ -146,7 +169,7 @@ impl<'a> Calls<'a> {
         };
         made.text.trim().clone_into(&mut row.answer);
         row.keep_ratio = Some(reused as f64 / row.seq_len.max(1) as f64);
-        row.brief_s = time.as_secs_f64();
+        row.brief_s = brief.as_secs_f64();
         (row.prefill_s, row.decode_s) = (made.prefill.as_secs_f64(), made.decode.as_secs_f64());
         row.elapsed_s = row.brief_s + row.prefill_s + row.decode_s;
         Ok(())

@@ -23,7 +23,7 @@
 //! # Ok::<(), lb_eval::Error>(())
 //! ```
 
-mod fields;
+pub(crate) mod fields;
 pub(crate) mod format;
 mod html;
 #[cfg(feature = "hub")]

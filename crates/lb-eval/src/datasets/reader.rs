@@ -52,19 +52,19 @@ pub struct Reader {
     done: bool,
 }
 
-enum Records {
+pub(crate) enum Records {
     Json(Splitter<BufReader<File>>),
     #[cfg(feature = "parquet")]
     Parquet(Box<super::parquet::Rows>),
 }
 
 /// A value of a file with its line and key, or its fault with the id that could be read.
-type Found<T> = (usize, Option<String>, std::result::Result<T, (Option<String>, Fault)>);
+pub(crate) type Found<T> = (usize, Option<String>, std::result::Result<T, (Option<String>, Fault)>);
 
-type Parsed = Found<Map<String, Value>>;
+pub(crate) type Parsed = Found<Map<String, Value>>;
 
 impl Records {
-    fn open(path: &Path, keyed: bool, max_item_bytes: usize) -> Result<Self> {
+    pub(crate) fn open(path: &Path, keyed: bool, max_item_bytes: usize) -> Result<Self> {
         match detect(path, keyed)? {
             Format::Json(layout) => {
                 // The file of LongHealth is known by the patients' keys alone.
@@ -82,7 +82,7 @@ impl Records {
         }
     }
 
-    fn next(&mut self, path: &Path) -> Result<Option<Parsed>> {
+    pub(crate) fn next(&mut self, path: &Path) -> Result<Option<Parsed>> {
         match self {
             Self::Json(splitter) => match splitter.next() {
                 None => Ok(None),

@@ -28,6 +28,7 @@ pub fn generated(seed: u64, documents: usize, questions: usize) -> Result<Vec<Lo
                 task: question.text.clone(),
                 target: question.answer.clone(),
                 answers: vec![question.answer.clone()],
+                decisions: Vec::new(),
             });
         }
     }

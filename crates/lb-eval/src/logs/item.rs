@@ -1,6 +1,6 @@
 //! One step of a recorded log.
 
-use lb_session::Segment;
+use lb_session::{Choices, Segment};
 use serde::{Deserialize, Serialize};
 
 /// A trajectory as far as it went, a task about it, and what is known of the right continuation.
@@ -18,4 +18,33 @@ pub struct LogItem {
     pub target: String,
     /// Short right answers, where the file has them.
     pub answers: Vec<String>,
+    /// What was decided in the target, where that is known: among what, and for which.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<Decision>,
+}
+
+/// A choice that is made in a continuation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// What is decided: `next_speaker`.
+    pub name: String,
+    /// The beginning of a reply, right behind which the choice stands.
+    pub opening: String,
+    /// Among what. The first token of each must be its own.
+    pub options: Vec<String>,
+    /// Which was chosen.
+    pub chosen: String,
+}
+
+impl Decision {
+    /// As a worker weighs it.
+    pub(crate) fn choices(&self) -> Choices {
+        Choices { opening: self.opening.clone(), options: self.options.clone() }
+    }
+
+    /// The number of what was chosen.
+    pub fn chosen_number(&self) -> Option<usize> {
+        self.options.iter().position(|option| *option == self.chosen)
+    }
 }

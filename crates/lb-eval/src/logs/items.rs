@@ -76,6 +76,7 @@ impl<'a> Items<'a> {
             task: log.task,
             target: log.target,
             answers: log.answers,
+            decisions: Vec::new(),
         });
         Ok(())
     }

@@ -33,7 +33,7 @@ use std::path::Path;
 use lb_session::{LogFormat, LogNote};
 
 pub use generated::{GENERATED_WORDS, generated};
-pub use item::LogItem;
+pub use item::{Decision, LogItem};
 
 use crate::Result;
 use crate::datasets::{ItemFault, MAX_ITEM_BYTES, OnFault};

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use candle_core::Tensor;
 use lb_model::{KvCache, PrefillOptions, Worker};
 use lb_session::Error as SessionError;
-use lb_session::{BriefConfig, Briefing, Forced, Handoff, OpenSession, WorkerSession};
+use lb_session::{BriefConfig, Briefing, Chances, Choices, Forced, Handoff, OpenSession, WorkerSession};
 
 use super::plan::{RetainedPlan, Target};
 use super::row::{Measured, RetainedRow};
 use super::target::{Compared, Logits, behind, own};
 use crate::Result;
-use crate::condition::{Condition, Selected, Way};
+use crate::condition::{Condition, Way};
 use crate::error::with_causes;
-use crate::logs::LogItem;
+use crate::logs::{Decision, LogItem};
 use crate::views::{TaskPass, Views};
 
 /// Measures items under the conditions of one plan.
@@ -56,8 +56,12 @@ impl Measure<'_> {
         row.target_tokens = target.len();
         row.target_text = worker.tokenizer().decode(&target).map_err(SessionError::from)?;
 
-        let of = Compare { worker, task: &item.task, target: &target, full: &full };
-        row.full = of.measured("full-kv", &full, 1.0, row.seq_len + task.tokens.len(), Duration::ZERO);
+        let choices: Vec<Choices> = item.decisions.iter().map(Decision::choices).collect();
+        row.chosen = item.decisions.iter().map(Decision::chosen_number).collect();
+        let of = Compare { worker, task: &item.task, target: &target, full: &full, choices: &choices };
+        row.full = of.measured("full-kv", &full, 1.0, (row.seq_len, task.tokens.len()), Duration::ZERO);
+        row.full.prefill_ms = task.time.as_secs_f64() * 1e3;
+        row.full.decided = of.decided(&task.cache)?;
         row.none = of.handed(session, "none", &Handoff::None)?;
         let mut briefings = self.briefings(session, item)?.into_iter().peekable();
         let mut views = None;
@@ -70,7 +74,10 @@ impl Measure<'_> {
                     handoff => match briefings.next_if(|(of, _)| *of == name) {
                         Some((_, briefing)) => of.forced(
                             name,
-                            &session.ask(item.task.as_str()).over(&briefing).forced(&target)?,
+                            &session
+                                .ask(item.task.as_str())
+                                .over(&briefing)
+                                .forced_weighing(&target, &choices)?,
                         )?,
                         None => of.handed(session, name, handoff)?,
                     },
@@ -80,7 +87,16 @@ impl Measure<'_> {
                         Some(views) => views,
                         none => none.insert(Views::of(session)?),
                     };
-                    of.selected(session, views, &task, name, selected)?
+                    let (cache, brief) = views.selected(session, &task, selected)?;
+                    of.over(session, cache, &task, name, brief)?
+                }
+                Way::Hierarchical(hierarchy) => {
+                    let views = match &mut views {
+                        Some(views) => views,
+                        none => none.insert(Views::of(session)?),
+                    };
+                    let (cache, brief) = views.hierarchical(session, &task, hierarchy)?;
+                    of.over(session, cache, &task, name, brief)?
                 }
                 Way::Direct | Way::SameSize { .. } => continue,
             };
@@ -143,51 +159,81 @@ struct Compare<'a> {
     task: &'a str,
     target: &'a [u32],
     full: &'a Logits,
+    choices: &'a [Choices],
 }
 
 impl Compare<'_> {
-    fn measured(&self, name: &str, logits: &Logits, kept: f64, attended: usize, brief: Duration) -> Measured {
+    /// `reused` positions were there, `prefilled` tokens were read behind them.
+    fn measured(
+        &self,
+        name: &str,
+        logits: &Logits,
+        kept: f64,
+        (reused, prefilled): (usize, usize),
+        brief: Duration,
+    ) -> Measured {
         let Compared { nll, agreement, kl } = logits.compare(self.full, self.target);
-        let worker_tokens = attended + self.target.len();
-        let brief_ms = brief.as_secs_f64() * 1e3;
         Measured {
             handoff: name.to_owned(),
             nll,
             agreement,
             kl,
             kept,
-            worker_tokens,
-            brief_ms,
-            renewal_ms: 0.0,
+            worker_tokens: reused + prefilled + self.target.len(),
+            brief_ms: brief.as_secs_f64() * 1e3,
+            reused,
+            prefilled,
+            ..Measured::default()
         }
     }
 
+    /// What is likeliest of each decision behind a task.
+    fn decided(&self, cache: &KvCache) -> Result<Vec<Option<usize>>> {
+        let weigh = |choices: &Choices| Ok(likeliest(choices.over(self.worker, cache)?.as_ref()));
+        self.choices.iter().map(weigh).collect()
+    }
+
     fn handed(&self, session: &mut WorkerSession, name: &str, handoff: &Handoff) -> Result<Measured> {
-        self.forced(name, &session.ask(self.task).via(handoff).forced(self.target)?)
+        let asked = session.ask(self.task).via(handoff);
+        self.forced(name, &asked.forced_weighing(self.target, self.choices)?)
     }
 
     fn forced(&self, name: &str, forced: &Forced) -> Result<Measured> {
-        let logits = Logits::of(&forced.logits)?;
-        let attended = forced.tokens.worker_tokens();
-        let measured = self.measured(name, &logits, forced.keep_ratio, attended, forced.brief);
-        Ok(Measured { renewal_ms: forced.renewals.as_secs_f64() * 1e3, ..measured })
+        let (logits, tokens) = (Logits::of(&forced.logits)?, forced.tokens);
+        let measured =
+            self.measured(name, &logits, forced.keep_ratio, (tokens.reused, tokens.prefilled), forced.brief);
+        Ok(Measured {
+            worker_tokens: tokens.worker_tokens() + self.target.len(),
+            prefill_ms: forced.prefill.as_secs_f64() * 1e3,
+            renewal_ms: forced.renewals.as_secs_f64() * 1e3,
+            decided: forced.chances.iter().map(|chances| likeliest(chances.as_ref())).collect(),
+            ..measured
+        })
     }
 
-    /// A selection, kept as it is; the task is read anew over it.
-    fn selected(
+    /// A cache that took `brief` to make; the task is read anew over it.
+    fn over(
         &self,
         session: &WorkerSession,
-        views: &mut Views,
+        mut cache: KvCache,
         task: &TaskPass,
         name: &str,
-        selected: &Selected,
+        brief: Duration,
     ) -> Result<Measured> {
-        let (mut cache, brief) = views.selected(session, task, selected)?;
         let slots = cache.mean_slots();
         let (model, options) = (self.worker.model(), PrefillOptions::default());
+        let start = Instant::now();
         let first = model.prefill(&task.tokens, &mut cache, &options, &mut |_, _| {});
-        let logits = behind(self.worker, &first.map_err(SessionError::from)?, &mut cache, self.target)?;
+        let first = first.map_err(SessionError::from)?;
+        let prefill_ms = start.elapsed().as_secs_f64() * 1e3;
+        let decided = self.decided(&cache)?;
+        let logits = behind(self.worker, &first, &mut cache, self.target)?;
         let kept = slots as f64 / session.seq_len().max(1) as f64;
-        Ok(self.measured(name, &logits, kept, slots + task.tokens.len(), brief))
+        let measured = self.measured(name, &logits, kept, (slots, task.tokens.len()), brief);
+        Ok(Measured { prefill_ms, decided, ..measured })
     }
+}
+
+fn likeliest(chances: Option<&Chances>) -> Option<usize> {
+    chances.and_then(Chances::likeliest)
 }

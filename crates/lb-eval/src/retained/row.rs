@@ -24,6 +24,9 @@ pub struct RetainedRow {
     pub target_tokens: usize,
     /// Its text.
     pub target_text: String,
+    /// Of each of the item's decisions, the option that was chosen in the recorded continuation.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub chosen: Vec<Option<usize>>,
     /// Over the full cache.
     pub full: Measured,
     /// Without the trajectory.
@@ -53,6 +56,15 @@ pub struct Measured {
     pub worker_tokens: usize,
     /// Milliseconds to make the selection or the briefing, the pass that yields its queries counted in.
     pub brief_ms: f64,
+    /// Milliseconds to read the task and what text stands in the trajectory's place, behind what is there already.
+    pub prefill_ms: f64,
+    /// Tokens that were computed for this call in front of the target.
+    pub prefilled: usize,
+    /// Positions that are attended to without having been computed for this call.
+    pub reused: usize,
+    /// Of each of the item's decisions the option that is likeliest; `None` where the tokenizer does not tell them apart.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub decided: Vec<Option<usize>>,
     /// Milliseconds of renewals while the target was read.
     #[serde(skip_serializing_if = "is_zero")]
     pub renewal_ms: f64,

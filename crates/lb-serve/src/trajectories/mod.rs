@@ -126,7 +126,9 @@ impl Trajectories {
         let at = now();
         let mut of = self.write();
         if !self.alone {
-            of.retain(|_, known| !(is_idle(known) && at.saturating_sub(known.used()) > IDLE && leaves(known)));
+            of.retain(|_, known| {
+                !(is_idle(known) && at.saturating_sub(known.used()) > IDLE && leaves(known))
+            });
             return Vec::new();
         }
         let over: Vec<_> = of.iter().filter(|(_, t)| t.is_expired(at)).map(|(key, _)| key.clone()).collect();

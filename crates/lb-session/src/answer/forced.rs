@@ -9,7 +9,7 @@ use super::call::{Call, Origin};
 use crate::context::Reader;
 use crate::generate::Input;
 use crate::ledger::CallTokens;
-use crate::{Error, Result};
+use crate::{Chances, Choices, Error, Result};
 
 /// A given answer, read behind what a handoff gives; see [`Ask::forced`].
 #[derive(Clone, Debug)]
@@ -25,8 +25,13 @@ pub struct Forced {
     pub keep_ratio: f64,
     /// Time to make the selection, the summary or the briefing; renewals are not counted in.
     pub brief: Duration,
+    /// Time to read the task, and what text stands in the trajectory's place.
+    pub prefill: Duration,
     /// Time that renewals took.
     pub renewals: Duration,
+    /// Chances of the choices that were to be weighed behind the task ([`Ask::forced_weighing`]), in their order; `None` where the
+    /// tokenizer does not tell them apart.
+    pub chances: Vec<Option<Chances>>,
     /// What it costs, but for the answer.
     pub tokens: CallTokens,
 }
@@ -39,6 +44,14 @@ impl Ask<'_> {
     /// # Errors
     /// Those of [`run`](Self::run), [`Error::Empty`] for an empty answer.
     pub fn forced(self, answer: &[u32]) -> Result<Forced> {
+        self.forced_weighing(answer, &[])
+    }
+
+    /// [`forced`](Self::forced), and the chances of choices behind the task in the answer's place, each for itself.
+    ///
+    /// # Errors
+    /// Those of [`forced`](Self::forced).
+    pub fn forced_weighing(self, answer: &[u32], choices: &[Choices]) -> Result<Forced> {
         if answer.is_empty() {
             return Err(Error::Empty { arg: "answer" });
         }
@@ -46,18 +59,21 @@ impl Ask<'_> {
         let guard = plan.guard();
         let answerer = plan.answerer(&guard, &asked);
         let read = answerer.check().and_then(|()| answerer.calls(&[0]));
-        let read = read.and_then(|mut calls| forced(answerer.reader, calls.remove(0), answer));
+        let read = read.and_then(|mut calls| forced(answerer.reader, calls.remove(0), answer, choices));
         read.map_err(|error| guard.explain(error).of_only_call())
     }
 }
 
-fn forced(reader: Reader<'_>, call: Call<'_>, answer: &[u32]) -> Result<Forced> {
+fn forced(reader: Reader<'_>, call: Call<'_>, answer: &[u32], choices: &[Choices]) -> Result<Forced> {
     let Call { mut cache, input, cost: tokens, origin, mut renewing, .. } = call;
-    let model = reader.context.model();
+    let (model, start) = (reader.context.model(), Instant::now());
     let first = match input {
         Input::InCache(logits) => logits,
         Input::Tokens(tokens) => reader.prefill(&tokens, &mut cache)?,
     };
+    let prefill = start.elapsed();
+    let chances = choices.iter().map(|choices| choices.over(reader.context.worker(), &cache));
+    let chances = chances.collect::<Result<Vec<_>>>()?;
     let mut rows = vec![first.unsqueeze(0).map_err(lb_model::Error::from)?];
     // The last token is judged and not read.
     let mut rest = &answer[..answer.len() - 1];
@@ -80,5 +96,5 @@ fn forced(reader: Reader<'_>, call: Call<'_>, answer: &[u32]) -> Result<Forced> 
     }
     let logits = Tensor::cat(&rows, 0).map_err(lb_model::Error::from)?;
     let Origin { seq_len, kept_len, keep_ratio, brief, .. } = origin;
-    Ok(Forced { logits, seq_len, kept_len, keep_ratio, brief, renewals, tokens })
+    Ok(Forced { logits, seq_len, kept_len, keep_ratio, brief, prefill, renewals, chances, tokens })
 }
