@@ -62,6 +62,21 @@ impl Passages {
     }
 }
 
+/// How well each of `texts` matches a question (Okapi BM25 among them, k1 = 1.2, b = 0.75; words as
+/// [`Handoff::Bm25`](crate::Handoff::Bm25) has them), in their order; 0 where they have no word in common.
+pub fn relevance(question: &str, texts: &[&str]) -> Vec<f64> {
+    let embedder = EmbedderBuilder::<u64, Words>::with_tokenizer_and_fit_to_corpus(Words, texts).build();
+    let mut scorer = Scorer::new();
+    for (index, text) in texts.iter().enumerate() {
+        scorer.upsert(&index, embedder.embed(text));
+    }
+    let mut scores = vec![0.0; texts.len()];
+    for found in scorer.matches(&embedder.embed(question)) {
+        scores[found.id] = f64::from(found.score);
+    }
+    scores
+}
+
 /// For each task the passages that match it, as text. The index is made once for all that want passages as long.
 pub(super) fn retrieved(
     context: &Context,

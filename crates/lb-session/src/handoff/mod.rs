@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::{BriefConfig, Error, Renewal, Result, Storage};
 
 use bm25::Passages;
+pub use bm25::relevance;
 pub(crate) use hand_over::hand_over;
 pub use kind::HandoffKind;
 pub(crate) use last::Last;
