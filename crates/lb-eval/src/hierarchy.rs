@@ -190,9 +190,9 @@ impl Hierarchy {
         for (number, slots) in latents.slots.iter().enumerate() {
             let range = begin..begin + slots;
             begin += slots;
-            let mass =
-                scores.iter().map(|layer| layer[range.clone()].iter().copied().map(f64::from).sum::<f64>());
-            chunks.push((number, range, mass.sum()));
+            let sum = |layer: &Vec<f32>| layer[range.clone()].iter().copied().map(f64::from).sum::<f64>();
+            let mass = scores.iter().map(sum).sum();
+            chunks.push((number, range, mass));
         }
         // The first is there in any case; of equals the earlier one.
         chunks[1..].sort_by(|one, other| other.2.total_cmp(&one.2).then(one.0.cmp(&other.0)));

@@ -1,5 +1,6 @@
 //! `bench`: handoffs and selections compared, on question sets, recorded logs, generated ones and recorded runs.
 
+mod coordination;
 mod episodes;
 mod items;
 mod logs;
@@ -20,6 +21,7 @@ enum Of {
     Items(Box<items::Args>),
     Logs(logs::Args),
     Episodes(episodes::Args),
+    Coordination(Box<coordination::Args>),
     Questions(questions::Args),
     Merge(merge::Args),
 }
@@ -29,6 +31,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         Of::Items(args) => items::run(args),
         Of::Logs(args) => logs::run(args),
         Of::Episodes(args) => episodes::run(args),
+        Of::Coordination(args) => coordination::run(args),
         Of::Questions(args) => questions::run(args),
         Of::Merge(args) => merge::run(args),
     }

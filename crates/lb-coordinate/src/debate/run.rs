@@ -119,7 +119,7 @@ impl<'a> Debate<'a> {
             return greedy;
         }
         let seed = config.seed.wrapping_mul(1_000_003).wrapping_add((round * 64 + agent) as u64);
-        GenerateOptions { temperature: config.temperature, seed, ..greedy }
+        GenerateOptions { temperature: Some(config.temperature), seed, ..greedy }
     }
 }
 

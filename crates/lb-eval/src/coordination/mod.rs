@@ -19,12 +19,14 @@
 
 mod decisions;
 mod episode;
+pub mod fidelity;
 mod fields;
 mod items;
 mod load;
 mod traffic;
 
 pub use episode::{Episode, Given, Outcome, RecordedTokens, Turn};
+pub use fidelity::{Fidelity, TokenPrice, fidelity};
 pub use items::items;
 pub use load::{Loaded, load};
-pub use traffic::{Sent, Traffic, traffic};
+pub use traffic::{PASSAGE, Sent, Traffic, traffic};

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
-use lb_session::Segment;
 use serde::{Deserialize, Serialize};
 
 use super::episode::Episode;
@@ -56,7 +55,7 @@ pub fn traffic(episodes: &[Episode], tokens: &dyn Fn(&str) -> Result<Vec<u32>>) 
     let hasher = RandomState::new();
     for episode in episodes {
         // A transcript is given again and again: each segment is read once.
-        let mut known: HashMap<&Segment, Vec<u32>> = HashMap::new();
+        let mut known: HashMap<&str, Vec<u32>> = HashMap::new();
         let mut before: HashMap<&str, HashSet<u64>> = HashMap::new();
         for turn in &episode.turns {
             let seen = before.entry(turn.agent.as_str()).or_default();
@@ -67,10 +66,11 @@ pub fn traffic(episodes: &[Episode], tokens: &dyn Fn(&str) -> Result<Vec<u32>>) 
                 sent.again += known_tokens(text, seen, &hasher, &mut now);
             };
             for segment in episode.context(turn) {
-                let text = match known.get(segment) {
-                    Some(text) => text,
-                    None => &*known.entry(segment).or_insert(tokens(&segment.text)?),
-                };
+                let text = segment.text.as_str();
+                if !known.contains_key(text) {
+                    known.insert(text, tokens(text)?);
+                }
+                let text = &known[text];
                 count(text, &mut sent);
             }
             if !turn.instruction.is_empty() {
@@ -146,6 +146,8 @@ impl Traffic {
 
 #[cfg(test)]
 mod tests {
+    use lb_session::Segment;
+
     use super::*;
     use crate::coordination::{Given, Turn};
 
