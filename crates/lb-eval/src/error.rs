@@ -21,6 +21,9 @@ pub enum Error {
     /// The worker or its session failed.
     #[error(transparent)]
     Session(#[from] lb_session::Error),
+    /// Several workers, or what they were told to do, failed.
+    #[error(transparent)]
+    Coordinate(#[from] lb_coordinate::Error),
     /// A run of the loop failed.
     #[cfg(feature = "loop")]
     #[error(transparent)]

@@ -1,11 +1,13 @@
 //! `bench`: handoffs and selections compared, on question sets, recorded logs, generated ones and recorded runs.
 
 mod coordination;
+mod debate;
 mod episodes;
 mod items;
 mod logs;
 mod merge;
 mod questions;
+mod sparse;
 
 use crate::{Exit, Result};
 
@@ -22,6 +24,8 @@ enum Of {
     Logs(logs::Args),
     Episodes(episodes::Args),
     Coordination(Box<coordination::Args>),
+    Sparse(sparse::Args),
+    Debate(debate::Args),
     Questions(questions::Args),
     Merge(merge::Args),
 }
@@ -32,6 +36,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         Of::Logs(args) => logs::run(args),
         Of::Episodes(args) => episodes::run(args),
         Of::Coordination(args) => coordination::run(args),
+        Of::Sparse(args) => sparse::run(args),
+        Of::Debate(args) => debate::run(args),
         Of::Questions(args) => questions::run(args),
         Of::Merge(args) => merge::run(args),
     }

@@ -17,12 +17,16 @@
 //! [`traffic`] counts what agents were sent, and what of it they had been sent before. [`items`] makes of each turn a recorded
 //! continuation, whose likelihood and decisions [`retained`](crate::retained) measures behind every condition.
 
+#[cfg(feature = "loop")]
+pub mod debate;
 mod decisions;
 mod episode;
 pub mod fidelity;
 mod fields;
 mod items;
 mod load;
+#[cfg(feature = "loop")]
+pub mod sparse;
 mod traffic;
 
 pub use episode::{Episode, Given, Outcome, RecordedTokens, Turn};

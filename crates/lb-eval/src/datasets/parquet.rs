@@ -18,7 +18,7 @@ use crate::fault::{Fault, FileFault};
 use crate::{Error, Result};
 
 /// A file in progress.
-pub(super) struct Rows {
+pub(crate) struct Rows {
     file: SerializedFileReader<File>,
     columns: Vec<Column>,
     group: usize,
@@ -35,7 +35,7 @@ struct Column {
 }
 
 /// One row: its fields, or the field that is at fault.
-pub(super) type Row = std::result::Result<Map<String, Value>, (Map<String, Value>, Fault)>;
+pub(crate) type Row = std::result::Result<Map<String, Value>, (Map<String, Value>, Fault)>;
 
 impl Rows {
     /// # Errors

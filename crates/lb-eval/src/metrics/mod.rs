@@ -3,7 +3,7 @@
 mod code;
 mod rouge;
 mod short;
-mod text;
+pub(crate) mod text;
 
 use serde::{Deserialize, Serialize};
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 /// SQuAD's normalisation: small letters, no ASCII punctuation, no articles, single spaces.
-pub(super) fn normalise(text: &str) -> Vec<String> {
+pub(crate) fn normalise(text: &str) -> Vec<String> {
     let plain: String = text.to_lowercase().chars().filter(|c| !c.is_ascii_punctuation()).collect();
     // An article is one where a word begins and ends, and words are letters, digits and `_`.
     let mut out = String::with_capacity(plain.len());

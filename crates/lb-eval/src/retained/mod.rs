@@ -31,3 +31,4 @@ pub use row::{Measured, RetainedRow};
 pub use run::run;
 pub use summary::{ConditionSummary, Difference, RetainedSummary, summarise};
 pub use table::table;
+pub use target::nll;

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use lb_model::{KvCache, Worker};
-use lb_session::Error as SessionError;
+use lb_session::{Error as SessionError, Forced};
 use rayon::prelude::*;
 
 use crate::Result;
@@ -87,6 +87,18 @@ impl Logits {
         let mean = |field: usize| each.iter().map(|row| row[field]).sum::<f64>() / each.len().max(1) as f64;
         Compared { nll: mean(0), agreement: mean(1), kl: mean(2).max(0.0) }
     }
+}
+
+/// Mean negative log-likelihood of `target`, nats a token, in a given answer that was read.
+///
+/// # Errors
+/// [`Error::Session`](crate::Error::Session) where the logits are no tensor of numbers.
+pub fn nll(forced: &Forced, target: &[u32]) -> Result<f64> {
+    let logits = Logits::of(&forced.logits)?;
+    let rows = logits.rows.chunks(logits.vocab).zip(target);
+    let each: Vec<f64> =
+        rows.map(|(row, token)| log_sum_exp(row) - f64::from(row[*token as usize])).collect();
+    Ok(each.iter().sum::<f64>() / each.len().max(1) as f64)
 }
 
 #[cfg(test)]
