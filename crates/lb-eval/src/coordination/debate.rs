@@ -67,6 +67,7 @@ pub struct DebateRow {
     /// The item's id.
     pub item: String,
     /// The way.
+    #[serde(rename = "condition")]
     pub told: String,
     /// What came out.
     pub answer: String,

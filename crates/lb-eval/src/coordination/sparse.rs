@@ -84,6 +84,7 @@ pub struct SparseRow {
     /// The ids of its questions.
     pub item: String,
     /// The gate, as text.
+    #[serde(rename = "condition")]
     pub gate: String,
     /// Segments of the stream.
     pub segments: usize,

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::folder::hold;
 use super::lines::ROWS;
-use super::plan::PLAN;
+use super::plan::{PLAN, same};
 use crate::{Error, Result};
 
 /// Which part of the items a machine works on: every `of`-th, from the one with this number. The plan that the folder names is that of
@@ -85,12 +85,7 @@ pub fn merge(folders: &[impl AsRef<Path>], out: &Path) -> Result<usize> {
     for folder in folders {
         let folder = folder.as_ref();
         let _held = hold(folder)?;
-        let own = plan_of(folder)?;
-        if let Some(field) = differs(&plan, &own) {
-            let text = |plan: &Value| plan.get(&field).map_or("nothing".to_owned(), Value::to_string);
-            let (was, now) = (text(&plan), text(&own));
-            return Err(Error::PlanChanged { path: folder.join(PLAN), field, was, now });
-        }
+        same(&plan, &plan_of(folder)?, &folder.join(PLAN))?;
         let path = folder.join(ROWS);
         let text = match read_at_most(&path, TEXT) {
             Ok(text) => text,
@@ -123,10 +118,3 @@ pub fn merge(folders: &[impl AsRef<Path>], out: &Path) -> Result<usize> {
     Ok(seen.len())
 }
 
-/// The first field that differs; how many items run at once changes nothing.
-fn differs(a: &Value, b: &Value) -> Option<String> {
-    let fields = |plan: &Value| plan.as_object().map(|fields| fields.keys().cloned().collect::<Vec<_>>());
-    let mut names: Vec<String> = [a, b].into_iter().filter_map(fields).flatten().collect();
-    names.retain(|field| field != "jobs");
-    names.into_iter().find(|field| a.get(field) != b.get(field))
-}
