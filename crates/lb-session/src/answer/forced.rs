@@ -9,7 +9,7 @@ use super::call::{Call, Origin};
 use crate::context::Reader;
 use crate::generate::Input;
 use crate::ledger::CallTokens;
-use crate::{Error, Result};
+use crate::{Error, Result, Squeezed};
 
 /// A given answer, read behind what a handoff gives; see [`Ask::forced`].
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct Forced {
     pub renewals: Duration,
     /// What it costs, but for the answer.
     pub tokens: CallTokens,
+    /// Which message it was, where it was one of several.
+    pub squeezed: Option<Squeezed>,
 }
 
 impl Ask<'_> {
@@ -79,6 +81,6 @@ fn forced(reader: Reader<'_>, call: Call<'_>, answer: &[u32]) -> Result<Forced> 
         }
     }
     let logits = Tensor::cat(&rows, 0).map_err(lb_model::Error::from)?;
-    let Origin { seq_len, kept_len, keep_ratio, brief, .. } = origin;
-    Ok(Forced { logits, seq_len, kept_len, keep_ratio, brief, renewals, tokens })
+    let Origin { seq_len, kept_len, keep_ratio, brief, squeezed, .. } = origin;
+    Ok(Forced { logits, seq_len, kept_len, keep_ratio, brief, renewals, tokens, squeezed })
 }
