@@ -158,7 +158,7 @@ impl Compare<'_> {
             kept,
             worker_tokens,
             brief_ms,
-            renewal_ms: 0.0,
+            ..Measured::default()
         }
     }
 
@@ -170,7 +170,11 @@ impl Compare<'_> {
         let logits = Logits::of(&forced.logits)?;
         let attended = forced.tokens.worker_tokens();
         let measured = self.measured(name, &logits, forced.keep_ratio, attended, forced.brief);
-        Ok(Measured { renewal_ms: forced.renewals.as_secs_f64() * 1e3, ..measured })
+        // The text or the task that is read behind what was made is no part of making it.
+        let read = forced.tokens.attended.saturating_sub(forced.tokens.reused);
+        let made_tokens = forced.tokens.prefilled.saturating_sub(read) + forced.tokens.drafted;
+        let renewal_ms = forced.renewals.as_secs_f64() * 1e3;
+        Ok(Measured { renewal_ms, made_tokens, squeezed: forced.squeezed, ..measured })
     }
 
     /// A selection, kept as it is; the task is read anew over it.

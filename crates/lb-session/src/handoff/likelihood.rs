@@ -8,7 +8,7 @@ use crate::Result;
 use crate::context::Reader;
 
 /// Tokens whose logits are there at the same time.
-const CHUNK: usize = 128;
+const CHUNK: usize = 256;
 
 /// A text, read.
 #[derive(Debug)]

@@ -214,18 +214,6 @@ impl Handoff {
         )
     }
 
-    /// How much of the text is read, where a size is said and nothing else decides.
-    pub fn text_size(&self) -> Option<SelectionSize> {
-        match self {
-            Self::Bm25 { size, .. }
-            | Self::Sentences { size, .. }
-            | Self::SelectiveContext(SelectiveContext { size, .. })
-            | Self::LlmLingua(LlmLingua { size, .. })
-            | Self::LongLlmLingua(LongLlmLingua { size, .. }) => Some(*size),
-            _ => None,
-        }
-    }
-
     /// The name used in reports and JSON.
     pub fn name(&self) -> &'static str {
         self.kind().name()
