@@ -2,7 +2,10 @@
 
 use lb_am::LayerKv;
 use lb_model::PrefillOptions;
-use lb_session::{Error, Handoff, Segment, SentenceScore};
+use lb_session::{
+    CompactOldest, Error, Handoff, RoomPolicy, Segment, SelectionSize, SentenceScore, SessionConfig,
+    WorkerSession,
+};
 use lb_testkit::{embedded, oracle};
 
 use super::{TASK, head_len, lines, message, session_of, text};
@@ -74,23 +77,29 @@ fn by_attention_it_is_where_the_tasks_queries_look() {
 
 #[test]
 fn attention_needs_the_whole_text_in_the_cache() {
-    use lb_session::{CompactOldest, RoomPolicy, SessionConfig, WorkerSession};
-    let room = RoomPolicy::CompactOldest(CompactOldest::default());
+    let limit = embedded().config().position_limit();
+    let room = RoomPolicy::CompactOldest(CompactOldest { reserve: limit - 400, ..CompactOldest::default() });
     let config = SessionConfig { room, ..SessionConfig::default() };
     let mut session = WorkerSession::with(embedded(), config).unwrap();
-    let line = "The code of the Oslund relay is 5521, and the Velmar ledger is kept by Anara. ";
-    while session.rooms().is_empty() {
-        session.extend(Segment::finding(line.repeat(40))).unwrap();
+    let line = "The code of the Oslund relay is 5521, and the Velmar ledger is kept by Anara. ".repeat(6);
+    let each = embedded().tokenizer().encode_text(&line).unwrap().len();
+    for _ in 0..=limit / each + 1 {
+        session.extend(Segment::finding(&line)).unwrap();
     }
+    assert!(!session.room_reports().is_empty());
     let ask = |by: SentenceScore, session: &mut WorkerSession| {
-        let size = lb_session::SelectionSize::KeptLen(200);
+        let size = SelectionSize::KeptLen(200);
         session.ask(TASK).via(Handoff::Sentences { size, by }).prepare().map(|prepared| prepared.kept_len)
     };
     let error = ask(SentenceScore::Attention, &mut session).unwrap_err();
     assert!(matches!(error.kind_of(), "by"), "{error}");
     assert!(ask(SentenceScore::Bm25, &mut session).unwrap() > head_len());
     // The text is longer than the model goes, and is judged in windows.
-    assert!(session.ask(TASK).via("selective-context:200t".parse::<Handoff>().unwrap()).prepare().is_ok());
+    let selective: Handoff = "selective-context:200t".parse().unwrap();
+    let prepared = session.ask(TASK).via(selective).prepare().unwrap();
+    let read = prepared.tokens.prefilled - prepared.prompt.len();
+    assert!(prepared.seq_len > limit && read > prepared.seq_len && read < 2 * prepared.seq_len);
+    assert!(prepared.kept_len <= 200 && prepared.kept_len > 150, "{}", prepared.kept_len);
 }
 
 /// The field that an error names.
