@@ -206,7 +206,7 @@ fn figures_are_sums_over_items_and_intervals_over_documents() {
         kept: 0.1,
         worker_tokens: 100,
         brief_ms: 3.0,
-        renewal_ms: 0.0,
+        ..Measured::default()
     };
     let row = |document: &str, full: f64, none: f64, nlls: [f64; 2]| RetainedRow {
         item: format!("{document}#{full}"),

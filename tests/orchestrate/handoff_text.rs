@@ -3,7 +3,10 @@
 use latent_briefing::am::selectors::SnapKv;
 use latent_briefing::am::{BetaMethod, Compaction, ScoreAgg, Selection, Sharing, Spans, Units, ValuesMethod};
 use latent_briefing::prelude::*;
-use latent_briefing::session::{HandoffKind, Learned, SummaryConfig, SummaryScope};
+use latent_briefing::session::{
+    HandoffKind, Learned, LlmLingua, LongLlmLingua, PassageOrder, SelectiveContext, SentenceScore,
+    SqueezeConfig, SummaryConfig, SummaryScope, TextUnit,
+};
 
 fn all() -> Vec<(&'static str, Handoff)> {
     let ratio = SelectionSize::KeepRatio;
@@ -95,6 +98,53 @@ fn all() -> Vec<(&'static str, Handoff)> {
     ]
 }
 
+/// Messages with fewer tokens.
+fn messages() -> Vec<(&'static str, Handoff)> {
+    let ratio = SelectionSize::KeepRatio;
+    let sentences = |size, by| Handoff::Sentences { size, by };
+    vec![
+        ("selective-context", Handoff::SelectiveContext(SelectiveContext::default())),
+        (
+            "selective-context:0.3,unit=token",
+            Handoff::SelectiveContext(SelectiveContext { size: ratio(0.3), unit: TextUnit::Token }),
+        ),
+        ("llmlingua:keep=0.5", Handoff::LlmLingua(LlmLingua::default())),
+        (
+            "llmlingua:64t,stretch=50,coarse=3,passage=64",
+            Handoff::LlmLingua(LlmLingua {
+                size: SelectionSize::KeptLen(64),
+                stretch: 50,
+                coarse: 3.0,
+                passage: 64,
+            }),
+        ),
+        ("longllmlingua", Handoff::LongLlmLingua(LongLlmLingua::default())),
+        (
+            "longllmlingua:0.1,order=relevance,spread=0",
+            Handoff::LongLlmLingua(LongLlmLingua {
+                size: ratio(0.1),
+                order: PassageOrder::Relevance,
+                spread: 0.0,
+                ..LongLlmLingua::default()
+            }),
+        ),
+        ("sentences", sentences(ratio(0.1), SentenceScore::Bm25)),
+        ("sentences:0.2,by=attention", sentences(ratio(0.2), SentenceScore::Attention)),
+        ("squeeze", Handoff::Squeeze(SqueezeConfig::default())),
+        (
+            "squeeze:k=2,kl=0.5,tokens=64,draft=8,temperature=1,seed=7",
+            Handoff::Squeeze(SqueezeConfig {
+                k: 2,
+                kl: 0.5,
+                tokens: 64,
+                draft: 8,
+                temperature: 1.0,
+                seed: 7,
+            }),
+        ),
+    ]
+}
+
 /// Queries of other kinds, and parts that are compacted apart.
 fn by_other_queries() -> Vec<(&'static str, Handoff)> {
     vec![
@@ -143,7 +193,7 @@ fn by_other_queries() -> Vec<(&'static str, Handoff)> {
 
 #[test]
 fn short_texts_are_handoffs() {
-    for (text, handoff) in all().into_iter().chain(by_other_queries()) {
+    for (text, handoff) in all().into_iter().chain(messages()).chain(by_other_queries()) {
         assert_eq!(text.parse::<Handoff>().unwrap(), handoff, "{text}");
     }
 }
@@ -207,7 +257,7 @@ fn a_text_that_is_none_says_why() {
 
 #[test]
 fn json_has_the_names_and_comes_back() {
-    for (_, handoff) in all().into_iter().chain(by_other_queries()) {
+    for (_, handoff) in all().into_iter().chain(messages()).chain(by_other_queries()) {
         let json = serde_json::to_value(&handoff).unwrap();
         let name = json.as_str().or_else(|| json.as_object()?.keys().next().map(String::as_str)).unwrap();
         assert_eq!(name, handoff.name());

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use latent_briefing::am::Compaction;
 use latent_briefing::prelude::*;
-use latent_briefing::session::{HandoffKind, SummaryConfig};
+use latent_briefing::session::{
+    HandoffKind, LlmLingua, LongLlmLingua, SelectiveContext, SentenceScore, SqueezeConfig, SummaryConfig,
+};
 
 use super::{lines, notes};
 use crate::support::embedded;
@@ -21,6 +23,11 @@ fn handoffs() -> Vec<Handoff> {
         Handoff::Notes,
         Handoff::Summary(SummaryConfig::default().with_max_tokens(6)),
         Handoff::bm25(size),
+        Handoff::SelectiveContext(SelectiveContext { size, ..SelectiveContext::default() }),
+        Handoff::LlmLingua(LlmLingua { size, ..LlmLingua::default() }),
+        Handoff::LongLlmLingua(LongLlmLingua { size, ..LongLlmLingua::default() }),
+        Handoff::Sentences { size, by: SentenceScore::Attention },
+        Handoff::Squeeze(SqueezeConfig { k: 2, tokens: 6, draft: 2, ..SqueezeConfig::default() }),
         Handoff::Recent(size),
         Handoff::Random { size, seed: 1 },
         Handoff::briefing(Compaction::kept_len(40)),
@@ -45,6 +52,11 @@ fn a_record_says_what_a_call_cost() {
             HandoffKind::PackedKv
                 | HandoffKind::Summary
                 | HandoffKind::Bm25
+                | HandoffKind::SelectiveContext
+                | HandoffKind::LlmLingua
+                | HandoffKind::LongLlmLingua
+                | HandoffKind::Sentences
+                | HandoffKind::Squeeze
                 | HandoffKind::Recent
                 | HandoffKind::Random
                 | HandoffKind::LatentBriefing

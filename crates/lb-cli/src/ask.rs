@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use lb_explain::{excerpt, renewed_heat_map};
 use lb_model::{StopReason, Worker};
-use lb_session::{Handoff, OpenSession, Outcome, WorkerSession};
+use lb_session::{Handoff, OpenSession, Outcome, Squeezed, WorkerSession};
 use serde::Serialize;
 
 use crate::named::Named;
@@ -21,7 +21,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     files: Files,
     /// How the trajectory reaches the worker: latent-briefing:keep=0.1, latent-briefing:tau=4, full-kv, text-replay, bm25:0.1,
-    /// summary:200, recent:0.1, none, ...
+    /// summary:200, longllmlingua:0.25, recent:0.1, none, ...
     #[arg(long, default_value = "latent-briefing")]
     handoff: Named,
     /// Answer over the whole cache as well.
@@ -61,6 +61,9 @@ struct Of {
     worker_tokens: usize,
     brief_ms: f64,
     answer_ms: f64,
+    /// Which message was handed over, where it was one of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    squeezed: Option<Squeezed>,
 }
 
 impl Of {
@@ -74,6 +77,7 @@ impl Of {
             worker_tokens: outcome.answer.tokens.worker_tokens(),
             brief_ms: outcome.brief.as_secs_f64() * 1e3,
             answer_ms: outcome.answer.elapsed.as_secs_f64() * 1e3,
+            squeezed: outcome.squeezed,
         }
     }
 }
@@ -89,6 +93,10 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     complain!("{}", costs(&args.handoff.text, &session, &outcome));
     if outcome.answer.stopped != StopReason::Eos {
         complain!("the answer is cut: {}", stopped(outcome.answer.stopped));
+    }
+    if let Some(found) = outcome.squeezed.filter(|found| !found.within) {
+        let (count, kl) = (found.messages, found.kl);
+        complain!("none of {count} messages is within the bound; the nearest is {kl:.2} nats a token away");
     }
     let beside = if args.beside {
         let full = answered(&mut session, &Handoff::FullKv, &args.task)?;

@@ -248,8 +248,24 @@ fn of_turns(inputs: &EstimateInputs, turns: usize) -> EstimatedRun {
             Handoff::LatentBriefing(_) | Handoff::RenewedBriefing(_) => {
                 (a.keep_ratio * trajectory, 2.0 * a.prompt)
             }
-            Handoff::Notes | Handoff::Bm25 { .. } => {
+            // A pass over the text where it has grown, or for every call; passages of twice the size, and what is kept of them,
+            // are read again, for a question with it and without it.
+            Handoff::SelectiveContext(_) | Handoff::LlmLingua(_) | Handoff::LongLlmLingua(_) => {
+                let (kept, calls) = (a.keep_ratio * trajectory, a.calls.max(1.0));
+                let made = match &inputs.handoff {
+                    Handoff::SelectiveContext(_) => trajectory / calls,
+                    Handoff::LlmLingua(_) => (trajectory + 3.0 * kept) / calls,
+                    _ => trajectory + 6.0 * kept,
+                };
+                (kept, made + kept + a.prompt)
+            }
+            Handoff::Notes | Handoff::Bm25 { .. } | Handoff::Sentences { .. } => {
                 (a.keep_ratio * trajectory, a.keep_ratio * trajectory + a.prompt)
+            }
+            Handoff::Squeeze(config) => {
+                let (long, k) = (config.tokens as f64, config.k as f64);
+                drafted += a.calls * (k * long + config.draft as f64);
+                (long, (k + 1.0) * (long + a.prompt))
             }
             Handoff::Recent(_) | Handoff::Random { .. } => (a.keep_ratio * trajectory, a.prompt),
             // The full cache, and what is not known here.
@@ -257,11 +273,7 @@ fn of_turns(inputs: &EstimateInputs, turns: usize) -> EstimatedRun {
         };
         attended += a.calls * (sees + a.prompt);
         prefilled += a.calls * reads + learns;
-        let read_anew = matches!(
-            inputs.handoff,
-            Handoff::TextReplay | Handoff::Notes | Handoff::Summary(_) | Handoff::Bm25 { .. }
-        );
-        reused += if read_anew { 0.0 } else { a.calls * sees };
+        reused += if inputs.handoff.is_text() { 0.0 } else { a.calls * sees };
     }
     let count = |x: f64| x.round().max(0.0) as usize;
     let calls = a.calls * turns as f64;

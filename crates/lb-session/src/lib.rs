@@ -25,7 +25,10 @@ pub use document::{DocumentFault, read_text};
 pub use error::{Error, Result};
 pub use generate::{Chances, Choices};
 pub use guard::CancelToken;
-pub use handoff::{Handoff, HandoffKind, SelectionSize, SummaryConfig, SummaryScope, relevance};
+pub use handoff::{
+    Handoff, HandoffKind, LlmLingua, LongLlmLingua, PassageOrder, SelectionSize, SelectiveContext,
+    SentenceScore, SqueezeConfig, Squeezed, SummaryConfig, SummaryScope, TextUnit, relevance,
+};
 pub use ledger::{CallRecord, CallTimes, CallTokens, LedgerSum, TokenLedger};
 pub use prompt::PromptFormat;
 pub use queries::QuerySource;

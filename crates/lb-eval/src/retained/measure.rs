@@ -202,11 +202,15 @@ impl Compare<'_> {
         let (logits, tokens) = (Logits::of(&forced.logits)?, forced.tokens);
         let measured =
             self.measured(name, &logits, forced.keep_ratio, (tokens.reused, tokens.prefilled), forced.brief);
+        // The text or the task that is read behind what was made is no part of making it.
+        let read = tokens.attended.saturating_sub(tokens.reused);
         Ok(Measured {
             worker_tokens: tokens.worker_tokens() + self.target.len(),
+            made_tokens: tokens.prefilled.saturating_sub(read) + tokens.drafted,
             prefill_ms: forced.prefill.as_secs_f64() * 1e3,
             renewal_ms: forced.renewals.as_secs_f64() * 1e3,
             decided: forced.chances.iter().map(|chances| likeliest(chances.as_ref())).collect(),
+            squeezed: forced.squeezed,
             ..measured
         })
     }

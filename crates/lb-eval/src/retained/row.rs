@@ -1,5 +1,6 @@
 //! One item under all conditions.
 
+use lb_session::Squeezed;
 use serde::{Deserialize, Serialize};
 
 use super::plan::Target;
@@ -68,9 +69,21 @@ pub struct Measured {
     /// Milliseconds of renewals while the target was read.
     #[serde(skip_serializing_if = "is_zero")]
     pub renewal_ms: f64,
+    /// Tokens that were read and written to make what stands in the trajectory's place: passes for likelihoods, a summary, messages to choose
+    /// from.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub made_tokens: usize,
+    /// Which message it was, where it was one of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub squeezed: Option<Squeezed>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(value: &f64) -> bool {
     *value == 0.0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_nothing(count: &usize) -> bool {
+    *count == 0
 }

@@ -71,6 +71,13 @@ pub struct ConditionSummary {
     pub kept: f64,
     /// Positions in the worker's context and the target's tokens, mean over items.
     pub worker_tokens: f64,
+    /// Tokens that were read and written to make what stands in the trajectory's place, mean over items; of what several conditions have in
+    /// common, those of the first.
+    #[serde(default)]
+    pub made_tokens: f64,
+    /// Share of items of which a message was within its bound, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<f64>,
     /// Milliseconds to make the selection or the briefing, median over items.
     pub brief_ms: f64,
     /// The same as a share of the time that reading the whole trajectory takes, at the speed at which the item's was read; `None`
@@ -145,6 +152,8 @@ pub fn summarise(
             nll: of(|m| m.nll),
             kept: of(|m| m.kept),
             worker_tokens: of(|m| m.worker_tokens as f64),
+            made_tokens: of(|m| m.made_tokens as f64),
+            within: within(&good, number),
             brief_ms: median(good.iter().map(|row| row.conditions[number].brief_ms)),
             brief_share: brief_share(&good, number),
             difference,
@@ -162,6 +171,14 @@ pub fn summarise(
         seq_len: median(good.iter().map(|row| row.seq_len as f64)),
         conditions: names.iter().enumerate().map(condition).collect(),
     })
+}
+
+/// Share of rows in which the message of condition `number` was within its bound, of those that had several to choose from.
+fn within(rows: &[&RetainedRow], number: usize) -> Option<f64> {
+    let found: Vec<bool> =
+        rows.iter().filter_map(|row| row.conditions[number].squeezed).map(|found| found.within).collect();
+    let count = found.iter().filter(|within| **within).count();
+    (!found.is_empty()).then(|| count as f64 / found.len() as f64)
 }
 
 /// Time of a briefing over that of reading its trajectory, median over items.

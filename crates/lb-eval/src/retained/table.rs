@@ -15,11 +15,16 @@ pub fn table(summary: &RetainedSummary) -> String {
         ("nats a token", &|c| format!("{:.3}", c.nll)),
         ("kept", &|c| percent(c.kept)),
         ("worker tokens", &|c| format!("{:.0}", c.worker_tokens)),
+        ("made of", &|c| format!("{:.0}", c.made_tokens)),
+        ("within", &|c| c.within.map_or_else(String::new, percent)),
         ("brief ms", &|c| format!("{:.0}", c.brief_ms)),
         ("of reading", &|c| c.brief_share.map_or_else(String::new, percent)),
     ];
     if summary.conditions.iter().all(|c| c.brief_share.is_none()) {
         columns.pop();
+    }
+    if summary.conditions.iter().all(|c| c.within.is_none()) {
+        columns.retain(|(name, _)| *name != "within");
     }
     if summary.conditions.iter().all(|c| c.difference.is_none()) {
         columns.remove(2);

@@ -144,7 +144,17 @@ impl<'a> Answerer<'a> {
             let (text, stopped) = (made.text.trim().to_owned(), made.stopped);
             let answer = Answer { text, stopped, tokens, chances, elapsed: prefill + made.decode };
             let (kept_len, keep_ratio, brief) = (origin.kept_len, origin.keep_ratio, origin.brief);
-            outcomes.push(Outcome { answer, kept_len, keep_ratio, brief, briefing, renewals, record });
+            let squeezed = origin.squeezed;
+            outcomes.push(Outcome {
+                answer,
+                kept_len,
+                keep_ratio,
+                brief,
+                briefing,
+                renewals,
+                squeezed,
+                record,
+            });
         }
         Ok(outcomes)
     }

@@ -9,7 +9,7 @@ use crate::context::Reader;
 use crate::generate::Input;
 use crate::handoff::{Memo, StandIn, hand_over};
 use crate::ledger::CallTokens;
-use crate::{Briefing, Error, Handoff, HandoffKind, Result, Task};
+use crate::{Briefing, Error, Handoff, HandoffKind, Result, Squeezed, Task};
 
 /// How the trajectory reaches the worker.
 pub(super) enum Through<'a> {
@@ -43,6 +43,8 @@ pub(super) struct Origin {
     pub(super) keep_ratio: f64,
     /// Time that it took.
     pub(super) brief: Duration,
+    /// Which message it was, where it was one of several.
+    pub(super) squeezed: Option<Squeezed>,
 }
 
 /// The calls for `tasks` through one handoff; what they have in common is made once.
@@ -83,10 +85,10 @@ pub(super) fn through<'a>(
 impl Call<'_> {
     /// A call with something in the trajectory's place.
     fn with(handed: StandIn, handoff: HandoffKind, task: &[u32]) -> Self {
-        let StandIn { cache, text, seq_len, kept_len, brief, cost } = handed;
+        let StandIn { cache, text, seq_len, kept_len, brief, cost, squeezed } = handed;
         let cost = CallTokens { reused: cache.mean_slots(), ..cost };
         let keep_ratio = kept_len as f64 / seq_len.max(1) as f64;
-        let origin = Origin { handoff, seq_len, kept_len, keep_ratio, brief };
+        let origin = Origin { handoff, seq_len, kept_len, keep_ratio, brief, squeezed };
         Self::reading(cache, [&text, task].concat(), cost, origin)
     }
 
@@ -100,6 +102,7 @@ impl Call<'_> {
             kept_len: briefing.kept_len,
             keep_ratio: briefing.keep_ratio(),
             brief: briefing.timing.total(),
+            squeezed: None,
         };
         // The passes that yielded the queries belong to this call.
         let cost = CallTokens { prefilled: briefing.prefilled, reused: kept, ..CallTokens::default() };

@@ -9,7 +9,7 @@ use super::call::{Call, Origin};
 use crate::context::Reader;
 use crate::generate::Input;
 use crate::ledger::CallTokens;
-use crate::{Chances, Choices, Error, Result};
+use crate::{Chances, Choices, Error, Result, Squeezed};
 
 /// A given answer, read behind what a handoff gives; see [`Ask::forced`].
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct Forced {
     pub chances: Vec<Option<Chances>>,
     /// What it costs, but for the answer.
     pub tokens: CallTokens,
+    /// Which message it was, where it was one of several.
+    pub squeezed: Option<Squeezed>,
 }
 
 impl Ask<'_> {
@@ -95,6 +97,6 @@ fn forced(reader: Reader<'_>, call: Call<'_>, answer: &[u32], choices: &[Choices
         }
     }
     let logits = Tensor::cat(&rows, 0).map_err(lb_model::Error::from)?;
-    let Origin { seq_len, kept_len, keep_ratio, brief, .. } = origin;
-    Ok(Forced { logits, seq_len, kept_len, keep_ratio, brief, prefill, renewals, chances, tokens })
+    let Origin { seq_len, kept_len, keep_ratio, brief, squeezed, .. } = origin;
+    Ok(Forced { logits, seq_len, kept_len, keep_ratio, brief, prefill, renewals, chances, tokens, squeezed })
 }

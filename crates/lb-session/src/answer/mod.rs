@@ -12,7 +12,7 @@ use std::time::Duration;
 use lb_model::StopReason;
 
 use crate::ledger::{CallRecord, CallTokens};
-use crate::{Briefing, Chances, Renewed};
+use crate::{Briefing, Chances, Renewed, Squeezed};
 
 pub use ask::Ask;
 pub use forced::Forced;
@@ -57,6 +57,8 @@ pub struct Outcome {
     pub briefing: Option<Briefing>,
     /// Those that took its place while the answer was written, where the handoff renews it.
     pub renewals: Vec<Renewed>,
+    /// Which message was handed over, where it was one of several ([`Handoff::Squeeze`](crate::Handoff::Squeeze)).
+    pub squeezed: Option<Squeezed>,
     /// What a ledger has of it. A session has entered it; over a snapshot that is up to the caller.
     pub record: CallRecord,
 }

@@ -8,7 +8,7 @@ use lb_model::KvCache;
 use super::call::Call;
 use crate::generate::Input;
 use crate::ledger::CallTokens;
-use crate::{Briefing, HandoffKind};
+use crate::{Briefing, HandoffKind, Squeezed};
 
 /// A cache, and what is to be read behind it; see [`Ask::prepare`](crate::Ask::prepare).
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub struct Prepared {
     pub draft: Vec<u32>,
     /// The briefing, where the handoff made one.
     pub briefing: Option<Briefing>,
+    /// Which message it is, where it is one of several.
+    pub squeezed: Option<Squeezed>,
 }
 
 impl Prepared {
@@ -59,6 +61,7 @@ impl Prepared {
             handoff: origin.handoff,
             draft,
             briefing,
+            squeezed: origin.squeezed,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use bm25::{Embedder, EmbedderBuilder, Scorer};
 
 use super::last::Last;
+use super::lines::cut;
 use super::size::SelectionSize;
 use super::stand_in::StandIn;
 use super::words::Words;
@@ -158,31 +159,4 @@ fn around(
     let tag = if range.start == start { String::new() } else { format!("{label}: ") };
     let line = if range.end == end { "" } else { "\n" };
     Ok((tokenizer.encode_text(&tag)?, tokenizer.encode_text(line)?))
-}
-
-/// `whole` in pieces of at most `longest`, cut where sentences begin as far as that goes.
-fn cut(whole: Range<usize>, sentences: &[u32], longest: usize) -> Vec<Range<usize>> {
-    let (mut pieces, mut start) = (Vec::new(), whole.start);
-    while whole.end - start > longest {
-        let furthest = start + longest;
-        let before = sentences[..sentences.partition_point(|at| *at as usize <= furthest)].last();
-        let end = before.map(|at| *at as usize).filter(|at| *at > start).unwrap_or(furthest);
-        pieces.push(start..end);
-        start = end;
-    }
-    pieces.push(start..whole.end);
-    pieces
-}
-
-#[cfg(test)]
-mod tests {
-    use super::cut;
-
-    #[test]
-    fn passages_end_with_sentences_where_they_can() {
-        assert_eq!(cut(10..20, &[0, 10, 14], 10), vec![10..20; 1]);
-        assert_eq!(cut(10..20, &[0, 10, 14, 17], 8), [10..17, 17..20]);
-        assert_eq!(cut(10..30, &[0, 10, 12], 8), [10..12, 12..20, 20..28, 28..30]);
-        assert_eq!(cut(3..5, &[], 1), [3..4, 4..5]);
-    }
 }

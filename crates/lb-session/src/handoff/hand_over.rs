@@ -9,7 +9,7 @@ use lb_model::KvCache;
 
 use super::only::only;
 use super::stand_in::StandIn;
-use super::{Handoff, Memo, bm25, summary};
+use super::{Handoff, Memo, bm25, lingua, selective, sentences, squeeze, summary};
 use crate::context::{Context, Reader};
 use crate::{Result, Segment, Storage, Task};
 
@@ -28,6 +28,11 @@ pub(crate) fn hand_over(
         Handoff::Bm25 { size, passage } => {
             return bm25::retrieved(context, &memo.passages, *size, *passage, tasks);
         }
+        Handoff::SelectiveContext(config) => selective::kept(reader, memo, config),
+        Handoff::LlmLingua(config) => lingua::for_any(reader, memo, config),
+        Handoff::LongLlmLingua(config) => return lingua::for_each(reader, config, tasks),
+        Handoff::Sentences { size, by } => return sentences::extracted(reader, *size, *by, tasks),
+        Handoff::Squeeze(config) => return squeeze::squeezed(reader, config, tasks),
         Handoff::None | Handoff::LatentBriefing(_) | Handoff::RenewedBriefing(_) => {
             let head = StandIn::of_text(context, context.head().to_vec());
             Ok(StandIn { kept_len: 0, ..head })

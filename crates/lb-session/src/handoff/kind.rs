@@ -21,6 +21,18 @@ pub enum HandoffKind {
     Summary,
     /// [`Handoff::Bm25`](crate::Handoff::Bm25).
     Bm25,
+    /// [`Handoff::SelectiveContext`](crate::Handoff::SelectiveContext).
+    SelectiveContext,
+    /// [`Handoff::LlmLingua`](crate::Handoff::LlmLingua).
+    #[serde(rename = "llmlingua")]
+    LlmLingua,
+    /// [`Handoff::LongLlmLingua`](crate::Handoff::LongLlmLingua).
+    #[serde(rename = "longllmlingua")]
+    LongLlmLingua,
+    /// [`Handoff::Sentences`](crate::Handoff::Sentences).
+    Sentences,
+    /// [`Handoff::Squeeze`](crate::Handoff::Squeeze).
+    Squeeze,
     /// [`Handoff::Recent`](crate::Handoff::Recent).
     Recent,
     /// [`Handoff::Random`](crate::Handoff::Random).
@@ -33,7 +45,7 @@ pub enum HandoffKind {
 
 impl HandoffKind {
     /// Every kind.
-    pub const ALL: [HandoffKind; 11] = [
+    pub const ALL: [HandoffKind; 16] = [
         HandoffKind::None,
         HandoffKind::FullKv,
         HandoffKind::PackedKv,
@@ -41,6 +53,11 @@ impl HandoffKind {
         HandoffKind::Notes,
         HandoffKind::Summary,
         HandoffKind::Bm25,
+        HandoffKind::SelectiveContext,
+        HandoffKind::LlmLingua,
+        HandoffKind::LongLlmLingua,
+        HandoffKind::Sentences,
+        HandoffKind::Squeeze,
         HandoffKind::Recent,
         HandoffKind::Random,
         HandoffKind::LatentBriefing,
@@ -62,6 +79,11 @@ impl HandoffKind {
             Self::Notes => "notes",
             Self::Summary => "summary",
             Self::Bm25 => "bm25",
+            Self::SelectiveContext => "selective-context",
+            Self::LlmLingua => "llmlingua",
+            Self::LongLlmLingua => "longllmlingua",
+            Self::Sentences => "sentences",
+            Self::Squeeze => "squeeze",
             Self::Recent => "recent",
             Self::Random => "random",
             Self::LatentBriefing => "latent-briefing",

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use super::{Handoff, HandoffKind, PASSAGE, SelectionSize, SummaryConfig, SummaryScope};
 use crate::{Error, Result, Storage};
 
-const TENTH: SelectionSize = SelectionSize::KeepRatio(0.1);
+pub(super) const TENTH: SelectionSize = SelectionSize::KeepRatio(0.1);
 
 impl FromStr for Handoff {
     type Err = Error;
@@ -35,6 +35,11 @@ impl FromStr for Handoff {
                 let passage = arguments.number("passage")?.map_or(PASSAGE, |number| number as usize);
                 Self::Bm25 { size: arguments.size(TENTH)?, passage }
             }
+            HandoffKind::SelectiveContext
+            | HandoffKind::LlmLingua
+            | HandoffKind::LongLlmLingua
+            | HandoffKind::Sentences
+            | HandoffKind::Squeeze => arguments.message(kind)?,
             HandoffKind::Recent => Self::Recent(arguments.size(TENTH)?),
             HandoffKind::Random => {
                 let seed = arguments.number("seed")?.unwrap_or(0);
@@ -52,7 +57,7 @@ impl FromStr for HandoffKind {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let reason = "want none, full-kv, packed-kv, text-replay, notes, summary, bm25, recent, random, latent-briefing or renewed-briefing";
+        let reason = "want none, full-kv, packed-kv, text-replay, notes, summary, bm25, selective-context, llmlingua, longllmlingua, sentences, squeeze, recent, random, latent-briefing or renewed-briefing";
         let known = Self::ALL.into_iter().find(|kind| kind.name() == name);
         known.ok_or_else(|| Error::config("handoff", format!("{name:?}"), reason))
     }
@@ -113,7 +118,7 @@ impl<'a> Arguments<'a> {
         self.take("bits").map_or(Ok(Storage::Full), Storage::of_bits)
     }
 
-    fn size(&mut self, default: SelectionSize) -> Result<SelectionSize> {
+    pub(super) fn size(&mut self, default: SelectionSize) -> Result<SelectionSize> {
         let text = self.plain.take().or_else(|| self.take("keep"));
         text.map_or(Ok(default), size)
     }

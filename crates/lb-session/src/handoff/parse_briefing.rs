@@ -55,7 +55,7 @@ impl Arguments<'_> {
         Ok(config)
     }
 
-    fn one_of<T: Clone>(
+    pub(super) fn one_of<T: Clone>(
         &mut self,
         name: &'static str,
         values: &[(&str, T)],

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lb_model::KvCache;
 
+use super::squeeze::Squeezed;
 use crate::context::Context;
 use crate::ledger::{CallTokens, share};
 
@@ -19,13 +20,16 @@ pub(crate) struct StandIn {
     pub(crate) brief: Duration,
     /// What it cost to make.
     pub(crate) cost: CallTokens,
+    /// Which message it is, where it is one of several.
+    pub(crate) squeezed: Option<Squeezed>,
 }
 
 impl StandIn {
     /// A part of the full cache.
     pub(super) fn of_cache(context: &Context, cache: KvCache, brief: Duration) -> Self {
         let (kept_len, cost) = (cache.mean_slots(), CallTokens::default());
-        Self { cache, text: Vec::new(), seq_len: context.seq_len(), kept_len, brief, cost }
+        let (text, seq_len) = (Vec::new(), context.seq_len());
+        Self { cache, text, seq_len, kept_len, brief, cost, squeezed: None }
     }
 
     /// Text, template head first.
@@ -37,6 +41,7 @@ impl StandIn {
             seq_len: context.text.tokens.len(),
             brief: Duration::ZERO,
             cost: CallTokens::default(),
+            squeezed: None,
         }
     }
 

@@ -76,7 +76,7 @@ impl SummaryConfig {
         }
     }
 
-    fn request(&self, task: &Task) -> Task {
+    pub(super) fn request(&self, task: &Task) -> Task {
         let told = |default| self.instruction.as_deref().unwrap_or(default);
         match self.scope {
             SummaryScope::Trajectory => {
