@@ -4,6 +4,7 @@ mod episodes;
 mod items;
 mod logs;
 mod merge;
+mod policies;
 mod questions;
 
 use crate::{Exit, Result};
@@ -21,6 +22,7 @@ enum Of {
     Logs(logs::Args),
     Episodes(episodes::Args),
     Questions(questions::Args),
+    Policies(Box<policies::Args>),
     Merge(merge::Args),
 }
 
@@ -30,6 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         Of::Logs(args) => logs::run(args),
         Of::Episodes(args) => episodes::run(args),
         Of::Questions(args) => questions::run(args),
+        Of::Policies(args) => policies::run(args),
         Of::Merge(args) => merge::run(args),
     }
 }
