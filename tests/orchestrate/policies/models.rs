@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use latent_briefing::orchestrate::{
-    ChainConfig, ChatMessage, ChatRequest, Completion, Error, ModelChain, ModelSpec, Orchestrator, PriceTable,
-    Role, RunRecord,
+    ChainConfig, ChatMessage, ChatRequest, Completion, Error, ModelChain, ModelSpec, Orchestrator, Policies,
+    PriceTable, Role, RunRecord,
 };
 use latent_briefing::session::CancelToken;
 use serde_json::json;
@@ -29,7 +29,7 @@ fn refused() -> Reply {
 }
 
 fn spec(name: &str, url: &str) -> ModelSpec {
-    ModelSpec { name: name.to_owned(), base_url: Some(url.to_owned()), ..ModelSpec::default() }
+    ModelSpec { name: name.to_owned(), base_url: Some(url.to_owned()), retries: 1, ..ModelSpec::default() }
 }
 
 fn chain(models: Vec<ModelSpec>) -> ChainConfig {
@@ -53,13 +53,15 @@ fn models_are_asked_in_turn_until_one_answers() {
     let first = ApiServer::start([busy(), refused()]);
     let second = ApiServer::start([said(""), said("Tolio.")]);
     let third = ApiServer::start([said("Anara.")]);
-    let mut config = chain(vec![spec("a", &first.url()), spec("small", &second.url()), spec("large", &third.url())]);
+    let mut config =
+        chain(vec![spec("a", &first.url()), spec("small", &second.url()), spec("large", &third.url())]);
     config.cool_down_s = 0.0;
     let mut chain = ModelChain::connect(config, Some(prices())).unwrap();
     // The first is busy and is asked by its own client twice (one repetition); the second says nothing; the third answers.
     let completion = ask(&mut chain, None).unwrap();
     assert_eq!(completion.text, "Anara.");
-    let used: Vec<(&str, bool)> = completion.by_model.iter().map(|m| (m.model.as_str(), m.refused.is_some())).collect();
+    let used: Vec<(&str, bool)> =
+        completion.by_model.iter().map(|m| (m.model.as_str(), m.refused.is_some())).collect();
     assert_eq!(used, [("small", true), ("large", false)]);
     assert_eq!((completion.usage.input, completion.usage.output), (2000, 200));
     assert_eq!([first.requests().len(), second.requests().len(), third.requests().len()], [2, 1, 1]);
@@ -83,7 +85,8 @@ fn models_are_asked_in_turn_until_one_answers() {
 #[test]
 fn a_round_without_a_reply_is_followed_by_another() {
     let first = ApiServer::start([busy(), busy(), said("Anara.")]);
-    let mut chain = ModelChain::connect(chain(vec![spec("a", &first.url()), spec("b", &closed_port())]), None).unwrap();
+    let mut chain =
+        ModelChain::connect(chain(vec![spec("a", &first.url()), spec("b", &closed_port())]), None).unwrap();
     let start = Instant::now();
     assert_eq!(ask(&mut chain, None).unwrap().text, "Anara.");
     assert!(start.elapsed() < Duration::from_secs(10));
@@ -100,7 +103,10 @@ fn nobody_is_asked_again_who_will_never_answer() {
     let mut chain = ModelChain::connect(config, None).unwrap();
     let error = ask(&mut chain, None).unwrap_err();
     let Error::NoModel { tried } = &error else { panic!("{error}") };
-    assert!(tried.starts_with("a: ") && tried.contains("; b: ") && tried.matches("401").count() == 2, "{tried}");
+    assert!(
+        tried.starts_with("a: ") && tried.contains("; b: ") && tried.matches("401").count() == 2,
+        "{tried}"
+    );
     assert_eq!((first.requests().len(), second.requests().len()), (1, 1));
 }
 
@@ -137,22 +143,25 @@ fn a_model_that_takes_too_long_gives_way_within_the_deadline() {
 fn limits_pass_a_model_over_and_rules_choose_by_difficulty() {
     let small = ApiServer::start(vec![said("small"); 9]);
     let large = ApiServer::start(vec![said("large"); 9]);
-    let mut config: ChainConfig = toml_of(
-        "budget = 0.05\n[[rule]]\norder = [\"large\", \"small\"]\n[rule.when]\ndifficulty = [0.4, 1.0]\nbudget_left = [0.5, 1.0]",
-    );
+    let mut config = Policies::from_toml(RULES).unwrap().models.unwrap();
     config.models = vec![spec("small", &small.url()), spec("large", &large.url())];
     config.models[0].limits.requests = Some(3);
     let mut chain = ModelChain::connect(config, Some(prices())).unwrap();
     assert_eq!(ask(&mut chain, None).unwrap().text, "small");
     // An error in the outputs makes the turn difficult.
-    let mut ask_hard = |chain: &mut ModelChain| {
+    let ask_hard = |chain: &mut ModelChain| {
         let messages = [
             ChatMessage::new(Role::User, "Who keeps the ledger?"),
             ChatMessage::new(Role::Assistant, repl("x = y")),
             ChatMessage::new(Role::User, "REPL output:\nNameError: name 'y' is not defined"),
         ];
         let cancel = CancelToken::new();
-        chain.complete(&ChatRequest { messages: &messages, max_tokens: None, deadline: None, cancel: &cancel })
+        chain.complete(&ChatRequest {
+            messages: &messages,
+            max_tokens: None,
+            deadline: None,
+            cancel: &cancel,
+        })
     };
     assert_eq!(ask_hard(&mut chain).unwrap().text, "large");
     assert_eq!(chain.report().choices[1].rule, Some(1));
@@ -167,15 +176,18 @@ fn limits_pass_a_model_over_and_rules_choose_by_difficulty() {
     assert_eq!(chain.report().models[0].passed_over, 1);
 }
 
-fn toml_of(text: &str) -> ChainConfig {
-    latent_briefing::orchestrate::Policies::from_toml(&format!(
-        "[models]\n[[models.model]]\nname = \"small\"\n[[models.model]]\nname = \"large\"\n{}",
-        text.replace("[[rule]]", "[[models.rule]]").replace("[rule.when]", "[models.rule.when]").replace("budget =", "models_budget =")
-    ).replace("models_budget = 0.05\n", "").replace("[models]\n", "[models]\nbudget = 0.05\n"))
-    .unwrap()
-    .models
-    .unwrap()
-}
+const RULES: &str = "[models]
+budget = 0.05
+[[models.model]]
+name = \"small\"
+[[models.model]]
+name = \"large\"
+[[models.rule]]
+order = [\"large\", \"small\"]
+[models.rule.when]
+difficulty = [0.4, 1.0]
+budget_left = [0.5, 1.0]
+";
 
 #[test]
 fn what_cannot_be_is_refused_before_anything_is_sent() {

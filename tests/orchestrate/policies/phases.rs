@@ -5,7 +5,14 @@ use latent_briefing::orchestrate::{EarlyEnd, Ending, Event, PhaseBudget, RunReco
 use super::*;
 
 fn phase(name: &str, turns: usize) -> PhaseBudget {
-    PhaseBudget { name: name.to_owned(), turns: Some(turns), tokens: None, calls: None, cost: None, carry_over: 1.0 }
+    PhaseBudget {
+        name: name.to_owned(),
+        turns: Some(turns),
+        tokens: None,
+        calls: None,
+        cost: None,
+        carry_over: 1.0,
+    }
 }
 
 #[test]
@@ -47,7 +54,8 @@ fn a_question_ends_early_where_turns_bring_nothing_new() {
     let run = rlm(config.clone()).run(&mut script(turns), "Who?").unwrap();
     assert_eq!((run.answer.as_str(), run.ending, run.turns), ("Anara", Ending::Settled, 3));
     // Something new begins the count anew.
-    let turns = [draft.clone(), draft.clone(), repl("print(\"new\")"), draft.clone(), draft, "Anara".to_owned()];
+    let turns =
+        [draft.clone(), draft.clone(), repl("print(\"new\")"), draft.clone(), draft, "Anara".to_owned()];
     let run = rlm(config).run(&mut script(turns), "Who?").unwrap();
     assert_eq!((run.ending, run.turns), (Ending::Settled, 5));
     // Without the policy all turns are taken.

@@ -9,7 +9,8 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
 
-const PRICES: &str = "[models.scripted]\ninput = 10.0\noutput = 40.0\n[workers.embedded]\nprefill = 1.0\noutput = 2.0";
+const PRICES: &str =
+    "[models.scripted]\ninput = 10.0\noutput = 40.0\n[workers.embedded]\nprefill = 1.0\noutput = 2.0";
 
 fn turns() -> [String; 3] {
     let code = "note(\"The Velmar ledger is kept by Anara.\")\nr = llm_query(\"Who keeps the Velmar ledger?\")\nprint(r)";
@@ -25,7 +26,7 @@ fn a_line_is_kept_up_to_date_and_alerts_are_in_it() {
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let mut config = config();
     config.prices = Some(PriceTable::from_toml(PRICES).unwrap());
-    config.limits.run = Allowance { tokens: Some(2000), ..Allowance::default() };
+    config.limits.run = Allowance { tokens: Some(2600), ..Allowance::default() };
     let mut alerts = Vec::new();
     let run = tracing::subscriber::with_default(tracing_subscriber::registry().with(monitor), || {
         let hear = &mut |event: &Event<'_>| {
@@ -35,7 +36,7 @@ fn a_line_is_kept_up_to_date_and_alerts_are_in_it() {
         };
         rlm(config).run_with(&mut script(turns()), "Who?", hear).unwrap()
     });
-    assert_eq!(alerts, [(Phase::Run, Measure::Tokens, 0.5), (Phase::Run, Measure::Tokens, 0.8)]);
+    assert_eq!(alerts, [(Phase::Run, Measure::Tokens, 0.5)]);
     let seen = seen.lock().unwrap();
     let last = seen.last().unwrap();
     let usage = &run.ledger.orchestrator.usage;
@@ -43,7 +44,10 @@ fn a_line_is_kept_up_to_date_and_alerts_are_in_it() {
     assert_eq!((last.findings, last.of.as_str()), (1, "tokens"));
     assert_eq!(last.cost, run.ledger.cost());
     let line = last.to_string();
-    assert!(line.contains("1 findings") && line.contains("a finding") && line.contains("run's tokens is gone"), "{line}");
+    assert!(
+        line.contains("1 findings") && line.contains("a finding") && line.contains("run's tokens is gone"),
+        "{line}"
+    );
     // It grows turn by turn.
     assert!(seen.windows(2).all(|pair| pair[0].input <= pair[1].input));
 }

@@ -9,8 +9,8 @@ mod who;
 use lb_explain::trace;
 use lb_model::Worker;
 use lb_orchestrate::{
-    Assumptions, ChainReport, Error, Estimate, EstimateInputs, Event, MemoStats, Orchestrator, PriceTable, Rlm,
-    RlmConfig, Run, RunRecord, RunTables, Stopped, WorkerSpeed,
+    Assumptions, ChainReport, Error, Estimate, EstimateInputs, Event, MemoStats, Orchestrator, PriceTable,
+    Rlm, RlmConfig, Run, RunRecord, RunTables, Stopped, WorkerSpeed,
 };
 use lb_sandbox::{CPythonConfig, CPythonRepl, MontyConfig, MontyRepl, Repl};
 use serde_json::json;

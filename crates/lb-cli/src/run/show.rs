@@ -6,6 +6,7 @@ use indicatif::ProgressBar;
 use lb_orchestrate::{
     ChainReport, Estimate, EstimatedRun, Event, MemoStats, Monitor, RunLedger, RunTables, Standing,
 };
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
 use crate::progress::at;
@@ -22,12 +23,13 @@ pub(crate) struct Progress {
 impl Progress {
     pub(crate) fn new() -> Self {
         let standing = Arc::<Mutex<Option<Standing>>>::default();
-        let heard = Arc::clone(&standing);
+        let kept = Arc::clone(&standing);
         let monitor = Monitor::new(move |now| {
-            *heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(now.clone());
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(now.clone());
         });
+        let heard = Targets::new().with_target("latent_briefing", tracing::Level::INFO);
         // Where a program has a subscriber of its own, that one hears the events.
-        let _ = tracing_subscriber::registry().with(monitor).try_init();
+        let _ = tracing_subscriber::registry().with(monitor.with_filter(heard)).try_init();
         Self { line: spinner(), turn: String::new(), standing }
     }
 
@@ -86,11 +88,7 @@ pub(crate) fn costs(ledger: &RunLedger) {
 }
 
 /// What policies came to, and where the tokens went.
-pub(crate) fn policies(
-    tables: Option<&RunTables>,
-    memo: Option<&MemoStats>,
-    choices: Option<&ChainReport>,
-) {
+pub(crate) fn policies(tables: Option<&RunTables>, memo: Option<&MemoStats>, choices: Option<&ChainReport>) {
     if let Some(memo) = memo {
         say!(
             "Remembered answers: {} hits, {} misses ({} too old, {} spoilt), {} not looked up, {} written, {} forgotten.",

@@ -2,8 +2,8 @@
 
 use lb_model::Worker;
 use lb_orchestrate::{
-    LocalConfig, LocalOrchestrator, ModelChain, Orchestrator, PriceTable, PromptProfile, Protocol, Reader, Replay,
-    RunRecord, Script,
+    LocalConfig, LocalOrchestrator, ModelChain, Orchestrator, PriceTable, PromptProfile, Protocol, Reader,
+    Replay, RunRecord, Script,
 };
 use lb_session::{BoundaryPolicy, Source, read_text};
 

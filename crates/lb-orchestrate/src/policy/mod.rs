@@ -1,22 +1,23 @@
 //! What a run in production is expected to have: a managed context, remembered answers, several models, phases with budgets, a watch
 //! over what it costs. Each part is off, or changes no answer, unless it is asked for.
 
-pub mod context;
-pub mod memo;
-pub mod models;
-pub mod monitor;
-pub mod phases;
-pub mod prompts;
+pub(crate) mod context;
+pub(crate) mod memo;
+pub(crate) mod models;
+pub(crate) mod monitor;
+pub(crate) mod phases;
+pub(crate) mod prompts;
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-pub use context::ManagerConfig;
-pub use memo::MemoConfig;
-pub use models::ChainConfig;
-pub use monitor::Alerts;
-pub use phases::{EarlyEnd, PhaseBudget, validate_phases};
+use context::ManagerConfig;
+use memo::MemoConfig;
+use models::ChainConfig;
+use monitor::Alerts;
+pub(crate) use phases::validate_phases;
+use phases::{EarlyEnd, PhaseBudget};
 
 use crate::{Error, Result};
 
@@ -81,12 +82,14 @@ impl Policies {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = lb_io::files::read_text_at_most(path, lb_io::files::SETTINGS);
-        let text = text.map_err(|error| Error::Policies { path: path.to_owned(), reason: error.to_string() })?;
+        let text =
+            text.map_err(|error| Error::Policies { path: path.to_owned(), reason: error.to_string() })?;
         Self::parse(&text, path)
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self> {
-        let failed = |error: toml::de::Error| Error::Policies { path: path.to_owned(), reason: error.to_string() };
+        let failed =
+            |error: toml::de::Error| Error::Policies { path: path.to_owned(), reason: error.to_string() };
         let policies: Self = toml::from_str(text).map_err(failed)?;
         policies.validate()?;
         Ok(policies)

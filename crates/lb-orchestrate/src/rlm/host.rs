@@ -235,7 +235,9 @@ impl ReplHost for Recorded<'_> {
                 // What was wrong with it then is wrong with it now.
                 let line = noted(key.as_deref(), &text);
                 let entered = || {
-                    self.entered.iter().any(|entered| entered.whole.as_ref().unwrap_or(&entered.text) == &line)
+                    self.entered
+                        .iter()
+                        .any(|entered| entered.whole.as_ref().unwrap_or(&entered.text) == &line)
                 };
                 let refused = self.texts.refuse_note(key.as_deref(), &text);
                 if let Some(refused) = refused.or_else(|| (!entered()).then(|| NO_ROOM.to_owned())) {

@@ -8,9 +8,9 @@ use lb_sandbox::Repl;
 use lb_session::{Segment, Source, WorkerSession};
 
 use crate::log::Entered;
+use crate::policy::monitor::Alarm;
 use crate::rlm::RlmConfig;
 use crate::rlm::ledger::Books;
-use crate::policy::monitor::Alarm;
 use crate::rlm::limits::Phase;
 use crate::{Alert, Error, Limit, Result, TrajectoryManager};
 
@@ -96,7 +96,8 @@ impl Shared {
             return self.enter_whole(segment, after_calls);
         }
         let (worker, policy) = (self.session.worker().clone(), self.config.session.policy.clone());
-        let admitted = self.manager.admit(&segment, &|source| policy.admits(source), &count(worker.tokenizer()));
+        let admitted =
+            self.manager.admit(&segment, &|source| policy.admits(source), &count(worker.tokenizer()));
         let Some(left) = admitted.left_out else { return self.enter_whole(segment, after_calls) };
         let mut entered = match admitted.segment {
             Some(shortened) => self.enter_whole(shortened, after_calls)?,

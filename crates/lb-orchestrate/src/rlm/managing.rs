@@ -52,7 +52,8 @@ impl Rlm {
         }
         let spent = self.shared.books.ledger.spent();
         let question = self.question.as_mut()?;
-        let used = PhaseUse { turns: question.turns, tokens: spent.tokens, calls: spent.calls, cost: spent.cost };
+        let used =
+            PhaseUse { turns: question.turns, tokens: spent.tokens, calls: spent.calls, cost: spent.cost };
         let phases = &self.shared.config.phases;
         let mut first = false;
         let meter = question.meter.get_or_insert_with(|| {
@@ -69,7 +70,10 @@ impl Rlm {
     }
 
     /// Whether the answer is asked for now; what the orchestrator is told of a phase that begins.
-    pub(super) fn before_turn(&mut self, on_event: &mut dyn FnMut(&Event<'_>)) -> (Option<Ending>, Option<String>) {
+    pub(super) fn before_turn(
+        &mut self,
+        on_event: &mut dyn FnMut(&Event<'_>),
+    ) -> (Option<Ending>, Option<String>) {
         let idle = self.question.as_ref().map_or(0, |question| question.settled.idle());
         if self.shared.config.early_end.is_some_and(|early| idle >= early.turns) {
             return (Some(Ending::Settled), None);

@@ -111,10 +111,14 @@ impl Rlm {
                 Some(name) => segment.named(name),
                 None => segment,
             };
-            let whole = Segment { text: entered.whole.clone().unwrap_or(entered.text.clone()), ..segment.clone() };
+            let whole = Segment {
+                text: entered.whole.clone().unwrap_or_else(|| entered.text.clone()),
+                ..segment.clone()
+            };
             self.contexts.was_read(&whole.text);
             self.shared.findings += usize::from(entered.source == Source::Finding);
-            if self.shared.config.context.is_on() && self.shared.config.session.policy.admits(entered.source) {
+            if self.shared.config.context.is_on() && self.shared.config.session.policy.admits(entered.source)
+            {
                 self.shared.manager.restore(&whole, entered.managed.as_ref(), &count(worker.tokenizer()));
             }
             if let Some((left, whole)) = entered.managed.as_ref().zip(entered.whole.as_ref())

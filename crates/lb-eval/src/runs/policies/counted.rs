@@ -2,8 +2,8 @@
 
 use lb_model::Worker;
 use lb_orchestrate::{
-    ChainConfig, ChatMessage, EarlyEnd, ManagerConfig, PhaseBudget, PhaseMeter, PhaseStep, PhaseUse, PriceTable,
-    PromptView, RunRecord, Settled, TurnSeen, Usage,
+    ChainConfig, ChatMessage, EarlyEnd, ManagerConfig, PhaseBudget, PhaseMeter, PhaseStep, PhaseUse,
+    PriceTable, PromptView, RunRecord, Settled, TurnSeen, Usage,
 };
 
 use super::{PolicyRow, model_cost};
@@ -17,7 +17,7 @@ pub struct Counted<'a> {
     pub prices: &'a PriceTable,
     /// How the history is managed; budgets are those of `shares`.
     pub context: ManagerConfig,
-    /// Budgets of a prompt, as shares of the longest of each run.
+    /// Budgets of a prompt, as shares of what the longest of each run has behind the question.
     pub shares: Vec<f64>,
     /// Models and rules.
     pub models: Option<ChainConfig>,
@@ -64,14 +64,19 @@ impl Counted<'_> {
             row.runs += 1;
             let model = record.metadata.root_model.as_str();
             let whole: Vec<usize> = record.turns().map(|turn| self.all(&turn.prompt)).collect();
-            let budget = (whole.iter().copied().max().unwrap_or(0) as f64 * share) as usize;
+            let opening =
+                record.turns().next().map_or(0, |turn| self.all(&turn.prompt[..turn.prompt.len().min(2)]));
+            let longest = whole.iter().copied().max().unwrap_or(0).saturating_sub(opening);
+            // What must not be left out is not shared.
+            let budget = opening + (longest as f64 * share) as usize;
             let (mut last, mut last_sent): (Vec<ChatMessage>, Vec<String>) = (Vec::new(), Vec::new());
             let mut view = PromptView::new(self.context.clone());
             for (turn, tokens) in record.turns().zip(whole) {
                 let count = |text: &str| self.count(text);
-                let opening = |index: usize| index < 2;
-                let managed = view.of(&turn.prompt, &opening, budget.max(64), &count)?;
-                let sent: Vec<String> = managed.messages.iter().map(|message| message.content.clone()).collect();
+                let protected = |index: usize| index < 2;
+                let managed = view.of(&turn.prompt, &protected, budget.max(64), &count)?;
+                let sent: Vec<String> =
+                    managed.messages.iter().map(|message| message.content.clone()).collect();
                 let own: Vec<&str> = turn.prompt.iter().map(|message| message.content.as_str()).collect();
                 let known: Vec<&str> = last.iter().map(|message| message.content.as_str()).collect();
                 let read_before = self.prefix(&own, &known);
@@ -141,8 +146,11 @@ impl Counted<'_> {
                 let blocks = turn.code_blocks.iter().map(|block| &block.result);
                 let outputs: Vec<&str> =
                     blocks.clone().flat_map(|block| [block.stdout.as_str(), block.stderr.as_str()]).collect();
-                let replies: Vec<&str> =
-                    blocks.clone().flat_map(|block| &block.rlm_calls).map(|call| call.response.as_str()).collect();
+                let replies: Vec<&str> = blocks
+                    .clone()
+                    .flat_map(|block| &block.rlm_calls)
+                    .map(|call| call.response.as_str())
+                    .collect();
                 let draft = blocks.last().map_or("", |block| block.answer.content.as_str());
                 let idle = settled.saw(&TurnSeen { draft, outputs: &outputs, replies: &replies });
                 if turn.final_answer.is_none() && idle >= self.early_end.turns {
@@ -161,7 +169,8 @@ impl Counted<'_> {
             let mut used = PhaseUse::default();
             for (at, turn) in record.turns().enumerate() {
                 let calls = turn.code_blocks.iter().flat_map(|block| &block.result.rlm_calls);
-                let worker: usize = calls.clone().map(|call| call.tokens.prefilled + call.tokens.generated).sum();
+                let worker: usize =
+                    calls.clone().map(|call| call.tokens.prefilled + call.tokens.generated).sum();
                 used.turns += 1;
                 used.calls += calls.count();
                 used.tokens += turn.usage.total() + worker;
@@ -212,7 +221,8 @@ impl Counted<'_> {
             let last = Usage { output: 0, ..turns[at].usage };
             row.tokens += kept + last.input;
             row.cost += spent + model_cost(self.prices, model, &last);
-            let draft = turns[at - 1].code_blocks.last().map_or("", |block| block.result.answer.content.trim());
+            let draft =
+                turns[at - 1].code_blocks.last().map_or("", |block| block.result.answer.content.trim());
             let changed = record.answer().is_none_or(|answer| answer.trim() != draft);
             row.answers_changed = row.answers_changed.map(|n| n + usize::from(changed));
         }

@@ -128,7 +128,8 @@ impl LogPolicyRow {
 
 /// The item with what the manager leaves of its trajectory.
 fn managed(of: &LogPolicies<'_>, item: &LogItem, share: f64) -> Result<(LogItem, Managed)> {
-    let count = |text: &str| of.worker.tokenizer().encode_text(text).map_or(text.len(), |tokens| tokens.len());
+    let count =
+        |text: &str| of.worker.tokenizer().encode_text(text).map_or(text.len(), |tokens| tokens.len());
     let items: Vec<Item> =
         item.trajectory.iter().enumerate().map(|(number, segment)| Item::of(segment, number)).collect();
     let whole: usize = items.iter().map(|item| count(&item.text)).sum();

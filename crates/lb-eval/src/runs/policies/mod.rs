@@ -69,7 +69,9 @@ pub fn table(rows: &[PolicyRow]) -> String {
         ("with", &|row| row.tokens.to_string()),
         ("saved", &|row| percent(row.tokens_saved())),
         ("money saved", &|row| row.cost_saved().map_or_else(|| "-".to_owned(), percent)),
-        ("answers changed", &|row| row.answers_changed.map_or_else(|| "not known".to_owned(), |n| n.to_string())),
+        ("answers changed", &|row| {
+            row.answers_changed.map_or_else(|| "not known".to_owned(), |n| n.to_string())
+        }),
         ("replies changed", &|row| {
             row.replies_changed.map_or_else(|| "-".to_owned(), |(changed, all)| format!("{changed} of {all}"))
         }),

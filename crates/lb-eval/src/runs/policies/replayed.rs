@@ -103,10 +103,11 @@ pub fn replayed(
         for (share, row) in of.shares.iter().zip(&mut managed) {
             let budget = (plain.ledger.worker.trajectory_prefilled as f64 * share) as usize;
             let context = ManagerConfig { trajectory_tokens: Some(budget.max(64)), ..of.context.clone() };
-            let made = of.replay(record, &handoff, &|config| RlmConfig { context: context.clone(), ..config })?;
+            let made =
+                of.replay(record, &handoff, &|config| RlmConfig { context: context.clone(), ..config })?;
             of.add(row, &plain, &made);
         }
-        let with_memo = |config| RlmConfig { memo: Some(answers.clone()), ..config };
+        let with_memo = |config: RlmConfig| RlmConfig { memo: Some(answers.clone()), ..config };
         let fills = of.replay(record, &handoff, &with_memo)?;
         of.add(&mut first, &plain, &fills);
         let again = of.replay(record, &handoff, &with_memo)?;
@@ -114,7 +115,8 @@ pub fn replayed(
         heard();
     }
     let stats = answers.stats();
-    memo.note = format!("{}; {} hits, {} misses, {} bypassed", memo.note, stats.hits, stats.misses, stats.bypassed);
+    memo.note =
+        format!("{}; {} hits, {} misses, {} bypassed", memo.note, stats.hits, stats.misses, stats.bypassed);
     let mut rows = vec![prefix];
     rows.extend(managed);
     rows.extend([first, memo]);

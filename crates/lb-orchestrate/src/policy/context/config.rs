@@ -77,7 +77,11 @@ impl ManagerConfig {
             return Err(Error::config("context.low_water", self.low_water, "want above 0 and at most 1"));
         }
         if !(self.half_life >= 0.0 && self.half_life.is_finite()) {
-            return Err(Error::config("context.half_life", self.half_life, "want a finite number of at least 0"));
+            return Err(Error::config(
+                "context.half_life",
+                self.half_life,
+                "want a finite number of at least 0",
+            ));
         }
         match self.priorities.values().find(|weight| !(**weight > 0.0 && weight.is_finite())) {
             Some(weight) => Err(Error::config("context.priorities", weight, "want finite weights above 0")),

@@ -75,7 +75,9 @@ impl ItemKind {
             Source::Code => Self::Code,
             _ if state::of(text).is_some_and(|state| state.is_object()) => Self::State,
             Source::Reasoning if told || is_plan(text) => Self::Decision,
-            Source::Reasoning if text.chars().count() < CHATTER_CHARS || is_turn_taking(text) => Self::Chatter,
+            Source::Reasoning if text.chars().count() < CHATTER_CHARS || is_turn_taking(text) => {
+                Self::Chatter
+            }
             Source::Reasoning => Self::Reasoning,
             Source::Tool | Source::Reply | Source::Artifact => Self::of_output(text),
         }
@@ -132,7 +134,8 @@ fn is_error(line: &str) -> bool {
         (word.ends_with("Error") || word.ends_with("Exception"))
             && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.'))
     });
-    let numbered = value.strip_prefix("error ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let numbered =
+        value.strip_prefix("error ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     named
         || numbered
         || head.starts_with("traceback (most recent call last)")
@@ -153,9 +156,15 @@ mod tests {
         let thought = |text: &str| ItemKind::of(&Segment::reasoning(text));
         let told = Segment::reasoning("Please search for the list of executives.").named("-> WebSurfer");
         assert_eq!(ItemKind::of(&told), ItemKind::Decision);
-        assert_eq!(thought("Initial plan:\n\nWe are working to address the following request"), ItemKind::Decision);
+        assert_eq!(
+            thought("Initial plan:\n\nWe are working to address the following request"),
+            ItemKind::Decision
+        );
         assert_eq!(thought("Next speaker WebSurfer"), ItemKind::Chatter);
-        assert_eq!(thought("Updated Ledger:\n{\"a\": {\"reason\": \"x\", \"answer\": false}}"), ItemKind::State);
+        assert_eq!(
+            thought("Updated Ledger:\n{\"a\": {\"reason\": \"x\", \"answer\": false}}"),
+            ItemKind::State
+        );
         let page = "I clicked 'A'.\n\nHere is a screenshot of [B](https://b.org/c). The viewport shows 28%.";
         assert_eq!(ItemKind::of(&Segment::tool(page)), ItemKind::State);
         assert_eq!(ItemKind::of(&Segment::tool("Twelve rows.\nAll fine.")), ItemKind::Content);

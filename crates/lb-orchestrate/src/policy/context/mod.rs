@@ -22,4 +22,4 @@ pub use plan::{Kept, LeftOut, Managed, plan};
 pub use stream::{Admitted, TrajectoryManager};
 
 /// Counts the tokens of a text.
-pub type Count<'a> = &'a dyn Fn(&str) -> usize;
+pub(crate) type Count<'a> = &'a dyn Fn(&str) -> usize;

@@ -79,8 +79,14 @@ pub(super) struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    pub(super) fn new(items: &'a [Item], whole: Vec<usize>, config: &'a ManagerConfig, count: Count<'a>) -> Self {
-        let states = items.iter().map(|item| if item.kind == ItemKind::State { state::of(&item.text) } else { None });
+    pub(super) fn new(
+        items: &'a [Item],
+        whole: Vec<usize>,
+        config: &'a ManagerConfig,
+        count: Count<'a>,
+    ) -> Self {
+        let states =
+            items.iter().map(|item| if item.kind == ItemKind::State { state::of(&item.text) } else { None });
         let (states, steps) = (states.collect(), vec![0; items.len()]);
         Self { items, whole, states, config, count, ladders: BTreeMap::new(), steps }
     }
@@ -186,7 +192,15 @@ impl<'a> Planner<'a> {
             if form != Form::Gone {
                 made.kept.push(Kept { index, text });
             }
-            made.left_out.push(LeftOut { index, kind: item.kind, pinned, form, tokens_before, tokens, pointer });
+            made.left_out.push(LeftOut {
+                index,
+                kind: item.kind,
+                pinned,
+                form,
+                tokens_before,
+                tokens,
+                pointer,
+            });
         }
         made
     }

@@ -35,7 +35,8 @@ impl State {
             }
             (Body::Page { lines }, Body::Page { lines: old }) => {
                 let known: std::collections::BTreeSet<&str> = old.iter().map(String::as_str).collect();
-                let new: Vec<&str> = lines.iter().map(String::as_str).filter(|line| !known.contains(line)).collect();
+                let new: Vec<&str> =
+                    lines.iter().map(String::as_str).filter(|line| !known.contains(line)).collect();
                 let same = lines.len() - new.len();
                 format!("{}\n({same} lines as before)", new.join("\n"))
             }
@@ -97,8 +98,12 @@ mod tests {
 
     #[test]
     fn a_ledger_is_shown_as_what_changed() {
-        let before = of("Updated Ledger:\n{\"a\": {\"reason\": \"x\", \"answer\": false}, \"b\": 1, \"c\": 2}").unwrap();
-        let after = of("Updated Ledger:\n{\"a\": {\"reason\": \"y\", \"answer\": false}, \"b\": 1, \"c\": 3}").unwrap();
+        let before =
+            of("Updated Ledger:\n{\"a\": {\"reason\": \"x\", \"answer\": false}, \"b\": 1, \"c\": 2}")
+                .unwrap();
+        let after =
+            of("Updated Ledger:\n{\"a\": {\"reason\": \"y\", \"answer\": false}, \"b\": 1, \"c\": 3}")
+                .unwrap();
         assert_eq!(before.key, after.key);
         assert_eq!(after.since(&before), "Updated Ledger, what changed: {\"a.reason\":\"y\",\"c\":3}");
         let other = of("Updated Ledger:\n{\"a\": 1}").unwrap();
@@ -113,7 +118,10 @@ mod tests {
         let (before, after) = (page("1", "old"), page("2", "new"));
         assert_eq!(before.key, after.key);
         let changed = after.since(&before);
-        assert!(changed.contains("new") && !changed.contains("old") && !changed.contains("the same"), "{changed}");
+        assert!(
+            changed.contains("new") && !changed.contains("old") && !changed.contains("the same"),
+            "{changed}"
+        );
         assert!(of("no page, [1] and (2)").is_none() && of("{\"torn\": ").is_none() && of("{}").is_none());
     }
 }

@@ -59,7 +59,12 @@ impl TrajectoryManager {
     /// The form in which `segment` enters. Without a budget it is whole. States that were there before enter as what changed;
     /// a text that is there already as a reference to it; what is beyond the budget as an excerpt, a pointer, or not at all. What is not
     /// pinned has [`ManagerConfig::low_water`] of the budget. Segments that `admits` refuses are the session's own matter.
-    pub fn admit(&mut self, segment: &Segment, admits: &dyn Fn(Source) -> bool, count: Count<'_>) -> Admitted {
+    pub fn admit(
+        &mut self,
+        segment: &Segment,
+        admits: &dyn Fn(Source) -> bool,
+        count: Count<'_>,
+    ) -> Admitted {
         let whole = || Admitted { segment: Some(segment.clone()), left_out: None };
         let Some(budget) = self.config.trajectory_tokens else { return whole() };
         if !admits(segment.source) {
@@ -76,13 +81,15 @@ impl TrajectoryManager {
         let before = own.as_ref().and_then(|own| Some((own, self.states.get(&own.key)?)));
         let rungs = below(&item, tokens_before, before, &self.config, count);
         let again = self.known.get(&item.text).filter(|_| item.text.len() >= REPEATED_CHARS);
-        let again = again.map(|first| (format!("segment_{first}"), format!("[again, word by word: segment_{first}]")));
+        let again = again
+            .map(|first| (format!("segment_{first}"), format!("[again, word by word: segment_{first}]")));
         let again = again.filter(|(_, text)| count(text) <= room);
         let (form, text) = if let Some((_, text)) = &again {
             (Form::Pointer, text.clone())
         } else {
             // A state's difference is as good as the state, whatever room there is.
-            let differs = rungs.first().filter(|rung| rung.form == Form::Diff && 2 * rung.tokens <= tokens_before);
+            let differs =
+                rungs.first().filter(|rung| rung.form == Form::Diff && 2 * rung.tokens <= tokens_before);
             let fits = || rungs.iter().find(|rung| rung.tokens <= room);
             match differs.filter(|rung| rung.tokens <= room) {
                 Some(rung) => (rung.form, rung.text.clone()),

@@ -73,7 +73,8 @@ impl Setting {
 /// Whether the same input gives the same answer: nothing is drawn by lot, and what was answered before plays no part.
 pub(crate) fn applies(config: &SessionConfig, handoff: &Handoff) -> bool {
     let greedy = config.generate.temperature.is_none_or(|temperature| temperature == 0.0);
-    let earlier = |brief: &BriefConfig| brief.lookahead.as_ref().is_some_and(|ahead: &Lookahead| ahead.earlier > 0);
+    let earlier =
+        |brief: &BriefConfig| brief.lookahead.as_ref().is_some_and(|ahead: &Lookahead| ahead.earlier > 0);
     let recalls = match handoff {
         Handoff::LatentBriefing(brief) => earlier(brief),
         Handoff::RenewedBriefing(renewal) => earlier(&renewal.briefing),

@@ -37,7 +37,10 @@ struct State {
 impl std::fmt::Debug for AnswerMemo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let stats = self.stats();
-        f.debug_struct("AnswerMemo").field("config", &self.config).field("stats", &stats).finish_non_exhaustive()
+        f.debug_struct("AnswerMemo")
+            .field("config", &self.config)
+            .field("stats", &stats)
+            .finish_non_exhaustive()
     }
 }
 
@@ -54,7 +57,10 @@ impl AnswerMemo {
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
-    pub fn with_clock(config: MemoConfig, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Result<Self> {
+    pub fn with_clock(
+        config: MemoConfig,
+        clock: impl Fn() -> SystemTime + Send + Sync + 'static,
+    ) -> Result<Self> {
         config.validate()?;
         // A tenant's name may be anything; a folder's may not.
         let name = hex(Sha256::digest(config.tenant.as_bytes()));
@@ -99,7 +105,9 @@ impl AnswerMemo {
         let Some((created, answer)) = entry::read(key, &bytes) else {
             tracing::warn!(file = %path.display(), "a remembered answer is not what was written; it is taken away");
             self.forget(&path, bytes.len() as u64);
-            self.with(|state| (state.stats.misses, state.stats.corrupt) = (state.stats.misses + 1, state.stats.corrupt + 1));
+            self.with(|state| {
+                (state.stats.misses, state.stats.corrupt) = (state.stats.misses + 1, state.stats.corrupt + 1)
+            });
             return None;
         };
         let now = self.now();
@@ -107,7 +115,9 @@ impl AnswerMemo {
         let age_s = now.saturating_sub(created);
         if age_s >= self.config.time_to_live().as_secs() {
             self.forget(&path, bytes.len() as u64);
-            self.with(|state| (state.stats.misses, state.stats.expired) = (state.stats.misses + 1, state.stats.expired + 1));
+            self.with(|state| {
+                (state.stats.misses, state.stats.expired) = (state.stats.misses + 1, state.stats.expired + 1)
+            });
             return None;
         }
         // What was used is what stays; where that cannot be noted, it goes earlier.
@@ -120,7 +130,8 @@ impl AnswerMemo {
     /// Remembers an answer. One that cannot be written is counted, and computed again the next time.
     pub fn put(&self, key: &MemoKey, answer: &RememberedAnswer) {
         let path = self.path(key);
-        let written = entry::write(key, self.now(), answer).filter(|bytes| bytes.len() as u64 <= ANSWER_BYTES);
+        let written =
+            entry::write(key, self.now(), answer).filter(|bytes| bytes.len() as u64 <= ANSWER_BYTES);
         let written = written.filter(|bytes| bytes.len() as u64 <= self.config.max_bytes);
         let Some(bytes) = written else {
             self.with(|state| state.stats.unwritten += 1);

@@ -58,13 +58,18 @@ impl ModelChain {
         if config.needs_prices()
             && let Some(unknown) = config.models.iter().find(|model| price(&model.name).is_none())
         {
-            return Err(Error::config("models.budget", &unknown.name, "a limit of money needs a price of every model"));
+            return Err(Error::config(
+                "models.budget",
+                &unknown.name,
+                "a limit of money needs a price of every model",
+            ));
         }
         let output = |name: &str| price(name).map_or(0.0, |price| price.output);
         let dearest = config.models.iter().map(|model| model.name.as_str());
         let dearest = dearest.max_by(|a, b| output(a).total_cmp(&output(b))).map(str::to_owned);
         let reference = config.reference.clone().or(dearest).filter(|name| price(name).is_some());
-        let blank = |model: &super::ModelSpec| ModelReport { model: model.name.clone(), ..ModelReport::default() };
+        let blank =
+            |model: &super::ModelSpec| ModelReport { model: model.name.clone(), ..ModelReport::default() };
         let report = ChainReport {
             currency: prices.as_ref().map(|table| table.currency.clone()),
             reference,
@@ -118,7 +123,8 @@ impl ModelChain {
 
     fn ask(&mut self, number: usize, request: &ChatRequest<'_>) -> Result<Asked> {
         let spec = &self.config.models[number];
-        let own = spec.limits.request_s.and_then(|time| Instant::now().checked_add(Duration::from_secs_f64(time)));
+        let own =
+            spec.limits.request_s.and_then(|time| Instant::now().checked_add(Duration::from_secs_f64(time)));
         let deadline = [request.deadline, own].into_iter().flatten().min();
         let start = Instant::now();
         let completed = self.members[number].client.complete(&ChatRequest { deadline, ..*request });
@@ -279,7 +285,8 @@ impl Orchestrator for ModelChain {
                 }
             }
         }
-        let tried: Vec<String> = choice.fell.iter().map(|fall| format!("{}: {}", fall.model, fall.why)).collect();
+        let tried: Vec<String> =
+            choice.fell.iter().map(|fall| format!("{}: {}", fall.model, fall.why)).collect();
         self.note(choice, &by_model);
         ended?;
         Err(Error::NoModel { tried: tried.join("; ") })

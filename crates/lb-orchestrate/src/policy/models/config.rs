@@ -249,7 +249,11 @@ impl ChainConfig {
                 if let Some([low, high]) = range
                     && (low.is_nan() || high.is_nan() || low > high)
                 {
-                    return Err(Error::config("models.rule.when", format!("[{low}, {high}]"), "want [low, high]"));
+                    return Err(Error::config(
+                        "models.rule.when",
+                        format!("[{low}, {high}]"),
+                        "want [low, high]",
+                    ));
                 }
             }
         }

@@ -18,7 +18,8 @@ impl ModelChain {
 
 fn key(spec: &ModelSpec) -> Result<Option<ApiKey>> {
     let Some(variable) = &spec.key_env else { return Ok(None) };
-    let missing = |_| Error::config("models.model.key_env", variable, "want an environment variable that has a key");
+    let missing =
+        |_| Error::config("models.model.key_env", variable, "want an environment variable that has a key");
     ApiKey::new(std::env::var(variable).map_err(missing)?).map(Some)
 }
 

@@ -121,7 +121,9 @@ impl fmt::Display for ChainReport {
             )?;
         }
         match (self.saved(), &self.reference) {
-            (Some(saved), Some(reference)) => write!(f, "Against {reference} alone: {saved:.4} {currency} saved."),
+            (Some(saved), Some(reference)) => {
+                write!(f, "Against {reference} alone: {saved:.4} {currency} saved.")
+            }
             _ => write!(f, "What it saved is not known: a price is missing."),
         }
     }

@@ -33,7 +33,8 @@ impl Signals {
     ) -> Self {
         let turn = 1 + request.messages.iter().filter(|message| message.role == Role::Assistant).count();
         let chars: usize = request.messages.iter().map(|message| message.content.len()).sum();
-        let outputs = request.messages.iter().rev().filter(|message| message.content.starts_with("REPL output"));
+        let outputs =
+            request.messages.iter().rev().filter(|message| message.content.starts_with("REPL output"));
         let failed = |text: &str| {
             text.lines().any(|line| {
                 let name = line.split(':').next().unwrap_or_default();

@@ -76,12 +76,21 @@ pub(crate) struct Alarm {
 
 impl Alarm {
     /// What is to be said now of one budget: the highest share that was passed, once.
-    pub(crate) fn look(&mut self, alerts: &Alerts, phase: Phase, allowed: &Allowance, spent: &Spent) -> Vec<Alert> {
+    pub(crate) fn look(
+        &mut self,
+        alerts: &Alerts,
+        phase: Phase,
+        allowed: &Allowance,
+        spent: &Spent,
+    ) -> Vec<Alert> {
         let mut found = Vec::new();
         for (what, gone) in shares(allowed, spent) {
-            let passed = alerts.at.iter().copied().filter(|at| gone >= *at).fold(None, |most: Option<f64>, at| {
-                Some(most.map_or(at, |most| most.max(at)))
-            });
+            let passed = alerts
+                .at
+                .iter()
+                .copied()
+                .filter(|at| gone >= *at)
+                .fold(None, |most: Option<f64>, at| Some(most.map_or(at, |most| most.max(at))));
             let Some(at) = passed else { continue };
             let before = self.said.iter().any(|(p, w, said)| (*p, *w) == (phase, what) && *said >= at);
             if !before {

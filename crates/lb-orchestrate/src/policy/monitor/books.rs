@@ -8,7 +8,8 @@ pub(crate) fn tell(ledger: &RunLedger, limits: &Limits, turn: usize, findings: u
     let (usage, tokens) = (&ledger.orchestrator.usage, &ledger.worker.tokens);
     let gone = shares(&limits.run, &ledger.spent()).into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
     let (of, share) = gone.map_or(("", 0.0), |(what, share)| (name(what), share));
-    let (cost, currency) = (ledger.cost().unwrap_or(f64::NAN), ledger.currency.as_deref().unwrap_or_default());
+    let (cost, currency) =
+        (ledger.cost().unwrap_or(f64::NAN), ledger.currency.as_deref().unwrap_or_default());
     tracing::info!(
         target: "latent_briefing::books",
         turn,

@@ -5,8 +5,8 @@ mod books;
 mod layer;
 mod tables;
 
-pub use alerts::{Alert, Alerts};
 pub(crate) use alerts::Alarm;
+pub use alerts::{Alert, Alerts};
 pub(crate) use books::tell;
 pub use layer::{Monitor, Standing};
 pub use tables::{RunTables, TableRow};

@@ -97,11 +97,18 @@ impl RunTables {
         seconds(&mut self.agents, model, iteration.completion_time);
         for entered in &iteration.entered {
             self.findings += usize::from(entered.source == lb_session::Source::Finding);
-            self.left_out += entered.managed.as_ref().map_or(0, |left| left.tokens_before - left.tokens.min(left.tokens_before));
+            self.left_out += entered
+                .managed
+                .as_ref()
+                .map_or(0, |left| left.tokens_before - left.tokens.min(left.tokens_before));
             let tokens = lb_session::CallTokens { prefilled: entered.pieces.len(), ..Default::default() };
             let cost = prices.worker.map(|price| price.of(&tokens, entered.seconds));
-            let row =
-                TableRow { input: entered.pieces.len(), seconds: entered.seconds, cost, ..TableRow::default() };
+            let row = TableRow {
+                input: entered.pieces.len(),
+                seconds: entered.seconds,
+                cost,
+                ..TableRow::default()
+            };
             add(&mut self.phases, "worker: trajectory", &row);
             add(&mut self.agents, worker, &row);
             decision.add(&row);
@@ -201,7 +208,8 @@ fn split(row: &TableRow, price: Option<ModelPrice>, usage: &Usage) -> (TableRow,
 }
 
 fn named(iteration: &Iteration) -> String {
-    let first = iteration.response.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("(no reply)");
+    let first =
+        iteration.response.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("(no reply)");
     let mut name: String = first.chars().take(DECISION_CHARS).collect();
     if name.len() < first.len() {
         name.push('…');
@@ -211,9 +219,15 @@ fn named(iteration: &Iteration) -> String {
 
 impl fmt::Display for RunTables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (head, rows) in [("phase", &self.phases), ("agent", &self.agents), ("decision", &self.decisions)] {
-            let width = rows.iter().map(|row| row.name.chars().count()).chain([head.len()]).max().unwrap_or(0);
-            writeln!(f, "{head:width$} {:>6} {:>9} {:>9} {:>8} {:>8} {:>10}", "calls", "in", "cached", "out", "s", "cost")?;
+        for (head, rows) in [("phase", &self.phases), ("agent", &self.agents), ("decision", &self.decisions)]
+        {
+            let width =
+                rows.iter().map(|row| row.name.chars().count()).chain([head.len()]).max().unwrap_or(0);
+            writeln!(
+                f,
+                "{head:width$} {:>6} {:>9} {:>9} {:>8} {:>8} {:>10}",
+                "calls", "in", "cached", "out", "s", "cost"
+            )?;
             for row in rows {
                 let cost = row.cost.map_or_else(|| "-".to_owned(), |cost| format!("{cost:.4}"));
                 let pad = " ".repeat(width - row.name.chars().count());
@@ -226,7 +240,8 @@ impl fmt::Display for RunTables {
             writeln!(f)?;
         }
         let currency = self.currency.as_deref().unwrap_or_default();
-        let each = self.cost_per_finding.map(|cost| format!(", {cost:.4} {currency} each")).unwrap_or_default();
+        let each =
+            self.cost_per_finding.map(|cost| format!(", {cost:.4} {currency} each")).unwrap_or_default();
         write!(
             f,
             "{} findings{each}; {} worker tokens answered from memory; {} tokens left out by the context manager",

@@ -96,7 +96,7 @@ pub struct PhaseMeter {
 ///
 /// # Errors
 /// [`Error::Config`] naming the field.
-pub fn validate_phases(phases: &[PhaseBudget]) -> Result<()> {
+pub(crate) fn validate_phases(phases: &[PhaseBudget]) -> Result<()> {
     for phase in phases {
         if phase.name.trim().is_empty() {
             return Err(Error::config("phase.name", &phase.name, "want a name"));
@@ -106,7 +106,11 @@ pub fn validate_phases(phases: &[PhaseBudget]) -> Result<()> {
         }
         let allowance = phase.allowance();
         if allowance == PhaseAllowance::default() {
-            return Err(Error::config("phase.turns", &phase.name, "want a limit of turns, tokens, calls or money"));
+            return Err(Error::config(
+                "phase.turns",
+                &phase.name,
+                "want a limit of turns, tokens, calls or money",
+            ));
         }
         if let Some(cost) = allowance.cost.filter(|cost| !(*cost >= 0.0 && cost.is_finite())) {
             return Err(Error::config("phase.cost", cost, "want a finite amount that is not negative"));
@@ -221,7 +225,8 @@ mod tests {
 
     #[test]
     fn what_is_left_is_carried_over_by_its_share() {
-        let phases = vec![phase("explore", 4, 1000, 1.0), phase("check", 2, 500, 0.5), phase("write", 1, 100, 0.0)];
+        let phases =
+            vec![phase("explore", 4, 1000, 1.0), phase("check", 2, 500, 0.5), phase("write", 1, 100, 0.0)];
         // Something was used before the question.
         let mut meter = PhaseMeter::new(phases, used(3, 10_000));
         assert_eq!(meter.look(used(6, 10_300)), PhaseStep::Same);

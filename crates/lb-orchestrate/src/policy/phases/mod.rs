@@ -3,5 +3,6 @@
 mod meter;
 mod settled;
 
-pub use meter::{PhaseAllowance, PhaseBudget, PhaseMeter, PhaseStep, PhaseUse, validate_phases};
+pub(crate) use meter::validate_phases;
+pub use meter::{PhaseAllowance, PhaseBudget, PhaseMeter, PhaseStep, PhaseUse};
 pub use settled::{EarlyEnd, Settled, TurnSeen};

@@ -82,7 +82,8 @@ mod tests {
     #[test]
     fn a_turn_is_idle_where_all_of_it_was_there_before() {
         let mut settled = Settled::default();
-        let mut saw = |draft, outputs: &[&str], replies: &[&str]| settled.saw(&TurnSeen { draft, outputs, replies });
+        let mut saw =
+            |draft, outputs: &[&str], replies: &[&str]| settled.saw(&TurnSeen { draft, outputs, replies });
         assert_eq!(saw("", &["3 rows"], &["Anara"]), 0);
         assert_eq!(saw("", &["3  ROWS\n"], &["anara"]), 1);
         assert_eq!(saw("", &[], &[]), 2);

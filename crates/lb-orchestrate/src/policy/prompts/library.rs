@@ -84,7 +84,9 @@ pub struct Rendered {
 
 impl PromptTemplate {
     fn digest(&self) -> String {
-        Sha256::digest(self.text.as_bytes()).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+        Sha256::digest(self.text.as_bytes())
+            .iter()
+            .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
     }
 }
 
@@ -105,7 +107,8 @@ impl PromptLibrary {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = lb_io::files::read_text_at_most(path, lb_io::files::SETTINGS);
-        let text = text.map_err(|error| Error::Prompts { path: path.to_owned(), reason: error.to_string() })?;
+        let text =
+            text.map_err(|error| Error::Prompts { path: path.to_owned(), reason: error.to_string() })?;
         Self::parse(&text, path)
     }
 
@@ -123,7 +126,9 @@ impl PromptLibrary {
             }
             let twice = |other: &&PromptTemplate| other.name == *name && other.version == *version;
             if library.prompts[..number].iter().any(|other| twice(&other)) {
-                return Err(failed(format!("prompt {name}@{version} is there twice; another text is another version")));
+                return Err(failed(format!(
+                    "prompt {name}@{version} is there twice; another text is another version"
+                )));
             }
             let is = prompt.digest();
             if let Some(said) = sha256.as_ref().filter(|said| !said.eq_ignore_ascii_case(&is)) {
@@ -145,7 +150,8 @@ impl PromptLibrary {
         let (name, version) = match of.split_once('@') {
             None => (of, None),
             Some((name, version)) => {
-                let number: u32 = version.parse().map_err(|_| failed("want a number behind the @".to_owned()))?;
+                let number: u32 =
+                    version.parse().map_err(|_| failed("want a number behind the @".to_owned()))?;
                 (name, Some(number))
             }
         };
@@ -168,7 +174,8 @@ impl PromptLibrary {
     /// [`Error::Prompt`]: there is none of that name, a variable is missing or is not one of the prompt's, or the template fails.
     pub fn render(&self, of: &str, values: &BTreeMap<String, String>) -> Result<Rendered> {
         let prompt = self.get(of)?;
-        let failed = |reason: String| Error::Prompt { name: format!("{}@{}", prompt.name, prompt.version), reason };
+        let failed =
+            |reason: String| Error::Prompt { name: format!("{}@{}", prompt.name, prompt.version), reason };
         let wanted = render::variables(&prompt.text).map_err(failed)?;
         if let Some(unknown) = values.keys().find(|name| !wanted.contains(*name)) {
             return Err(failed(format!("has no variable {unknown}")));
@@ -196,7 +203,9 @@ mod tests {
     #[test]
     fn a_version_is_held_to_its_text() {
         let with = |digest: &str| {
-            format!("[[prompt]]\nname = \"a\"\nversion = 1\ntext = \"x {{{{ y }}}}\"\nsha256 = \"{digest}\"\n")
+            format!(
+                "[[prompt]]\nname = \"a\"\nversion = 1\ntext = \"x {{{{ y }}}}\"\nsha256 = \"{digest}\"\n"
+            )
         };
         let error = wrong(&with(&"0".repeat(64)));
         let is = error.split("SHA-256 ").nth(1).and_then(|rest| rest.get(..64)).unwrap();
@@ -206,13 +215,17 @@ mod tests {
         assert!(wrong("[[prompt]]\nname = \"a b\"\nversion = 1\ntext = \"x\"").contains("want a name"));
         assert!(wrong("[[prompt]]\nname = \"a\"\nversion = 0\ntext = \"x\"").contains("begin at 1"));
         assert!(wrong("[[prompt]]\nname = \"a\"\nversion = 1\ntext = \"{{ x\"").contains("a@1"));
-        assert!(wrong("[[prompt]]\nname = \"a\"\nversion = 1\ntext = \"x\"\nvariables = []").contains("variables"));
+        assert!(
+            wrong("[[prompt]]\nname = \"a\"\nversion = 1\ntext = \"x\"\nvariables = []")
+                .contains("variables")
+        );
     }
 
     #[test]
     fn what_is_missing_or_unknown_is_named() {
         let library =
-            PromptLibrary::from_toml("[[prompt]]\nname = \"a\"\nversion = 3\ntext = \"{{ x }} and {{ y }}\"").unwrap();
+            PromptLibrary::from_toml("[[prompt]]\nname = \"a\"\nversion = 3\ntext = \"{{ x }} and {{ y }}\"")
+                .unwrap();
         let render = |of: &str, names: &[&str]| {
             let values = names.iter().map(|name| ((*name).to_owned(), "1".to_owned())).collect();
             match library.render(of, &values) {
