@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     }
     let mut progress = show::Progress::new();
     let memo = config.memo.clone();
-    let mut choices = None;
+    let choices;
     let mut hear = |event: &Event<'_>| progress.hear(event);
     let ended = if let Some(log) = &args.resume {
         let resumed = Rlm::resume(log, &worker, open(args.sandbox), config)?;
