@@ -23,7 +23,7 @@ use crate::progress::at;
 use crate::worker::WorkerArgs;
 use crate::{Exit, Result, bar, complain, interrupt, say};
 
-/// Prices where none are given: round figures of 2026 for a large hosted orchestrator, a small one, and a machine of one's own.
+/// Prices where none are given: round figures for a large hosted orchestrator, a small one, and a local worker by its tokens.
 const PRICES: &str = include_str!("prices.toml");
 
 /// What each policy saves alone: recorded runs with one policy on at a time, or what the context manager leaves of logs

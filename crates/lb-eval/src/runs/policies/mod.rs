@@ -48,9 +48,9 @@ pub struct PolicyRow {
 }
 
 impl PolicyRow {
-    /// Share of the tokens that it saves.
+    /// Share of the tokens that it saves; 0 where there were none.
     pub fn tokens_saved(&self) -> f64 {
-        1.0 - self.tokens as f64 / self.tokens_before.max(1) as f64
+        if self.tokens_before == 0 { 0.0 } else { 1.0 - self.tokens as f64 / self.tokens_before as f64 }
     }
 
     /// Share of the money that it saves; none where nothing cost anything.

@@ -50,6 +50,9 @@ pub struct RunTables {
 /// Characters of what a turn said that name it.
 const DECISION_CHARS: usize = 60;
 
+/// Rows of a table that a terminal is shown.
+const SHOWN: usize = 24;
+
 struct Prices<'a> {
     table: Option<&'a PriceTable>,
     worker: Option<WorkerPrice>,
@@ -228,7 +231,7 @@ impl fmt::Display for RunTables {
                 "{head:width$} {:>6} {:>9} {:>9} {:>8} {:>8} {:>10}",
                 "calls", "in", "cached", "out", "s", "cost"
             )?;
-            for row in rows {
+            for row in rows.iter().take(SHOWN) {
                 let cost = row.cost.map_or_else(|| "-".to_owned(), |cost| format!("{cost:.4}"));
                 let pad = " ".repeat(width - row.name.chars().count());
                 writeln!(
@@ -236,6 +239,9 @@ impl fmt::Display for RunTables {
                     "{}{pad} {:>6} {:>9} {:>9} {:>8} {:>8.1} {cost:>10}",
                     row.name, row.calls, row.input, row.cached, row.output, row.seconds
                 )?;
+            }
+            if rows.len() > SHOWN {
+                writeln!(f, "… {} more", rows.len() - SHOWN)?;
             }
             writeln!(f)?;
         }
