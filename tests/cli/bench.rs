@@ -106,3 +106,40 @@ fn a_recorded_run_is_replayed() {
         told.as_array().unwrap().iter().map(|row| row["handoff"].as_str().unwrap()).collect();
     assert_eq!(names, ["full-kv", "latent-briefing:keep=0.5"]);
 }
+
+#[test]
+fn each_policy_is_measured_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = json_of(["bench", "policies", "--episodes", "1", "--questions", "3", "--share", "0.5"]);
+    let named = |name: &str| {
+        let all = rows.as_array().unwrap().iter();
+        all.clone().find(|row| row["policy"] == name).unwrap_or_else(|| panic!("no {name}: {rows}")).clone()
+    };
+    let tokens = |row: &Value, name: &str| row[name].as_u64().unwrap();
+    let second = named("answers remembered, second run");
+    assert_eq!((&second["answers_changed"], tokens(&second, "runs")), (&Value::from(0), 1), "{second}");
+    assert!(tokens(&second, "tokens") < tokens(&second, "tokens_before"), "{second}");
+    let prefix = named("prefix reuse");
+    assert!(tokens(&prefix, "tokens") < tokens(&prefix, "tokens_before"), "{prefix}");
+    let managed = named("context manager, trajectory at 50 %");
+    assert!(tokens(&managed, "tokens") < tokens(&managed, "tokens_before"), "{managed}");
+    assert!(named("context manager, prompts at 50 %")["tokens"].is_u64());
+    assert!(named("choice of models")["answers_changed"].is_null());
+
+    let page = "An ordinary page says this and that. ".repeat(40);
+    let item = serde_json::json!({
+        "id": "1", "task": "Who keeps the Velmar ledger?", "target": "The Velmar ledger is kept by Anara.",
+        "trajectory": [
+            { "role": "user", "content": "Who keeps it?" },
+            { "role": "tool", "content": page },
+            { "role": "finding", "content": "The Velmar ledger is kept by Anara." },
+        ],
+    });
+    let data = folder.path().join("logs.jsonl");
+    std::fs::write(&data, format!("{item}\n")).unwrap();
+    let data = data.to_str().unwrap();
+    let rows = json_of(["bench", "policies", "--data", data, "--share", "0.5", "--handoff", "recent:0.5"]);
+    let row = rows.as_array().unwrap().iter().find(|row| row["way"] == "context manager at 50 %").unwrap();
+    assert!(tokens(row, "tokens") <= tokens(row, "tokens_before") / 2, "{rows}");
+    assert_eq!(row["pinned"], serde_json::json!([0, 0]), "{rows}");
+}

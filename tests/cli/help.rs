@@ -32,7 +32,7 @@ fn help_has_every_command_and_the_numbers_it_ends_with() {
     }
     // This build has everything.
     assert!(!help.out.contains("Not in this build"), "{}", help.out);
-    for of in ["items", "logs", "episodes", "questions"] {
+    for of in ["items", "logs", "episodes", "questions", "policies"] {
         assert_eq!(ran(["bench", of, "--help"]).code, 0, "{of}");
     }
     assert!(ran(["--version"]).out.starts_with("latent-briefing "));

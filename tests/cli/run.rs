@@ -66,3 +66,69 @@ fn a_file_of_questions_has_a_row_for_each() {
     // It goes on where it was: nothing is asked again.
     assert_eq!(json_of(arguments), rows);
 }
+
+#[test]
+fn policies_come_from_a_file_and_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(
+        path("policies.toml"),
+        "[context]\nprompt_tokens = 200000\n[[phase]]\nname = \"all\"\nturns = 20\n",
+    )
+    .unwrap();
+    std::fs::write(path("prices.toml"), "[models.\"*\"]\ninput = 1.0\noutput = 2.0\n").unwrap();
+    let library = "[[prompt]]\nname = \"where\"\nversion = 1\ntext = \"Where is the office of {{ who }}?\"\n";
+    std::fs::write(path("prompts.toml"), library).unwrap();
+    let run = |more: &[&str]| {
+        let log = path("logs");
+        let (policies, memo, prices) = (path("policies.toml"), path("memo"), path("prices.toml"));
+        let own = ["run", "--log", &log, "--policies", &policies, "--memo", &memo, "--prices", &prices];
+        json_of(own.into_iter().chain(more.iter().copied()))
+    };
+    let told = run(&[]);
+    let (hits, stored) = (&told["memo"]["hits"], told["memo"]["stored"].as_u64().unwrap());
+    assert!(
+        told["answer"].as_str().unwrap().contains("Vinereach") && *hits == json!(0) && stored > 0,
+        "{told}"
+    );
+    let phases: Vec<&str> = told["tables"]["phases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
+    assert!(phases.contains(&"phase all") && phases.contains(&"worker: answers"), "{phases:?}");
+    // The same run again computes no answer, and comes to the same.
+    let again = run(&["--no-tables"]);
+    assert_eq!((&again["memo"]["hits"], &again["answer"]), (&json!(stored), &told["answer"]));
+    assert_eq!(
+        (&again["ledger"]["worker"]["tokens"]["generated"], &again["tables"]),
+        (&json!(0), &json!(null))
+    );
+    assert_eq!(run(&["--memo-tenant", "another"])["memo"]["hits"], 0);
+    // The question from a library, with its version in the log.
+    let made = run(&[
+        "--prompts",
+        &path("prompts.toml"),
+        "--prompt",
+        "where@1",
+        "--set",
+        "who=the keeper of the Gorbek ledger",
+    ]);
+    assert_eq!(made["question"], "Where is the office of the keeper of the Gorbek ledger?");
+    let log = std::fs::read_to_string(made["log"].as_str().unwrap()).unwrap();
+    assert!(
+        log.lines().next().unwrap().contains("\"prompt_used\":{\"name\":\"where\",\"version\":1"),
+        "{log}"
+    );
+    let wrong = |text: &str| {
+        std::fs::write(path("policies.toml"), text).unwrap();
+        let ended = ran(["run", "--policies", &path("policies.toml"), "--log", &path("logs")]);
+        assert_eq!(ended.code, 1, "{}", ended.err);
+        ended.err
+    };
+    assert!(wrong("[memoo]\n").contains("memoo"));
+    assert!(wrong("[context]\nlow_water = 2.0\n").contains("context.low_water"));
+    let ended = ran(["run", "--orchestrator", "chain", "--log", &path("logs")]);
+    assert!(ended.code == 2 && ended.err.contains("[models]"), "{}", ended.err);
+}

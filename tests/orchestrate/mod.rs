@@ -18,6 +18,7 @@ mod ledger;
 mod local;
 mod long;
 mod packed;
+mod policies;
 mod policy;
 mod price;
 mod program;

@@ -315,6 +315,8 @@ fn what_a_stopped_turn_left_in_the_cache_is_known_by_the_number_of_positions() {
             room: Vec::new(),
             seconds: 0.0,
             after_calls: 0,
+            managed: None,
+            whole: None,
         }];
         record.iterations.insert(turn, stopped);
         record.iterations.iter_mut().enumerate().for_each(|(at, turn)| turn.iteration = at + 1);

@@ -15,7 +15,7 @@ use crate::worker::{WorkerArgs, worker};
 /// Which orchestrator, and its model.
 #[derive(clap::Args)]
 pub(crate) struct OrchestratorArgs {
-    /// program, openai, anthropic, local, or replay:LOG
+    /// program, openai, anthropic, local, chain (of `run`: the models of --policies), or replay:LOG
     #[arg(long, value_name = "KIND", default_value = "program")]
     pub(crate) orchestrator: Kind,
     /// The orchestrator's model: a service's name for it; of `local`, a checkpoint, by default the worker's.
@@ -29,6 +29,7 @@ pub(crate) enum Kind {
     OpenAi,
     Anthropic,
     Local,
+    Chain,
     Replay(PathBuf),
 }
 
@@ -41,9 +42,10 @@ impl FromStr for Kind {
             "openai" => Ok(Self::OpenAi),
             "anthropic" => Ok(Self::Anthropic),
             "local" => Ok(Self::Local),
+            "chain" => Ok(Self::Chain),
             other => match other.strip_prefix("replay:") {
                 Some(log) => Ok(Self::Replay(log.into())),
-                None => Err("want program, openai, anthropic, local or replay:LOG".to_owned()),
+                None => Err("want program, openai, anthropic, local, chain or replay:LOG".to_owned()),
             },
         }
     }
@@ -56,6 +58,7 @@ impl Kind {
             Self::OpenAi => "openai",
             Self::Anthropic => "anthropic",
             Self::Local => "local",
+            Self::Chain => "chain",
             Self::Replay(_) => "replay",
         }
     }

@@ -74,6 +74,44 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A file of policies cannot be read or says what it cannot say.
+    #[error("{}: {}", .path.display(), explained(reason))]
+    Policies {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A library of prompts cannot be read or says what it cannot say.
+    #[error("{}: {}", .path.display(), explained(reason))]
+    Prompts {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A prompt cannot be made.
+    #[error("prompt {}: {}", explained(name), explained(reason))]
+    Prompt {
+        /// The prompt, with its version where one is known.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The folder of remembered answers cannot be used.
+    #[error("{}: {}", .path.display(), explained(reason))]
+    Memo {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// None of several models gave a reply that can be used.
+    #[error("no model gave a reply that can be used: {}", explained(tried))]
+    NoModel {
+        /// What came of each, in turn.
+        tried: String,
+    },
     /// A list of replies has come to its end.
     #[error("all {replies} replies of the script were given")]
     ScriptEnded {

@@ -86,7 +86,7 @@ impl Orchestrator for Says {
         let (all, earlier) =
             (chars(request.messages), chars(&request.messages[..request.messages.len().saturating_sub(3)]));
         let usage = Usage { input: all / 4, cached: earlier / 4, output: said.len() / 4, ..Usage::default() };
-        Ok(Completion { text: said.to_owned(), reasoning: None, usage, finish: Finish::Stop })
+        Ok(Completion { text: said.to_owned(), usage, finish: Finish::Stop, ..Completion::default() })
     }
 }
 

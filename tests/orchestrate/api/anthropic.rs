@@ -71,6 +71,7 @@ fn expected() -> Completion {
         reasoning: Some("The notes name her.".to_string()),
         usage: Usage { input: 120, cached: 100, cache_written: 5, output: 30, ..Usage::default() },
         finish: Finish::Stop,
+        ..Completion::default()
     }
 }
 

@@ -45,6 +45,7 @@ fn expected() -> Completion {
         reasoning: Some("The notes name her.".to_string()),
         usage: Usage { input: 120, cached: 100, output: 30, reasoning: 20, ..Usage::default() },
         finish: Finish::Stop,
+        ..Completion::default()
     }
 }
 

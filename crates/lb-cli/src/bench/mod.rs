@@ -6,6 +6,7 @@ mod episodes;
 mod items;
 mod logs;
 mod merge;
+mod policies;
 mod questions;
 mod sparse;
 
@@ -27,6 +28,7 @@ enum Of {
     Sparse(sparse::Args),
     Debate(debate::Args),
     Questions(questions::Args),
+    Policies(Box<policies::Args>),
     Merge(merge::Args),
 }
 
@@ -39,6 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         Of::Sparse(args) => sparse::run(args),
         Of::Debate(args) => debate::run(args),
         Of::Questions(args) => questions::run(args),
+        Of::Policies(args) => policies::run(args),
         Of::Merge(args) => merge::run(args),
     }
 }

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use lb_orchestrate::{Allowance, Limits, Protocol};
 use lb_session::{Handoff, RoomPolicy};
 
+use super::policies::PolicyArgs;
 use crate::Result;
 use crate::exit::Usage;
 use crate::orchestrator::OrchestratorArgs;
@@ -87,6 +88,8 @@ pub(crate) struct Args {
     /// Where the costs go, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) ledger: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) policies: PolicyArgs,
     #[command(flatten)]
     pub(crate) json: Json,
 }

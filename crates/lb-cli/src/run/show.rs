@@ -1,20 +1,36 @@
 //! A run as it goes on, and what it cost.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use indicatif::ProgressBar;
-use lb_orchestrate::{Estimate, EstimatedRun, Event, RunLedger};
+use lb_orchestrate::{
+    ChainReport, Estimate, EstimatedRun, Event, MemoStats, Monitor, RunLedger, RunTables, Standing,
+};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 use crate::progress::at;
-use crate::{say, spinner};
+use crate::{complain, say, spinner};
 
 /// One line on a terminal; nothing where the output is piped.
 pub(crate) struct Progress {
     line: ProgressBar,
     turn: String,
+    /// Where the run stands, by the layer that listens.
+    standing: Arc<Mutex<Option<Standing>>>,
 }
 
 impl Progress {
     pub(crate) fn new() -> Self {
-        Self { line: spinner(), turn: String::new() }
+        let standing = Arc::<Mutex<Option<Standing>>>::default();
+        let kept = Arc::clone(&standing);
+        let monitor = Monitor::new(move |now| {
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(now.clone());
+        });
+        let heard = Targets::new().with_target("latent_briefing", tracing::Level::INFO);
+        // Where a program has a subscriber of its own, that one hears the events.
+        let _ = tracing_subscriber::registry().with(monitor.with_filter(heard)).try_init();
+        Self { line: spinner(), turn: String::new(), standing }
     }
 
     pub(crate) fn hear(&mut self, event: &Event<'_>) {
@@ -31,9 +47,16 @@ impl Progress {
             },
             Event::CallsBegan { depth, .. } => format!("a loop of its own at depth {depth}"),
             Event::BreakerOpened(limit) => limit.to_string(),
+            Event::Alert(alert) => {
+                self.line.suspend(|| complain!("run: {alert}"));
+                return;
+            }
+            Event::PhaseBegan { name, allowance } => format!("phase {name}: {allowance}"),
             _ => return,
         };
-        at(&self.line, &format!("{}: {now}", self.turn));
+        let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let standing = standing.map(|standing| format!(" | {standing}")).unwrap_or_default();
+        at(&self.line, &format!("{}: {now}{standing}", self.turn));
     }
 }
 
@@ -61,6 +84,28 @@ pub(crate) fn costs(ledger: &RunLedger) {
     );
     if let (Some(cost), Some(currency)) = (ledger.cost(), &ledger.currency) {
         say!("Cost: {cost:.4} {currency}.");
+    }
+}
+
+/// What policies came to, and where the tokens went.
+pub(crate) fn policies(tables: Option<&RunTables>, memo: Option<&MemoStats>, choices: Option<&ChainReport>) {
+    if let Some(memo) = memo {
+        say!(
+            "Remembered answers: {} hits, {} misses ({} too old, {} spoilt), {} not looked up, {} written, {} forgotten.",
+            memo.hits,
+            memo.misses,
+            memo.expired,
+            memo.corrupt,
+            memo.bypassed,
+            memo.stored,
+            memo.evicted
+        );
+    }
+    if let Some(choices) = choices {
+        say!("{choices}");
+    }
+    if let Some(tables) = tables {
+        say!("\n{tables}");
     }
 }
 

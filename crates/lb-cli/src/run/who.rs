@@ -2,7 +2,8 @@
 
 use lb_model::Worker;
 use lb_orchestrate::{
-    LocalConfig, LocalOrchestrator, Orchestrator, PromptProfile, Protocol, Reader, Replay, RunRecord, Script,
+    LocalConfig, LocalOrchestrator, ModelChain, Orchestrator, PriceTable, PromptProfile, Protocol, Reader,
+    Replay, RunRecord, Script,
 };
 use lb_session::{BoundaryPolicy, Source, read_text};
 
@@ -28,6 +29,9 @@ pub(super) fn document(args: &Args) -> Result<String> {
 }
 
 pub(super) fn question(args: &Args) -> Result<String> {
+    if let Some(made) = args.policies.prompt()? {
+        return Ok(made.text);
+    }
     match (&args.question, &args.document) {
         (Some(question), _) => Ok(question.clone()),
         (None, None) => Ok(QUESTION.to_owned()),
@@ -55,6 +59,12 @@ pub(super) fn orchestrator(
     if let Some(make) = args.orchestrator.service()? {
         return Ok(make()?);
     }
+    if args.orchestrator.orchestrator == Kind::Chain {
+        let models = args.policies.policies()?.models;
+        let missing = || Usage("--orchestrator chain needs [models] in the file of --policies".to_owned());
+        let prices = args.prices.as_ref().map(PriceTable::open).transpose()?;
+        return Ok(Box::new(ModelChain::connect(models.ok_or_else(missing)?, prices)?));
+    }
     if let Some(model) = local {
         let config = LocalConfig { one_block: is_small(args, local), ..LocalConfig::default() };
         return Ok(Box::new(LocalOrchestrator::new(model.clone(), config)?));
@@ -65,7 +75,7 @@ pub(super) fn orchestrator(
     if args.protocol() == Protocol::Final {
         return Err(Usage("--orchestrator program speaks --protocol answer".to_owned()).into());
     }
-    if args.document.is_none() && args.question.is_none() {
+    if args.document.is_none() && args.question.is_none() && args.policies.prompt()?.is_none() {
         return Ok(Box::new(Script::new(TURNS.split("\n=====\n").skip(done))));
     }
     Ok(Box::new(Reader::new()))

@@ -4,6 +4,7 @@
 //! one run each, and [`replay`] takes recorded runs through other handoffs.
 
 pub mod items;
+pub mod policies;
 pub mod questions;
 pub mod replay;
 

@@ -7,7 +7,7 @@ mod write;
 
 pub use read::RunRecord;
 pub use record::{
-    BlockResult, CallKind, ChildRecord, CodeBlock, ContextFile, Entered, Iteration, Metadata, ModelUsage,
-    RunSettings, UsageSummary, WorkerCall,
+    BlockResult, CallKind, ChildRecord, CodeBlock, ContextFile, Entered, Iteration, ManagedPrompt, Metadata,
+    ModelUsage, RunSettings, UsageSummary, WorkerCall,
 };
 pub(crate) use write::RunLog;

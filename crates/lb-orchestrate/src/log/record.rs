@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::rlm::{Limits, PromptProfile, Protocol};
-use crate::{ChatMessage, Finish, Usage};
+use crate::{ChatMessage, Finish, LeftOut, Managed, ManagerConfig, MemoHit, ModelUse, PromptUsed, Usage};
 
 /// The first line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -66,6 +66,12 @@ pub struct RunSettings {
     pub contexts: Vec<ContextFile>,
     /// The tokens before the first segment.
     pub head: Vec<String>,
+    /// How the history is managed, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<ManagerConfig>,
+    /// The prompt of a library that the question was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_used: Option<PromptUsed>,
 }
 
 /// A document of a run.
@@ -121,6 +127,36 @@ pub struct Iteration {
     /// What there was of an answer when it was stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partial_answer: Option<String>,
+    /// What was sent of the conversation where that was not all of it: each message that was shortened or left out, by its number
+    /// in `prompt`, which has it whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed: Option<ManagedPrompt>,
+    /// Who was asked for the reply, where there are several models.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_model: Vec<ModelUse>,
+    /// The phase of the question, where phases are set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+}
+
+/// A prompt that was not sent whole.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ManagedPrompt {
+    /// Tokens of the conversation, by the worker's tokenizer.
+    pub tokens_before: usize,
+    /// Tokens that were sent.
+    pub tokens: usize,
+    /// The budget.
+    pub budget: usize,
+    /// What is not whole.
+    pub left_out: Vec<LeftOut>,
+}
+
+impl From<Managed> for ManagedPrompt {
+    fn from(managed: Managed) -> Self {
+        let Managed { tokens_before, tokens, budget, left_out, .. } = managed;
+        Self { tokens_before, tokens, budget, left_out }
+    }
 }
 
 /// A segment of the trajectory.
@@ -144,6 +180,12 @@ pub struct Entered {
     pub seconds: f64,
     /// Which of the turn's worker calls had begun before it: their briefings do not know it.
     pub after_calls: usize,
+    /// What the context manager left out of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed: Option<LeftOut>,
+    /// The text before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<String>,
 }
 
 /// A block of code.
@@ -236,6 +278,9 @@ pub struct WorkerCall {
     /// What was kept of the trajectory, where a briefing was made and the log is to have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub briefing: Option<BriefingMap>,
+    /// What a remembered answer saved; nothing was computed for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memo: Option<MemoHit>,
 }
 
 impl WorkerCall {
@@ -264,6 +309,7 @@ impl WorkerCall {
             keep_ratio: None,
             chances: None,
             briefing: None,
+            memo: None,
         }
     }
 

@@ -12,21 +12,21 @@ use crate::{Error, Result};
 pub(super) const POLL: Duration = Duration::from_millis(20);
 
 /// The deadline and the cancellation of one request.
-pub(super) struct TurnGuard<'a> {
+pub(crate) struct TurnGuard<'a> {
     cancel: &'a CancelToken,
     deadline: Option<Instant>,
     limit: Duration,
 }
 
 impl<'a> TurnGuard<'a> {
-    pub(super) fn of(request: &ChatRequest<'a>) -> Self {
+    pub(crate) fn of(request: &ChatRequest<'a>) -> Self {
         let limit =
             request.deadline.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
         Self { cancel: request.cancel, deadline: request.deadline, limit }
     }
 
     /// Fails when the turn was called off or its time is over.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         if self.cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
@@ -41,8 +41,7 @@ impl<'a> TurnGuard<'a> {
     }
 
     /// Waits. A pause that the deadline would cut short is not begun: nothing could come of it.
-    #[cfg_attr(not(feature = "api"), allow(dead_code, reason = "only the clients of APIs pause"))]
-    pub(super) fn pause(&self, length: Duration) -> Result<()> {
+    pub(crate) fn pause(&self, length: Duration) -> Result<()> {
         self.check()?;
         let Some(end) = Instant::now().checked_add(length) else { return Err(self.too_late()) };
         if self.deadline.is_some_and(|at| at <= end) {

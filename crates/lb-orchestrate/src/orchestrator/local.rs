@@ -169,7 +169,13 @@ impl LocalOrchestrator {
             StopReason::MaxTokens | StopReason::ContextFull => Finish::Length,
             _ => Finish::Stop,
         };
-        Completion { text: text.to_string(), reasoning: thought.map(str::to_string), usage, finish }
+        Completion {
+            text: text.to_string(),
+            reasoning: thought.map(str::to_string),
+            usage,
+            finish,
+            ..Completion::default()
+        }
     }
 
     /// Tokens up to the end of the thoughts, all of them where these do not end.

@@ -16,8 +16,9 @@ use std::time::Instant;
 use lb_session::CancelToken;
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
+use crate::{ChainReport, ModelUse, Result};
 
+pub(crate) use guard::TurnGuard;
 pub use local::{LocalConfig, LocalOrchestrator, LocalThinking};
 pub use program::{Program, ProgramResult, Script};
 pub use reader::Reader;
@@ -31,6 +32,16 @@ pub trait Orchestrator {
 
     /// The kind of orchestrator: `openai`, `anthropic`, `local`, `program`, `replay`.
     fn backend(&self) -> &'static str;
+
+    /// The models that may say something, as price tables have them: the one, unless it is several.
+    fn models(&self) -> Vec<&str> {
+        vec![self.model()]
+    }
+
+    /// What each choice among several models came to; none where there is one model.
+    fn choices(&self) -> Option<&ChainReport> {
+        None
+    }
 
     /// The next turn.
     ///
@@ -92,6 +103,8 @@ pub struct Completion {
     pub usage: Usage,
     /// Why it ended.
     pub finish: Finish,
+    /// Who was asked and what each cost, where there are several models; `usage` is the sum.
+    pub by_model: Vec<ModelUse>,
 }
 
 /// Why a turn ended.

@@ -31,6 +31,7 @@ fn collect(iterations: &[Iteration], turns: &mut Vec<Completion>) {
             reasoning: iteration.reasoning.clone(),
             usage: iteration.usage,
             finish: iteration.finish.clone(),
+            by_model: iteration.by_model.clone(),
         });
         let calls = iteration.code_blocks.iter().flat_map(|block| &block.result.rlm_calls);
         for child in calls.filter_map(|call| call.metadata.as_ref()) {

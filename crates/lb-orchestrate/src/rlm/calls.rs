@@ -7,6 +7,7 @@ use lb_sandbox::Query;
 use lb_session::{Briefing, Handoff, Outcome, Task};
 
 use super::loop_state::Shared;
+use super::remembered::Remembered;
 use crate::log::{CallKind, WorkerCall};
 
 /// Answers `queries`, each a call of its own in the log; those that want a briefing together, and the others together.
@@ -14,8 +15,13 @@ pub(super) fn answer(shared: &mut Shared, queries: &[Query]) -> Vec<WorkerCall> 
     let with_trajectory = !shared.session.is_empty();
     let (mut calls, mut groups) = (BTreeMap::new(), [Vec::new(), Vec::new()]);
     let common = shared.config.answered.clone();
+    let mut remembered = Remembered::new(shared);
     for (index, query) in queries.iter().enumerate() {
         if let Some(call) = common.as_ref().filter(|_| !query.brief).and_then(|work| work.get(query)) {
+            calls.insert(index, call);
+            continue;
+        }
+        if let Some(call) = remembered.call(shared, query, query.brief && with_trajectory) {
             calls.insert(index, call);
             continue;
         }
@@ -45,6 +51,7 @@ pub(super) fn answer(shared: &mut Shared, queries: &[Query]) -> Vec<WorkerCall> 
             if let Some(work) = common.as_ref().filter(|_| !call.query.brief) {
                 work.keep(&call);
             }
+            remembered.keep(&call, briefed == 1);
             calls.insert(index, call);
         }
     }

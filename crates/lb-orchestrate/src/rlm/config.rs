@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use lb_session::{BoundaryPolicy, CancelToken, Choices, Handoff, PromptFormat, SessionConfig, Source};
 
 use crate::rlm::{AnsweredCalls, Limits, PromptProfile, Protocol, SharedWork};
-use crate::{Error, PriceTable, Result};
+use crate::{
+    Alerts, AnswerMemo, EarlyEnd, Error, ManagerConfig, PhaseBudget, Policies, PriceTable, PromptUsed, Result,
+};
 
 /// What a worker is told before each question that a small orchestrator asks; before the document it would be forgotten.
 const READER: &str = "Answer in a few words, copied from the document.\nQuestion: ";
@@ -48,6 +50,18 @@ pub struct RlmConfig {
     pub instructions: Option<String>,
     /// Calls in common with other runs of the same worker and configuration. Default: none.
     pub answered: Option<AnsweredCalls>,
+    /// What of the history is shown again, to the orchestrator and to the worker. Default: all of it.
+    pub context: ManagerConfig,
+    /// Answers of the worker that are remembered on disk. Default: none.
+    pub memo: Option<AnswerMemo>,
+    /// Phases of a question with budgets of their own. Behind the last one the answer is asked for. Default: none.
+    pub phases: Vec<PhaseBudget>,
+    /// Asks for the answer where further turns bring nothing new. Default: never.
+    pub early_end: Option<EarlyEnd>,
+    /// At which shares of a limit that is said. Default: 50, 80 and 95 %.
+    pub alerts: Alerts,
+    /// The prompt of a library that the question was made from, for the log. Default: none.
+    pub prompt_used: Option<PromptUsed>,
 }
 
 impl Default for RlmConfig {
@@ -73,6 +87,12 @@ impl Default for RlmConfig {
             choices: None,
             instructions: None,
             answered: None,
+            context: ManagerConfig::default(),
+            memo: None,
+            phases: Vec::new(),
+            early_end: None,
+            alerts: Alerts::default(),
+            prompt_used: None,
         }
     }
 }
@@ -108,6 +128,19 @@ impl RlmConfig {
         self
     }
 
+    /// Takes over what a file of policies says of the loop; which models orchestrate is the orchestrator's matter.
+    ///
+    /// # Errors
+    /// [`Error::Memo`] where the folder of remembered answers cannot be used.
+    pub fn with_policies(mut self, policies: &Policies) -> Result<Self> {
+        self.memo = policies.memo.clone().map(AnswerMemo::open).transpose()?;
+        self.context = policies.context.clone();
+        self.phases.clone_from(&policies.phases);
+        self.early_end = policies.early_end;
+        self.alerts = policies.alerts.clone();
+        Ok(self)
+    }
+
     /// Checks every range; see also [`SessionConfig`].
     ///
     /// # Errors
@@ -117,7 +150,12 @@ impl RlmConfig {
         if self.turn_tokens == Some(0) {
             return Err(Error::config("turn_tokens", 0, "want at least 1"));
         }
-        if self.prices.is_none() && self.limits.limits_cost() {
+        self.context.validate()?;
+        crate::policy::validate_phases(&self.phases)?;
+        self.early_end.as_ref().map_or(Ok(()), EarlyEnd::validate)?;
+        self.alerts.validate()?;
+        let by_phase = self.phases.iter().any(|phase| phase.cost.is_some());
+        if self.prices.is_none() && (self.limits.limits_cost() || by_phase) {
             return Err(Error::config("prices", "none", "a limit of money needs a price table"));
         }
         Ok(())

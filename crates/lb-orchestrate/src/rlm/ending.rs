@@ -30,6 +30,10 @@ pub enum Ending {
     Answered,
     /// The turns were used up; the last completion was asked for it.
     LastCompletion,
+    /// The last phase's budget was used up; the last completion was asked for it.
+    PhasesOver,
+    /// Further turns brought nothing new; the last completion was asked for it.
+    Settled,
 }
 
 /// A run that ended without an answer: a limit, Ctrl-C, an error. What there was of an answer is here, and all that was

@@ -3,7 +3,7 @@
 use lb_sandbox::{Executed, Query};
 
 use crate::log::{CallKind, Entered, WorkerCall};
-use crate::{Completion, Limit};
+use crate::{Alert, Completion, Limit, Managed, PhaseAllowance};
 
 /// A step of a run, told as it happens.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,17 @@ pub enum Event<'a> {
     CallEnded(&'a WorkerCall),
     /// A breaker has opened: from now on calls are refused.
     BreakerOpened(&'a Limit),
+    /// The prompt of a turn is not the whole conversation.
+    PromptManaged(&'a Managed),
+    /// A share of a budget is gone.
+    Alert(&'a Alert),
+    /// A phase of the question has begun.
+    PhaseBegan {
+        /// Its name.
+        name: &'a str,
+        /// What it may use up.
+        allowance: &'a PhaseAllowance,
+    },
     /// A block of code has ended.
     CodeEnded(&'a Executed),
     /// There is an answer.

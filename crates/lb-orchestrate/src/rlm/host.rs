@@ -118,6 +118,9 @@ impl Host<'_> {
             }
             let from = self.calls.len() - part.len();
             self.enter_replies(from);
+            for alert in self.shared.alerts() {
+                (self.on_event)(&Event::Alert(&alert));
+            }
         }
         replies
     }
@@ -231,7 +234,11 @@ impl ReplHost for Recorded<'_> {
             HostCall::Note { key, text } => {
                 // What was wrong with it then is wrong with it now.
                 let line = noted(key.as_deref(), &text);
-                let entered = || self.entered.iter().any(|entered| entered.text == line);
+                let entered = || {
+                    self.entered
+                        .iter()
+                        .any(|entered| entered.whole.as_ref().unwrap_or(&entered.text) == &line)
+                };
                 let refused = self.texts.refuse_note(key.as_deref(), &text);
                 if let Some(refused) = refused.or_else(|| (!entered()).then(|| NO_ROOM.to_owned())) {
                     return vec![refused];

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::log::{CallKind, ChildRecord, Iteration, RunRecord, WorkerCall};
 use crate::rlm::limits::Spent;
-use crate::{ModelPrice, PriceTable, Usage, WorkerPrice};
+use crate::{ModelPrice, ModelUse, PriceTable, Usage, WorkerPrice};
 
 /// What a run cost, recursive queries counted in. Serialises to JSON; all times are seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -177,25 +177,33 @@ pub(crate) struct Books {
     pub(crate) ledger: RunLedger,
     model: Option<ModelPrice>,
     worker: Option<WorkerPrice>,
+    prices: Option<PriceTable>,
 }
 
 impl Books {
     pub(crate) fn new(prices: Option<&PriceTable>, worker: &str) -> Self {
         let ledger =
             RunLedger { currency: prices.map(|table| table.currency.clone()), ..RunLedger::default() };
-        Self { ledger, model: None, worker: prices.and_then(|table| table.worker(worker)) }
+        let worker = prices.and_then(|table| table.worker(worker));
+        Self { ledger, model: None, worker, prices: prices.cloned() }
     }
 
     pub(crate) fn set_model(&mut self, price: Option<ModelPrice>) {
         self.model = price;
     }
 
-    pub(crate) fn completion(&mut self, usage: &Usage, seconds: f64) {
+    /// `by_model` says who was asked, where there are several models.
+    pub(crate) fn completion(&mut self, usage: &Usage, by_model: &[ModelUse], seconds: f64) {
+        let price = |used: &ModelUse| Some(self.prices.as_ref()?.model(&used.model)?.of(&used.usage));
+        let cost = match by_model {
+            [] => self.model.map(|price| price.of(usage)),
+            several => several.iter().map(price).sum(),
+        };
         let own = &mut self.ledger.orchestrator;
         own.turns += 1;
         own.usage += *usage;
         own.seconds += taken(seconds);
-        own.cost = add(own.cost, self.model.map(|price| price.of(usage)));
+        own.cost = add(own.cost, cost);
     }
 
     pub(crate) fn entered(&mut self, tokens: usize, seconds: f64) {
@@ -233,7 +241,7 @@ impl Books {
 
     /// Counts a recorded turn as if it had just happened.
     pub(crate) fn recorded(&mut self, iteration: &Iteration) {
-        self.completion(&iteration.usage, iteration.completion_time);
+        self.completion(&iteration.usage, &iteration.by_model, iteration.completion_time);
         self.ledger.elapsed_s += taken(iteration.iteration_time);
         for entered in &iteration.entered {
             self.entered(entered.pieces.len(), entered.seconds);

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use lb_model::Tokenizer;
 use lb_sandbox::Repl;
-use lb_session::{Segment, WorkerSession};
+use lb_session::{Segment, Source, WorkerSession};
 
 use crate::log::Entered;
+use crate::policy::monitor::Alarm;
 use crate::rlm::RlmConfig;
 use crate::rlm::ledger::Books;
 use crate::rlm::limits::Phase;
-use crate::{Error, Limit, Result};
+use crate::{Alert, Error, Limit, Result, TrajectoryManager};
 
 /// Opens a REPL.
 pub(super) type OpenRepl = Arc<dyn Fn() -> lb_sandbox::Result<Box<dyn Repl>> + Send + Sync>;
@@ -24,6 +26,13 @@ pub(super) struct Shared {
     pub(super) depth: usize,
     /// Since when the books do not have the time.
     pub(super) since: Instant,
+    /// What of a segment enters the trajectory.
+    pub(super) manager: TrajectoryManager,
+    /// Texts that pointers name and the REPL does not have yet.
+    pub(super) shelved: Vec<(String, String)>,
+    pub(super) alarm: Alarm,
+    /// Findings that were noted.
+    pub(super) findings: usize,
 }
 
 impl Shared {
@@ -61,8 +70,61 @@ impl Shared {
         self.deadline().is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// Appends a segment to the trajectory, `after_calls` calls of the turn.
+    /// Shares of budgets that have gone since it was asked last.
+    pub(super) fn alerts(&mut self) -> Vec<Alert> {
+        self.tick();
+        let (limits, ledger, alerts) = (&self.config.limits, &self.books.ledger, &self.config.alerts);
+        let budgets = [
+            (Phase::Run, &limits.run, ledger.spent()),
+            (Phase::Orchestrator, &limits.orchestrator, ledger.spent_orchestrating()),
+            (Phase::Worker, &limits.worker, ledger.spent_working()),
+            (Phase::Sandbox, &limits.sandbox, ledger.spent_in_sandbox()),
+        ];
+        let found: Vec<Alert> = budgets
+            .iter()
+            .flat_map(|(phase, allowed, spent)| self.alarm.look(alerts, *phase, allowed, spent))
+            .collect();
+        for alert in &found {
+            tracing::warn!(target: "latent_briefing::alerts", alert = alert.to_string());
+        }
+        found
+    }
+
+    /// Appends a segment to the trajectory, `after_calls` calls of the turn, in the form that the context manager leaves it.
     pub(super) fn enter(&mut self, segment: Segment, after_calls: usize) -> Result<Entered> {
+        if !self.config.context.is_on() {
+            return self.enter_whole(segment, after_calls);
+        }
+        let (worker, policy) = (self.session.worker().clone(), self.config.session.policy.clone());
+        let admitted =
+            self.manager.admit(&segment, &|source| policy.admits(source), &count(worker.tokenizer()));
+        let Some(left) = admitted.left_out else { return self.enter_whole(segment, after_calls) };
+        let mut entered = match admitted.segment {
+            Some(shortened) => self.enter_whole(shortened, after_calls)?,
+            None => {
+                self.findings += usize::from(segment.source == Source::Finding);
+                Entered {
+                    source: segment.source,
+                    name: segment.name,
+                    text: String::new(),
+                    pieces: Vec::new(),
+                    left_out: 0,
+                    room: Vec::new(),
+                    seconds: 0.0,
+                    after_calls,
+                    managed: None,
+                    whole: None,
+                }
+            }
+        };
+        if let Some(name) = &left.pointer {
+            self.shelved.push((name.clone(), segment.text.clone()));
+        }
+        (entered.managed, entered.whole) = (Some(left), Some(segment.text));
+        Ok(entered)
+    }
+
+    fn enter_whole(&mut self, segment: Segment, after_calls: usize) -> Result<Entered> {
         let Segment { source, text, name } = segment.clone();
         let start = Instant::now();
         let (cancel, deadline) = (self.config.cancel.clone(), self.deadline());
@@ -81,10 +143,17 @@ impl Shared {
         self.books.entered(tokens + reread, seconds);
         let all = self.session.tokens();
         let pieces = self.session.worker().tokenizer().pieces(&all[all.len().saturating_sub(tokens)..]);
-        Ok(Entered { source, name, text, pieces, left_out, room: extended.room, seconds, after_calls })
+        self.findings += usize::from(source == Source::Finding);
+        let (room, managed, whole) = (extended.room, None, None);
+        Ok(Entered { source, name, text, pieces, left_out, room, seconds, after_calls, managed, whole })
     }
 
     pub(super) fn cancelled(&self) -> Result<()> {
         if self.config.cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
     }
+}
+
+/// Counts tokens; a text that cannot be encoded is as long as its bytes.
+pub(super) fn count(tokenizer: &Tokenizer) -> impl Fn(&str) -> usize + '_ {
+    |text| tokenizer.encode_text(text).map_or(text.len(), |tokens| tokens.len())
 }

@@ -16,10 +16,12 @@ mod ledger;
 mod lenient;
 mod limits;
 mod loop_state;
+mod managing;
 mod profile;
 mod prompts;
 mod protocol;
 mod recurse;
+mod remembered;
 mod resume;
 mod run;
 mod sink;
@@ -47,7 +49,9 @@ use lb_sandbox::Repl;
 use lb_session::WorkerSession;
 
 use crate::log::{ChildRecord, ContextFile};
-use crate::{ChatMessage, Error, Result};
+use crate::policy::context::Conversation;
+use crate::policy::monitor::Alarm;
+use crate::{ChatMessage, Error, PhaseMeter, Result, Settled, TrajectoryManager};
 use contexts::Contexts;
 use ledger::Books;
 use loop_state::{OpenRepl, Shared};
@@ -104,6 +108,10 @@ pub struct Rlm {
     /// Lines of the log.
     iterations: usize,
     question: Option<Question>,
+    /// What was decided about the conversation's messages.
+    conversation: Conversation,
+    /// Messages before the first turn.
+    opening: usize,
 }
 
 /// A question under way.
@@ -121,6 +129,10 @@ struct Question {
     refused: bool,
     /// The code of the turn before.
     code: String,
+    /// The number of the message that opens it.
+    opened_at: usize,
+    meter: Option<PhaseMeter>,
+    settled: Settled,
 }
 
 impl std::fmt::Debug for Rlm {
@@ -148,7 +160,18 @@ impl Rlm {
         let session = WorkerSession::with(worker, config.session.clone())?;
         let books = Books::new(config.prices.as_ref(), worker.name());
         let repl = open_repl()?;
-        let shared = Shared { session, books, config, open_repl, depth, since: Instant::now() };
+        let shared = Shared {
+            session,
+            books,
+            manager: TrajectoryManager::new(config.context.clone()),
+            config,
+            open_repl,
+            depth,
+            since: Instant::now(),
+            shelved: Vec::new(),
+            alarm: Alarm::default(),
+            findings: 0,
+        };
         Ok(Self {
             shared,
             repl,
@@ -160,6 +183,8 @@ impl Rlm {
             begun: false,
             iterations: 0,
             question: None,
+            conversation: Conversation::default(),
+            opening: 0,
         })
     }
 

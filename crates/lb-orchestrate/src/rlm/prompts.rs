@@ -6,6 +6,7 @@ use lb_sandbox::{Executed, Fault};
 
 use super::contexts::{Context, Contexts};
 use super::protocol::Protocol;
+use crate::PhaseAllowance;
 
 /// What the system prompt depends on.
 pub(super) struct Setting<'a> {
@@ -85,6 +86,11 @@ pub(super) fn question(question: &str, contexts: &Contexts, again: bool) -> Stri
 pub(super) fn turn(number: usize, of: usize, again: bool) -> String {
     let first = "You have not looked at the text yet. Look at it first; do not answer yet.\n\n";
     format!("{}Turn {number}/{of}:", if number == 1 && !again { first } else { "" })
+}
+
+/// What the first turn of a phase is told.
+pub(super) fn phase(name: &str, allowance: &PhaseAllowance) -> String {
+    format!("The phase \"{name}\" begins. It may take {allowance}.")
 }
 
 pub(super) fn last_completion(protocol: Protocol) -> &'static str {

@@ -7,7 +7,7 @@ use lb_sandbox::Query;
 use super::loop_state::Shared;
 use crate::log::{CallKind, ChildRecord, WorkerCall};
 use crate::rlm::{Event, Limits, Rlm, RlmConfig, RunLedger};
-use crate::{Orchestrator, Result};
+use crate::{Alerts, Orchestrator, Result};
 
 /// Runs `query` as a question about its document (itself, where it has none), with what is left of the budgets.
 pub(super) fn recurse(
@@ -48,7 +48,9 @@ fn run(
         sandbox: shared.config.limits.sandbox.less(&ledger.spent_in_sandbox()),
         ..shared.config.limits.clone()
     };
-    let config = RlmConfig { limits, log_dir: None, ..shared.config.clone() };
+    // Shares of the parent's budgets are said by the parent, and phases are its question's.
+    let (phases, alerts) = (Vec::new(), Alerts::off());
+    let config = RlmConfig { limits, log_dir: None, phases, alerts, ..shared.config.clone() };
     let mut child = Rlm::child(shared, config)?;
     child.add_context(query.document.as_deref().unwrap_or(&query.prompt))?;
     let ended = child.run_with(orchestrator, &query.prompt, on_event);

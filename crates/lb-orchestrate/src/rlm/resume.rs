@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use lb_model::Worker;
 use lb_sandbox::{Executed, Repl};
-use lb_session::Segment;
+use lb_session::{Segment, Source};
 
 use super::host::{Recorded, Texts};
+use super::loop_state::count;
 use super::sink::Sink;
 use super::verdict::{Done, Taken};
-use super::{Question, Rlm, RlmConfig};
+use super::{PromptProfile, Question, Rlm, RlmConfig};
 use crate::log::{BlockResult, CodeBlock, Entered, Iteration, RunLog, RunRecord, RunSettings};
 use crate::{Error, Result};
 
@@ -103,13 +104,31 @@ impl Rlm {
     /// Reads again what entered the trajectory in a recorded turn.
     fn enter_again(&mut self, entered: &[Entered], until: Until) -> Result<()> {
         let cancel = self.shared.config.cancel.clone();
+        let worker = self.shared.session.worker().clone();
         for entered in entered {
             let segment = Segment::new(entered.source, entered.text.clone());
             let segment = match &entered.name {
                 Some(name) => segment.named(name),
                 None => segment,
             };
-            self.contexts.was_read(&segment.text);
+            let whole = Segment {
+                text: entered.whole.clone().unwrap_or_else(|| entered.text.clone()),
+                ..segment.clone()
+            };
+            self.contexts.was_read(&whole.text);
+            self.shared.findings += usize::from(entered.source == Source::Finding);
+            if self.shared.config.context.is_on() && self.shared.config.session.policy.admits(entered.source)
+            {
+                self.shared.manager.restore(&whole, entered.managed.as_ref(), &count(worker.tokenizer()));
+            }
+            if let Some((left, whole)) = entered.managed.as_ref().zip(entered.whole.as_ref())
+                && let Some(name) = &left.pointer
+            {
+                self.shared.shelved.push((name.clone(), whole.clone()));
+            }
+            if segment.text.is_empty() {
+                continue;
+            }
             let mut goes_on = |_, _| !cancel.is_cancelled() && until.check().is_ok();
             let read = self.shared.session.extend_while([segment], &mut goes_on);
             let ended = || until.check().err().filter(|_| !cancel.is_cancelled());
@@ -120,16 +139,32 @@ impl Rlm {
 
     /// Does a recorded turn again without any model; how many of its blocks did something else.
     fn again(&mut self, iteration: &Iteration, until: Until) -> Result<usize> {
-        self.shared.books.recorded(iteration);
         if self
             .question
             .as_ref()
             .is_none_or(|question| question.text != iteration.question || iteration.turn == 1)
         {
-            self.question = Some(Question { text: iteration.question.clone(), ..Question::default() });
+            // The last message of a standard prompt is its turn's.
+            let last = iteration.prompt.len().saturating_sub(1);
+            let standard = self.shared.config.profile == PromptProfile::Standard;
+            let opened_at = last.saturating_sub(usize::from(standard));
+            if self.opening == 0 {
+                self.opening = opened_at + 1;
+            }
+            let text = iteration.question.clone();
+            self.question = Some(Question { text, opened_at, ..Question::default() });
         }
+        // The meter of the phases goes on with what each turn was begun with.
+        self.look_at_phases();
+        self.shared.books.recorded(iteration);
         self.messages.clone_from(&iteration.prompt);
         self.enter_again(&iteration.entered, until)?;
+        for left in iteration.managed.iter().flat_map(|managed| &managed.left_out) {
+            if let (Some(name), Some(message)) = (&left.pointer, iteration.prompt.get(left.index)) {
+                self.shared.shelved.push((name.clone(), message.content.clone()));
+            }
+        }
+        self.shelve()?;
         let (mut differing, mut ran) = (0, Vec::new());
         for block in &iteration.code_blocks {
             let result = &block.result;
@@ -149,6 +184,7 @@ impl Rlm {
             self.partial(Some(&result.answer), "");
             ran.push(recorded(block));
         }
+        self.settle(iteration.code_blocks.iter().map(|block| &block.result));
         self.partial(None, &iteration.response);
         let last = ran.last().map(|ran: &Executed| ran.answer.clone());
         self.partial(last.as_ref(), "");

@@ -76,7 +76,11 @@ impl Rlm {
     ) -> Result<(String, Ending)> {
         let of = self.shared.config.limits.iterations;
         while self.question.as_ref().ok_or(Error::Empty { arg: "question" })?.turns < of {
-            if let Some(answer) = self.turn(orchestrator, on_event)? {
+            let (ending, news) = self.before_turn(on_event);
+            if let Some(ending) = ending {
+                return Ok((self.last_turn(orchestrator, on_event)?, ending));
+            }
+            if let Some(answer) = self.turn(orchestrator, news.as_deref(), on_event)? {
                 return Ok((answer, Ending::Answered));
             }
         }
@@ -130,7 +134,11 @@ impl Rlm {
             prompts::question(question, &self.contexts, again)
         };
         self.messages.push(ChatMessage::new(Role::User, opening));
-        self.question = Some(Question { text: question.to_owned(), ..Question::default() });
+        if !again {
+            self.opening = self.messages.len();
+        }
+        let opened_at = self.messages.len() - 1;
+        self.question = Some(Question { text: question.to_owned(), opened_at, ..Question::default() });
         Ok(())
     }
 
@@ -142,10 +150,13 @@ impl Rlm {
     /// Looks up what the orchestrator costs, and begins the log where there is none.
     fn meet(&mut self, orchestrator: &dyn Orchestrator) -> Result<()> {
         let config = &self.shared.config;
-        let price = config.prices.as_ref().and_then(|table| table.model(orchestrator.model()));
-        if price.is_none() && config.limits.limits_cost() {
+        let price_of = |model: &str| config.prices.as_ref().and_then(|table| table.model(model));
+        let price = price_of(orchestrator.model());
+        let by_phase = config.phases.iter().any(|phase| phase.cost.is_some());
+        let unknown = orchestrator.models().into_iter().find(|model| price_of(model).is_none());
+        if let Some(unknown) = unknown.filter(|_| config.limits.limits_cost() || by_phase) {
             let reason = "a limit of money needs a price of the orchestrator's model";
-            return Err(Error::config("prices", orchestrator.model(), reason));
+            return Err(Error::config("prices", unknown, reason));
         }
         self.shared.books.set_model(price);
         if self.begun {
@@ -188,6 +199,8 @@ impl Rlm {
                 question: self.question.as_ref().map(|q| q.text.clone()).unwrap_or_default(),
                 contexts: Vec::new(),
                 head: worker.tokenizer().pieces(&session.tokens()[..session.head_len()]),
+                context: config.context.is_on().then(|| config.context.clone()),
+                prompt_used: config.prompt_used.clone(),
             },
         }
     }

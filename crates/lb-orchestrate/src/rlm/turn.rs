@@ -9,7 +9,7 @@ use super::host::{Host, Texts};
 use super::protocol::{FinalMark, Protocol, Reply};
 use super::verdict::{Done, Taken};
 use super::{PromptProfile, Rlm, prompts, small, spans};
-use crate::log::{BlockResult, CodeBlock, Entered, Iteration, WorkerCall};
+use crate::log::{BlockResult, CodeBlock, Entered, Iteration, ManagedPrompt, WorkerCall};
 use crate::rlm::Event;
 use crate::rlm::limits::Phase;
 use crate::{ChatMessage, ChatRequest, Completion, Error, Finish, Orchestrator, Result, Role};
@@ -25,6 +25,7 @@ pub(super) struct Draft {
     calls: usize,
     failed_calls: usize,
     number: usize,
+    managed: Option<ManagedPrompt>,
 }
 
 impl Rlm {
@@ -32,6 +33,7 @@ impl Rlm {
     pub(super) fn turn(
         &mut self,
         orchestrator: &mut dyn Orchestrator,
+        news: Option<&str>,
         on_event: &mut dyn FnMut(&Event<'_>),
     ) -> Result<Option<String>> {
         let (turns, of) =
@@ -39,7 +41,10 @@ impl Rlm {
         on_event(&Event::TurnBegan { turn: turns + 1, of });
         let standard = self.shared.config.profile == PromptProfile::Standard;
         // Of a small model's conversation, what was printed is the prompt of the next turn.
-        let prompt = standard.then(|| prompts::turn(turns + 1, of, self.messages.len() > 2));
+        let mut prompt = standard.then(|| prompts::turn(turns + 1, of, self.messages.len() > 2));
+        if let (Some(prompt), Some(news)) = (&mut prompt, news) {
+            prompt.insert_str(0, &format!("{news}\n\n"));
+        }
         let work = |rlm: &mut Self, draft: &mut Draft, on_event: &mut dyn FnMut(&Event<'_>)| {
             rlm.work(draft, orchestrator, on_event)
         };
@@ -103,7 +108,14 @@ impl Rlm {
             contexts: std::mem::take(&mut self.added),
             stopped,
             partial_answer,
+            managed: draft.managed,
+            by_model: draft.completion.by_model,
+            phase: self.phase(),
         };
+        if done.is_ok() {
+            self.settle(line.code_blocks.iter().map(|block| &block.result));
+        }
+        self.watch(turn, on_event);
         let said = line.response.clone();
         let written = self.sink.append(line);
         if done.is_err() {
@@ -203,8 +215,9 @@ impl Rlm {
         let left = self.shared.config.limits.orchestrator;
         let left = left.less(&self.shared.books.ledger.spent_orchestrating()).time;
         let own = left.and_then(|left| Instant::now().checked_add(left));
+        let managed = self.managed_prompt(on_event)?;
         let request = ChatRequest {
-            messages: &self.messages,
+            messages: managed.as_ref().map_or(&self.messages[..], |(messages, _)| messages),
             max_tokens: self.shared.config.turn_tokens,
             deadline: [self.shared.deadline(), own].into_iter().flatten().min(),
             cancel: &self.shared.config.cancel.clone(),
@@ -222,7 +235,9 @@ impl Rlm {
             }
         })?;
         spans::completed(&span, &completion);
-        self.shared.books.completion(&completion.usage, seconds);
+        draft.managed = managed.map(|(_, managed)| managed);
+        self.shared.books.completion(&completion.usage, &completion.by_model, seconds);
+        self.watch(draft.number, on_event);
         on_event(&Event::Replied(&completion));
         self.partial(None, &completion.text);
         draft.completion = completion;
@@ -261,6 +276,7 @@ impl Rlm {
             draft.ran(code, refused, Vec::new(), 0.0);
             return Ok(None);
         }
+        self.shelve()?;
         let (start, span) = (Instant::now(), spans::code(self.repl.kind()));
         let mut host = Host {
             shared: &mut self.shared,

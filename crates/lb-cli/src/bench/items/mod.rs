@@ -95,6 +95,7 @@ fn orchestrator(args: &Args, worker: &lb_model::Worker) -> Result<NewOrchestrato
         Kind::Replay(_) => {
             Err(Usage("--orchestrator replay:LOG: a set of questions takes --turns DIR".to_owned()).into())
         }
+        Kind::Chain => Err(Usage("--orchestrator chain is for `run`".to_owned()).into()),
         _ => Ok(Arc::new(|_, _| Ok(Box::new(Reader::new())))),
     }
 }

@@ -74,6 +74,24 @@ pub fn replay(
     policy: BoundaryPolicy,
     shared: Option<&SharedWork>,
 ) -> Result<Replayed> {
+    replay_as(worker, open, record, handoff, policy, &|config| match shared {
+        Some(shared) => config.sharing(shared),
+        None => config,
+    })
+}
+
+/// [`replay`] with a configuration that `change` has looked over.
+///
+/// # Errors
+/// Those of [`replay`].
+pub fn replay_as(
+    worker: &Worker,
+    open: &OpenRepl,
+    record: &RunRecord,
+    handoff: &Handoff,
+    policy: BoundaryPolicy,
+    change: &dyn Fn(RlmConfig) -> RlmConfig,
+) -> Result<Replayed> {
     let settings = &record.metadata.latent_briefing;
     // A run for a small orchestrator has another worker's wording.
     let base = if settings.profile == PromptProfile::Small { RlmConfig::small() } else { config() };
@@ -88,10 +106,7 @@ pub fn replay(
         ..base
     };
     config.session.policy = policy;
-    if let Some(shared) = shared {
-        config = config.sharing(shared);
-    }
-    let mut rlm = opened(worker, open, config)?;
+    let mut rlm = opened(worker, open, change(config))?;
     for (_, text) in record.contexts()? {
         rlm.add_context(&text)?;
     }

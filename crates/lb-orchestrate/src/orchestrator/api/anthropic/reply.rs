@@ -141,6 +141,12 @@ impl Reply {
             Some(other) => Finish::Other(tidy(other)),
         };
         let usage = self.tokens.usage();
-        Completion { text: self.text, reasoning: filled(self.reasoning), usage, finish }
+        Completion {
+            text: self.text,
+            reasoning: filled(self.reasoning),
+            usage,
+            finish,
+            ..Completion::default()
+        }
     }
 }

@@ -132,7 +132,7 @@ impl Choice {
         let reasoning = filled(self.reasoning).or_else(|| inline.map(str::to_string));
         let answer = if answer.is_empty() { self.refusal } else { answer.to_string() };
         let usage = self.usage.unwrap_or(Usage { unreported: 1, ..Usage::default() });
-        Ok(Completion { text: answer, reasoning, usage, finish })
+        Ok(Completion { text: answer, reasoning, usage, finish, ..Completion::default() })
     }
 }
 
