@@ -186,6 +186,9 @@ pub enum Error {
     /// A compaction failed.
     #[error(transparent)]
     Compaction(#[from] lb_am::Error),
+    /// A training failed.
+    #[error(transparent)]
+    Train(#[from] lb_train::Error),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

@@ -5,6 +5,8 @@ mod items;
 mod logs;
 mod merge;
 mod questions;
+mod trained;
+mod vectors;
 
 use crate::{Exit, Result};
 
@@ -21,6 +23,8 @@ enum Of {
     Logs(logs::Args),
     Episodes(episodes::Args),
     Questions(questions::Args),
+    Vectors(vectors::Args),
+    Trained(trained::Args),
     Merge(merge::Args),
 }
 
@@ -30,6 +34,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         Of::Logs(args) => logs::run(args),
         Of::Episodes(args) => episodes::run(args),
         Of::Questions(args) => questions::run(args),
+        Of::Vectors(args) => vectors::run(args),
+        Of::Trained(args) => trained::run(args),
         Of::Merge(args) => merge::run(args),
     }
 }

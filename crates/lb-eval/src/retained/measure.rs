@@ -8,7 +8,8 @@ use lb_session::Error as SessionError;
 use lb_session::{BriefConfig, Briefing, Forced, Handoff, OpenSession, WorkerSession};
 
 use super::plan::{RetainedPlan, Target};
-use super::row::{Measured, RetainedRow};
+use super::rank::rank_of;
+use super::row::{Measured, Rank, RetainedRow};
 use super::target::{Compared, Logits, behind, own};
 use crate::Result;
 use crate::condition::{Condition, Selected, Way};
@@ -58,6 +59,7 @@ impl Measure<'_> {
 
         let of = Compare { worker, task: &item.task, target: &target, full: &full };
         row.full = of.measured("full-kv", &full, 1.0, row.seq_len + task.tokens.len(), Duration::ZERO);
+        row.full.rank = self.rank(session.cache())?;
         row.none = of.handed(session, "none", &Handoff::None)?;
         let mut briefings = self.briefings(session, item)?.into_iter().peekable();
         let mut views = None;
@@ -68,10 +70,11 @@ impl Measure<'_> {
                     Handoff::FullKv => same(&row.full),
                     Handoff::None => same(&row.none),
                     handoff => match briefings.next_if(|(of, _)| *of == name) {
-                        Some((_, briefing)) => of.forced(
-                            name,
-                            &session.ask(item.task.as_str()).over(&briefing).forced(&target)?,
-                        )?,
+                        Some((_, briefing)) => {
+                            let rank = self.rank(briefing.cache())?;
+                            let forced = session.ask(item.task.as_str()).over(&briefing).forced(&target)?;
+                            Measured { rank, ..of.forced(name, &forced)? }
+                        }
                         None => of.handed(session, name, handoff)?,
                     },
                 },
@@ -80,13 +83,36 @@ impl Measure<'_> {
                         Some(views) => views,
                         none => none.insert(Views::of(session)?),
                     };
-                    of.selected(session, views, &task, name, selected)?
+                    self.selected(&of, session, views, &task, (name, selected))?
                 }
                 Way::Direct | Way::SameSize { .. } => continue,
             };
             row.conditions.push(measured);
         }
         Ok(row)
+    }
+
+    /// A selection, kept as it is; the task is read anew over it.
+    fn selected(
+        &self,
+        of: &Compare<'_>,
+        session: &WorkerSession,
+        views: &mut Views,
+        task: &TaskPass,
+        (name, selected): (&str, &Selected),
+    ) -> Result<Measured> {
+        let (mut cache, brief) = views.selected(session, task, selected)?;
+        let (slots, rank) = (cache.mean_slots(), self.rank(&cache)?);
+        let (model, options) = (self.worker.model(), PrefillOptions::default());
+        let first = model.prefill(&task.tokens, &mut cache, &options, &mut |_, _| {});
+        let logits = behind(self.worker, &first.map_err(SessionError::from)?, &mut cache, of.target)?;
+        let kept = slots as f64 / session.seq_len().max(1) as f64;
+        Ok(Measured { rank, ..of.measured(name, &logits, kept, slots + task.tokens.len(), brief) })
+    }
+
+    /// Where it is asked for.
+    fn rank(&self, cache: &KvCache) -> Result<Option<Rank>> {
+        self.plan.rank.then(|| rank_of(cache)).transpose()
     }
 
     /// Of every condition that is one, in their order, with its name.
@@ -158,6 +184,7 @@ impl Compare<'_> {
             kept,
             worker_tokens,
             brief_ms,
+            rank: None,
             renewal_ms: 0.0,
         }
     }
@@ -171,23 +198,5 @@ impl Compare<'_> {
         let attended = forced.tokens.worker_tokens();
         let measured = self.measured(name, &logits, forced.keep_ratio, attended, forced.brief);
         Ok(Measured { renewal_ms: forced.renewals.as_secs_f64() * 1e3, ..measured })
-    }
-
-    /// A selection, kept as it is; the task is read anew over it.
-    fn selected(
-        &self,
-        session: &WorkerSession,
-        views: &mut Views,
-        task: &TaskPass,
-        name: &str,
-        selected: &Selected,
-    ) -> Result<Measured> {
-        let (mut cache, brief) = views.selected(session, task, selected)?;
-        let slots = cache.mean_slots();
-        let (model, options) = (self.worker.model(), PrefillOptions::default());
-        let first = model.prefill(&task.tokens, &mut cache, &options, &mut |_, _| {});
-        let logits = behind(self.worker, &first.map_err(SessionError::from)?, &mut cache, self.target)?;
-        let kept = slots as f64 / session.seq_len().max(1) as f64;
-        Ok(self.measured(name, &logits, kept, slots + task.tokens.len(), brief))
     }
 }

@@ -53,9 +53,21 @@ pub struct Measured {
     pub worker_tokens: usize,
     /// Milliseconds to make the selection or the briefing, the pass that yields its queries counted in.
     pub brief_ms: f64,
+    /// Effective rank of the cache that it leaves, the trajectory's part; where that was asked for and there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<Rank>,
     /// Milliseconds of renewals while the target was read.
     #[serde(skip_serializing_if = "is_zero")]
     pub renewal_ms: f64,
+}
+
+/// Effective ranks of a cache ([`lb_am::effective_rank`]), means over layers and KV heads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rank {
+    /// Of the keys, as they are cached.
+    pub keys: f64,
+    /// Of the values.
+    pub values: f64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)]
