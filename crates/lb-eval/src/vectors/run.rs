@@ -19,7 +19,7 @@ use crate::pipeline::{
 use crate::stats::grouped;
 
 /// One training.
-struct Cell<'a> {
+pub(super) struct Cell<'a> {
     id: String,
     item: &'a LogItem,
     tokens: usize,

@@ -6,13 +6,15 @@ use crate::stats::{grouped, median};
 use crate::table::cells::percent;
 use crate::table::{Column, Table};
 
+/// Rows of one order, length and number of vectors.
+type Cell<'a> = ((Order, usize, usize), Vec<&'a VectorsRow>);
+
 /// One line for each length, order and number of vectors, over all documents. Rows that failed are left out and counted in a last
 /// sentence.
 pub fn table(rows: &[VectorsRow]) -> String {
     let good: Vec<&VectorsRow> = rows.iter().filter(|row| row.failure.is_none()).collect();
-    let mut cells = grouped(good, |row| (row.order, row.tokens, row.vectors));
+    let mut cells: Vec<Cell<'_>> = grouped(good.iter().copied(), |row| (row.order, row.tokens, row.vectors));
     cells.sort_by_key(|(cell, _)| *cell);
-    type Cell<'a> = ((Order, usize, usize), Vec<&'a VectorsRow>);
     let mean = |cell: &Cell<'_>, of: &dyn Fn(&VectorsRow) -> f64| {
         cell.1.iter().map(|row| of(row)).sum::<f64>() / cell.1.len().max(1) as f64
     };

@@ -1,5 +1,6 @@
 //! Products with weights that stay as they are.
 
+use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Storage, Tensor};
 
 use crate::Result;

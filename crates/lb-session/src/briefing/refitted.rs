@@ -50,7 +50,9 @@ impl Briefing {
 fn refitted(own: &LayerKv, new: &LayerKv) -> Result<CompactedLayer> {
     let (heads, slots) = (own.kv_heads(), own.seq_len());
     let bias = match (&new.bias, &own.bias) {
-        (Some(new), Some(own)) => own.eq(f32::NEG_INFINITY)?.where_cond(own, new)?,
+        (Some(new), Some(own)) => {
+            own.eq(f32::NEG_INFINITY)?.where_cond(own, &new.to_dtype(own.dtype())?)?
+        }
         (Some(bias), None) | (None, Some(bias)) => bias.clone(),
         (None, None) => own.keys.zeros_like()?.narrow(2, 0, 1)?.reshape((heads, slots))?,
     };

@@ -172,13 +172,14 @@ impl Cramming {
         let (vocab, hidden) = (path.config().vocab_size, path.config().hidden_size);
         let mut rng = ChaCha12Rng::seed_from_u64(self.seed);
         let some: Vec<u32> = (0..256).map(|_| rng.random_range(0..vocab as u32)).collect();
-        let size = path.embeddings(&some)?.sqr()?.mean_all()?.sqrt()?.to_scalar::<f32>()?;
+        let some = path.embeddings(&some)?;
+        let size = some.sqr()?.mean_all()?.sqrt()?.to_scalar::<f32>()?;
         let mut normal = || {
             // Box and Muller; 1 - u is never 0.
             let (u, v): (f32, f32) = (rng.random(), rng.random());
             size * (-2.0 * (1.0 - u).ln()).sqrt() * (std::f32::consts::TAU * v).cos()
         };
         let numbers: Vec<f32> = (0..self.vectors * hidden).map(|_| normal()).collect();
-        Ok(Tensor::from_vec(numbers, (self.vectors, hidden), &candle_core::Device::Cpu)?)
+        Ok(Tensor::from_vec(numbers, (self.vectors, hidden), some.device())?)
     }
 }
