@@ -58,6 +58,10 @@ struct Divergence {
     vocab: usize,
 }
 
+fn number_of<T: Into<f64>>(x: T) -> f64 {
+    x.into()
+}
+
 /// ln Σ exp.
 fn log_sum_exp(row: impl Iterator<Item = f64> + Clone) -> f64 {
     let largest = row.clone().fold(f64::NEG_INFINITY, f64::max);
@@ -67,15 +71,15 @@ fn log_sum_exp(row: impl Iterator<Item = f64> + Clone) -> f64 {
 impl Divergence {
     fn mean<T: Copy + Into<f64> + Sync>(&self, logits: &[T]) -> f64 {
         let rows = logits.par_chunks_exact(self.vocab).enumerate().map(|(number, row)| {
-            let sum = log_sum_exp(row.iter().map(|x| (*x).into()));
+            let sum = log_sum_exp(row.iter().map(|x| number_of(*x)));
             match &self.aim {
-                Aimed::Tokens(tokens) => sum - row[tokens[number] as usize].into(),
+                Aimed::Tokens(tokens) => sum - number_of(row[tokens[number] as usize]),
                 Aimed::Chances(chances) => {
                     let chances = chances[number * self.vocab..][..self.vocab].iter().zip(row);
                     let part = |(chance, x): (&f32, &T)| {
                         let chance = f64::from(*chance);
                         // What has no chance adds nothing.
-                        if chance > 0.0 { chance * (chance.ln() - (*x).into() + sum) } else { 0.0 }
+                        if chance > 0.0 { chance * (chance.ln() - number_of(*x) + sum) } else { 0.0 }
                     };
                     chances.map(part).sum()
                 }
@@ -92,9 +96,9 @@ impl Divergence {
         let mut out = vec![0.0; logits.len()];
         let rows = logits.par_chunks_exact(self.vocab).zip(out.par_chunks_exact_mut(self.vocab));
         rows.enumerate().for_each(|(number, (row, out))| {
-            let sum = log_sum_exp(row.iter().map(|x| (*x).into()));
+            let sum = log_sum_exp(row.iter().map(|x| number_of(*x)));
             for (out, x) in out.iter_mut().zip(row) {
-                *out = by * ((*x).into() - sum).exp();
+                *out = by * (number_of(*x) - sum).exp();
             }
             match &self.aim {
                 Aimed::Tokens(tokens) => out[tokens[number] as usize] -= by,

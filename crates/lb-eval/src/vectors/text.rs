@@ -16,10 +16,10 @@ pub(super) fn text_of(item: &LogItem, tokenizer: &Tokenizer, tokens: usize) -> R
     let encode = |text: &str| tokenizer.encode_text(text).map_err(SessionError::from);
     let lower = |text: &str| text.to_lowercase();
     let answers: Vec<String> = item.answers.iter().map(|answer| lower(answer)).collect();
-    let answered = |content: &str| answers.iter().any(|a| !a.is_empty() && lower(content).contains(a));
+    let answered = |text: &str| answers.iter().any(|a| !a.is_empty() && lower(text).contains(a));
     let segments = &item.trajectory;
-    if let Some(segment) = segments.iter().find(|segment| answered(&segment.content)) {
-        let mut found = encode(&segment.content)?;
+    if let Some(segment) = segments.iter().find(|segment| answered(&segment.text)) {
+        let mut found = encode(&segment.text)?;
         if found.len() >= tokens {
             found.truncate(tokens);
             return Ok(found);
@@ -27,15 +27,15 @@ pub(super) fn text_of(item: &LogItem, tokenizer: &Tokenizer, tokens: usize) -> R
     }
     for segment in segments.iter().rev() {
         // A token is a byte at least.
-        if segment.content.len() >= tokens {
-            let mut found = encode(&segment.content)?;
+        if segment.text.len() >= tokens {
+            let mut found = encode(&segment.text)?;
             if found.len() >= tokens {
                 found.truncate(tokens);
                 return Ok(found);
             }
         }
     }
-    let all: Vec<&str> = segments.iter().map(|segment| segment.content.as_str()).collect();
+    let all: Vec<&str> = segments.iter().map(|segment| segment.text.as_str()).collect();
     let mut found = encode(&all.join("\n"))?;
     found.truncate(tokens);
     Ok(found)

@@ -38,7 +38,7 @@ impl Lesson {
     /// # Errors
     /// Those of [`given`](Self::given).
     pub fn made_up(snapshot: &Snapshot, task: impl Into<Task>, tokens: usize, seed: u64) -> Result<Self> {
-        let (worker, task) = (snapshot.worker(), task.into());
+        let (worker, task): (_, Task) = (snapshot.worker(), task.into());
         let prompt = snapshot.task_tokens(task.clone())?;
         let options = GenerateOptions { temperature: Some(1.0), seed, ..GenerateOptions::greedy(tokens) };
         let mut cache = snapshot.cache().fork();
