@@ -114,7 +114,19 @@ fn texts_are_crammed_and_gone_on_with() {
     let dir = folder.path().join("vectors");
     let arguments = |steps| {
         let dir = dir.to_str().unwrap();
-        let fixed = ["bench", "vectors", "--limit", "2", "--vectors", "1,2", "--tokens", "4", "--shuffled", "--out", dir];
+        let fixed = [
+            "bench",
+            "vectors",
+            "--limit",
+            "2",
+            "--vectors",
+            "1,2",
+            "--tokens",
+            "4",
+            "--shuffled",
+            "--out",
+            dir,
+        ];
         fixed.into_iter().chain(["--steps", steps])
     };
     let told = json_of(arguments("20"));
@@ -137,7 +149,8 @@ fn texts_are_crammed_and_gone_on_with() {
 fn briefings_are_trained_and_gone_on_with() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("trained");
-    let fixed = ["bench", "trained", "--limit", "1", "--steps", "0,3", "--lessons", "2", "--lesson-tokens", "4"];
+    let fixed =
+        ["bench", "trained", "--limit", "1", "--steps", "0,3", "--lessons", "2", "--lesson-tokens", "4"];
     let arguments = fixed.into_iter().chain(["--out", dir.to_str().unwrap()]);
     let told = json_of(arguments.clone());
     let stages = told[0]["briefings"][0].as_array().unwrap();

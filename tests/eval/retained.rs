@@ -305,11 +305,14 @@ fn parts_put_together_are_the_whole() {
 #[test]
 fn ranks_are_measured_where_that_is_asked() {
     let items = generated(62_000, 1, 1).unwrap();
-    let names = ["full-kv", "latent-briefing:keep=0.2", "latent-briefing:keep=0.02", "snapkv:keep=0.2", "none"];
+    let names =
+        ["full-kv", "latent-briefing:keep=0.2", "latent-briefing:keep=0.02", "snapkv:keep=0.2", "none"];
     let asked = RetainedPlan { rank: true, ..plan(&names, Target::Reference) };
     let rows = measure(&asked, &items, None).unwrap().rows;
     let ranks: Vec<_> = rows[0].conditions.iter().map(|m| m.rank).collect();
-    let [Some(full), Some(fifth), Some(fiftieth), Some(selected), None] = ranks[..] else { panic!("{ranks:?}") };
+    let [Some(full), Some(fifth), Some(fiftieth), Some(selected), None] = ranks[..] else {
+        panic!("{ranks:?}")
+    };
     for (less, more) in [(fiftieth, fifth), (fifth, full), (selected, full)] {
         assert!(1.0 <= less.keys && less.keys < more.keys && less.values < more.values, "{ranks:?}");
     }

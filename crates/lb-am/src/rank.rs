@@ -58,9 +58,8 @@ pub fn effective_rank(matrix: &Tensor) -> Result<f64> {
 pub fn layer_ranks(layer: &LayerKv) -> Result<LayerRanks> {
     layer.check()?;
     let live = layer.bias.as_ref().map(Tensor::to_vec2::<f32>).transpose()?;
-    let is_live = |head: usize, slot: usize| {
-        live.as_ref().is_none_or(|bias| bias[head][slot] != f32::NEG_INFINITY)
-    };
+    let is_live =
+        |head: usize, slot: usize| live.as_ref().is_none_or(|bias| bias[head][slot] != f32::NEG_INFINITY);
     let (slots, d) = (layer.seq_len(), layer.head_dim());
     let of = |x: &Tensor, arg: &'static str| -> Result<Vec<f64>> {
         let numbers = x.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
@@ -69,7 +68,11 @@ pub fn layer_ranks(layer: &LayerKv) -> Result<LayerRanks> {
             of_rows(rows.map(|(_, row)| row), d)
         });
         let ranks: Vec<f64> = ranks.collect();
-        if ranks.iter().all(|rank| rank.is_finite()) { Ok(ranks) } else { Err(Error::NonFinite { arg, layer: 0 }) }
+        if ranks.iter().all(|rank| rank.is_finite()) {
+            Ok(ranks)
+        } else {
+            Err(Error::NonFinite { arg, layer: 0 })
+        }
     };
     Ok(LayerRanks { keys: of(&layer.keys, "keys")?, values: of(&layer.values, "values")? })
 }
@@ -105,7 +108,8 @@ fn of_rows<'a>(rows: impl Iterator<Item = &'a [f64]>, d: usize) -> f64 {
 fn eigenvalues(a: &mut [f64], d: usize) -> Vec<f64> {
     let trace: f64 = (0..d).map(|i| a[i * d + i].abs()).sum();
     for _ in 0..SWEEPS {
-        let beside: f64 = (0..d).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| a[i * d + j].powi(2)).sum();
+        let beside: f64 =
+            (0..d).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| a[i * d + j].powi(2)).sum();
         if beside.sqrt() <= NOTHING * trace {
             break;
         }

@@ -68,7 +68,11 @@ fn rotations_change_no_rank() {
 fn layers_are_ranked_head_by_head() {
     let keys = [[1f32, 0.0, 0.0, 1.0, 1.0, 0.0], [2.0, 2.0, 1.0, 1.0, 5.0, -7.0]].concat();
     let keys = Tensor::from_vec(keys, (2, 3, 2), &Device::Cpu).unwrap();
-    let bias = Tensor::from_vec(vec![0f32, 0.0, f32::NEG_INFINITY, 0.5, 0.0, f32::NEG_INFINITY], (2, 3), &Device::Cpu);
+    let bias = Tensor::from_vec(
+        vec![0f32, 0.0, f32::NEG_INFINITY, 0.5, 0.0, f32::NEG_INFINITY],
+        (2, 3),
+        &Device::Cpu,
+    );
     let layer = LayerKv::new(keys.clone(), keys.affine(2.0, 0.0).unwrap(), Some(bias.unwrap())).unwrap();
     let ranks = layer_ranks(&layer).unwrap();
     assert_eq!(ranks.keys.len(), 2);

@@ -7,7 +7,9 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use lb_eval::with_causes;
 
-use crate::{Exit, Result, absent, ask, compact, completions, cram, doctor, explain, generate, output, quantize};
+use crate::{
+    Exit, Result, absent, ask, compact, completions, cram, doctor, explain, generate, output, quantize,
+};
 #[cfg(feature = "full")]
 use crate::{bench, report, run};
 use crate::{complain, quickstart};

@@ -69,7 +69,10 @@ pub(crate) fn cram(args: &CramArgs) -> Result<Exit> {
     let worker = args.worker.load()?;
     let line = spinner();
     let crammed = cramming.run(&worker, &text, &mut |now| {
-        line.set_message(format!("step {}: {} of {} tokens, {:.3} nats a token", now.step, now.right, now.tokens, now.loss));
+        line.set_message(format!(
+            "step {}: {} of {} tokens, {:.3} nats a token",
+            now.step, now.right, now.tokens, now.loss
+        ));
         true
     })?;
     line.finish_and_clear();

@@ -25,7 +25,9 @@ pub enum Error {
         arg: &'static str,
     },
     /// The worker's tokens of a text do not give it back: its tokenizer writes some characters otherwise, or has none for them.
-    #[error("the worker's tokens give back another text from byte {byte} on; a text in its own characters can be crammed")]
+    #[error(
+        "the worker's tokens give back another text from byte {byte} on; a text in its own characters can be crammed"
+    )]
     OtherText {
         /// The first byte that differs.
         byte: usize,
@@ -45,7 +47,9 @@ pub enum Error {
         reason: String,
     },
     /// What a worker reads back is not the text that was crammed: numbers came out otherwise on this machine.
-    #[error("what was read back is not the text: its digest differs, so the worker's numbers do on this machine")]
+    #[error(
+        "what was read back is not the text: its digest differs, so the worker's numbers do on this machine"
+    )]
     ReadOtherwise,
     /// The worker failed, or what is asked does not fit it.
     #[error(transparent)]

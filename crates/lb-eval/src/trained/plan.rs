@@ -91,7 +91,9 @@ impl TrainedPlan {
         }
         let config = |text: &String| match text.parse::<Handoff>()? {
             Handoff::LatentBriefing(config) => Ok(config.as_ref().clone()),
-            _ => Err(Error::config("briefings", text, "want latent-briefing, as in latent-briefing:keep=0.1")),
+            _ => {
+                Err(Error::config("briefings", text, "want latent-briefing, as in latent-briefing:keep=0.1"))
+            }
         };
         self.briefings.iter().map(config).collect()
     }

@@ -32,9 +32,16 @@ pub fn table(plan: &TrainedPlan, rows: &[TrainedRow]) -> String {
         ("against the start (95 %)", &|l| against(l, own)),
         ("retained, other tasks", &|l| shown(retained(&l.at, other))),
         ("against the start (95 %)", &|l| against(l, other)),
-        ("KL on lessons", &|l| format!("{:.3}", l.at.iter().map(|(_, s)| s.lessons).sum::<f64>() / l.at.len().max(1) as f64)),
+        ("KL on lessons", &|l| {
+            format!("{:.3}", l.at.iter().map(|(_, s)| s.lessons).sum::<f64>() / l.at.len().max(1) as f64)
+        }),
         ("brief / lessons / steps, ms", &|l| {
-            format!("{:.0} / {:.0} / {:.0}", middle(l, |s| s.brief_ms), middle(l, |s| s.lessons_ms), middle(l, |s| s.train_ms))
+            format!(
+                "{:.0} / {:.0} / {:.0}",
+                middle(l, |s| s.brief_ms),
+                middle(l, |s| s.lessons_ms),
+                middle(l, |s| s.train_ms)
+            )
         }),
     ];
     if good.iter().all(|row| row.others == 0) {

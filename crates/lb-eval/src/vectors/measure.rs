@@ -26,8 +26,7 @@ impl Measure<'_> {
         let worker = self.worker;
         let cramming = self.plan.cramming(row.vectors);
         let begin = Instant::now();
-        let crammed =
-            cramming.run_tokens(worker, self.path, tokens, &mut |_| !self.cancel.is_cancelled())?;
+        let crammed = cramming.run_tokens(worker, self.path, tokens, &mut |_| !self.cancel.is_cancelled())?;
         let train_ms = begin.elapsed().as_secs_f64() * 1e3;
         if self.cancel.is_cancelled() {
             return Ok(None);

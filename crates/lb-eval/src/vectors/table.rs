@@ -33,7 +33,12 @@ pub fn table(rows: &[VectorsRow]) -> String {
         ("as cache", &|c| format!("{:.0}", mean(c, &|row| row.cache_bytes as f64))),
         ("train / read back / read text, ms", &|c| {
             let of = |field: fn(&VectorsRow) -> f64| median(c.1.iter().map(|row| field(row)));
-            format!("{:.0} / {:.0} / {:.0}", of(|r| r.train_ms), of(|r| r.read_back_ms), of(|r| r.read_text_ms))
+            format!(
+                "{:.0} / {:.0} / {:.0}",
+                of(|r| r.train_ms),
+                of(|r| r.read_back_ms),
+                of(|r| r.read_text_ms)
+            )
         }),
     ];
     if cells.iter().any(|(_, rows)| rows.iter().any(|row| row.target.is_some())) {
@@ -47,5 +52,9 @@ fn retained(rows: &[&VectorsRow]) -> String {
     let targets: Vec<_> = rows.iter().filter_map(|row| row.target).collect();
     let sum = |of: &dyn Fn(&super::Behind) -> f64| targets.iter().map(of).sum::<f64>();
     let (text, none, vectors) = (sum(&|t| t.text), sum(&|t| t.none), sum(&|t| t.vectors));
-    if none - text > 0.0 { format!("{:.2}", 1.0 - (vectors - text) / (none - text)) } else { "none to retain".to_owned() }
+    if none - text > 0.0 {
+        format!("{:.2}", 1.0 - (vectors - text) / (none - text))
+    } else {
+        "none to retain".to_owned()
+    }
 }

@@ -22,7 +22,11 @@ impl Briefing {
             return Err(Error::config("task_state", "reuse", reason));
         }
         if config.local.is_some() {
-            return Err(Error::config("layers", "with a window", "are not compacted, so nothing is refitted"));
+            return Err(Error::config(
+                "layers",
+                "with a window",
+                "are not compacted, so nothing is refitted",
+            ));
         }
         let own = self.cache.layers()?;
         if own.len() != layers.len() {
@@ -50,9 +54,7 @@ impl Briefing {
 fn refitted(own: &LayerKv, new: &LayerKv) -> Result<CompactedLayer> {
     let (heads, slots) = (own.kv_heads(), own.seq_len());
     let bias = match (&new.bias, &own.bias) {
-        (Some(new), Some(own)) => {
-            own.eq(f32::NEG_INFINITY)?.where_cond(own, &new.to_dtype(own.dtype())?)?
-        }
+        (Some(new), Some(own)) => own.eq(f32::NEG_INFINITY)?.where_cond(own, &new.to_dtype(own.dtype())?)?,
         (Some(bias), None) | (None, Some(bias)) => bias.clone(),
         (None, None) => own.keys.zeros_like()?.narrow(2, 0, 1)?.reshape((heads, slots))?,
     };

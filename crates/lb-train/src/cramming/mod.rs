@@ -149,7 +149,8 @@ impl Cramming {
                 best = Some((now, vectors.as_tensor().copy()?.detach()));
             }
             let go_on = on_step(now);
-            let done = now.right == tokens.len() && self.text(worker, vectors.as_tensor(), tokens)?.is_exact();
+            let done =
+                now.right == tokens.len() && self.text(worker, vectors.as_tensor(), tokens)?.is_exact();
             if done || !go_on || step == self.steps {
                 break;
             }

@@ -31,11 +31,7 @@ pub(super) fn written(
 }
 
 /// The places of `tokens` at which another token is likelier behind what stands before.
-pub(super) fn exceptions(
-    worker: &Worker,
-    vectors: &InputVectors,
-    tokens: &[u32],
-) -> Result<Vec<Exception>> {
+pub(super) fn exceptions(worker: &Worker, vectors: &InputVectors, tokens: &[u32]) -> Result<Vec<Exception>> {
     let mut found = Vec::new();
     written(worker, vectors, tokens.len(), &mut |place, likeliest| {
         if likeliest != tokens[place] {

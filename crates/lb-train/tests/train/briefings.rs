@@ -46,7 +46,11 @@ fn training_comes_nearer_to_the_full_cache() {
         assert_same(&a.keys, &b.keys);
         assert!(distance(&flat(&a.values), &flat(&b.values)) < ROUNDING);
     }
-    assert_eq!(still.cache().mean_slots(), start.cache().mean_slots(), "no slot comes back that was left out");
+    assert_eq!(
+        still.cache().mean_slots(),
+        start.cache().mean_slots(),
+        "no slot comes back that was left out"
+    );
     for _ in 0..60 {
         training.step(&lessons).unwrap();
     }
@@ -108,7 +112,8 @@ fn what_cannot_be_trained_is_said() {
     let mut training = TrainedBriefing::new(&path, &start, Learning::default()).unwrap();
     assert!(matches!(training.step(&[]), Err(Error::Empty { arg: "lessons" })));
     assert!(matches!(Lesson::given(&session.snapshot(), TASK, &[]), Err(Error::Empty { arg: "answer" })));
-    let config = lb_session::BriefConfig { task_state: TaskState::Reuse, ..Compaction::keep_ratio(0.3).into() };
+    let config =
+        lb_session::BriefConfig { task_state: TaskState::Reuse, ..Compaction::keep_ratio(0.3).into() };
     let reused = session.brief(TASK, config).unwrap();
     let training = TrainedBriefing::new(&path, &reused, Learning::default()).unwrap();
     assert!(training.briefing().unwrap_err().to_string().contains("state"));

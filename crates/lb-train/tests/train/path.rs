@@ -43,9 +43,17 @@ fn alike(worker: &Worker, tokens: &[u32], tolerance: f64) {
 
 #[test]
 fn logits_are_those_of_the_decoder() {
-    for name in
-        [TIED, GROUPED, "qwen2_tied", "qwen2_untied", "llama3", "llama_bias", "llama_linear", "mistral", "qwen3_yarn"]
-    {
+    for name in [
+        TIED,
+        GROUPED,
+        "qwen2_tied",
+        "qwen2_untied",
+        "llama3",
+        "llama_bias",
+        "llama_linear",
+        "mistral",
+        "qwen3_yarn",
+    ] {
         alike(&worker(name), &prompt(name), F32);
     }
     for family in ["qwen3", "qwen2", "llama", "mistral"] {
@@ -72,7 +80,11 @@ fn the_decoder_reads_vectors_as_the_path_does() {
     assert_close(&flat(&found), &flat(&path.logits(&rows, None, 1).unwrap()), F32);
     let wide = Tensor::zeros((1, worker.config().hidden_size + 1), DType::F32, worker.device()).unwrap();
     assert!(matches!(model.forward_vectors(&wide, &mut cache), Err(Error::Shape { arg: "vectors", .. })));
-    let many = Tensor::zeros((worker.config().position_limit(), worker.config().hidden_size), DType::F32, worker.device());
+    let many = Tensor::zeros(
+        (worker.config().position_limit(), worker.config().hidden_size),
+        DType::F32,
+        worker.device(),
+    );
     let error = model.forward_vectors(&many.unwrap(), &mut cache).unwrap_err();
     assert!(matches!(error, Error::ContextOverflow { .. }), "{error}");
     assert_eq!(cache.logical_len(), 3);

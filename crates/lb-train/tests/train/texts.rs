@@ -133,7 +133,8 @@ fn support_worker() -> Worker {
 
 /// A file of these vectors with this note.
 fn write(path: &std::path::Path, worker: &Worker, rows: &Tensor, note: &str) {
-    let tensors = [("vectors", rows.to_device(&Device::Cpu).unwrap()), ("probe", worker.model().probe().unwrap())];
+    let tensors =
+        [("vectors", rows.to_device(&Device::Cpu).unwrap()), ("probe", worker.model().probe().unwrap())];
     let metadata = [("format", "latent-briefing-vectors-1"), ("latent_briefing_crammed", note)];
     let metadata: HashMap<String, String> =
         metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect();
