@@ -143,3 +143,57 @@ fn each_policy_is_measured_alone() {
     assert!(tokens(row, "tokens") <= tokens(row, "tokens_before") / 2, "{rows}");
     assert_eq!(row["pinned"], serde_json::json!([0, 0]), "{rows}");
 }
+
+/// Trainings that are in the folder are not made again, and another plan is refused.
+#[test]
+fn texts_are_crammed_and_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("vectors");
+    let arguments = |steps| {
+        let dir = dir.to_str().unwrap();
+        let fixed = [
+            "bench",
+            "vectors",
+            "--limit",
+            "2",
+            "--vectors",
+            "1,2",
+            "--tokens",
+            "4",
+            "--shuffled",
+            "--out",
+            dir,
+        ];
+        fixed.into_iter().chain(["--steps", steps])
+    };
+    let told = json_of(arguments("20"));
+    let rows = told.as_array().unwrap();
+    assert_eq!(rows.len(), 8, "{told}");
+    for row in rows {
+        let number = |field: &str| row[field].as_f64().unwrap_or_else(|| panic!("no {field}: {row}"));
+        assert!(number("behind") < number("surprise") && number("bytes") > number("text_bytes"), "{row}");
+        assert!(row["exact"].as_bool().unwrap() == (number("right") == number("tokens")), "{row}");
+        assert!(number("steps") == 20.0 || row["exact"] == true, "{row}");
+    }
+    assert_eq!(json_of(arguments("20")), told, "rows of the folder, times included");
+    let ended = ran(arguments("21"));
+    assert!(ended.code == 1 && ended.err.contains("`steps`"), "{}", ended.err);
+    let ended = ran(["bench", "vectors", "--vectors", "0"]);
+    assert!(ended.code == 1 && ended.err.contains("vectors"), "{}", ended.err);
+}
+
+#[test]
+fn briefings_are_trained_and_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("trained");
+    let fixed =
+        ["bench", "trained", "--limit", "1", "--steps", "0,3", "--lessons", "2", "--lesson-tokens", "4"];
+    let arguments = fixed.into_iter().chain(["--out", dir.to_str().unwrap()]);
+    let told = json_of(arguments.clone());
+    let stages = told[0]["briefings"][0].as_array().unwrap();
+    assert_eq!((stages.len(), told[0]["others"].as_u64()), (2, Some(2)), "{told}");
+    assert!(stages[1]["lessons"].as_f64() < stages[0]["lessons"].as_f64(), "{told}");
+    assert_eq!(json_of(arguments), told);
+    let ended = ran(["bench", "trained", "--handoff", "full-kv"]);
+    assert!(ended.code == 1 && ended.err.contains("latent-briefing"), "{}", ended.err);
+}

@@ -2,11 +2,13 @@
 
 use super::ran;
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 14] = [
     "ask",
     "explain",
     "generate",
     "compact",
+    "cram",
+    "uncram",
     "quantize",
     "fetch",
     "run",
@@ -32,7 +34,18 @@ fn help_has_every_command_and_the_numbers_it_ends_with() {
     }
     // This build has everything.
     assert!(!help.out.contains("Not in this build"), "{}", help.out);
-    for of in ["items", "logs", "episodes", "questions", "policies"] {
+    for of in [
+        "items",
+        "logs",
+        "episodes",
+        "questions",
+        "policies",
+        "vectors",
+        "trained",
+        "coordination",
+        "sparse",
+        "debate",
+    ] {
         assert_eq!(ran(["bench", of, "--help"]).code, 0, "{of}");
     }
     assert!(ran(["--version"]).out.starts_with("latent-briefing "));
@@ -45,6 +58,8 @@ fn the_worker_is_worker_everywhere() {
         "ask",
         "explain",
         "generate",
+        "cram",
+        "uncram",
         "quantize",
         "run",
         "quickstart",
@@ -53,6 +68,8 @@ fn the_worker_is_worker_everywhere() {
         "bench logs",
         "bench episodes",
         "bench questions",
+        "bench vectors",
+        "bench trained",
     ] {
         let help = ran(command.split(' ').chain(["--help"])).out;
         assert!(help.contains("--worker <MODEL>") && !help.contains("--model"), "{command}: {help}");

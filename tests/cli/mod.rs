@@ -3,6 +3,7 @@
 mod ask;
 mod bench;
 mod compact;
+mod cram;
 mod doctor;
 mod help;
 mod hub;

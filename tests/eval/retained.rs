@@ -300,3 +300,29 @@ fn parts_put_together_are_the_whole() {
         assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
     }
 }
+
+/// Of what each condition leaves in the cache; where there is no cache of the trajectory there is no rank.
+#[test]
+fn ranks_are_measured_where_that_is_asked() {
+    let items = generated(62_000, 1, 1).unwrap();
+    let names =
+        ["full-kv", "latent-briefing:keep=0.2", "latent-briefing:keep=0.02", "snapkv:keep=0.2", "none"];
+    let asked = RetainedPlan { rank: true, ..plan(&names, Target::Reference) };
+    let rows = measure(&asked, &items, None).unwrap().rows;
+    let ranks: Vec<_> = rows[0].conditions.iter().map(|m| m.rank).collect();
+    let [Some(full), Some(fifth), Some(fiftieth), Some(selected), None] = ranks[..] else {
+        panic!("{ranks:?}")
+    };
+    for (less, more) in [(fiftieth, fifth), (fifth, full), (selected, full)] {
+        assert!(1.0 <= less.keys && less.keys < more.keys && less.values < more.values, "{ranks:?}");
+    }
+    assert!(full.values <= 64.0, "no more directions than a head is wide: {full:?}");
+    let summary = summarise("w", "d", &rows, &Bootstrap::default()).unwrap();
+    assert!(table(&summary).contains(&format!("{:.1}, {:.1}", full.keys, full.values)));
+
+    let unasked = measure(&plan(&names, Target::Reference), &items, None).unwrap().rows;
+    assert!(unasked[0].conditions.iter().all(|m| m.rank.is_none()));
+    assert!(!table(&summarise("w", "d", &unasked, &Bootstrap::default()).unwrap()).contains("rank"));
+    let plan = serde_json::to_value(plan(&names, Target::Reference)).unwrap();
+    assert!(plan.get("rank").is_none(), "folders of before are gone on with: {plan}");
+}

@@ -18,6 +18,7 @@ mod more_baselines;
 mod packed;
 mod padding;
 mod properties;
+mod rank;
 mod recompaction;
 mod registry;
 mod scale;

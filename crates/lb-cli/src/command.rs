@@ -7,7 +7,9 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use lb_eval::with_causes;
 
-use crate::{Exit, Result, absent, ask, compact, completions, doctor, explain, generate, output, quantize};
+use crate::{
+    Exit, Result, absent, ask, compact, completions, cram, doctor, explain, generate, output, quantize,
+};
 #[cfg(feature = "full")]
 use crate::{bench, report, run};
 use crate::{complain, quickstart};
@@ -31,6 +33,8 @@ enum Command {
     Explain(explain::Args),
     Generate(generate::Args),
     Compact(compact::Args),
+    Cram(cram::CramArgs),
+    Uncram(cram::UncramArgs),
     Quantize(quantize::Args),
     #[cfg(feature = "hub")]
     Fetch(crate::fetch::Args),
@@ -69,6 +73,8 @@ impl Command {
             Self::Explain(args) => explain::run(&args),
             Self::Generate(args) => generate::run(&args),
             Self::Compact(args) => compact::run(&args),
+            Self::Cram(args) => cram::cram(&args),
+            Self::Uncram(args) => cram::uncram(&args),
             Self::Quantize(args) => quantize::run(&args),
             Self::Quickstart(args) => quickstart::run(&args),
             Self::Doctor(args) => doctor::run(&args),

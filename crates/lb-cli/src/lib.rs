@@ -4,7 +4,7 @@
 //! text or with `--json` as JSON; what a person should know besides goes to stderr. The numbers that it ends with are those of
 //! [`Exit`].
 //!
-//! A light build has `ask`, `explain`, `compact`, `generate`, `quantize`, `quickstart`, `doctor` and `completions`; the feature
+//! A light build has `ask`, `explain`, `compact`, `cram`, `uncram`, `generate`, `quantize`, `quickstart`, `doctor` and `completions`; the feature
 //! `hub` adds `fetch`, `serve` adds `serve`, `full` adds those and `run`, `bench` and `report`. A command that is not compiled in says so.
 
 mod absent;
@@ -14,6 +14,7 @@ mod bench;
 mod command;
 mod compact;
 mod completions;
+mod cram;
 mod doctor;
 mod exit;
 mod explain;

@@ -198,6 +198,9 @@ pub enum Error {
         /// What it said, or what came in the place of an answer.
         reason: String,
     },
+    /// A training failed.
+    #[error(transparent)]
+    Train(#[from] lb_train::Error),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

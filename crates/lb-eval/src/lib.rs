@@ -28,6 +28,8 @@ pub mod stats;
 pub mod study;
 mod table;
 pub mod tensor_job;
+pub mod trained;
+pub mod vectors;
 mod views;
 
 pub use error::{Error, Result, with_causes};

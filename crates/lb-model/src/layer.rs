@@ -15,14 +15,14 @@ use crate::{ModelConfig, Result};
 
 #[derive(Debug)]
 pub(crate) struct DecoderLayer {
-    attention_norm: RmsNorm,
-    attention: Attention,
+    pub(crate) attention_norm: RmsNorm,
+    pub(crate) attention: Attention,
     /// Behind the attention, in some families.
-    attended_norm: Option<RmsNorm>,
-    mlp_norm: RmsNorm,
-    mlp: FeedForward,
+    pub(crate) attended_norm: Option<RmsNorm>,
+    pub(crate) mlp_norm: RmsNorm,
+    pub(crate) mlp: FeedForward,
     /// Behind the MLP likewise.
-    output_norm: Option<RmsNorm>,
+    pub(crate) output_norm: Option<RmsNorm>,
 }
 
 impl DecoderLayer {

@@ -54,6 +54,7 @@ mod cache;
 mod checkpoint;
 mod config;
 pub mod device;
+mod differentiable;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod error;
@@ -96,6 +97,7 @@ pub use cache::KvCache;
 pub use checkpoint::Checkpoint;
 pub use config::{Biases, Experts, Family, LocalAttention, ModelConfig, RopeScaling};
 pub use device::DeviceChoice;
+pub use differentiable::{Differentiable, Past};
 pub use error::{Error, Result};
 pub use fingerprint::Fingerprint;
 pub use generate::{Generation, StopReason};

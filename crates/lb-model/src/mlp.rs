@@ -41,10 +41,10 @@ impl FeedForward {
 /// `down(activation(gate(x)) * up(x))`.
 #[derive(Debug)]
 pub(crate) struct Mlp {
-    activation: Activation,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+    pub(crate) activation: Activation,
+    pub(crate) gate: Linear,
+    pub(crate) up: Linear,
+    pub(crate) down: Linear,
 }
 
 impl Mlp {
@@ -85,7 +85,7 @@ fn gated(activation: Activation, gate: Tensor, up: Tensor) -> Result<Tensor> {
 }
 
 /// By plain operations.
-fn activated(activation: Activation, x: &Tensor) -> Result<Tensor> {
+pub(crate) fn activated(activation: Activation, x: &Tensor) -> Result<Tensor> {
     Ok(match activation {
         Activation::Silu => x.silu()?,
         Activation::GeluTanh => x.gelu()?,

@@ -28,8 +28,8 @@ pub struct Decoder {
     /// What embeddings are multiplied by, in some families.
     embedding_scale: Option<f64>,
     pub(crate) layers: Vec<DecoderLayer>,
-    norm: RmsNorm,
-    head: Linear,
+    pub(crate) norm: RmsNorm,
+    pub(crate) head: Linear,
     pub(crate) ropes: Ropes,
     device: Device,
     dtype: DType,

@@ -11,7 +11,7 @@ use crate::weights::Weights;
 /// `x / sqrt(mean(x^2) + eps) * gain` over the last dimension, sums in f32.
 #[derive(Debug)]
 pub(crate) struct RmsNorm {
-    gain: Tensor,
+    pub(crate) gain: Tensor,
     eps: f32,
 }
 

@@ -70,6 +70,14 @@ impl InputVectors {
     /// [`Error::TensorDtype`], [`Error::TensorShape`] for vectors of another width, none or too many, [`Error::NonFinite`],
     /// [`Error::OtherModel`] for those of another model. Each names the file and the field.
     pub fn load(path: impl AsRef<Path>, decoder: &Decoder) -> Result<Self> {
+        Ok(Self::load_with(path, decoder, "")?.0)
+    }
+
+    /// The same, and what the metadata says under `key`.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load).
+    pub fn load_with(path: impl AsRef<Path>, decoder: &Decoder, key: &str) -> Result<(Self, Option<String>)> {
         let path = path.as_ref();
         let mut file = SafeFile::open(path)?;
         let format = file.metadata("format").unwrap_or_default().to_owned();
@@ -79,6 +87,7 @@ impl InputVectors {
         }
         let said = |key: &str| file.metadata(key).unwrap_or_default().to_owned();
         let (model, trained_on) = (said("model"), said("trained_on"));
+        let note = file.metadata(key).map(str::to_owned);
         let hidden = decoder.config().hidden_size;
         check_shape(&file, VECTORS, |shape| matches!(shape, [1..=MOST, width] if *width == hidden), hidden)?;
         let probe = decoder.probe()?;
@@ -88,7 +97,7 @@ impl InputVectors {
             return Err(Error::OtherModel { path: path.to_path_buf(), field: PROBE, trained_for: model });
         }
         let rows = file.load_finite(VECTORS, decoder.device())?.to_dtype(decoder.compute_dtype())?;
-        Ok(Self { rows, model, trained_on })
+        Ok((Self { rows, model, trained_on }, note))
     }
 
     /// Writes them for `decoder`, in f32.
@@ -96,11 +105,24 @@ impl InputVectors {
     /// # Errors
     /// [`Error::Io`], [`Error::Tensor`].
     pub fn save(&self, path: impl AsRef<Path>, decoder: &Decoder) -> Result<()> {
+        self.save_with(path, decoder, None)
+    }
+
+    /// The same with a note in the metadata, under a key of its own.
+    ///
+    /// # Errors
+    /// Those of [`save`](Self::save).
+    pub fn save_with(
+        &self,
+        path: impl AsRef<Path>,
+        decoder: &Decoder,
+        note: Option<(&str, &str)>,
+    ) -> Result<()> {
         let stored = |x: &Tensor| x.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous();
         let tensors = [(VECTORS, stored(&self.rows)?), (PROBE, stored(&decoder.probe()?)?)];
         let metadata = [("format", FORMAT), ("model", &self.model), ("trained_on", &self.trained_on)];
         let metadata: HashMap<String, String> =
-            metadata.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+            metadata.into_iter().chain(note).map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         safefile::write(path.as_ref(), tensors, metadata)
     }
 
@@ -142,6 +164,20 @@ impl Decoder {
         Ok(self.embed(&tokens)?.narrow(1, 0, width)?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?)
     }
 
+    /// Reads `vectors` behind what `cache` holds, at the positions that tokens would have there, and appends their keys and values.
+    ///
+    /// # Shapes
+    /// `vectors` is `[m, hidden]`; logits of the last one, `[vocab]`, f32.
+    ///
+    /// # Errors
+    /// Those of [`capture_vectors`](Self::capture_vectors); the cache is as before then.
+    pub fn forward_vectors(&self, vectors: &Tensor, cache: &mut KvCache) -> Result<Tensor> {
+        self.make_room(self.vector_count(vectors)?, cache)?;
+        let _keeper = buffers::keep();
+        let rows = vectors.to_device(self.device())?.to_dtype(self.compute_dtype())?;
+        Ok(self.run_input(Input::Vectors(&rows, 1), &mut [cache], Rows::Last, None, None)?.squeeze(0)?)
+    }
+
     /// Reads `vectors` behind each of `caches` in one pass, at the positions that tokens would have there, appends their keys and
     /// values, and hands out their queries by sequence and layer.
     ///
@@ -156,23 +192,11 @@ impl Decoder {
         vectors: &Tensor,
         caches: &mut [C],
     ) -> Result<Vec<Vec<Tensor>>> {
-        let (hidden, limit) = (self.config().hidden_size, self.config().position_limit());
-        let m = match vectors.dims() {
-            [m, width] if *m > 0 && *width == hidden => *m,
-            got => {
-                let expected = format!("[m, {hidden}]");
-                return Err(Error::Shape { arg: "vectors", expected, got: got.to_vec() });
-            }
-        };
+        let m = self.vector_count(vectors)?;
         let mut caches: Vec<&mut KvCache> = caches.iter_mut().map(BorrowMut::borrow_mut).collect();
         let _keeper = buffers::keep();
         for (index, cache) in caches.iter_mut().enumerate() {
-            self.check_cache(cache).map_err(|error| error.in_sequence(index))?;
-            let positions = cache.logical_len() + m;
-            if positions > limit {
-                return Err(Error::ContextOverflow { positions, limit }.in_sequence(index));
-            }
-            cache.reserve(m, HEADROOM)?;
+            self.make_room(m, cache).map_err(|error| error.in_sequence(index))?;
         }
         let mut queries = vec![Vec::with_capacity(self.layers.len()); caches.len()];
         if caches.is_empty() {
@@ -184,6 +208,28 @@ impl Decoder {
         self.run_input(input, &mut caches, Rows::None, None, Some(&mut capture))?;
         check_count("queries", queries.len(), caches.len())?;
         Ok(queries)
+    }
+
+    /// How many they are.
+    fn vector_count(&self, vectors: &Tensor) -> Result<usize> {
+        let hidden = self.config().hidden_size;
+        match vectors.dims() {
+            [m, width] if *m > 0 && *width == hidden => Ok(*m),
+            got => {
+                let expected = format!("[m, {hidden}]");
+                Err(Error::Shape { arg: "vectors", expected, got: got.to_vec() })
+            }
+        }
+    }
+
+    /// For `m` more positions in a cache of this model.
+    fn make_room(&self, m: usize, cache: &mut KvCache) -> Result<()> {
+        self.check_cache(cache)?;
+        let (positions, limit) = (cache.logical_len() + m, self.config().position_limit());
+        if positions > limit {
+            return Err(Error::ContextOverflow { positions, limit });
+        }
+        cache.reserve(m, HEADROOM)
     }
 }
 

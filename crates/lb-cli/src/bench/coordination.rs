@@ -52,6 +52,9 @@ pub(crate) struct Args {
     /// Tokens of it.
     #[arg(long, default_value_t = 96)]
     target_tokens: usize,
+    /// Effective ranks of the caches that conditions leave as well.
+    #[arg(long)]
+    rank: bool,
     /// The first episodes of the file alone.
     #[arg(long)]
     limit: Option<usize>,
@@ -71,6 +74,7 @@ pub(super) fn run(args: &Args) -> Result<Exit> {
         conditions: at_each_size(split_conditions(&args.handoff), &args.keep)?,
         target: args.target,
         target_tokens: args.target_tokens,
+        rank: args.rank,
         shard: args.shard,
     };
     plan.validate()?;

@@ -40,6 +40,10 @@ pub(crate) struct Args {
     /// Tokens of it.
     #[arg(long, default_value_t = 96)]
     target_tokens: usize,
+    /// Measure the effective rank of the keys and values that each condition leaves (exp of the entropy of singular values, mean over
+    /// layers and heads).
+    #[arg(long)]
+    rank: bool,
     /// The first items of the file alone.
     #[arg(long)]
     limit: Option<usize>,
@@ -76,6 +80,7 @@ pub(super) fn run(args: &Args) -> Result<Exit> {
         conditions: at_each_size(split_conditions(&args.handoff), &args.keep)?,
         target: args.target,
         target_tokens: args.target_tokens,
+        rank: args.rank,
         shard: args.shard,
     };
     plan.validate()?;

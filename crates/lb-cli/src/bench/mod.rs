@@ -9,6 +9,8 @@ mod merge;
 mod policies;
 mod questions;
 mod sparse;
+mod trained;
+mod vectors;
 
 use crate::{Exit, Result};
 
@@ -29,6 +31,8 @@ enum Of {
     Debate(debate::Args),
     Questions(questions::Args),
     Policies(Box<policies::Args>),
+    Vectors(vectors::Args),
+    Trained(trained::Args),
     Merge(merge::Args),
 }
 
@@ -42,6 +46,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         Of::Debate(args) => debate::run(args),
         Of::Questions(args) => questions::run(args),
         Of::Policies(args) => policies::run(args),
+        Of::Vectors(args) => vectors::run(args),
+        Of::Trained(args) => trained::run(args),
         Of::Merge(args) => merge::run(args),
     }
 }

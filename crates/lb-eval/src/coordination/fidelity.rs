@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::retained::{Measured, RetainedRow, RetainedSummary};
+use crate::retained::{Measured, Rank, RetainedRow, RetainedSummary};
 use crate::stats::bootstrap::{Bootstrap, interval};
 use crate::stats::{grouped, median};
 use crate::table::cells::percent;
@@ -97,6 +97,9 @@ pub struct Fidelity {
     pub first_token_ms: f64,
     /// Of a thousand messages.
     pub price: f64,
+    /// Effective rank of keys and values of the cache that it leaves, where that was asked for and there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<Rank>,
 }
 
 /// The figures of every condition of `rows`, whose `summary` is theirs.
@@ -143,6 +146,7 @@ pub fn fidelity(
                 good.iter().map(|row| &row.conditions[number]).map(|one| one.brief_ms + one.prefill_ms),
             ),
             price: 1e3 * mean(&|row, measured| price.of(measured, row.target_tokens)),
+            rank: of.rank,
         }
     };
     Ok(summary.conditions.iter().enumerate().map(condition).collect())
@@ -180,6 +184,11 @@ pub fn table(all: &[Fidelity]) -> String {
     ];
     if all.iter().all(|of| of.as_full.is_none()) {
         columns.drain(2..4);
+    }
+    if all.iter().any(|of| of.rank.is_some()) {
+        columns.push(("rank of keys, values", &|of| {
+            of.rank.map_or_else(String::new, |rank| format!("{:.1}, {:.1}", rank.keys, rank.values))
+        }));
     }
     Table::of(all, &columns).to_string()
 }

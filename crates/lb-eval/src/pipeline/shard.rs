@@ -117,4 +117,3 @@ pub fn merge(folders: &[impl AsRef<Path>], out: &Path) -> Result<usize> {
     write_whole(out.join(ROWS), &lines).map_err(io(out))?;
     Ok(seen.len())
 }
-

@@ -8,7 +8,8 @@ use lb_session::Error as SessionError;
 use lb_session::{BriefConfig, Briefing, Chances, Choices, Forced, Handoff, OpenSession, WorkerSession};
 
 use super::plan::{RetainedPlan, Target};
-use super::row::{Measured, RetainedRow};
+use super::rank::rank_of;
+use super::row::{Measured, Rank, RetainedRow};
 use super::target::{Compared, Logits, behind, own};
 use crate::Result;
 use crate::condition::{Condition, Way};
@@ -62,6 +63,7 @@ impl Measure<'_> {
         row.full = of.measured("full-kv", &full, 1.0, (row.seq_len, task.tokens.len()), Duration::ZERO);
         row.full.prefill_ms = task.time.as_secs_f64() * 1e3;
         row.full.decided = of.decided(&task.cache)?;
+        row.full.rank = self.rank(session.cache())?;
         row.none = of.handed(session, "none", &Handoff::None)?;
         let mut briefings = self.briefings(session, item)?.into_iter().peekable();
         let mut views = None;
@@ -72,13 +74,12 @@ impl Measure<'_> {
                     Handoff::FullKv => same(&row.full),
                     Handoff::None => same(&row.none),
                     handoff => match briefings.next_if(|(of, _)| *of == name) {
-                        Some((_, briefing)) => of.forced(
-                            name,
-                            &session
-                                .ask(item.task.as_str())
-                                .over(&briefing)
-                                .forced_weighing(&target, &choices)?,
-                        )?,
+                        Some((_, briefing)) => {
+                            let rank = self.rank(briefing.cache())?;
+                            let asked = session.ask(item.task.as_str()).over(&briefing);
+                            let forced = asked.forced_weighing(&target, &choices)?;
+                            Measured { rank, ..of.forced(name, &forced)? }
+                        }
                         None => of.handed(session, name, handoff)?,
                     },
                 },
@@ -88,7 +89,8 @@ impl Measure<'_> {
                         none => none.insert(Views::of(session)?),
                     };
                     let (cache, brief) = views.selected(session, &task, selected)?;
-                    of.over(session, cache, &task, name, brief)?
+                    let rank = self.rank(&cache)?;
+                    Measured { rank, ..of.over(session, cache, &task, name, brief)? }
                 }
                 Way::Hierarchical(hierarchy) => {
                     let views = match &mut views {
@@ -96,13 +98,19 @@ impl Measure<'_> {
                         none => none.insert(Views::of(session)?),
                     };
                     let (cache, brief) = views.hierarchical(session, &task, hierarchy)?;
-                    of.over(session, cache, &task, name, brief)?
+                    let rank = self.rank(&cache)?;
+                    Measured { rank, ..of.over(session, cache, &task, name, brief)? }
                 }
                 Way::Direct | Way::SameSize { .. } => continue,
             };
             row.conditions.push(measured);
         }
         Ok(row)
+    }
+
+    /// Where it is asked for.
+    fn rank(&self, cache: &KvCache) -> Result<Option<Rank>> {
+        self.plan.rank.then(|| rank_of(cache)).transpose()
     }
 
     /// Of every condition that is one, in their order, with its name.

@@ -18,6 +18,7 @@ mod measure;
 #[cfg(feature = "plots")]
 mod picture;
 mod plan;
+mod rank;
 mod row;
 mod run;
 mod summary;
@@ -27,7 +28,7 @@ mod target;
 #[cfg(feature = "plots")]
 pub use picture::picture;
 pub use plan::{RetainedPlan, Target};
-pub use row::{Measured, RetainedRow};
+pub use row::{Measured, Rank, RetainedRow};
 pub use run::run;
 pub use summary::{ConditionSummary, Difference, RetainedSummary, summarise};
 pub use table::table;

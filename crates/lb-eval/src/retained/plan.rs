@@ -42,6 +42,9 @@ pub struct RetainedPlan {
     pub target: Target,
     /// Tokens of it, 1 to 4096. Default: 96.
     pub target_tokens: usize,
+    /// Whether the effective rank of what each condition leaves in the cache is measured.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub rank: bool,
     /// Which part of the documents; where one run is on several machines. Default: all.
     #[serde(skip)]
     pub shard: Shard,
@@ -51,7 +54,13 @@ impl Default for RetainedPlan {
     fn default() -> Self {
         let conditions = ["full-kv", "none", "latent-briefing:keep=0.1", "snapkv:keep=0.1"];
         let conditions = conditions.map(str::to_owned).to_vec();
-        Self { conditions, target: Target::default(), target_tokens: 96, shard: Shard::default() }
+        Self {
+            conditions,
+            target: Target::default(),
+            target_tokens: 96,
+            rank: false,
+            shard: Shard::default(),
+        }
     }
 }
 

@@ -66,6 +66,9 @@ pub struct Measured {
     /// Of each of the item's decisions the option that is likeliest; `None` where the tokenizer does not tell them apart.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub decided: Vec<Option<usize>>,
+    /// Effective rank of the cache that it leaves, the trajectory's part; where that was asked for and there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<Rank>,
     /// Milliseconds of renewals while the target was read.
     #[serde(skip_serializing_if = "is_zero")]
     pub renewal_ms: f64,
@@ -76,6 +79,15 @@ pub struct Measured {
     /// Which message it was, where it was one of several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub squeezed: Option<Squeezed>,
+}
+
+/// Effective ranks of a cache ([`lb_am::effective_rank`]), means over layers and KV heads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rank {
+    /// Of the keys, as they are cached.
+    pub keys: f64,
+    /// Of the values.
+    pub values: f64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)]

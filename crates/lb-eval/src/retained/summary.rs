@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::plan::Target;
-use super::row::{Measured, RetainedRow};
+use super::row::{Measured, Rank, RetainedRow};
 use crate::stats::bootstrap::{Bootstrap, interval};
 use crate::stats::{grouped, median};
 use crate::{Error, Result};
@@ -84,6 +84,9 @@ pub struct ConditionSummary {
     /// where no item says how long that took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub brief_share: Option<f64>,
+    /// Effective ranks of the cache that it leaves, means over the items; where every item says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<Rank>,
     /// Against the first briefing of the plan that has its size, or the first at all, on the same items.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub difference: Option<Difference>,
@@ -156,6 +159,7 @@ pub fn summarise(
             within: within(&good, number),
             brief_ms: median(good.iter().map(|row| row.conditions[number].brief_ms)),
             brief_share: brief_share(&good, number),
+            rank: rank(&good, number),
             difference,
         }
     };
@@ -179,6 +183,13 @@ fn within(rows: &[&RetainedRow], number: usize) -> Option<f64> {
         rows.iter().filter_map(|row| row.conditions[number].squeezed).map(|found| found.within).collect();
     let count = found.iter().filter(|within| **within).count();
     (!found.is_empty()).then(|| count as f64 / found.len() as f64)
+}
+
+/// Means over items that all have one.
+fn rank(rows: &[&RetainedRow], number: usize) -> Option<Rank> {
+    let ranks: Vec<Rank> = rows.iter().map(|row| row.conditions[number].rank).collect::<Option<_>>()?;
+    let mean = |of: fn(&Rank) -> f64| ranks.iter().map(of).sum::<f64>() / ranks.len() as f64;
+    (!ranks.is_empty()).then(|| Rank { keys: mean(|rank| rank.keys), values: mean(|rank| rank.values) })
 }
 
 /// Time of a briefing over that of reading its trajectory, median over items.

@@ -26,6 +26,11 @@ pub fn table(summary: &RetainedSummary) -> String {
     if summary.conditions.iter().all(|c| c.within.is_none()) {
         columns.retain(|(name, _)| *name != "within");
     }
+    if summary.conditions.iter().any(|c| c.rank.is_some()) {
+        columns.push(("rank of keys, values", &|c| {
+            c.rank.map_or_else(String::new, |rank| format!("{:.1}, {:.1}", rank.keys, rank.values))
+        }));
+    }
     if summary.conditions.iter().all(|c| c.difference.is_none()) {
         columns.remove(2);
     }

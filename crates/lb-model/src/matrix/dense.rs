@@ -6,7 +6,7 @@ use lb_kernels::{FloatSlice, Weight, gemm};
 use crate::Result;
 
 /// `x Wᵀ`, by the kernels for f32 on the CPU.
-pub(super) fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+pub(crate) fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     if x.device().is_cpu() && x.dtype() == DType::F32 && weight.is_contiguous() {
         return Ok(x.contiguous()?.apply_op2_no_bwd(weight, &Product)?);
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{DType, Device, Module, Tensor};
 
+pub(crate) use dense::product;
 pub(crate) use narrow::{Bits, Narrow};
 pub(crate) use packed::{Bytes, Packed};
 
@@ -71,6 +72,16 @@ impl Matrix {
         })
     }
 
+    /// All of it, `[rows, columns]`, in f32 where it is packed or narrow.
+    pub(crate) fn unpacked(&self) -> Result<Tensor> {
+        Ok(match self {
+            Self::Dense(weight) => weight.clone(),
+            Self::Narrow(weight) => weight.widened()?,
+            Self::Packed(weight) => weight.unpacked()?,
+            Self::Quantized(weight) => weight.blocks.dequantize(&weight.blocks.device())?,
+        })
+    }
+
     /// The rows of `ids`, `[ids, columns]`, in `dtype`.
     pub(crate) fn rows(&self, ids: &[u32], dtype: DType, device: &Device) -> Result<Tensor> {
         Ok(match self {
@@ -86,8 +97,8 @@ impl Matrix {
 /// A projection `x Wᵀ + b`.
 #[derive(Debug, Clone)]
 pub(crate) struct Linear {
-    weight: Matrix,
-    bias: Option<Tensor>,
+    pub(crate) weight: Matrix,
+    pub(crate) bias: Option<Tensor>,
 }
 
 impl Linear {

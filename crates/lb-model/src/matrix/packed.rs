@@ -94,6 +94,11 @@ impl Packed {
         }
     }
 
+    /// All of it in f32.
+    pub(crate) fn unpacked(&self) -> Result<Tensor> {
+        self.rows(&(0..self.rows as u32).collect::<Vec<_>>())
+    }
+
     /// The rows of `ids`, f32; the ids are in range.
     pub(crate) fn rows(&self, ids: &[u32]) -> Result<Tensor> {
         let mut out = vec![0f32; ids.len() * self.columns];

@@ -96,7 +96,7 @@ impl Rope {
     }
 
     /// The rotation of `count` tokens from logical position `start` on.
-    fn at(&self, start: usize, count: usize) -> Result<Rotation> {
+    pub(crate) fn at(&self, start: usize, count: usize) -> Result<Rotation> {
         let tables = self.up_to(start + count)?;
         Ok(Rotation { cos: tables.cos.narrow(0, start, count)?, sin: tables.sin.narrow(0, start, count)? })
     }
@@ -153,6 +153,11 @@ impl Rotation {
         }
         let join = |part: fn(&Self) -> &Tensor| Tensor::cat(&parts.iter().map(part).collect::<Vec<_>>(), 0);
         Ok(Self { cos: join(|r| &r.cos)?, sin: join(|r| &r.sin)? })
+    }
+
+    /// The same angles in `dtype`.
+    pub(crate) fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        Ok(Self { cos: self.cos.to_dtype(dtype)?, sin: self.sin.to_dtype(dtype)? })
     }
 
     /// Rotates each head of `x` (`[1, heads, tokens, head_dim]`) by its token's position, in f32, halves paired

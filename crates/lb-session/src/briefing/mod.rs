@@ -10,6 +10,7 @@ mod merge;
 mod on_policy;
 mod passes;
 mod pieces;
+mod refitted;
 mod renewal;
 mod rerotated;
 mod storage;
