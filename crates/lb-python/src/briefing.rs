@@ -10,7 +10,7 @@ use crate::errors::OrRaise;
 use crate::tensors::array;
 use crate::{refuse_copy, settings};
 
-/// A compacted cache with the report on how it came about.
+/// A compacted cache with the report on how it came about, independent of the session that it was cut from.
 #[pyclass(frozen, module = "latent_briefing._native")]
 #[derive(Debug)]
 pub(crate) struct Briefing {
@@ -30,6 +30,7 @@ impl Briefing {
         self.inner.seq_len()
     }
 
+    /// Slots that stay, on average over layers and heads.
     #[getter]
     fn kept_len(&self) -> usize {
         self.inner.kept_len()
@@ -45,7 +46,7 @@ impl Briefing {
         self.inner.cache().bytes()
     }
 
-    /// For each position, the share of the (layer, KV head) pairs that have it.
+    /// For each position, the share of the (layer, KV head) pairs that have it, an Array `[seq_len]` of float32.
     #[getter]
     fn kept_by(&self) -> crate::dlpack::Array {
         let shares = self.inner.kept_by().to_vec();
@@ -53,7 +54,7 @@ impl Briefing {
         crate::dlpack::Array::f32(shares, &[count])
     }
 
-    /// Scores of positions over all layers and heads, before they are pooled.
+    /// Scores of positions over all layers and heads before they are pooled, an Array `[seq_len]` of float32.
     #[getter]
     fn scores(&self) -> crate::dlpack::Array {
         let scores = self.inner.report().raw_scores.clone();
@@ -61,7 +62,7 @@ impl Briefing {
         crate::dlpack::Array::f32(scores, &[count])
     }
 
-    /// The positions that many heads have.
+    /// The positions that half of the heads have, or twice the average share of them.
     #[getter]
     fn kept_positions(&self) -> Vec<usize> {
         let many = self.inner.many();
@@ -90,7 +91,8 @@ impl Briefing {
         settings::from_json(py, self.inner.report())
     }
 
-    /// Keys, values and biases of every layer, padded where heads keep different counts.
+    /// Dictionaries of keys and values, `[kv_heads, slots, head_dim]`, bias, `[kv_heads, slots]`, and scale of every layer, as Arrays. Where
+    /// heads keep different counts, shorter ones are filled up with zeros and a bias of −inf.
     fn layers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let layers = py.detach(|| self.inner.cache().layers()).or_raise()?;
         let out = PyList::empty(py);
@@ -120,7 +122,7 @@ impl Briefing {
         positions.into_iter().map(|p| (p.piece, p.score, p.kept, p.kept_by)).collect()
     }
 
-    /// The page that shows every token.
+    /// The page that shows every token, kept ones coloured by the attention that the task pays them; self-contained.
     #[pyo3(signature = (answer = ""))]
     fn html(&self, py: Python<'_>, answer: &str) -> PyResult<String> {
         py.detach(|| lb_explain::heat_map(&self.inner, &self.worker, answer)).or_raise()
@@ -131,6 +133,7 @@ impl Briefing {
         slf.py().import("latent_briefing")?.call_method1("_briefing_repr_html", (slf,))?.extract()
     }
 
+    /// Writes the briefing to a file; Worker.load_briefing of any worker of the same model reads it.
     fn save(&self, py: Python<'_>, path: std::path::PathBuf) -> PyResult<()> {
         py.detach(|| self.inner.save(&self.worker, path)).or_raise()
     }

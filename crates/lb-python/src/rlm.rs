@@ -17,7 +17,10 @@ use crate::interrupt::{Event, Link, Listeners, Reply, drive, glanced, locked};
 use crate::worker::Worker;
 use crate::{refuse_copy, settings};
 
-/// A loop with its worker, its sandbox and its documents.
+/// The recursive loop (RLM, arXiv 2512.24601): an orchestrator writes code about long texts, turn by turn; the code runs in a Python
+/// process of its own and asks a worker, which is briefed for each prompt. Settings: via (a handoff), max_iterations, max_depth,
+/// max_calls, timeout, log_dir, instructions, ask_first, brief_documents, max_new_tokens. `small` is set up for an orchestrator of a few
+/// billion parameters. The process is no security boundary.
 #[pyclass(frozen, module = "latent_briefing._native")]
 #[derive(Debug)]
 pub(crate) struct Rlm {
@@ -217,7 +220,10 @@ impl Rlm {
         done.or_raise()
     }
 
-    /// Works at a question until there is an answer.
+    /// Works at a question until there is an answer. The orchestrator is a function from the messages so far ({"role", "content"}) to the
+    /// next turn's text, a list of turns, or {"api": "openai" or "anthropic", "model": ..., "base_url": ...}, whose key is in the
+    /// environment. `on_event` hears each step as a dictionary with its "kind". Raises RunStopped, with what there was of an
+    /// answer; variables, trajectory and conversation stay.
     #[pyo3(signature = (orchestrator, question, *, on_event = None))]
     fn run(
         &self,

@@ -54,7 +54,9 @@ fn config_of(listen: &str, given: Option<&Bound<'_, PyDict>>) -> PyResult<ServeC
     Ok(config)
 }
 
-/// Begins to serve.
+/// Puts a worker behind HTTP: OpenAI's and Anthropic's protocols, trajectories as resources. Returns a Server that listens; port 0
+/// chooses one. Settings: keys (a file), store, aliases, parallel, queue, max_tokens, memory (bytes), request_time, drain_time
+/// (seconds). Raises ServeError; without keys only this machine is answered.
 #[pyfunction]
 #[pyo3(signature = (worker, listen = "127.0.0.1:8080", **config))]
 pub(crate) fn serve(

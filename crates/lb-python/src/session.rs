@@ -17,7 +17,8 @@ use crate::errors::{self, OrRaise};
 use crate::interrupt::{Event, Link, Listeners, Reply, drive, glanced, locked};
 use crate::{refuse_copy, settings};
 
-/// A worker with a trajectory in its cache.
+/// A worker with a trajectory in its cache, which grows by the new tokens only. Calls from several threads take turns; a snapshot
+/// is asked from all of them at once.
 #[pyclass(frozen, module = "latent_briefing._native")]
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -26,7 +27,7 @@ pub(crate) struct Session {
     usual: GenerateOptions,
 }
 
-/// What a worker has of a trajectory at one moment.
+/// What a worker has of a trajectory at one moment: nothing changes it, and any number of threads may brief and ask over it.
 #[pyclass(frozen, module = "latent_briefing._native")]
 #[derive(Debug)]
 pub(crate) struct Snapshot {
@@ -358,7 +359,9 @@ impl Session {
 
 #[pymethods]
 impl Session {
-    /// Appends segments.
+    /// Appends segments: a text, a (source, text) pair, a dictionary of source, text and name, or a list of such. Sources: finding,
+    /// reasoning, tool, artifact, code, reply, request. `progress` hears (tokens read, tokens to read) and calls the rest off by returning
+    /// False; True shows a bar. Returns how many tokens entered and were left out. On any error nothing is appended.
     #[pyo3(signature = (segments, source = "finding", *, name = None, progress = None))]
     fn extend<'py>(
         &self,
@@ -399,11 +402,15 @@ impl Session {
         self.extended(py, log.into_iter().collect(), progress.as_ref())
     }
 
+    /// Keeps a note for the handoff "notes"; a later one of the same key replaces it.
     #[pyo3(signature = (text, *, key = None))]
     fn note(&self, py: Python<'_>, text: String, key: Option<&str>) -> PyResult<()> {
         glanced(py, &self.inner).note(key, text).or_raise()
     }
 
+    /// Cuts a briefing for a task: the full cache, compacted. Settings: one budget of keep (a ratio as float, positions as int), tau,
+    /// error, coverage; select, score, heads, floor, spans, fade, fold, threshold, rank, fit, bits, queries, echo, draft, over, first,
+    /// check, earlier, chunks, pieces, state; or config, a dictionary that says everything.
     #[pyo3(signature = (task, *, slice = None, timeout = None, **settings))]
     fn brief(
         &self,
@@ -416,6 +423,10 @@ impl Session {
         self.look(py).brief(py, task, slice, timeout, settings)
     }
 
+    /// Asks the worker. How the trajectory reaches it: `over` a Briefing that is there, or `via` a handoff ("full-kv",
+    /// "latent-briefing:keep=0.1", "bm25:0.1", a dictionary), or else a briefing by the settings that are given, keep=0.1 and
+    /// so on. `slice` is text that this call alone sees. `on_text` hears the answer as it comes and ends it by returning False.
+    /// max_new_tokens, temperature, top_p, top_k, seed and stop_tokens say how it is written. Raises TimedOut after `timeout` seconds.
     #[pyo3(signature = (task, *, over = None, via = None, slice = None, on_text = None, timeout = None, **settings))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn ask(
@@ -441,6 +452,7 @@ impl Session {
         answer_of(py, outcome, &worker)
     }
 
+    /// Asks several tasks together, in as few passes as can be; `on_text` hears (number of the task, text).
     #[pyo3(signature = (tasks, *, via = None, on_text = None, timeout = None, **settings))]
     fn ask_all(
         &self,
@@ -462,6 +474,8 @@ impl Session {
         outcomes.into_iter().map(|outcome| answer_of(py, outcome, &worker)).collect()
     }
 
+    /// The logarithm of the probability of each token of a given answer (text, or tokens), an Array `[tokens]` of float32: the answer
+    /// is read as it stands behind what the worker is given. `over`, `via` and settings as for ask.
     #[pyo3(signature = (task, answer, *, over = None, via = None, slice = None, **settings))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn log_probabilities(
@@ -477,6 +491,7 @@ impl Session {
         self.look(py).log_probabilities(py, task, answer, over, via, slice, settings)
     }
 
+    /// The tokens that a task is read as, behind the trajectory.
     fn task_tokens(&self, py: Python<'_>, task: &str) -> PyResult<Vec<u32>> {
         self.glance(py, |session| session.task_tokens(task)).or_raise()
     }
@@ -491,12 +506,14 @@ impl Session {
         Self::of(self.glance(py, WorkerSession::fork), self.usual.clone())
     }
 
+    /// Writes cache, trajectory and notes to a file; Worker.load_session reads it.
     fn save(&self, py: Python<'_>, path: std::path::PathBuf) -> PyResult<()> {
         let session = self.fork(py);
         py.detach(|| session.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner).save(path))
             .or_raise()
     }
 
+    /// Positions in the full cache.
     #[getter]
     fn seq_len(&self, py: Python<'_>) -> usize {
         self.glance(py, WorkerSession::seq_len)
@@ -525,7 +542,7 @@ impl Session {
         self.glance(py, |session| session.trajectory().segments().iter().map(told).collect())
     }
 
-    /// Calls, and their sums.
+    /// What the calls cost so far: their number, tokens and times.
     #[getter]
     fn ledger<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let sum = self.glance(py, |session| session.ledger().sum());
@@ -560,6 +577,9 @@ impl Session {
 
 #[pymethods]
 impl Snapshot {
+    /// Cuts a briefing for a task: the full cache, compacted. Settings: one budget of keep (a ratio as float, positions as int), tau,
+    /// error, coverage; select, score, heads, floor, spans, fade, fold, threshold, rank, fit, bits, queries, echo, draft, over, first,
+    /// check, earlier, chunks, pieces, state; or config, a dictionary that says everything.
     #[pyo3(signature = (task, *, slice = None, timeout = None, **settings))]
     fn brief(
         &self,
@@ -586,6 +606,10 @@ impl Snapshot {
         Ok(Briefing { inner: Arc::new(briefing), worker: self.inner.worker().clone() })
     }
 
+    /// Asks the worker. How the trajectory reaches it: `over` a Briefing that is there, or `via` a handoff ("full-kv",
+    /// "latent-briefing:keep=0.1", "bm25:0.1", a dictionary), or else a briefing by the settings that are given, keep=0.1 and
+    /// so on. `slice` is text that this call alone sees. `on_text` hears the answer as it comes and ends it by returning False.
+    /// max_new_tokens, temperature, top_p, top_k, seed and stop_tokens say how it is written. Raises TimedOut after `timeout` seconds.
     #[pyo3(signature = (task, *, over = None, via = None, slice = None, on_text = None, timeout = None, **settings))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn ask(
@@ -606,6 +630,7 @@ impl Snapshot {
         answer_of(py, outcome.or_raise()?, self.inner.worker())
     }
 
+    /// Asks several tasks together, in as few passes as can be; `on_text` hears (number of the task, text).
     #[pyo3(signature = (tasks, *, via = None, on_text = None, timeout = None, **settings))]
     fn ask_all(
         &self,
@@ -622,7 +647,8 @@ impl Snapshot {
         outcomes.or_raise()?.into_iter().map(|outcome| answer_of(py, outcome, self.inner.worker())).collect()
     }
 
-    /// The logarithm of the probability of each token of a given answer.
+    /// The logarithm of the probability of each token of a given answer (text, or tokens), an Array `[tokens]` of float32: the answer
+    /// is read as it stands behind what the worker is given. `over`, `via` and settings as for ask.
     #[pyo3(signature = (task, answer, *, over = None, via = None, slice = None, **settings))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn log_probabilities(
@@ -657,6 +683,7 @@ impl Snapshot {
         Ok(Array::f32(found, &[count]))
     }
 
+    /// The tokens that a task is read as, behind the trajectory.
     fn task_tokens(&self, task: &str) -> PyResult<Vec<u32>> {
         self.inner.task_tokens(task).or_raise()
     }
@@ -671,7 +698,7 @@ impl Snapshot {
         self.inner.tokens().to_vec()
     }
 
-    /// Keys and values of every layer, as they are read behind.
+    /// Dictionaries of keys and values, `[kv_heads, slots, head_dim]`, of every layer, and bias where it has one, as Arrays.
     fn layers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let layers = py.detach(|| self.inner.cache().layers()).or_raise()?;
         let out = PyList::empty(py);

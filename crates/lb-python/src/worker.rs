@@ -14,7 +14,7 @@ use crate::session::{Session, config_of, generation};
 use crate::tensors::array;
 use crate::{refuse_copy, settings};
 
-/// A model with its tokenizer and chat template.
+/// A model with its tokenizer and chat template. Cloned sessions share the weights; any number of threads may use one.
 #[pyclass(frozen, module = "latent_briefing._native")]
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -38,12 +38,16 @@ fn open(name: &str, link: &Link) -> lb_model::Result<Checkpoint> {
 
 #[pymethods]
 impl Worker {
+    /// The small worker that is built in. It was trained on notes such as "The Velmar ledger is kept by Anara." and is for
+    /// demonstrations and tests.
     #[staticmethod]
     #[cfg(feature = "embedded")]
     fn embedded(py: Python<'_>) -> PyResult<Self> {
         Ok(Self { inner: py.detach(lb_model::Worker::embedded).or_raise()? })
     }
 
+    /// A checkpoint: a folder in the Hugging Face layout, a GGUF file, or `org/name` of the hub (`org/name:Q4_K_M` for one of its
+    /// GGUF files), from the cache or the network. `device`: auto, cpu, cuda, cuda:N, metal. Raises ModelError.
     #[staticmethod]
     #[pyo3(signature = (name, *, device = "auto"))]
     fn load(py: Python<'_>, name: &Bound<'_, PyAny>, device: &str) -> PyResult<Self> {
@@ -92,16 +96,19 @@ impl Worker {
         self.inner.config().vocab_size
     }
 
+    /// Positions that the model was made for.
     #[getter]
     fn position_limit(&self) -> usize {
         self.inner.config().position_limit()
     }
 
+    /// What q · k is multiplied with.
     #[getter]
     fn scale(&self) -> f32 {
         self.inner.config().attention_scale
     }
 
+    /// What was accepted in the checkpoint although it may not be meant so.
     #[getter]
     fn warnings(&self) -> Vec<String> {
         use lb_session::OpenSession as _;
@@ -113,11 +120,12 @@ impl Worker {
         py.detach(|| self.inner.tokenizer().encode_text(text)).or_raise()
     }
 
+    /// The text of tokens.
     fn decode(&self, py: Python<'_>, tokens: Vec<u32>) -> PyResult<String> {
         py.detach(|| self.inner.tokenizer().decode(&tokens)).or_raise()
     }
 
-    /// Logits behind each token, `[tokens, vocab]`, read behind a briefing where one is given.
+    /// Logits behind each token, an Array `[tokens, vocab]` of float32, read behind a briefing where one is given.
     #[pyo3(signature = (tokens, *, over = None))]
     fn logits(
         &self,
@@ -137,7 +145,8 @@ impl Worker {
         array(&read.or_raise()?).or_raise()
     }
 
-    /// A prompt continued; `on_text` hears each piece.
+    /// A prompt continued. `on_text` hears each piece and ends the answer by returning False. Options: max_new_tokens,
+    /// temperature, top_p, top_k, seed, stop_tokens.
     #[pyo3(signature = (prompt, *, on_text = None, **options))]
     fn generate(
         &self,
@@ -162,7 +171,9 @@ impl Worker {
         made.or_raise()
     }
 
-    /// A session with an empty trajectory.
+    /// A session with an empty trajectory. Settings: admit (sources that enter the cache), max_segment_tokens; system, preamble,
+    /// task_prefix, enable_thinking; max_new_tokens, temperature, top_p, top_k, seed, stop_tokens; lookup, max_batch; room ("refuse",
+    /// "compact-oldest" or its settings).
     #[pyo3(signature = (**config))]
     fn session(&self, py: Python<'_>, config: Option<&Bound<'_, PyDict>>) -> PyResult<Session> {
         let config = config_of(config)?;
