@@ -46,7 +46,7 @@ pub use resume::Resumed;
 
 use lb_model::Worker;
 use lb_sandbox::Repl;
-use lb_session::WorkerSession;
+use lb_session::{CancelToken, WorkerSession};
 
 use crate::log::{ChildRecord, ContextFile};
 use crate::policy::context::Conversation;
@@ -248,6 +248,12 @@ impl Rlm {
         changed.validate()?;
         self.shared.config = changed;
         Ok(())
+    }
+
+    /// Another token that calls off what is still to come: one that was set stays set, so a run that was called off goes on
+    /// with a new one.
+    pub fn set_cancel(&mut self, cancel: CancelToken) {
+        self.shared.config.cancel = cancel;
     }
 
     /// The question that was not answered yet.
