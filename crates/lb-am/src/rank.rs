@@ -82,7 +82,7 @@ fn of_rows<'a>(rows: impl Iterator<Item = &'a [f64]>, d: usize) -> f64 {
     let mut gram = vec![0.0; d * d];
     for row in rows {
         for (i, x) in row.iter().enumerate() {
-            for (sum, y) in gram[i * d..i * d + i + 1].iter_mut().zip(row) {
+            for (sum, y) in gram[i * d..=i * d + i].iter_mut().zip(row) {
                 *sum += x * y;
             }
         }

@@ -24,7 +24,6 @@ pub fn table(plan: &TrainedPlan, rows: &[TrainedRow]) -> String {
             lines.push(Line { briefing, at: at(place), start: at(0) });
         }
     }
-    let middle = |line: &Line<'_>, of: fn(&Stage) -> f64| median(line.at.iter().map(|(_, stage)| of(stage)));
     let mut columns: Vec<Column<'_, Line<'_>>> = vec![
         ("briefing", &|l| l.briefing.to_owned()),
         ("steps", &|l| l.at.first().map_or(0, |(_, stage)| stage.steps).to_string()),
@@ -88,4 +87,8 @@ fn against(line: &Line<'_>, kind: Kind) -> String {
         Ok(figure) => format!("{:+.3} ({:+.3} to {:+.3})", figure.estimate, figure.low, figure.high),
         Err(_) => String::new(),
     }
+}
+
+fn middle(line: &Line<'_>, of: fn(&Stage) -> f64) -> f64 {
+    median(line.at.iter().map(|(_, stage)| of(stage)))
 }

@@ -86,7 +86,10 @@ impl Block {
     }
 
     fn behind(&self, x: Tensor, gain: Option<&Tensor>) -> Result<Tensor> {
-        gain.map_or(Ok(x.clone()), |gain| self.norm(&x, gain))
+        match gain {
+            Some(gain) => self.norm(&x, gain),
+            None => Ok(x),
+        }
     }
 
     /// `[tokens, heads · d]` as `[heads, tokens, d]`, normed.

@@ -99,22 +99,21 @@ impl Shared {
         let admitted =
             self.manager.admit(&segment, &|source| policy.admits(source), &count(worker.tokenizer()));
         let Some(left) = admitted.left_out else { return self.enter_whole(segment, after_calls) };
-        let mut entered = match admitted.segment {
-            Some(shortened) => self.enter_whole(shortened, after_calls)?,
-            None => {
-                self.findings += usize::from(segment.source == Source::Finding);
-                Entered {
-                    source: segment.source,
-                    name: segment.name,
-                    text: String::new(),
-                    pieces: Vec::new(),
-                    left_out: 0,
-                    room: Vec::new(),
-                    seconds: 0.0,
-                    after_calls,
-                    managed: None,
-                    whole: None,
-                }
+        let mut entered = if let Some(shortened) = admitted.segment {
+            self.enter_whole(shortened, after_calls)?
+        } else {
+            self.findings += usize::from(segment.source == Source::Finding);
+            Entered {
+                source: segment.source,
+                name: segment.name,
+                text: String::new(),
+                pieces: Vec::new(),
+                left_out: 0,
+                room: Vec::new(),
+                seconds: 0.0,
+                after_calls,
+                managed: None,
+                whole: None,
             }
         };
         if let Some(name) = &left.pointer {

@@ -92,7 +92,7 @@ impl Trajectories {
             return Err(Refusal::Conflict(format!("a trajectory {:?} is there already", key.1)));
         }
         let own = of.keys().filter(|(tenant, _)| *tenant == trajectory.tenant).count();
-        if own >= self.count && !(!self.alone && make_room(&mut of, &trajectory.tenant)) {
+        if own >= self.count && (self.alone || !make_room(&mut of, &trajectory.tenant)) {
             let reason = format!("{} trajectories are there already, the most that one may have", self.count);
             return Err(Refusal::Conflict(reason));
         }

@@ -65,7 +65,7 @@ impl<'a> TrainedBriefing<'a> {
             .cache()
             .layers()?
             .into_iter()
-            .map(|layer| Moving::new(layer, learning, path.dtype()))
+            .map(|layer| Moving::new(&layer, learning, path.dtype()))
             .collect::<Result<_>>()?;
         let variables = layers.iter().flat_map(|layer| [&layer.values, &layer.biases]).flatten().cloned();
         let params = ParamsAdamW { lr: rate, weight_decay: 0.0, ..ParamsAdamW::default() };
@@ -128,7 +128,7 @@ impl<'a> TrainedBriefing<'a> {
 }
 
 impl Moving {
-    fn new(layer: LayerKv, learning: Learning, dtype: DType) -> Result<Self> {
+    fn new(layer: &LayerKv, learning: Learning, dtype: DType) -> Result<Self> {
         let (heads, slots, device) = (layer.kv_heads(), layer.seq_len(), layer.keys.device().clone());
         let bias = match &layer.bias {
             Some(bias) => bias.to_dtype(dtype)?,
@@ -140,7 +140,7 @@ impl Moving {
             wanted.then(|| Var::zeros(like.shape(), dtype, &device)).transpose()
         };
         let (moved, lifted) = (still(learning.values, &values)?, still(learning.biases, &bias)?);
-        let start = LayerKv { keys, values, bias: Some(bias), ..layer };
+        let start = LayerKv { keys, values, bias: Some(bias), ..*layer };
         Ok(Self { start, size, values: moved, biases: lifted })
     }
 

@@ -151,7 +151,9 @@ impl Stored {
 /// SHA-256 of tokens, in hexadecimal digits.
 fn digest(tokens: &[u32]) -> String {
     let mut state = Sha256::new();
-    tokens.iter().for_each(|id| state.update(id.to_le_bytes()));
+    for id in tokens {
+        state.update(id.to_le_bytes());
+    }
     state.finalize().iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text

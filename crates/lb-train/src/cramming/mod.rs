@@ -150,7 +150,7 @@ impl Cramming {
             }
             let go_on = on_step(now);
             let done =
-                now.right == tokens.len() && self.text(worker, vectors.as_tensor(), tokens)?.is_exact();
+                now.right == tokens.len() && Self::text(worker, vectors.as_tensor(), tokens)?.is_exact();
             if done || !go_on || step == self.steps {
                 break;
             }
@@ -158,10 +158,10 @@ impl Cramming {
             step += 1;
         }
         let (best, rows) = best.ok_or(Error::Empty { arg: "steps" })?;
-        Ok(Crammed { text: self.text(worker, &rows, tokens)?, best, steps: step })
+        Ok(Crammed { text: Self::text(worker, &rows, tokens)?, best, steps: step })
     }
 
-    fn text(&self, worker: &Worker, rows: &Tensor, tokens: &[u32]) -> Result<CrammedText> {
+    fn text(worker: &Worker, rows: &Tensor, tokens: &[u32]) -> Result<CrammedText> {
         let mut vectors = InputVectors::new(rows.copy()?.detach());
         worker.name().clone_into(&mut vectors.model);
         vectors.trained_on = format!("a text of {} tokens", tokens.len());

@@ -106,7 +106,7 @@ impl AnswerMemo {
             tracing::warn!(file = %path.display(), "a remembered answer is not what was written; it is taken away");
             self.forget(&path, bytes.len() as u64);
             self.with(|state| {
-                (state.stats.misses, state.stats.corrupt) = (state.stats.misses + 1, state.stats.corrupt + 1)
+                (state.stats.misses, state.stats.corrupt) = (state.stats.misses + 1, state.stats.corrupt + 1);
             });
             return None;
         };
@@ -116,7 +116,7 @@ impl AnswerMemo {
         if age_s >= self.config.time_to_live().as_secs() {
             self.forget(&path, bytes.len() as u64);
             self.with(|state| {
-                (state.stats.misses, state.stats.expired) = (state.stats.misses + 1, state.stats.expired + 1)
+                (state.stats.misses, state.stats.expired) = (state.stats.misses + 1, state.stats.expired + 1);
             });
             return None;
         }

@@ -170,7 +170,9 @@ impl ModelChain {
     }
 
     fn note(&mut self, mut choice: Choice, by_model: &[ModelUse]) {
-        by_model.iter().for_each(|used| choice.usage += used.usage);
+        for used in &by_model {
+            choice.usage += used.usage;
+        }
         choice.cost = by_model.iter().map(|used| self.cost(&used.model, &used.usage)).sum();
         let taken = by_model.iter().find(|used| used.refused.is_none());
         let reference = self.report.reference.clone();
@@ -271,7 +273,9 @@ impl Orchestrator for ModelChain {
             match self.round(&order, request, &mut choice, &mut by_model) {
                 Ok((Some(mut completion), _)) => {
                     completion.usage = Usage::default();
-                    by_model.iter().for_each(|used| completion.usage += used.usage);
+                    for used in &by_model {
+                        completion.usage += used.usage;
+                    }
                     completion.by_model.clone_from(&by_model);
                     self.note(choice, &by_model);
                     return Ok(completion);
