@@ -189,7 +189,9 @@ fn rates(lengths: &[usize], room: usize, spread: f64) -> Vec<f64> {
         if wanted < 0.0 {
             // Those that are full have too much as well.
             let factor = room as f64 / (full + open);
-            rates.iter_mut().for_each(|rate| *rate *= factor);
+            for rate in &mut rates {
+                *rate *= factor;
+            }
             break;
         }
         let factor = wanted / open;
