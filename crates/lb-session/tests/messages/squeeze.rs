@@ -29,7 +29,7 @@ fn divergence(session: &WorkerSession, message: &[u32], most: usize) -> f64 {
     let mut b = model.forward(&[message, &task].concat(), &mut other).unwrap();
     let (mut sum, mut rows) = (0.0, 0);
     loop {
-        let (p, q) = (ln_p(&a.to_vec1().unwrap()), ln_p(&b.to_vec1().unwrap()));
+        let (p, q) = (ln_p(&a.to_vec1::<f32>().unwrap()), ln_p(&b.to_vec1::<f32>().unwrap()));
         sum += p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
         rows += 1;
         let best = (0..p.len()).max_by(|a, b| p[*a].total_cmp(&p[*b])).unwrap() as u32;
