@@ -9,10 +9,10 @@ use latent_briefing::eval::Error;
 use latent_briefing::eval::answers::AnswerRow;
 use latent_briefing::eval::calls::{self, EpisodePlan, Logs, Servers};
 use latent_briefing::eval::pipeline::{Existing, Finished};
-use latent_briefing::serve::{ServeConfig, Server};
+use latent_briefing::serve::{Running, ServeConfig, Server};
 use latent_briefing::session::CancelToken;
 
-use crate::support::{assert_error, embedded};
+use crate::support::embedded;
 
 fn plan(conditions: &[&str]) -> EpisodePlan {
     EpisodePlan {
@@ -25,12 +25,19 @@ fn plan(conditions: &[&str]) -> EpisodePlan {
     }
 }
 
-fn server() -> (Server, String) {
+fn server() -> (Running, String) {
     let mut config = ServeConfig::default();
     config.listen = ([127, 0, 0, 1], 0).into();
     let server = Server::start(embedded(), config).unwrap();
     let url = format!("http://{}", server.address());
     (server, url)
+}
+
+/// What is refused is told with all of `parts`.
+fn says<T>(refused: Result<T, Error>, parts: &[&str]) {
+    let Err(error) = refused else { panic!("{parts:?}: nothing was refused") };
+    let said = error.to_string();
+    assert!(parts.iter().all(|part| said.contains(part)), "{said}: {parts:?}");
 }
 
 /// An address that nobody listens on.
@@ -101,8 +108,8 @@ fn nobody_and_refusals_end_a_run_by_name() {
         (vec!["127.0.0.1:80".to_owned()], "want an address"),
         (vec![url.clone(), format!("{url}/v1")], "is there twice"),
     ] {
-        assert_error(Servers::new(&urls, None), &[said]);
+        says(Servers::new(&urls, None), &[said]);
     }
     let selection = plan(&["snapkv:keep=0.1"]);
-    assert_error(asked(&[url], &selection, &dir.path().join("s")), &["snapkv", "no handoff"]);
+    says(asked(&[url], &selection, &dir.path().join("s")), &["snapkv", "no handoff"]);
 }

@@ -37,7 +37,7 @@ fn matrices_of_known_singular_values() {
     assert!((rank(&[&[3.0, 0.0], &[0.0, 3.0]]) - 2.0).abs() < EXACT);
     assert!((rank(&[&[1.0, 2.0, 3.0], &[2.0, 4.0, 6.0]]) - 1.0).abs() < 1e-6, "rows of one direction");
     assert!((rank(&[&[4.0, 0.0, 0.0], &[0.0, -1.0, 0.0]]) - expected(&[4.0, 1.0])).abs() < EXACT);
-    assert_eq!(rank(&[&[0.0, 0.0], &[0.0, 0.0]]), 0.0);
+    assert!(rank(&[&[0.0, 0.0], &[0.0, 0.0]]).abs() < EXACT);
     // Fewer rows than columns, more rows than columns, the same matrix on its side.
     let wide = tensor(&[&[1.0, 2.0, 0.5, 3.0], &[-2.0, 0.0, 1.0, 1.0]]);
     let (one, other) = (effective_rank(&wide).unwrap(), effective_rank(&wide.t().unwrap()).unwrap());

@@ -39,7 +39,7 @@ enum Command {
     #[cfg(feature = "hub")]
     Fetch(crate::fetch::Args),
     #[cfg(feature = "full")]
-    Run(run::Args),
+    Run(Box<run::Args>),
     #[cfg(feature = "full")]
     Bench(bench::Args),
     #[cfg(feature = "full")]

@@ -23,7 +23,7 @@ pub enum Error {
     Session(#[from] lb_session::Error),
     /// Several workers, or what they were told to do, failed.
     #[error(transparent)]
-    Coordinate(#[from] lb_coordinate::Error),
+    Coordinate(Box<lb_coordinate::Error>),
     /// A run of the loop failed.
     #[cfg(feature = "loop")]
     #[error(transparent)]
@@ -200,10 +200,22 @@ pub enum Error {
     },
     /// A training failed.
     #[error(transparent)]
-    Train(#[from] lb_train::Error),
+    Train(Box<lb_train::Error>),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+}
+
+impl From<lb_coordinate::Error> for Error {
+    fn from(error: lb_coordinate::Error) -> Self {
+        Self::Coordinate(Box::new(error))
+    }
+}
+
+impl From<lb_train::Error> for Error {
+    fn from(error: lb_train::Error) -> Self {
+        Self::Train(Box::new(error))
+    }
 }
 
 impl Error {

@@ -8,6 +8,7 @@
 //! the queries of the task and, where a draft is asked for, of an answer that was drafted over a first such cut.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -120,10 +121,10 @@ impl Hierarchy {
         task: &[u32],
     ) -> Result<(KvCache, Duration)> {
         let key = (self.held.to_bits(), self.chunk);
-        if !known.0.contains_key(&key) {
-            known.0.insert(key, self.latents(session, views)?);
-        }
-        let latents = &known.0[&key];
+        let latents = match known.0.entry(key) {
+            Entry::Occupied(made) => made.into_mut(),
+            Entry::Vacant(none) => none.insert(self.latents(session, views)?),
+        };
         let (start, worker) = (Instant::now(), session.worker());
         let whole = cache(worker, &latents.layers, latents.seq_len)?;
         let read = capture(session, task, &mut whole.fork())?;

@@ -100,7 +100,7 @@ pub(super) fn run(args: &Args) -> Result<Exit> {
         coordination::PASSAGE
     );
     let agents: BTreeSet<String> = args.agents.iter().cloned().collect();
-    let items = spread(coordination::items(&loaded.episodes, &agents), args.turns);
+    let items = spread(&coordination::items(&loaded.episodes, &agents), args.turns);
     if items.is_empty() {
         args.json.end(&json!({ "traffic": sent }))?;
         return Ok(if args.turns == 0 { Exit::Done } else { Exit::Failed });
@@ -131,7 +131,7 @@ pub(super) fn run(args: &Args) -> Result<Exit> {
 }
 
 /// At most `most` items of each document, at even distances, the last one among them.
-fn spread(items: Vec<LogItem>, most: usize) -> Vec<LogItem> {
+fn spread(items: &[LogItem], most: usize) -> Vec<LogItem> {
     let mut kept = Vec::new();
     for document in items.chunk_by(|one, other| one.document == other.document) {
         let (count, of) = (document.len(), most.min(document.len()));
@@ -156,7 +156,7 @@ mod tests {
             decisions: Vec::new(),
         };
         let all: Vec<LogItem> = (0..9).map(|n| item("a", n)).chain((0..2).map(|n| item("b", n))).collect();
-        let ids = |most| spread(all.clone(), most).into_iter().map(|item| item.id).collect::<Vec<_>>();
+        let ids = |most| spread(&all, most).into_iter().map(|item| item.id).collect::<Vec<_>>();
         assert_eq!(ids(3), ["a#2", "a#5", "a#8", "b#0", "b#1"]);
         assert!(ids(0).is_empty());
         assert_eq!(ids(100).len(), 11);

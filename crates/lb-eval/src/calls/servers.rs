@@ -201,5 +201,5 @@ impl Servers {
 fn said(text: &str) -> String {
     let reply: Option<Value> = serde_json::from_str(text).ok();
     let message = reply.as_ref().and_then(|reply| reply.pointer("/error/message")?.as_str());
-    lb_io::shown::quoted(&secrets::masked(message.unwrap_or(text))).to_string()
+    lb_io::shown::quoted(&secrets::masked(message.unwrap_or(text)))
 }

@@ -151,6 +151,7 @@ mod tests {
     use super::*;
     use crate::coordination::{Given, Turn};
 
+    #[allow(clippy::unnecessary_wraps)]
     fn tokens(text: &str) -> Result<Vec<u32>> {
         Ok(text.split_whitespace().map(|word| word.parse().unwrap_or(0)).collect())
     }

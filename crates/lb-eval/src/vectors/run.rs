@@ -115,9 +115,8 @@ impl<'a> Protocol for Measure<'a> {
             self.row(cell.item, &in_order(tokens, cell.order, self.plan.seed), blank.clone())
         });
         match made {
-            Ok(None) => Ok(()),
             Ok(Some(row)) => context.push(row),
-            Err(crate::Error::Session(SessionError::Cancelled)) => Ok(()),
+            Ok(None) | Err(crate::Error::Session(SessionError::Cancelled)) => Ok(()),
             Err(error) => context.push(VectorsRow { failure: Some(with_causes(&error)), ..blank }),
         }
     }

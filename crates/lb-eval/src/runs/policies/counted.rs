@@ -143,7 +143,7 @@ impl Counted<'_> {
         self.cut(policy, records, &mut |record| {
             let (mut settled, mut cut) = (Settled::default(), None);
             for (at, turn) in record.turns().enumerate() {
-                let blocks = turn.code_blocks.iter().map(|block| &block.result);
+                let mut blocks = turn.code_blocks.iter().map(|block| &block.result);
                 let outputs: Vec<&str> =
                     blocks.clone().flat_map(|block| [block.stdout.as_str(), block.stderr.as_str()]).collect();
                 let replies: Vec<&str> = blocks
@@ -151,7 +151,7 @@ impl Counted<'_> {
                     .flat_map(|block| &block.rlm_calls)
                     .map(|call| call.response.as_str())
                     .collect();
-                let draft = blocks.last().map_or("", |block| block.answer.content.as_str());
+                let draft = blocks.next_back().map_or("", |block| block.answer.content.as_str());
                 let idle = settled.saw(&TurnSeen { draft, outputs: &outputs, replies: &replies });
                 if turn.final_answer.is_none() && idle >= self.early_end.turns {
                     cut = Some(at + 1);

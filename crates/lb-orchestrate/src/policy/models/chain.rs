@@ -170,7 +170,7 @@ impl ModelChain {
     }
 
     fn note(&mut self, mut choice: Choice, by_model: &[ModelUse]) {
-        for used in &by_model {
+        for used in by_model {
             choice.usage += used.usage;
         }
         choice.cost = by_model.iter().map(|used| self.cost(&used.model, &used.usage)).sum();
