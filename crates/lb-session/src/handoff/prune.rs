@@ -183,15 +183,15 @@ fn rates(lengths: &[usize], room: usize, spread: f64) -> Vec<f64> {
             *(if *rate >= 1.0 { &mut full } else { &mut open }) += rate * *length as f64;
         }
         let wanted = room as f64 - full;
-        if open <= 0.0 || (wanted - open).abs() < 1e-9 {
-            break;
-        }
         if wanted < 0.0 {
             // Those that are full have too much as well.
             let factor = room as f64 / (full + open);
             for rate in &mut rates {
                 *rate *= factor;
             }
+            break;
+        }
+        if open <= 0.0 || (wanted - open).abs() < 1e-9 {
             break;
         }
         let factor = wanted / open;
@@ -267,6 +267,8 @@ mod tests {
         let two = rates(&[10, 10], 10, 0.3);
         assert!((two[0] - 0.8 / 1.3).abs() < 1e-9 && (two[1] - 0.5 / 1.3).abs() < 1e-9, "{two:?}");
         assert_eq!(rates(&[10], 20, 0.3), [1.0]);
+        // One that would be full has room for a half.
+        assert_eq!(rates(&[10], 5, 0.9), [0.5]);
         assert!(rates(&[], 20, 0.3).is_empty());
     }
 
