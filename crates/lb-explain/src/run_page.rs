@@ -4,7 +4,7 @@
 //! draws when the reader opens the call. Without the script the beginning of what was kept is there as text.
 
 use lb_am::Budget;
-use lb_orchestrate::{Iteration, RunLedger, RunRecord, RunSettings};
+use lb_orchestrate::{Iteration, RunLedger, RunRecord, RunSettings, RunTables, TableRow};
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde::Serialize;
@@ -40,6 +40,7 @@ pub fn run_page(record: &RunRecord) -> Result<String> {
     let mut run = page.run(&record.metadata, &record.iterations, "")?;
     let (timeline, sum) = timeline(&run);
     let overview = overview(&mut run);
+    let tokens = RunTables::of(record, None);
     let view = View {
         title: short(&record.metadata.latent_briefing.question, 80),
         questions: questions(record),
@@ -48,6 +49,8 @@ pub fn run_page(record: &RunRecord) -> Result<String> {
         totals: totals(record, &page, &sum),
         timeline,
         overview,
+        tables: tables(&tokens),
+        tables_note: tables_note(&tokens),
         run,
         trajectories: std::mem::take(&mut page.trajectories),
     };
@@ -77,6 +80,8 @@ struct View {
     totals: Vec<Group>,
     timeline: Timeline,
     overview: Option<Overview>,
+    tables: Vec<TokenTable>,
+    tables_note: String,
     run: RunView,
     trajectories: Vec<String>,
 }
@@ -127,6 +132,44 @@ struct Overview {
 struct OverviewRow {
     row: super::turn_view::Row,
     width: String,
+}
+
+/// Tokens by phase, by agent, by decision.
+#[derive(Serialize)]
+struct TokenTable {
+    head: &'static str,
+    rows: Vec<TokenRow>,
+}
+
+#[derive(Serialize)]
+struct TokenRow {
+    name: String,
+    cells: Vec<String>,
+}
+
+fn tables(of: &RunTables) -> Vec<TokenTable> {
+    let row = |row: &TableRow| TokenRow {
+        name: short(&row.name, 80),
+        cells: [row.calls, row.input, row.cached, row.output]
+            .into_iter()
+            .map(count)
+            .chain([seconds(row.seconds)])
+            .collect(),
+    };
+    [("phase", &of.phases), ("agent", &of.agents), ("decision", &of.decisions)]
+        .into_iter()
+        .filter(|(_, rows)| !rows.is_empty())
+        .map(|(head, rows)| TokenTable { head, rows: rows.iter().map(row).collect() })
+        .collect()
+}
+
+fn tables_note(of: &RunTables) -> String {
+    format!(
+        "{} findings; {} worker tokens answered from memory; {} tokens left out by the context manager.",
+        count(of.findings),
+        count(of.remembered),
+        count(of.left_out)
+    )
 }
 
 fn questions(record: &RunRecord) -> Vec<Question> {

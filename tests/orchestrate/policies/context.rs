@@ -181,10 +181,7 @@ fn ledgers_become_what_changed_and_errors_keep_their_lines() {
     let made = plan_context(&items, 130, &config, &words).unwrap();
     check(&items, &made, 130, &config);
     let shown = |index: usize| &made.kept.iter().find(|kept| kept.index == index).unwrap().text;
-    assert!(
-        shown(1).contains("File not found: /data/76.pdf") && shown(1).contains("item")
-            || shown(1).contains("segment_1")
-    );
+    assert!(shown(1).contains("File not found: /data/76.pdf"), "{}", shown(1));
     let form = |index: usize| made.left_out.iter().find(|left| left.index == index).map(|left| left.form);
     assert_eq!(form(1), Some(Form::Excerpt));
     // Where there is room for it, a state that was there before is what changed, not an excerpt.
@@ -296,7 +293,10 @@ fn what_the_trajectory_leaves_out_is_in_the_log_and_in_the_repl() {
     assert_eq!(run.answer, whole.chars().count().to_string());
     // A finding is pinned and enters whole.
     assert!(entered.iter().any(|entered| entered.text.contains("Anara") && entered.managed.is_none()));
+    // The log is the loop's until it ends.
+    let tokens = rlm.session().tokens().to_vec();
+    drop(rlm);
     let resumed = Rlm::resume(&record.path, embedded(), monty, config).unwrap();
     assert_eq!((resumed.differing, resumed.answer.as_deref()), (0, Some(run.answer.as_str())));
-    assert_eq!(resumed.rlm.session().tokens(), rlm.session().tokens());
+    assert_eq!(resumed.rlm.session().tokens(), tokens);
 }

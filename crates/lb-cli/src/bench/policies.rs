@@ -7,7 +7,7 @@ use lb_eval::episodes::{Episode, EpisodeConfig};
 use lb_eval::logs::{Continuation, LoadOptions, load};
 use lb_eval::pipeline::read_rows;
 use lb_eval::runs::policies::{
-    Counted, LogPolicies, ReplayPolicies, counted, kinds, log_table, over_logs, replayed, table,
+    Counted, LogPolicies, ReplayPolicies, counted, counted_logs, kinds, log_table, over_logs, replayed, table,
 };
 use lb_eval::runs::questions::QuestionRow;
 use lb_eval::runs::replay;
@@ -56,6 +56,9 @@ pub(crate) struct Args {
     /// Of --data: other ways to hand over the same trajectories.
     #[arg(long, value_name = "A,B,..", default_value = "recent:0.5,recent:0.25,bm25:0.5,bm25:0.25")]
     handoff: String,
+    /// Of --data: count what the context manager leaves, and read nothing.
+    #[arg(long, requires = "data")]
+    count_only: bool,
     /// Of --data: tokens of the target.
     #[arg(long, default_value_t = 96)]
     target_tokens: usize,
@@ -171,6 +174,12 @@ fn of_logs(args: &Args, worker: &Worker, policies: Policies, data: &Path) -> Res
         target_tokens: args.target_tokens,
         out: args.out.as_deref(),
     };
+    if args.count_only {
+        let rows = counted_logs(&of, &loaded.items)?;
+        say!("{}", log_table(&rows));
+        args.json.end(&rows)?;
+        return Ok(Exit::Done);
+    }
     let cancel = CancelToken::new();
     interrupt::heed(&cancel)?;
     let passes = 1 + args.share.len();

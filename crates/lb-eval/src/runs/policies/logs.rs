@@ -56,6 +56,25 @@ pub struct LogPolicyRow {
     pub forms: BTreeMap<String, usize>,
 }
 
+/// A row for each share with the tokens and forms alone; nothing is read.
+///
+/// # Errors
+/// [`crate::Error::Run`] for a configuration out of range.
+pub fn counted_logs(of: &LogPolicies<'_>, items: &[LogItem]) -> Result<Vec<LogPolicyRow>> {
+    let row = |share: &f64| {
+        let made = items.iter().map(|item| managed(of, item, *share)).collect::<Result<Vec<_>>>()?;
+        let mut row = LogPolicyRow { way: name(*share), items: items.len(), ..LogPolicyRow::default() };
+        row.count(made.iter().map(|(_, managed)| managed));
+        row.kept = row.tokens.unwrap_or(0) as f64 / row.tokens_before.max(1) as f64;
+        Ok(row)
+    };
+    of.shares.iter().map(row).collect()
+}
+
+fn name(share: f64) -> String {
+    format!("context manager at {:.0} %", 100.0 * share)
+}
+
 /// A row for each share, and for each of the other ways.
 ///
 /// # Errors
@@ -77,7 +96,7 @@ pub fn over_logs(
     let own = RetainedPlan { conditions: vec!["full-kv".to_owned()], ..plan };
     let mut figures = Vec::new();
     for share in &of.shares {
-        let name = format!("context manager at {:.0} %", 100.0 * share);
+        let name = name(*share);
         let made = items.iter().map(|item| managed(of, item, *share)).collect::<Result<Vec<_>>>()?;
         let cut: Vec<LogItem> = made.iter().map(|(item, _)| item.clone()).collect();
         let dir = folder(&format!("managed-{:.0}", 100.0 * share));

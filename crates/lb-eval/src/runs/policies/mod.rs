@@ -12,7 +12,7 @@ use lb_orchestrate::{PriceTable, Usage};
 use serde::{Deserialize, Serialize};
 
 pub use counted::{Counted, counted};
-pub use logs::{LogPolicies, LogPolicyRow, kinds, log_table, over_logs};
+pub use logs::{LogPolicies, LogPolicyRow, counted_logs, kinds, log_table, over_logs};
 pub use replayed::{ReplayPolicies, replayed};
 
 use crate::table::cells::percent;
