@@ -166,7 +166,9 @@ impl Lent {
                 "{arg}: want an array of NumPy or of whatever speaks DLPack (PyTorch, JAX), got {given}"
             )));
         };
-        let (kind, number): (i32, i32) = object.call_method0("__dlpack_device__")?.extract()?;
+        let place = object.call_method0("__dlpack_device__").and_then(|place| place.extract());
+        let (kind, number): (i32, i32) =
+            place.map_err(|error| errors::tensor(format!("{arg}: {}", error.value(py))))?;
         if kind != CPU && !PINNED.contains(&kind) {
             return Err(errors::tensor(format!(
                 "{arg}: is on {} and is computed with on the CPU here; hand over arg.cpu(), or for JAX jax.device_put(arg, \

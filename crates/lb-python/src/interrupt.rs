@@ -145,7 +145,8 @@ pub(crate) fn drive<R: Send>(
     // Whatever happens, the end of the job is heard of: its end of this channel goes.
     let (alive, ended) = channel::<()>();
     let link = Link { cancel: cancel.clone(), ask: listens.then_some(ask) };
-    let (result, fault) = py.detach(|| {
+    let (own, called_off) = (&ears, &cancel);
+    let (result, fault) = py.detach(move || {
         thread::scope(|scope| {
             let begun = thread::Builder::new().name("latent-briefing".to_owned()).stack_size(STACK);
             let job = begun.spawn_scoped(scope, move || {
@@ -156,14 +157,13 @@ pub(crate) fn drive<R: Send>(
                 Ok(job) => job,
                 Err(error) => return (None, Some(PyErr::from(error))),
             };
-            let fault = attend(&ears, (listens, &asked, &ended), &cancel);
+            let fault = attend(own, (listens, &asked, &ended), called_off);
             match job.join() {
                 Ok(result) => (Some(result), fault),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         })
     });
-    drop(ears);
     match (result, fault) {
         (_, Some(error)) => Err(error),
         (Some(result), None) => Ok(result),
