@@ -3,6 +3,7 @@
 //! The structures are those of DLPack 1.0 (`dlpack.h`) and of what came before it.
 
 #![allow(unsafe_code, reason = "DLPack is an interface of C")]
+#![allow(clippy::cast_possible_wrap, reason = "lengths of what is in memory fit")]
 
 use std::ffi::{CStr, c_void};
 use std::sync::Arc;

@@ -39,11 +39,14 @@ pub(crate) enum Reply {
     Failed,
 }
 
+/// An event, and where its answer goes.
+type Asked = (Event, SyncSender<Reply>);
+
 /// What a computation has of its caller.
 pub(crate) struct Link {
     /// Set when the call is no longer wanted.
     pub(crate) cancel: CancelToken,
-    ask: Option<Sender<(Event, SyncSender<Reply>)>>,
+    ask: Option<Sender<Asked>>,
 }
 
 impl Link {
@@ -174,7 +177,7 @@ pub(crate) fn drive<R: Send>(
 /// Answers what the job asks, and looks after signals, until it has ended.
 fn attend(
     ears: &Ears,
-    (listens, asked, ended): (bool, &Receiver<(Event, SyncSender<Reply>)>, &Receiver<()>),
+    (listens, asked, ended): (bool, &Receiver<Asked>, &Receiver<()>),
     cancel: &CancelToken,
 ) -> Option<PyErr> {
     let mut fault: Option<PyErr> = None;
@@ -206,7 +209,7 @@ fn attend(
         } else if !matches!(ended.recv_timeout(POLL), Err(RecvTimeoutError::Timeout)) {
             return fault;
         }
-        if let Err(error) = Python::attach(|py| py.check_signals()) {
+        if let Err(error) = Python::attach(Python::check_signals) {
             failed(error);
         }
     }
