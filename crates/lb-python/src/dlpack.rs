@@ -3,6 +3,7 @@
 //! The structures are those of DLPack 1.0 (`dlpack.h`) and of what came before it.
 
 #![allow(unsafe_code, reason = "DLPack is an interface of C")]
+#![allow(clippy::cast_possible_wrap, reason = "lengths of what is in memory fit")]
 
 use std::ffi::{CStr, c_void};
 use std::sync::Arc;
@@ -166,7 +167,9 @@ impl Lent {
                 "{arg}: want an array of NumPy or of whatever speaks DLPack (PyTorch, JAX), got {given}"
             )));
         };
-        let (kind, number): (i32, i32) = object.call_method0("__dlpack_device__")?.extract()?;
+        let place = object.call_method0("__dlpack_device__").and_then(|place| place.extract());
+        let (kind, number): (i32, i32) =
+            place.map_err(|error| errors::tensor(format!("{arg}: {}", error.value(py))))?;
         if kind != CPU && !PINNED.contains(&kind) {
             return Err(errors::tensor(format!(
                 "{arg}: is on {} and is computed with on the CPU here; hand over arg.cpu(), or for JAX jax.device_put(arg, \

@@ -39,11 +39,14 @@ pub(crate) enum Reply {
     Failed,
 }
 
+/// An event, and where its answer goes.
+type Asked = (Event, SyncSender<Reply>);
+
 /// What a computation has of its caller.
 pub(crate) struct Link {
     /// Set when the call is no longer wanted.
     pub(crate) cancel: CancelToken,
-    ask: Option<Sender<(Event, SyncSender<Reply>)>>,
+    ask: Option<Sender<Asked>>,
 }
 
 impl Link {
@@ -145,7 +148,8 @@ pub(crate) fn drive<R: Send>(
     // Whatever happens, the end of the job is heard of: its end of this channel goes.
     let (alive, ended) = channel::<()>();
     let link = Link { cancel: cancel.clone(), ask: listens.then_some(ask) };
-    let (result, fault) = py.detach(|| {
+    let (own, called_off) = (&ears, &cancel);
+    let (result, fault) = py.detach(move || {
         thread::scope(|scope| {
             let begun = thread::Builder::new().name("latent-briefing".to_owned()).stack_size(STACK);
             let job = begun.spawn_scoped(scope, move || {
@@ -156,14 +160,13 @@ pub(crate) fn drive<R: Send>(
                 Ok(job) => job,
                 Err(error) => return (None, Some(PyErr::from(error))),
             };
-            let fault = attend(&ears, (listens, &asked, &ended), &cancel);
+            let fault = attend(own, (listens, &asked, &ended), called_off);
             match job.join() {
                 Ok(result) => (Some(result), fault),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         })
     });
-    drop(ears);
     match (result, fault) {
         (_, Some(error)) => Err(error),
         (Some(result), None) => Ok(result),
@@ -174,7 +177,7 @@ pub(crate) fn drive<R: Send>(
 /// Answers what the job asks, and looks after signals, until it has ended.
 fn attend(
     ears: &Ears,
-    (listens, asked, ended): (bool, &Receiver<(Event, SyncSender<Reply>)>, &Receiver<()>),
+    (listens, asked, ended): (bool, &Receiver<Asked>, &Receiver<()>),
     cancel: &CancelToken,
 ) -> Option<PyErr> {
     let mut fault: Option<PyErr> = None;
@@ -206,7 +209,7 @@ fn attend(
         } else if !matches!(ended.recv_timeout(POLL), Err(RecvTimeoutError::Timeout)) {
             return fault;
         }
-        if let Err(error) = Python::attach(|py| py.check_signals()) {
+        if let Err(error) = Python::attach(Python::check_signals) {
             failed(error);
         }
     }

@@ -124,6 +124,7 @@ impl Selector for Called {
 /// Registers a Python callable under a name, for the whole process.
 #[pyfunction]
 #[pyo3(signature = (name, function, about, needs, lists, sharing, counts_only))]
+#[allow(clippy::too_many_arguments, reason = "called by one Python function, which names them")]
 pub(crate) fn register_selector(
     py: Python<'_>,
     name: String,
@@ -173,9 +174,12 @@ pub(crate) fn register_selector(
     registry::register(Factory::new(&name, about, build)).or_raise()
 }
 
-/// Name, what it keeps, and its arguments with what they are, for every selection that there is.
+/// Name, what it keeps, and its arguments with what they are.
+type Told = (String, String, Vec<(String, String)>);
+
+/// Every selection that there is.
 #[pyfunction]
-pub(crate) fn selectors() -> Vec<(String, String, Vec<(String, String)>)> {
+pub(crate) fn selectors() -> Vec<Told> {
     let told =
         |factory: Factory| (factory.name().to_owned(), factory.about().to_owned(), factory.keys().to_vec());
     registry::factories().into_iter().map(told).collect()

@@ -361,7 +361,8 @@ impl Session {
 impl Session {
     /// Appends segments: a text, a (source, text) pair, a dictionary of source, text and name, or a list of such. Sources: finding,
     /// reasoning, tool, artifact, code, reply, request. `progress` hears (tokens read, tokens to read) and calls the rest off by returning
-    /// False; True shows a bar. Returns how many tokens entered and were left out. On any error nothing is appended.
+    /// False; True shows a bar. Returns how many tokens entered and were left out. On any error nothing is appended; what is raised
+    /// behind the last pass, by Ctrl-C or by a listener, finds all of it appended.
     #[pyo3(signature = (segments, source = "finding", *, name = None, progress = None))]
     fn extend<'py>(
         &self,

@@ -67,7 +67,7 @@ fn written(key: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
     // Numbers of NumPy are none of Python's, but become one.
     let number = value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>();
     if number || value.hasattr("__index__")? || value.hasattr("__float__")? {
-        return Ok(value.str()?.extract::<String>()?);
+        return value.str()?.extract();
     }
     Err(errors::config(key, format!("{key}: want a number or a text, got {}", value.get_type().name()?)))
 }

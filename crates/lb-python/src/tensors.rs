@@ -15,7 +15,7 @@ pub(crate) struct Layers {
     /// Whose storage is Python's memory, to be taken out of them again.
     foreign: Vec<Tensor>,
     /// Goes after the tensors.
-    _lent: Vec<Lent>,
+    lent: Vec<Lent>,
     /// Bytes that had to be copied.
     pub(crate) copied: usize,
 }
@@ -24,7 +24,7 @@ impl Layers {
     /// One three-dimensional tensor for each layer: of a list of them (of four dimensions where the first is 1, as in
     /// transformers' caches), of an array with layers as its first axis, or of a single layer's.
     pub(crate) fn of(object: &Bound<'_, PyAny>, arg: &'static str) -> PyResult<Self> {
-        let mut layers = Self { tensors: Vec::new(), foreign: Vec::new(), _lent: Vec::new(), copied: 0 };
+        let mut layers = Self { tensors: Vec::new(), foreign: Vec::new(), lent: Vec::new(), copied: 0 };
         if object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>() {
             for item in object.try_iter()? {
                 let lent = Lent::of(&item?, arg)?;
@@ -84,7 +84,7 @@ impl Layers {
                 self.tensors.push(Tensor::from_vec(own, &shape[..], &Device::Cpu).or_raise()?);
             }
         }
-        self._lent.push(lent);
+        self.lent.push(lent);
         Ok(())
     }
 
@@ -134,6 +134,7 @@ fn wrong_shape(arg: &str, got: &[usize], want: &str) -> PyErr {
 
 /// A tensor whose storage is memory that somebody else keeps. It must be taken back before it goes.
 #[allow(unsafe_code, reason = "candle's tensors own their memory; these do not")]
+#[allow(clippy::same_length_and_capacity, reason = "the vector never grows")]
 fn borrowed<T: WithDType>(pointer: *const T, shape: [usize; 3]) -> PyResult<Tensor> {
     let length: usize = shape.iter().product();
     // SAFETY: `Lent` has said that so many numbers lie there, aligned, and keeps them. The vector is never grown, written or

@@ -200,16 +200,22 @@ def test_ctrl_c_ends_an_answer(session: lb.Session) -> None:
 def test_what_a_listener_raises_is_raised_and_nothing_is_changed(worker: lb.Worker) -> None:
     session = worker.session()
     before = session.seq_len
+    long = "The Oslund beacon has 40 lamps. " * 150
 
     def fail(done: int, all: int) -> None:
         raise LookupError("mine")
 
     with pytest.raises(LookupError, match="mine"):
-        session.extend("The Velmar ledger is kept by Anara.", progress=fail)
+        session.extend(long, progress=fail)
     assert session.seq_len == before
     with pytest.raises(lb.Cancelled):
-        session.extend("The Velmar ledger is kept by Anara.", progress=lambda done, all: False)
+        session.extend(long, progress=lambda done, all: False)
     assert session.seq_len == before and session.extend("It has 40 pages.")["entered"] > 0
+    # Behind the last pass there is nothing left to call off: what is raised then is raised, and all has entered.
+    before = len(session)
+    with pytest.raises(LookupError, match="mine"):
+        session.extend("Short.", progress=fail)
+    assert len(session) == before + 1 and session.segments[-1][1] == "Short."
 
 
 def test_a_call_that_takes_too_long_is_ended(session: lb.Session) -> None:

@@ -93,9 +93,9 @@ def check(case: dict[str, Any]) -> None:
             carried = np.zeros(kept_len) if bias is None else bias[kept]
             stored = layer.bias[head].astype(np.float64)
             if kept_len == slots or given["fit"] in ("none", "values"):
-                np.testing.assert_allclose(stored, carried, atol=1e-6)
+                np.testing.assert_allclose(stored, carried, rtol=rounding, atol=1e-6)
             beta = stored - carried
-            assert (np.abs(beta) <= 3 * (1 + 2.0**-7)).all()
+            assert (np.abs(beta) <= 3 + rounding * (np.abs(stored) + np.abs(carried)) + 1e-5).all()
             before, mass = oracle.mass_error(queries[head], keys, bias, scale, kept, np.zeros(kept_len))
             after, _ = oracle.mass_error(queries[head], keys, bias, scale, kept, beta)
             if kept_len < slots:
@@ -198,8 +198,21 @@ def test_torch_tensors_come_back_as_such() -> None:
     assert torch.equal(layer.keys[1][: len(layer.kept[1])], keys[1][layer.kept[1]])
     as_numpy = lb.compact(keys.float().numpy(), keys.float().numpy(), np.ones((2, 6, 16), np.float32), keep=0.25)
     assert isinstance(as_numpy[0].keys, np.ndarray)
-    with pytest.raises(lb.TensorError, match=r"meta|kind|arg\.cpu"):
+    with pytest.raises(lb.TensorError, match="keys: Unknown device type meta"):
         lb.compact(keys.to("meta"), keys, keys, keep=0.5)
+
+
+def test_arrays_elsewhere_are_refused_with_what_to_do() -> None:
+    class OnGpu:
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return (2, 1)
+
+        def __dlpack__(self, **_: Any) -> Any:
+            raise AssertionError("nobody asks for what cannot be read")
+
+    keys = np.ones((2, 9, 4), np.float32)
+    with pytest.raises(lb.TensorError, match=r"values: is on cuda:1 .* arg\.cpu\(\)"):
+        lb.compact(keys, OnGpu(), keys, keep=4)
 
 
 def test_jax_arrays_come_back_as_such() -> None:

@@ -21,8 +21,8 @@ pytestmark = pytest.mark.peers
 
 DOCUMENT = "finding: The Velmar ledger is kept by Anara.\nfinding: The Oslund beacon has 40 lamps.\n"
 TURNS = [
-    "I ask the worker.\n```repl\nwho = llm_query('Who keeps the Velmar ledger?\\n' + context)\nprint(who)\n```",
-    "Both at once.\n```repl\nboth = llm_query_batched(['Who keeps the Velmar ledger?', 'How many lamps?'])\nprint(both)\n```",
+    "I look at it.\n```repl\nprint(context)\n```",
+    "I ask.\n```repl\nwho = llm_query('Who keeps the Velmar ledger?')\nboth = llm_query_batched(['Who keeps it?', 'How many lamps?'])\n```",
     "Done.\n```repl\nanswer['content'] = who\nanswer['ready'] = True\n```",
 ]
 
@@ -62,14 +62,16 @@ def test_calls_of_the_repl_are_answered_over_a_briefing(worker: lb.Worker, scrip
     asked = scripted.pop("asked")
     loop = BriefedRLM(worker=worker, settings={"keep": 0.9}, max_iterations=4, **scripted)
     done = loop.completion(DOCUMENT, root_prompt="Who keeps the Velmar ledger?")
-    assert "Anara" in done.response and len(asked) == 3
+    # Nothing of the document was in the prompt: the worker has it from what the REPL printed.
+    assert done.response == "Anara" and len(asked) == 3
     session = loop.session
     assert session is not None
-    assert [segment[0] for segment in session.segments] == ["reasoning", "code", "tool"] * 2 + ["reasoning", "code"]
+    sources = [segment[0] for segment in session.segments]
+    assert sources == ["reasoning", "code", "tool", "reasoning", "code", "reasoning", "code"]
     ledger = session.ledger
-    assert ledger["calls"] == 3 and loop.client.get_usage_summary().total_output_tokens == ledger["tokens"]["generated"]
-    # The first had nothing to be briefed from, the later ones had.
-    assert ledger["tokens"]["reused"] > 0
+    assert ledger["calls"] == 3 and ledger["tokens"]["reused"] > 0
+    assert loop.client.get_usage_summary().total_output_tokens == ledger["tokens"]["generated"]
+    assert worker.name in done.usage_summary.model_usage_summaries
 
 
 def test_a_served_worker_is_another_backend(worker: lb.Worker, scripted: dict[str, Any]) -> None:
@@ -78,7 +80,10 @@ def test_a_served_worker_is_another_backend(worker: lb.Worker, scripted: dict[st
         other = {"base_url": f"{server.url}/v1", "api_key": "none", "model_name": worker.name}
         loop = rlm.RLM(max_iterations=4, other_backends=["vllm"], other_backend_kwargs=[other], **scripted)
         done = loop.completion(DOCUMENT)
-    assert "Anara" in done.response
+    # Whatever the small worker says to a prompt without a trajectory: it was asked, and it was no error.
+    assert "Error" not in done.response
+    usage = done.usage_summary.model_usage_summaries[worker.name]
+    assert usage.total_calls == 3 and usage.total_output_tokens > 0
 
 
 def test_the_client_answers_by_itself(session: lb.Session) -> None:

@@ -65,7 +65,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class CompactedLayer:
     """What is left of the cache of one layer, in arrays of the library that the keys came from.
 
@@ -84,7 +84,7 @@ class CompactedLayer:
         return f"CompactedLayer(keys {tuple(self.keys.shape)})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Compacted(Sequence[CompactedLayer]):
     """A compacted cache, layer by layer, and the report on how it came about.
 

@@ -75,7 +75,7 @@ def framework(example: Any) -> Callable[[_native.Array], Any]:
     return to_numpy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SelectorLayer:
     """What a selector of one's own sees of a layer; every array is float32.
 

@@ -5,6 +5,24 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypedDict, final
 
 __version__: str
+__all__ = [
+    "__version__",
+    "Array",
+    "Worker",
+    "Session",
+    "Snapshot",
+    "Answer",
+    "Briefing",
+    "Rlm",
+    "Run",
+    "Server",
+    "compact",
+    "register_selector",
+    "selectors",
+    "parse_selector",
+    "settings_json",
+    "serve",
+]
 
 _Path = str | os.PathLike[str]
 _Segment = str | tuple[str, str] | Mapping[str, str | None]

@@ -97,8 +97,8 @@ class BriefingLayer(DynamicLayer):  # type: ignore[misc]
         super().__init__()
         self.lazy_initialization(keys, values)
         self.keys, self.values, self.bias = keys, values, bias.float()
-        self.frozen = keys.shape[-2]
-        self.positions = self.frozen if positions is None else positions
+        self.frozen: int = keys.shape[-2]
+        self.positions: int = self.frozen if positions is None else positions
         if self.positions < self.frozen:
             raise ConfigError(f"positions: {self.positions} for {self.frozen} slots", field="positions")
 
@@ -203,8 +203,8 @@ class LatentBriefingCache(Cache):  # type: ignore[misc]
         device: torch.device | str | None,
     ) -> LatentBriefingCache:
         def layer(keys: Any, values: Any, bias: Any) -> BriefingLayer:
-            own = (_tensor(keys).to(device, dtype), _tensor(values).to(device, dtype), _tensor(bias).to(device))
-            return BriefingLayer(*(tensor[None] for tensor in own), positions=positions)
+            one, other = (_tensor(array).to(device, dtype)[None] for array in (keys, values))
+            return BriefingLayer(one, other, _tensor(bias).to(device)[None], positions)
 
         return cls(layer(*row) for row in rows)
 
