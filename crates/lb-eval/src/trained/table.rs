@@ -24,7 +24,6 @@ pub fn table(plan: &TrainedPlan, rows: &[TrainedRow]) -> String {
             lines.push(Line { briefing, at: at(place), start: at(0) });
         }
     }
-    let middle = |line: &Line<'_>, of: fn(&Stage) -> f64| median(line.at.iter().map(|(_, stage)| of(stage)));
     let mut columns: Vec<Column<'_, Line<'_>>> = vec![
         ("briefing", &|l| l.briefing.to_owned()),
         ("steps", &|l| l.at.first().map_or(0, |(_, stage)| stage.steps).to_string()),
@@ -48,6 +47,11 @@ pub fn table(plan: &TrainedPlan, rows: &[TrainedRow]) -> String {
         columns.drain(4..6);
     }
     Table::of(&lines, &columns).to_string()
+}
+
+/// Over the rows of a line.
+fn middle(line: &Line<'_>, of: fn(&Stage) -> f64) -> f64 {
+    median(line.at.iter().map(|(_, stage)| of(stage)))
 }
 
 /// Nats a token of one kind of target: over the full cache, without the trajectory, over the briefing.

@@ -15,9 +15,6 @@ pub fn table(rows: &[VectorsRow]) -> String {
     let good: Vec<&VectorsRow> = rows.iter().filter(|row| row.failure.is_none()).collect();
     let mut cells: Vec<Cell<'_>> = grouped(good.iter().copied(), |row| (row.order, row.tokens, row.vectors));
     cells.sort_by_key(|(cell, _)| *cell);
-    let mean = |cell: &Cell<'_>, of: &dyn Fn(&VectorsRow) -> f64| {
-        cell.1.iter().map(|row| of(row)).sum::<f64>() / cell.1.len().max(1) as f64
-    };
     let mut columns: Vec<Column<'_, Cell<'_>>> = vec![
         ("text", &|c| if c.0.0 == Order::Text { "as it is".to_owned() } else { "shuffled".to_owned() }),
         ("tokens", &|c| c.0.1.to_string()),
@@ -45,6 +42,11 @@ pub fn table(rows: &[VectorsRow]) -> String {
         columns.push(("retained unread", &|c| retained(&c.1)));
     }
     Table::of(&cells, &columns).to_string()
+}
+
+/// Over the rows of a line.
+fn mean(cell: &Cell<'_>, of: &dyn Fn(&VectorsRow) -> f64) -> f64 {
+    cell.1.iter().map(|row| of(row)).sum::<f64>() / cell.1.len().max(1) as f64
 }
 
 /// Of the worth of the text for the targets, with sums over rows.
