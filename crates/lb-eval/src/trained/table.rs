@@ -49,6 +49,11 @@ pub fn table(plan: &TrainedPlan, rows: &[TrainedRow]) -> String {
     Table::of(&lines, &columns).to_string()
 }
 
+/// Over the rows of a line.
+fn middle(line: &Line<'_>, of: fn(&Stage) -> f64) -> f64 {
+    median(line.at.iter().map(|(_, stage)| of(stage)))
+}
+
 /// Nats a token of one kind of target: over the full cache, without the trajectory, over the briefing.
 type Kind = fn(&TrainedRow, &Stage) -> [f64; 3];
 

@@ -44,6 +44,11 @@ pub fn table(rows: &[VectorsRow]) -> String {
     Table::of(&cells, &columns).to_string()
 }
 
+/// Over the rows of a line.
+fn mean(cell: &Cell<'_>, of: &dyn Fn(&VectorsRow) -> f64) -> f64 {
+    cell.1.iter().map(|row| of(row)).sum::<f64>() / cell.1.len().max(1) as f64
+}
+
 /// Of the worth of the text for the targets, with sums over rows.
 fn retained(rows: &[&VectorsRow]) -> String {
     let targets: Vec<_> = rows.iter().filter_map(|row| row.target).collect();
