@@ -93,7 +93,3 @@ fn against(line: &Line<'_>, kind: Kind) -> String {
         Err(_) => String::new(),
     }
 }
-
-fn middle(line: &Line<'_>, of: fn(&Stage) -> f64) -> f64 {
-    median(line.at.iter().map(|(_, stage)| of(stage)))
-}

@@ -20,14 +20,14 @@ pub fn table(rows: &[VectorsRow]) -> String {
         ("tokens", &|c| c.0.1.to_string()),
         ("vectors", &|c| c.0.2.to_string()),
         ("texts", &|c| c.1.len().to_string()),
-        ("surprise, nats", &|c| format!("{:.0}", mean(c, |row| row.surprise))),
-        ("gain, nats", &|c| format!("{:.0}", mean(c, VectorsRow::gain))),
-        ("tokens right", &|c| percent(mean(c, |row| row.right as f64 / row.tokens as f64))),
+        ("surprise, nats", &|c| format!("{:.0}", mean(c, &|row| row.surprise))),
+        ("gain, nats", &|c| format!("{:.0}", mean(c, &VectorsRow::gain))),
+        ("tokens right", &|c| percent(mean(c, &|row| row.right as f64 / row.tokens as f64))),
         ("exact", &|c| format!("{} of {}", c.1.iter().filter(|row| row.exact).count(), c.1.len())),
         ("steps (median)", &|c| format!("{:.0}", median(c.1.iter().map(|row| row.steps as f64)))),
-        ("bytes", &|c| format!("{:.0}", mean(c, |row| row.bytes as f64))),
-        ("as text", &|c| format!("{:.0}", mean(c, |row| row.text_bytes as f64))),
-        ("as cache", &|c| format!("{:.0}", mean(c, |row| row.cache_bytes as f64))),
+        ("bytes", &|c| format!("{:.0}", mean(c, &|row| row.bytes as f64))),
+        ("as text", &|c| format!("{:.0}", mean(c, &|row| row.text_bytes as f64))),
+        ("as cache", &|c| format!("{:.0}", mean(c, &|row| row.cache_bytes as f64))),
         ("train / read back / read text, ms", &|c| {
             let of = |field: fn(&VectorsRow) -> f64| median(c.1.iter().map(|row| field(row)));
             format!(
@@ -59,8 +59,4 @@ fn retained(rows: &[&VectorsRow]) -> String {
     } else {
         "none to retain".to_owned()
     }
-}
-
-fn mean(cell: &Cell<'_>, of: fn(&VectorsRow) -> f64) -> f64 {
-    cell.1.iter().map(|row| of(row)).sum::<f64>() / cell.1.len().max(1) as f64
 }
