@@ -6,6 +6,7 @@ mod chat;
 mod engine;
 mod messages;
 mod operations;
+mod service;
 mod stored;
 mod support;
 mod tenants;
