@@ -30,7 +30,7 @@ pub(crate) fn end(finish: &Finish, cost: Option<&Usage>, generated: usize) -> LL
     if let Some(cost) = cost {
         let count = |positions: usize| u32::try_from(positions).unwrap_or(u32::MAX);
         let (prompt, completion) = (count(cost.attended), count(generated));
-        let details = PromptTokensDetails { cached_tokens: Some(count(cost.reused)), audio_tokens: None };
+        let details = PromptTokensDetails { cached_tokens: Some(count(cost.reused)), ..Default::default() };
         end.completion_usage = Some(CompletionUsage {
             prompt_tokens: prompt,
             completion_tokens: completion,
@@ -62,7 +62,12 @@ pub(crate) fn refused(refusal: &Refusal) -> DynamoError {
         refusal if refusal.status() < 500 => ErrorType::InvalidRequest,
         _ => ErrorType::Internal,
     };
-    DynamoError::builder().error_type(kind).message(refusal.to_string()).build()
+    told(kind, refusal.to_string())
+}
+
+/// An error whose text whoever asks may read.
+pub(crate) fn told(kind: ErrorType, text: String) -> DynamoError {
+    DynamoError::builder().error_type(kind).message(text.clone()).public_message(text).build()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::card::MARK;
+use crate::reply::told;
 
 /// Tokens that are looked at for the mark, control tokens before it left out.
 const LOOKED: usize = 64;
@@ -131,8 +132,8 @@ fn supported(request: &PreprocessedRequest) -> Result<(), DynamoError> {
     }
 }
 
-pub(crate) fn invalid(message: impl Into<String>) -> DynamoError {
-    DynamoError::builder().error_type(ErrorType::InvalidRequest).message(message).build()
+fn invalid(message: impl Into<String>) -> DynamoError {
+    told(ErrorType::InvalidRequest, message.into())
 }
 
 #[cfg(test)]
@@ -167,7 +168,7 @@ mod tests {
             }
             (other, _) => panic!("{other:?}"),
         };
-        assert_eq!(whole(&tokens), []);
+        assert!(whole(&tokens).is_empty());
         let written = tokenizer.encode_text(" Ana keeps it.").unwrap();
         tokens.extend(&written);
         assert_eq!(whole(&tokens), written);

@@ -3,6 +3,7 @@
 #[cfg(unix)]
 mod bounds;
 mod chat;
+mod dynamo;
 mod engine;
 mod messages;
 mod operations;

@@ -203,7 +203,8 @@ fn an_end_waits_no_longer_than_it_has_time() {
         let (prompt, manner) = long();
         let answer = service.complete(&Tenant::local(), prompt, &manner).unwrap();
         let (answered, ()) = tokio::join!(whole(answer), service.end());
-        assert!(matches!(answered, Err(Refusal::Draining)), "{answered:?}");
+        // Also where its prompt was still being read.
+        assert!(matches!(answered, Err(Refusal::Draining | Refusal::Cancelled)), "{answered:?}");
     });
 }
 
