@@ -125,7 +125,7 @@ class Dynamo:
         }
         self.logs = []
         front = [args.front, "-m", "dynamo.frontend", "--http-host", "127.0.0.1", "--http-port", str(FRONT), "--router-mode", args.router,
-                 "--router-session-affinity-ttl-secs", "600", "--migration-limit", str(args.migrations)]
+                 "--router-session-affinity-ttl-secs", "600", "--router-session-affinity-mode", args.affinity, "--migration-limit", str(args.migrations)]
         front += ["--no-router-kv-events"] if args.router == "kv" else []
         self.front = self.begin("front", front)
         worker = [args.dynamo, "--store", store] + (["--worker", args.worker] if args.worker else [])
@@ -157,6 +157,7 @@ def main():
     parser.add_argument("--worker", help="a model for both; the built-in worker without it")
     parser.add_argument("--front", default=sys.executable, help="a Python that has dynamo.frontend")
     parser.add_argument("--router", default="least-loaded", help="Dynamo's --router-mode")
+    parser.add_argument("--affinity", choices=["hard", "soft"], default="soft", help="Dynamo's --router-session-affinity-mode")
     parser.add_argument("--migrations", type=int, default=3, help="times that the front end moves a request; 0: only the client asks again")
     parser.add_argument("--logs", help="a new folder that keeps the store and the logs")
     args = parser.parse_args()

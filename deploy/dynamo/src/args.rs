@@ -13,7 +13,7 @@ pub struct Args {
     /// Dynamo's.
     #[command(flatten)]
     pub common: CommonArgs,
-    /// The model: a folder in the Hugging Face layout or a GGUF file; without it the built-in worker.
+    /// The model: a folder in the Hugging Face layout, a GGUF file or a name on the hub; without it the built-in worker.
     #[arg(long, value_name = "MODEL")]
     pub worker: Option<PathBuf>,
     /// The name that requests have in `model`.
@@ -29,8 +29,9 @@ pub struct Args {
     /// Whose trajectories these are: `local` where `serve` has no keys, else the tenant of its keys.
     #[arg(long, value_name = "TENANT", default_value = "local", value_parser = tenant)]
     pub tenant: Tenant,
-    /// Where the tokenizer and the template for the front end are written; a temporary folder without it. A front end on another machine
-    /// gets them by HTTP (DYN_SYSTEM_PORT), or needs this folder at the same path.
+    /// Where the tokenizer and the template for the front end are written; a folder of that model name among the temporary ones without it.
+    /// It has to be the same path for all workers of a model: Dynamo takes others for another model's. A front end on another machine gets
+    /// the files by HTTP (DYN_SYSTEM_PORT), or needs this folder at that path.
     #[arg(long, value_name = "FOLDER")]
     pub card: Option<PathBuf>,
     /// Answers under way at a time.

@@ -26,8 +26,6 @@ const BLOCK: u32 = 16;
 pub struct Backend {
     args: Args,
     card: PathBuf,
-    /// Where no folder was named for the card; goes with the backend.
-    _folder: Option<tempfile::TempDir>,
     /// From [`start`](LLMEngine::start) to [`cleanup`](LLMEngine::cleanup).
     service: Mutex<Option<Arc<Service>>>,
     /// What calls requests off, by their ids.
@@ -44,18 +42,8 @@ fn failed(kind: ErrorType, error: impl std::fmt::Display) -> DynamoError {
 
 impl Backend {
     /// Before anything is loaded; with what Dynamo's worker is to be told.
-    ///
-    /// # Errors
-    /// [`ErrorType::Internal`] where no temporary folder can be made.
-    pub fn new(args: Args) -> Result<(Self, WorkerConfig), DynamoError> {
-        let (card, folder) = match &args.card {
-            Some(card) => (card.clone(), None),
-            None => {
-                let folder = tempfile::Builder::new().prefix("latent-briefing-card-").tempdir();
-                let folder = folder.map_err(|error| failed(ErrorType::Internal, error))?;
-                (folder.path().to_owned(), Some(folder))
-            }
-        };
+    pub fn new(args: Args) -> (Self, WorkerConfig) {
+        let card = args.card.clone().unwrap_or_else(|| card::folder(&args.served_model_name));
         let common = args.common.clone();
         let config = WorkerConfig {
             namespace: common.namespace,
@@ -75,7 +63,7 @@ impl Backend {
             ..WorkerConfig::default()
         };
         let (service, under_way) = (Mutex::default(), Arc::default());
-        Ok((Self { args, card, _folder: folder, service, under_way }, config))
+        (Self { args, card, service, under_way }, config)
     }
 
     /// The service that is started.

@@ -1,13 +1,20 @@
 //! What the front end has to know of a worker: tokenizer, template, and which tokens end an answer, as files in the Hugging Face layout.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lb_model::Worker;
 use serde_json::{Map, Value, json};
 
 /// What a prompt begins with whose request has a briefing: JSON of `briefing` and `messages` follows.
 pub(crate) const MARK: &str = "latent-briefing request: ";
+
+/// The folder of a model's card where none is named. It is part of what Dynamo compares workers by, so that it says nothing of the process.
+pub(crate) fn folder(model: &str) -> PathBuf {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let name: String = model.chars().map(plain).collect();
+    std::env::temp_dir().join("latent-briefing-dynamo").join(format!("card-{name}"))
+}
 
 /// Writes the files. Those that a front end reads meanwhile are never half there.
 pub(crate) fn write(worker: &Worker, folder: &Path) -> anyhow::Result<()> {
@@ -25,6 +32,9 @@ pub(crate) fn write(worker: &Worker, folder: &Path) -> anyhow::Result<()> {
         "head_dim": config.head_dim,
         "max_position_embeddings": config.position_limit(),
         "eos_token_id": worker.tokenizer().eos_ids(),
+        // For nobody to read: Dynamo leaves out a worker whose card is another.
+        "weights": worker.fingerprint()?.weights,
+        "dtype": worker.dtype().as_str(),
     });
     put(folder, "config.json", &model.to_string())?;
     put(folder, "tokenizer.json", &worker.tokenizer().to_json()?)?;
@@ -37,7 +47,13 @@ pub(crate) fn write(worker: &Worker, folder: &Path) -> anyhow::Result<()> {
 }
 
 fn put(folder: &Path, name: &str, text: &str) -> anyhow::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    if std::fs::read(folder.join(name)).is_ok_and(|there| there == text.as_bytes()) {
+        return Ok(());
+    }
+    // Not beside the files: what lies there counts as the card's.
+    let aside = folder.join(".writing");
+    std::fs::create_dir_all(&aside)?;
+    let mut file = tempfile::NamedTempFile::new_in(aside)?;
     file.write_all(text.as_bytes())?;
     #[cfg(unix)]
     {

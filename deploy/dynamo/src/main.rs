@@ -7,10 +7,8 @@ use clap::Parser;
 use lb_dynamo::{Args, Backend};
 
 fn main() -> ExitCode {
-    let served = Backend::new(Args::parse())
-        .map_err(anyhow::Error::from)
-        .and_then(|(backend, config)| dynamo_backend_common::run(Arc::new(backend), config));
-    match served {
+    let (backend, config) = Backend::new(Args::parse());
+    match dynamo_backend_common::run(Arc::new(backend), config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("latent-briefing-dynamo: {error:#}");

@@ -16,7 +16,7 @@ use lb_model::Worker;
 
 fn backend(more: &[&str]) -> Backend {
     let args = ["latent-briefing-dynamo"].into_iter().chain(more.iter().copied());
-    Backend::new(Args::parse_from(args)).unwrap().0
+    Backend::new(Args::parse_from(args)).0
 }
 
 fn request(tokens: Vec<u32>, most: u32) -> PreprocessedRequest {
@@ -155,8 +155,10 @@ async fn cleanup_finishes_what_is_under_way_and_then_refuses() {
 
 #[tokio::test]
 async fn a_model_that_is_not_there_is_told() {
-    let backend = backend(&["--worker", "no/such/model.gguf"]);
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model.gguf");
+    let backend = backend(&["--worker", model.to_str().unwrap()]);
     let error = backend.start(0).await.unwrap_err();
-    assert!(error.to_string().contains("no/such/model.gguf"), "{error}");
+    assert!(error.to_string().contains("model.gguf"), "{error}");
     backend.cleanup().await.unwrap();
 }
