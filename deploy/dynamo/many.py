@@ -11,6 +11,7 @@ import argparse
 import concurrent.futures
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -55,7 +56,7 @@ class Failures:
             self.by_status[response.status_code] = self.by_status.get(response.status_code, 0) + 1
 
 
-def ask(client, number, dynamo):
+def ask(client, number, dynamo, long):
     briefing = {"trajectory": f"t{number % 10}", "handoff": HANDOFFS[number % 4]}
     if number % 5 == 4:
         extra, headers = {}, {}
@@ -68,24 +69,25 @@ def ask(client, number, dynamo):
     answer = client.chat.completions.create(
         model="latent-briefing",
         messages=[{"role": "user", "content": f"Who keeps the {TOWNS[number % 8]} ledger of {1900 + number % 24}?"}],
-        max_tokens=24,
+        max_tokens=long or 24,
         logprobs=True,
         extra_headers=headers,
-        extra_body=extra,
+        extra_body=extra | ({"ignore_eos": True} if long else {}),
     )
     choice = answer.choices[0]
-    tokens = [token.token for token in choice.logprobs.content]
+    # Dynamo shows a control token as nothing.
+    tokens = ["" if re.fullmatch(r"<\|\w+\|>", token.token) else token.token for token in choice.logprobs.content]
     return choice.message.content, tokens, choice.finish_reason, time.time() - begin
 
 
-def run(base, dynamo, disturb=lambda done: None):
+def run(base, dynamo, long, disturb=lambda done: None):
     failures = Failures()
     web = httpx.Client(event_hooks={"response": [failures.note]}, timeout=300, limits=httpx.Limits(max_connections=64))
     client = openai.OpenAI(base_url=base + "/v1", api_key="none", max_retries=8, http_client=web)
     begin = time.time()
     answers, times, tokens, failed = {}, [], 0, []
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        futures = {pool.submit(ask, client, number, dynamo): number for number in range(200)}
+        futures = {pool.submit(ask, client, number, dynamo, long): number for number in range(200)}
         for done, future in enumerate(concurrent.futures.as_completed(futures), 1):
             disturb(done)
             try:
@@ -142,6 +144,12 @@ class Dynamo:
         models = httpx.get(f"http://127.0.0.1:{FRONT}/v1/models", timeout=2).json()["data"]
         return len([one for one in told.get("instances", []) if one.get("endpoint") == "generate"]) if models else 0
 
+    def moved(self):
+        """Requests that the front end sent to another worker, as its log tells."""
+        with open(os.path.join(self.folder, "front.log"), encoding="utf-8", errors="replace") as log:
+            text = log.read()
+        return text.count("Creating new stream, retrying"), text.count("recreating stream")
+
     def end(self):
         for process in [*self.workers, self.front]:
             process.kill()
@@ -158,6 +166,7 @@ def main():
     parser.add_argument("--front", default=sys.executable, help="a Python that has dynamo.frontend")
     parser.add_argument("--router", default="least-loaded", help="Dynamo's --router-mode")
     parser.add_argument("--affinity", choices=["hard", "soft"], default="soft", help="Dynamo's --router-session-affinity-mode")
+    parser.add_argument("--long", type=int, default=0, metavar="TOKENS", help="answers of so many tokens, whatever the model would end with")
     parser.add_argument("--migrations", type=int, default=3, help="times that the front end moves a request; 0: only the client asks again")
     parser.add_argument("--logs", help="a new folder that keeps the store and the logs")
     args = parser.parse_args()
@@ -173,7 +182,7 @@ def main():
             until(lambda: httpx.get(base + "/readyz", timeout=1).status_code == 200, "the server")
             trajectories(base)
             print("one process, latent-briefing serve:", flush=True)
-            wanted, failed = run(base, dynamo=False)
+            wanted, failed = run(base, False, args.long)
         finally:
             alone.terminate()
             alone.wait()
@@ -194,11 +203,13 @@ def main():
 
             try:
                 print(f"Dynamo, {name}:", flush=True)
-                answers, failed = run(f"http://127.0.0.1:{FRONT}", dynamo=True, disturb=disturb)
+                answers, failed = run(f"http://127.0.0.1:{FRONT}", True, args.long, disturb)
                 wrong += len(failed) + compare(wanted, answers)
                 if disturbed:
                     code = dynamo.workers[1].wait(120)
-                    print(f"  two ended with {code} within {time.time() - lost['drained']:.0f} s", flush=True)
+                    early, late = dynamo.moved()
+                    print(f"  two ended with {code} within {time.time() - lost['drained']:.0f} s; the front end moved {early} requests before their "
+                          f"first token and {late} behind it", flush=True)
                     wrong += code != 0
             finally:
                 dynamo.end()

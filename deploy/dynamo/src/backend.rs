@@ -158,7 +158,11 @@ impl LLMEngine for Backend {
         request: PreprocessedRequest,
         ctx: GenerateContext,
     ) -> Result<BoxStream<'static, Result<LLMEngineOutput, DynamoError>>, DynamoError> {
-        let mut answer = self.asked(request).await?;
+        let mut answer = match self.asked(request).await {
+            Ok(answer) => answer,
+            // Not as an error before the stream: a front end takes that for a worker that is lost, and asks it nothing for seconds.
+            Err(refused) => return Ok(Box::pin(futures::stream::iter([Err(refused)]))),
+        };
         let listed = Listed { id: ctx.id().to_owned(), under_way: self.under_way.clone() };
         held(&self.under_way).insert(listed.id.clone(), answer.cancel_token());
         Ok(Box::pin(async_stream::stream! {

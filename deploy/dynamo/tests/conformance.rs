@@ -104,8 +104,13 @@ async fn a_trajectory_of_the_store_is_answered_about_and_a_moved_answer_is_gone_
     assert_eq!(tokens_of(&whole(&backend, request(moved, 11)).await.unwrap()), tokens[5..]);
     let absent = serde_json::json!({ "briefing": { "trajectory": "u" }, "messages": said["messages"] });
     let prompt = worker.tokenizer().encode_prompt(&format!("latent-briefing request: {absent}")).unwrap();
-    let refused = whole(&backend, request(prompt, 4)).await.unwrap_err();
+    // As an item of the stream, so that the front end does not take the worker for lost.
+    let mut stream =
+        backend.generate(request(prompt, 4), GenerateContext::new(mock_context(), None)).await.unwrap();
+    let refused = stream.next().await.unwrap().unwrap_err();
     assert_eq!(refused.error_type(), ErrorType::NotFound);
+    assert_eq!(refused.public_message(), Some("there is no trajectory \"u\""));
+    assert!(stream.next().await.is_none());
     backend.cleanup().await.unwrap();
 }
 
