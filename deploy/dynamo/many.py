@@ -207,7 +207,7 @@ def main():
                 wrong += len(failed) + compare(wanted, answers)
                 if disturbed:
                     code = dynamo.workers[1].wait(120)
-                    early, late = dynamo.moved()
+                    early, late = dynamo.moved() if args.migrations else (0, 0)
                     print(f"  two ended with {code} within {time.time() - lost['drained']:.0f} s; the front end moved {early} requests before their "
                           f"first token and {late} behind it", flush=True)
                     wrong += code != 0
