@@ -75,9 +75,10 @@ def ask(client, number, dynamo, long):
         extra_body=extra | ({"ignore_eos": True} if long else {}),
     )
     choice = answer.choices[0]
-    # Dynamo shows a control token as nothing.
-    tokens = ["" if re.fullmatch(r"<\|\w+\|>", token.token) else token.token for token in choice.logprobs.content]
-    return choice.message.content, tokens, choice.finish_reason, time.time() - begin
+    # Dynamo shows a control token as nothing, and an answer of nothing as null.
+    shown = lambda text: re.sub(r"<\|\w+\|>", "", text or "")  # noqa: E731
+    tokens = [shown(token.token) for token in choice.logprobs.content]
+    return shown(choice.message.content), tokens, choice.finish_reason, time.time() - begin
 
 
 def run(base, dynamo, long, disturb=lambda done: None):
