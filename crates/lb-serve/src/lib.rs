@@ -3,6 +3,7 @@
 mod config;
 mod engine;
 mod error;
+mod house;
 mod http;
 mod journal;
 mod keys;

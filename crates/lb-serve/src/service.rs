@@ -1,34 +1,26 @@
 //! What answers, without HTTP: for a front end with a protocol of its own, which has made tokens of a request already.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use lb_model::Worker;
 use lb_session::CancelToken;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
-use crate::engine::{Bounds, Engine, Event, Finish, Job, Listening, Usage, Work};
+use crate::engine::{Bounds, Engine, Event, Finish, Listening, Spoken, Told, Usage, Work};
+use crate::house::{keep_house, store_sessions};
 use crate::http::{App, about, lost, submit};
 use crate::journal::Storage;
 use crate::keys::Keys;
-use crate::metrics::{Metrics, count};
-use crate::trajectories::{Trajectories, Trajectory, now};
+use crate::metrics::Metrics;
+use crate::trajectories::{Trajectories, now};
 use crate::wire::briefing::{BriefingField, task};
 use crate::wire::openai::conversation;
 use crate::wire::sampling::{Room, Sampling, Texts};
 use crate::{Refusal, Result, ServeConfig, Tenant};
-
-/// How often times to live and memory are looked after.
-const HOUSEKEEPING: Duration = Duration::from_millis(500);
-
-/// How often the store is swept.
-const SWEEP: Duration = Duration::from_hours(1);
 
 /// The engine, the trajectories and the store of a server, without its HTTP: prompts come as tokens, and so do answers. They are
 /// those that [`Server`](crate::Server) gives.
@@ -167,7 +159,7 @@ impl Answer {
     }
 }
 
-fn written(id: u32, told: Vec<crate::engine::Told>) -> Written {
+fn written(id: u32, told: Vec<Told>) -> Written {
     let told = told.into_iter().next();
     let log_prob = told.as_ref().map(|told| told.log_prob);
     let likeliest = told.into_iter().flat_map(|told| told.likeliest);
@@ -267,7 +259,7 @@ impl Service {
         self.submit(tenant, work)
     }
 
-    fn spoken(&self, manner: &Manner) -> std::result::Result<crate::engine::Spoken, Refusal> {
+    fn spoken(&self, manner: &Manner) -> std::result::Result<Spoken, Refusal> {
         let sampling = Sampling {
             max_tokens: manner.max_tokens,
             temperature: manner.temperature,
@@ -346,52 +338,6 @@ impl Drop for Service {
 
 fn trajectories(folder: &Path, config: &ServeConfig, alone: bool) -> Arc<Trajectories> {
     Arc::new(Trajectories::new(folder, config.memory, config.trajectories, alone))
-}
-
-/// Leaves the caches of long trajectories in the store, so that whoever serves next need not read them again.
-async fn store_sessions(app: &App) {
-    if app.storage.is_none() {
-        return;
-    }
-    for trajectory in app.trajectories.all() {
-        if !trajectory.is_worth_storing() {
-            continue;
-        }
-        let (segments, positions) = (trajectory.len(), trajectory.positions());
-        rested(app, &trajectory).await;
-        let Some(file) = trajectory.resting_file() else { continue };
-        match app.write_session(&trajectory, (file, segments, positions)).await {
-            Ok(()) => trajectory.is_stored(segments),
-            Err(error) => tracing::warn!(trajectory = trajectory.id, %error, "its cache is not stored"),
-        }
-    }
-}
-
-/// Takes a trajectory out of memory, before whatever else waits.
-async fn rested(app: &App, trajectory: &Arc<Trajectory>) {
-    let work = Work::Rest { trajectory: trajectory.clone() };
-    let (job, mut listening) = Job::new(Tenant::local(), work, app.config.request_time);
-    app.engine.submit_first(job);
-    listening.events.recv().await;
-}
-
-/// Forgets what is over its time, and takes out of memory what does not fit.
-async fn keep_house(app: Arc<App>) {
-    let (mut tick, mut swept) = (tokio::time::interval(HOUSEKEEPING), Instant::now());
-    loop {
-        tick.tick().await;
-        app.engine.prune();
-        app.forget_old().await;
-        if swept.elapsed() > SWEEP {
-            app.sweep().await;
-            swept = Instant::now();
-        }
-        for trajectory in app.trajectories.too_many() {
-            rested(&app, &trajectory).await;
-        }
-        app.metrics.trajectories.set(count(app.trajectories.len()));
-        app.metrics.trajectory_bytes.set(count(app.trajectories.bytes()));
-    }
 }
 
 impl std::fmt::Debug for Service {

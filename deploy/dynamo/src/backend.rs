@@ -81,8 +81,10 @@ impl Backend {
                 .chain_update([0])
                 .chain_update(salt)
                 .finalize();
-            let digits: String = digest[..24].iter().map(|byte| format!("{byte:02x}")).collect();
-            Tenant::named(&format!("salt-{digits}"))
+            let mut name = format!("salt-{digest:x}");
+            // A tenant's name has 64 characters at most.
+            name.truncate(64);
+            Tenant::named(&name)
         });
         salted.unwrap_or_else(|| self.args.tenant.clone())
     }

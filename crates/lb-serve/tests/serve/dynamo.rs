@@ -58,7 +58,8 @@ fn its_versions_are_exact_and_locked() {
                 continue;
             }
             let version = dependency.as_str().or_else(|| dependency["version"].as_str()).unwrap();
-            let exact = version.strip_prefix('=').unwrap_or_else(|| panic!("{name} = {version:?} is not exact"));
+            let exact =
+                version.strip_prefix('=').unwrap_or_else(|| panic!("{name} = {version:?} is not exact"));
             assert!(locked[name].contains(exact), "{name} {exact} is not in Cargo.lock");
         }
     }
