@@ -52,6 +52,23 @@ fn texts_encode_and_decode_as_in_transformers() {
     }
 }
 
+/// A tokenizer that is written down and read again makes the same tokens, and the same text of them.
+#[test]
+fn a_tokenizer_that_is_written_down_is_the_same() {
+    for kind in KINDS {
+        let (tokenizer, written) = (load(kind), TempDir::new().unwrap());
+        fs::write(written.path().join("tokenizer.json"), tokenizer.to_json().unwrap()).unwrap();
+        let read = Tokenizer::load(written.path()).unwrap();
+        for case in cases(kind, "texts") {
+            let text = case["text"].as_str().unwrap();
+            let prompt = ids(&case["prompt"]);
+            assert_eq!(read.encode_prompt(text).unwrap(), prompt, "{kind}: {text:?}");
+            assert_eq!(read.encode_text(text).unwrap(), tokenizer.encode_text(text).unwrap(), "{kind}: {text:?}");
+            assert_eq!(read.decode(&prompt).unwrap(), tokenizer.decode(&prompt).unwrap(), "{kind}: {text:?}");
+        }
+    }
+}
+
 /// A document goes in without a space in front, and comes out as it was (after NFC, where the tokenizer has that).
 #[test]
 fn documents_survive_within_a_prompt() {

@@ -1,29 +1,16 @@
-//! A server from its beginning to its end.
+//! A server from its beginning to its end: what answers, behind HTTP.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lb_model::Worker;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::engine::{Bounds, Engine, Job, Work};
-use crate::http::{App, router};
-use crate::journal::Storage;
+use crate::http::router;
 use crate::keys::Keys;
-use crate::metrics::{Metrics, count};
-use crate::trajectories::{Trajectories, Trajectory, now};
-use crate::{Error, Result, ServeConfig, Tenant, listen};
-
-/// How often times to live and memory are looked after.
-const HOUSEKEEPING: Duration = Duration::from_millis(500);
-
-/// How often the store is swept.
-const SWEEP: Duration = Duration::from_hours(1);
+use crate::{Error, Result, ServeConfig, Service, listen};
 
 /// A server that listens. It serves until it is told to [`stop`](Running::stop), or until the process is asked to end where
 /// [`Running::wait`] heeds that.
@@ -32,13 +19,10 @@ pub struct Server;
 /// One that is under way.
 pub struct Running {
     address: SocketAddr,
-    app: Arc<App>,
+    service: Service,
     stop: watch::Sender<bool>,
     runtime: Option<Runtime>,
     serving: Option<tokio::task::JoinHandle<()>>,
-    engine: Option<JoinHandle<()>>,
-    /// Of what is not in memory; goes with the server.
-    _folder: tempfile::TempDir,
 }
 
 impl Server {
@@ -56,50 +40,11 @@ impl Server {
         let listener = runtime.block_on(TcpListener::bind(listen_to));
         let listener = listener.map_err(|source| Error::Listen { address: listen_to, source })?;
         let address = listener.local_addr()?;
-        let folder = tempfile::Builder::new().prefix("latent-briefing-").tempdir()?;
-        let storage = match &config.store {
-            Some(address) => {
-                let index = config.index.as_deref();
-                let opened = Storage::open(address, index, worker);
-                Some(runtime.block_on(opened)?)
-            }
-            None => None,
-        };
-        let metrics = Arc::new(Metrics::new());
-        let bounds = Bounds {
-            parallel: config.parallel,
-            waiting: config.queue,
-            // One tenant leaves room for the others.
-            of_one: if keys.is_some() { config.queue.div_ceil(2) } else { config.queue },
-            prefix_bytes: config.prefixes,
-        };
-        let (engine, thread) = Engine::start(worker.clone(), bounds, metrics.clone())?;
-        let trajectories =
-            Arc::new(Trajectories::new(folder.path(), config.memory, config.trajectories, storage.is_none()));
-        let app = Arc::new(App {
-            worker: worker.clone(),
-            engine,
-            trajectories,
-            keys,
-            metrics,
-            config,
-            draining: AtomicBool::new(false),
-            storage,
-            folder: folder.path().to_owned(),
-            begun: now(),
-        });
+        let service = runtime.block_on(Service::with_keys(worker, config, keys))?;
         let (stop, stopped) = watch::channel(false);
-        runtime.spawn(keep_house(app.clone()));
-        let serving = runtime.spawn(listen::serve(listener, router(app.clone()), app.clone(), stopped));
-        Ok(Running {
-            address,
-            app,
-            stop,
-            runtime: Some(runtime),
-            serving: Some(serving),
-            engine: Some(thread),
-            _folder: folder,
-        })
+        let app = service.app.clone();
+        let serving = runtime.spawn(listen::serve(listener, router(app.clone()), app, stopped));
+        Ok(Running { address, service, stop, runtime: Some(runtime), serving: Some(serving) })
     }
 }
 
@@ -129,21 +74,14 @@ impl Running {
 
     fn end(&mut self) {
         let Some(runtime) = self.runtime.take() else { return };
-        self.app.draining.store(true, Ordering::SeqCst);
+        self.service.drain();
         let _ = self.stop.send(true);
         if let Some(serving) = self.serving.take() {
             let _ = runtime.block_on(serving);
         }
-        // What is not done by now has nobody who listens: the caches of trajectories come first.
-        self.app.engine.abandon();
-        let time = self.app.config.drain_time;
-        let _ = runtime.block_on(async { tokio::time::timeout(time, store_sessions(&self.app)).await });
-        self.app.engine.drain();
-        // What is still under way has nobody who listens, and ends with its next token.
+        // What is not done by now has nobody who listens, and ends with its next token.
+        runtime.block_on(self.service.end());
         runtime.shutdown_timeout(Duration::from_secs(1));
-        if let Some(engine) = self.engine.take() {
-            let _ = engine.join();
-        }
     }
 }
 
@@ -167,52 +105,6 @@ async fn asked_to_end() -> Result<()> {
 #[cfg(not(unix))]
 async fn asked_to_end() -> Result<()> {
     Ok(tokio::signal::ctrl_c().await?)
-}
-
-/// Leaves the caches of long trajectories in the store, so that whoever serves next need not read them again.
-async fn store_sessions(app: &App) {
-    if app.storage.is_none() {
-        return;
-    }
-    for trajectory in app.trajectories.all() {
-        if !trajectory.is_worth_storing() {
-            continue;
-        }
-        let (segments, positions) = (trajectory.len(), trajectory.positions());
-        rested(app, &trajectory).await;
-        let Some(file) = trajectory.resting_file() else { continue };
-        match app.write_session(&trajectory, (file, segments, positions)).await {
-            Ok(()) => trajectory.is_stored(segments),
-            Err(error) => tracing::warn!(trajectory = trajectory.id, %error, "its cache is not stored"),
-        }
-    }
-}
-
-/// Takes a trajectory out of memory, before whatever else waits.
-async fn rested(app: &App, trajectory: &Arc<Trajectory>) {
-    let work = Work::Rest { trajectory: trajectory.clone() };
-    let (job, mut listening) = Job::new(Tenant::local(), work, app.config.request_time);
-    app.engine.submit_first(job);
-    listening.events.recv().await;
-}
-
-/// Forgets what is over its time, and takes out of memory what does not fit.
-async fn keep_house(app: Arc<App>) {
-    let (mut tick, mut swept) = (tokio::time::interval(HOUSEKEEPING), Instant::now());
-    loop {
-        tick.tick().await;
-        app.engine.prune();
-        app.forget_old().await;
-        if swept.elapsed() > SWEEP {
-            app.sweep().await;
-            swept = Instant::now();
-        }
-        for trajectory in app.trajectories.too_many() {
-            rested(&app, &trajectory).await;
-        }
-        app.metrics.trajectories.set(count(app.trajectories.len()));
-        app.metrics.trajectory_bytes.set(count(app.trajectories.bytes()));
-    }
 }
 
 impl std::fmt::Debug for Running {

@@ -205,6 +205,15 @@ impl Tokenizer {
         self.full.id_to_token(id)
     }
 
+    /// The tokenizer as `tokenizer.json` has it, for a program that makes the same tokens elsewhere. What was in a GGUF file is written
+    /// in this form as well.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`].
+    pub fn to_json(&self) -> Result<String> {
+        self.full.to_string(false).map_err(|e| Error::Tokenizer { reason: e.to_string() })
+    }
+
     /// The id of a token as the vocabulary writes it.
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.full.token_to_id(token)

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::prefix::Prefixes;
 use super::stops::Stops;
-use super::{Event, Finish, Job, Spoken, Told};
+use super::{Event, Finish, Job, Piece, Spoken, Told};
 use crate::metrics::{Metrics, count};
 use crate::{Refusal, Tenant};
 
@@ -31,6 +31,7 @@ struct Answer {
     choice: usize,
     stops: Stops,
     log_probs: Option<usize>,
+    by_number: bool,
     cancel: CancelToken,
     until: Instant,
     allowed: Duration,
@@ -86,6 +87,7 @@ impl<'w> Running<'w> {
                 choice,
                 stops: Stops::new(spoken.stops.clone()),
                 log_probs: spoken.log_probs,
+                by_number: spoken.by_number,
                 cancel: job.cancel.clone(),
                 until: job.until,
                 allowed: job.allowed,
@@ -162,7 +164,8 @@ impl<'w> Running<'w> {
         let finish = Finish::of(answer.stops.hit.take(), generation.stopped);
         let rest = answer.stops.rest();
         if !rest.is_empty() && !matches!(finish, Finish::Stop(_)) {
-            answer.tell(Event::Text { choice: answer.choice, text: rest, tokens: Vec::new() });
+            let (tokens, ids) = (Vec::new(), Vec::new());
+            answer.tell(Event::Text { choice: answer.choice, text: rest, tokens, ids });
         }
         let generated = generation.tokens.len();
         answer.tell(Event::Ended { choice: answer.choice, finish, generated });
@@ -190,18 +193,19 @@ impl Answer {
             }
         };
         let text = self.stops.push(chosen.text);
-        if text.is_empty() && told.is_none() {
+        let ids = if self.by_number { vec![chosen.token] } else { Vec::new() };
+        if text.is_empty() && told.is_none() && ids.is_empty() {
             return self.stops.hit.is_none();
         }
-        let heard =
-            self.events.send(Event::Text { choice: self.choice, text, tokens: told.into_iter().collect() });
+        let tokens = told.into_iter().collect();
+        let heard = self.events.send(Event::Text { choice: self.choice, text, tokens, ids });
         heard.is_ok() && self.stops.hit.is_none()
     }
 }
 
 fn told(worker: &Worker, chosen: &Chosen<'_>, most: usize) -> lb_model::Result<Told> {
     let (log_prob, likeliest) = chosen.log_probs(most)?;
-    let piece = |token: u32| worker.tokenizer().decode(&[token]);
+    let piece = |id: u32| worker.tokenizer().decode(&[id]).map(|text| Piece { id, text });
     let likeliest = likeliest.into_iter().map(|(token, log_prob)| Ok((piece(token)?, log_prob)));
     let likeliest = likeliest.collect::<lb_model::Result<_>>()?;
     Ok(Told { token: piece(chosen.token)?, log_prob, likeliest })

@@ -190,17 +190,27 @@ fn ask(
         asked.prepare().map_err(|error| explained(job, error))?
     };
     let mut cache = prepared.cache;
-    let logits = match prepared.logits {
+    let mut prompt = prepared.prompt;
+    prompt.extend(&spoken.written);
+    let logits = match prepared.logits.filter(|_| prompt.is_empty()) {
         Some(logits) => logits,
-        None => read(running, job, &prepared.prompt, &mut cache)?,
+        None => read(running, job, &prompt, &mut cache)?,
     };
     let positions = (prepared.seq_len, prepared.kept_len);
-    let usage = cost(job, start, prepared.handoff, prepared.tokens, positions, prepared.brief);
+    let tokens = gone_on(prepared.tokens, spoken);
+    let usage = cost(job, start, prepared.handoff, tokens, positions, prepared.brief);
     running.metrics.briefed(&usage);
     trajectory.called(&usage, prepared.briefing.as_ref(), &task.question, snapshot.tokens());
     job.tell(Event::Begun(Box::new(usage)));
-    let texts = vec![snapshot.tokens().to_vec(), prepared.prompt];
-    running.join(job, spoken, Ready { cache, logits, texts, draft: prepared.draft, prompt: None })
+    let texts = vec![snapshot.tokens().to_vec(), prompt];
+    let draft = if spoken.written.is_empty() { prepared.draft } else { Vec::new() };
+    running.join(job, spoken, Ready { cache, logits, texts, draft, prompt: None })
+}
+
+/// With what is read of an answer that is gone on with.
+fn gone_on(tokens: CallTokens, spoken: &Spoken) -> CallTokens {
+    let written = spoken.written.len();
+    CallTokens { attended: tokens.attended + written, prefilled: tokens.prefilled + written, ..tokens }
 }
 
 /// An answer over a briefing from elsewhere; the trajectory is not needed.
@@ -218,15 +228,17 @@ fn over(
     let asked = snapshot.ask(task).over(&briefing).deadline(job.until).cancelled_by(&job.cancel);
     let prepared = asked.prepare().map_err(|error| explained(job, error))?;
     let mut cache = prepared.cache;
-    let logits = read(running, job, &prepared.prompt, &mut cache)?;
+    let (asked, mut prompt) = (prepared.prompt.len(), prepared.prompt);
+    prompt.extend(&spoken.written);
+    let logits = read(running, job, &prompt, &mut cache)?;
     // The passes that made it were another call's.
-    let tokens = CallTokens { prefilled: prepared.prompt.len(), ..prepared.tokens };
+    let tokens = gone_on(CallTokens { prefilled: asked, ..prepared.tokens }, spoken);
     let positions = (prepared.seq_len, prepared.kept_len);
     let usage = cost(job, start, prepared.handoff, tokens, positions, Duration::ZERO);
     running.metrics.briefed(&usage);
     job.tell(Event::Begun(Box::new(usage)));
-    let texts = vec![prepared.prompt];
-    running.join(job, spoken, Ready { cache, logits, texts, draft: prepared.draft, prompt: None })
+    let draft = if spoken.written.is_empty() { prepared.draft } else { Vec::new() };
+    running.join(job, spoken, Ready { cache, logits, texts: vec![prompt], draft, prompt: None })
 }
 
 /// A briefing for whoever fetches it.
@@ -266,9 +278,12 @@ fn renewed(
         let reason = "a renewed briefing has one answer and no log-probabilities";
         return Err(Refusal::unsupported("briefing.handoff", reason));
     }
+    if spoken.by_number {
+        return Err(Refusal::unsupported("briefing.handoff", "a renewed briefing tells no tokens by number"));
+    }
     let mut stops = super::stops::Stops::new(spoken.stops.clone());
     let tell = |text: String| {
-        let event = Event::Text { choice: 0, text, tokens: Vec::new() };
+        let event = Event::Text { choice: 0, text, tokens: Vec::new(), ids: Vec::new() };
         job.events.send(event).is_ok()
     };
     let answered = {

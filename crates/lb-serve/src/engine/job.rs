@@ -58,6 +58,10 @@ pub(crate) struct Spoken {
     pub(crate) stops: Vec<String>,
     /// Log-probabilities of each token and of so many of the likeliest.
     pub(crate) log_probs: Option<usize>,
+    /// Tokens are told by number, each as it is written.
+    pub(crate) by_number: bool,
+    /// What of an answer about a trajectory is there already; it is gone on with.
+    pub(crate) written: Vec<u32>,
 }
 
 /// What is heard.
@@ -65,8 +69,8 @@ pub(crate) struct Spoken {
 pub(crate) enum Event {
     /// Reading is done; what it cost.
     Begun(Box<Usage>),
-    /// A piece of an answer.
-    Text { choice: usize, text: String, tokens: Vec<Told> },
+    /// A piece of an answer; `ids` where tokens are told by number.
+    Text { choice: usize, text: String, tokens: Vec<Told>, ids: Vec<u32> },
     /// An answer has ended; tokens that it has.
     Ended { choice: usize, finish: Finish, generated: usize },
     /// Something without an answer is done: tokens that entered, and those left out, of each segment.
@@ -79,10 +83,10 @@ pub(crate) enum Event {
 
 /// Why an answer ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Finish {
+pub enum Finish {
     /// The model said so.
     End,
-    /// One of the texts that end it came.
+    /// This text, one of those that end it, came.
     Stop(String),
     /// The limit of tokens, or of the model's positions.
     Length,
@@ -102,14 +106,22 @@ impl Finish {
 /// A token that was written, for who asked for its log-probability.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
-    pub(crate) token: String,
+    pub(crate) token: Piece,
     pub(crate) log_prob: f32,
-    pub(crate) likeliest: Vec<(String, f32)>,
+    pub(crate) likeliest: Vec<(Piece, f32)>,
+}
+
+/// A token by number and text.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    pub(crate) id: u32,
+    pub(crate) text: String,
 }
 
 /// What a call cost, in the terms of a ledger.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub(crate) struct Usage {
+#[non_exhaustive]
+pub struct Usage {
     /// How the trajectory reached the worker; `prompt` for a plain request.
     pub handoff: String,
     /// Positions in the worker's context when it begins to answer.
@@ -135,7 +147,7 @@ impl Job {
         let (events, heard) = unbounded_channel();
         let cancel = CancelToken::new();
         let until = Instant::now() + allowed;
-        let listening = Listening { events: heard, _hold: CallOff(cancel.clone()) };
+        let listening = Listening { events: heard, hold: CallOff(cancel.clone()) };
         let span = tracing::Span::current();
         (Self { work, cancel, until, allowed, events, tenant, span }, listening)
     }

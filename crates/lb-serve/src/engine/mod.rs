@@ -21,7 +21,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::Refusal;
 use crate::metrics::Metrics;
 
-pub(crate) use job::{Event, Finish, Job, Spoken, Told, Usage, Work};
+pub(crate) use job::{Event, Job, Piece, Spoken, Told, Work};
+pub use job::{Finish, Usage};
 pub(crate) use queue::Queue;
 
 /// What bounds the engine.
@@ -90,7 +91,14 @@ impl Engine {
 /// A job's events, with what calls the job off when nobody listens any more.
 pub(crate) struct Listening {
     pub(crate) events: UnboundedReceiver<Event>,
-    pub(crate) _hold: CallOff,
+    pub(crate) hold: CallOff,
+}
+
+impl Listening {
+    /// What calls it off from elsewhere.
+    pub(crate) fn cancel_token(&self) -> lb_session::CancelToken {
+        self.hold.0.clone()
+    }
 }
 
 /// Calls a job off when it is dropped.

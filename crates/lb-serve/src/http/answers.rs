@@ -23,14 +23,14 @@ const BEHIND: usize = 256;
 const ALIVE: Duration = Duration::from_secs(10);
 
 /// Hands a job to the engine.
-pub(super) fn submit(app: &App, tenant: &Tenant, work: Work) -> Result<Listening, Refusal> {
+pub(crate) fn submit(app: &App, tenant: &Tenant, work: Work) -> Result<Listening, Refusal> {
     let (job, listening) = Job::new(tenant.clone(), work, app.config.request_time);
     app.engine.submit(job)?;
     app.metrics.waiting.set(count(app.engine.waiting()));
     Ok(listening)
 }
 
-fn lost() -> Refusal {
+pub(crate) fn lost() -> Refusal {
     Refusal::Internal("the answer was lost in a fault of the server".to_owned())
 }
 
@@ -66,7 +66,7 @@ pub(super) async fn whole(mut listening: Listening, choices: usize) -> Result<(V
     while ended < choices {
         match next(&mut listening).await? {
             Event::Begun(own) => usage = Some(*own),
-            Event::Text { choice, text, tokens } => {
+            Event::Text { choice, text, tokens, .. } => {
                 answers[choice].text.push_str(&text);
                 answers[choice].tokens.extend(tokens);
             }
@@ -132,7 +132,7 @@ fn stream(told: Receiver<Sse>) -> impl Stream<Item = Result<Sse, Infallible>> {
 fn told_of(teller: &mut impl Teller, event: Result<Event, Refusal>, ended: &mut usize) -> Vec<Sse> {
     match event {
         Ok(Event::Begun(usage)) => teller.begun(*usage),
-        Ok(Event::Text { choice, text, tokens }) => teller.text(choice, &text, &tokens),
+        Ok(Event::Text { choice, text, tokens, .. }) => teller.text(choice, &text, &tokens),
         Ok(Event::Ended { choice, finish, generated }) => {
             *ended += 1;
             teller.ended(choice, &finish, generated)

@@ -83,7 +83,7 @@ fn head(app: &App, kind: Kind, model: Option<&str>) -> Result<Head, Refusal> {
 }
 
 /// An answer about a trajectory.
-pub(super) async fn about(
+pub(crate) async fn about(
     app: &App,
     tenant: &Tenant,
     field: &BriefingField,

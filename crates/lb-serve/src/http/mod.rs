@@ -34,7 +34,9 @@ use crate::keys::Keys;
 use crate::metrics::{Answered, Metrics};
 use crate::trajectories::Trajectories;
 
+pub(crate) use answers::{lost, submit};
 pub(crate) use briefings::{Brief, Fetched};
+pub(crate) use chat::about;
 pub use operations::openapi;
 pub(crate) use trajectories::{Append, Create, Fork};
 

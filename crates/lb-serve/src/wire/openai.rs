@@ -128,10 +128,15 @@ impl ChatRequest {
         if let Some(thinking) = wanted.cloned().or(self.enable_thinking.map(Value::Bool)) {
             fields.insert("enable_thinking".to_owned(), thinking);
         }
-        let mut conversation = Conversation::from_json(Value::Object(fields).to_string().as_bytes())?;
-        conversation.messages.iter_mut().for_each(of_today);
-        Ok(conversation)
+        conversation(fields)
     }
+}
+
+/// A conversation of `messages` and what else is said for the template.
+pub(crate) fn conversation(fields: Map<String, Value>) -> Result<Conversation, Refusal> {
+    let mut conversation = Conversation::from_json(Value::Object(fields).to_string().as_bytes())?;
+    conversation.messages.iter_mut().for_each(of_today);
+    Ok(conversation)
 }
 
 /// `developer` is OpenAI's newer word for `system`, which templates know.
@@ -308,8 +313,9 @@ fn log_probs(kind: Kind, tokens: &[Told], offset: usize) -> Value {
     match kind {
         Kind::Chat => {
             let content = tokens.iter().map(|told| {
-                let mut one = entry(&told.token, told.log_prob);
-                one["top_logprobs"] = told.likeliest.iter().map(|(token, lp)| entry(token, *lp)).collect();
+                let mut one = entry(&told.token.text, told.log_prob);
+                one["top_logprobs"] =
+                    told.likeliest.iter().map(|(token, lp)| entry(&token.text, *lp)).collect();
                 one
             });
             json!({ "content": content.collect::<Vec<_>>(), "refusal": null })
@@ -319,13 +325,16 @@ fn log_probs(kind: Kind, tokens: &[Told], offset: usize) -> Value {
             let mut offsets = Vec::with_capacity(tokens.len());
             for told in tokens {
                 offsets.push(at);
-                at += told.token.chars().count();
+                at += told.token.text.chars().count();
             }
             let likeliest = tokens.iter().map(|told| {
-                told.likeliest.iter().map(|(token, lp)| (token.clone(), json!(lp))).collect::<Map<_, _>>()
+                told.likeliest
+                    .iter()
+                    .map(|(token, lp)| (token.text.clone(), json!(lp)))
+                    .collect::<Map<_, _>>()
             });
             json!({
-                "tokens": tokens.iter().map(|told| told.token.as_str()).collect::<Vec<_>>(),
+                "tokens": tokens.iter().map(|told| told.token.text.as_str()).collect::<Vec<_>>(),
                 "token_logprobs": tokens.iter().map(|told| told.log_prob).collect::<Vec<_>>(),
                 "top_logprobs": likeliest.collect::<Vec<_>>(),
                 "text_offset": offsets,

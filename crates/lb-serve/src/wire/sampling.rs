@@ -91,7 +91,7 @@ impl Sampling {
         }
         options.validate()?;
         let stops = stops("stop", self.stop)?;
-        Ok(Spoken { options, choices, stops, log_probs })
+        Ok(Spoken { options, choices, stops, log_probs, by_number: false, written: Vec::new() })
     }
 }
 

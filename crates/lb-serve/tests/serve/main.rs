@@ -3,9 +3,11 @@
 #[cfg(unix)]
 mod bounds;
 mod chat;
+mod dynamo;
 mod engine;
 mod messages;
 mod operations;
+mod service;
 mod stored;
 mod support;
 mod tenants;
