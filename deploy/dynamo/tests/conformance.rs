@@ -51,7 +51,7 @@ async fn it_passes_dynamos_kit_on_threads() {
 }
 
 /// A trajectory that another process made, by way of HTTP; and what that one answers.
-fn made(store: &Path, question: &str) -> (String, usize) {
+fn made(store: &Path, question: &str) -> (String, u64) {
     let mut config = lb_serve::ServeConfig::default();
     config.listen = ([127, 0, 0, 1], 0).into();
     config.store = Some(store.display().to_string());
@@ -72,7 +72,7 @@ fn made(store: &Path, question: &str) -> (String, usize) {
     let asked = serde_json::json!({ "messages": [{ "role": "user", "content": question }], "briefing": briefing, "max_tokens": 16, "ignore_eos": true });
     let told = post("/v1/chat/completions", &asked);
     let text = told["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
-    (text, told["usage"]["completion_tokens"].as_u64().unwrap() as usize)
+    (text, told["usage"]["completion_tokens"].as_u64().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +93,7 @@ async fn a_trajectory_of_the_store_is_answered_about_and_a_moved_answer_is_gone_
     let tokens = tokens_of(&chunks);
     let ends = worker.tokenizer().eos_ids();
     let shown: Vec<u32> = tokens.iter().copied().filter(|token| !ends.contains(token)).collect();
-    assert_eq!((worker.tokenizer().decode(&shown).unwrap(), tokens.len()), (text, generated));
+    assert_eq!((worker.tokenizer().decode(&shown).unwrap(), tokens.len() as u64), (text, generated));
     let end = chunks.last().unwrap();
     assert_eq!(end.finish_reason, Some(FinishReason::Length));
     let data = &end.engine_data.as_ref().unwrap()["latent_briefing"];
