@@ -56,14 +56,20 @@ fn texts_encode_and_decode_as_in_transformers() {
 #[test]
 fn a_tokenizer_that_is_written_down_is_the_same() {
     for kind in KINDS {
-        let (tokenizer, written) = (load(kind), TempDir::new().unwrap());
-        fs::write(written.path().join("tokenizer.json"), tokenizer.to_json().unwrap()).unwrap();
-        let read = Tokenizer::load(written.path()).unwrap();
+        let (tokenizer, folder) = (load(kind), TempDir::new().unwrap());
+        fs::write(folder.path().join("tokenizer.json"), tokenizer.to_json().unwrap()).unwrap();
+        let read = Tokenizer::load(folder.path()).unwrap();
         for case in cases(kind, "texts") {
             let text = case["text"].as_str().unwrap();
             let prompt = ids(&case["prompt"]);
-            assert_eq!(read.encode_prompt(text).unwrap(), prompt, "{kind}: {text:?}");
-            assert_eq!(read.encode_text(text).unwrap(), tokenizer.encode_text(text).unwrap(), "{kind}: {text:?}");
+            let (written, own) =
+                (read.encode_template(text).unwrap(), tokenizer.encode_template(text).unwrap());
+            assert_eq!(written, own, "{kind}: {text:?}");
+            assert_eq!(
+                read.encode_text(text).unwrap(),
+                tokenizer.encode_text(text).unwrap(),
+                "{kind}: {text:?}"
+            );
             assert_eq!(read.decode(&prompt).unwrap(), tokenizer.decode(&prompt).unwrap(), "{kind}: {text:?}");
         }
     }

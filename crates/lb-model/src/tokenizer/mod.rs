@@ -206,7 +206,7 @@ impl Tokenizer {
     }
 
     /// The tokenizer as `tokenizer.json` has it, for a program that makes the same tokens elsewhere. What was in a GGUF file is written
-    /// in this form as well.
+    /// in this form as well. What [`encode_prompt`](Self::encode_prompt) puts around a whole prompt is not in it.
     ///
     /// # Errors
     /// [`Error::Tokenizer`].
