@@ -95,7 +95,11 @@ fn of_rows<'a>(rows: impl Iterator<Item = &'a [f64]>, d: usize) -> f64 {
     if gram.iter().any(|x| !x.is_finite()) {
         return f64::NAN;
     }
-    let singular: Vec<f64> = eigenvalues(&mut gram, d).into_iter().map(|x| x.max(0.0).sqrt()).collect();
+    // Eigenvalues are exact to the rounding of the largest; a root would make much of what is left where there is nothing.
+    let trace: f64 = (0..d).map(|i| gram[i * d + i]).sum();
+    let noise = d as f64 * f64::EPSILON * trace;
+    let singular: Vec<f64> =
+        eigenvalues(&mut gram, d).into_iter().map(|x| if x > noise { x.sqrt() } else { 0.0 }).collect();
     let sum: f64 = singular.iter().sum();
     if sum == 0.0 {
         return 0.0;
