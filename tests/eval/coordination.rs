@@ -174,7 +174,7 @@ fn every_condition_is_measured_on_the_turns_of_episodes() {
     let turn = |response: &str| {
         format!(
             r#"{{"agent": "x", "context": [{}], "instruction": "Who keeps the Oslo ledger?", "response": "{response}",
-            "decisions": [{{"name": "who", "opening": "", "options": ["Ana", "Bo"], "chosen": "Ana"}}]}}"#,
+            "decisions": [{{"name": "who", "opening": "The Oslo ledger is kept by ", "options": ["Ana", "Bo"], "chosen": "Ana"}}]}}"#,
             context.join(",")
         )
         .replace('\n', " ")

@@ -31,6 +31,7 @@ fn timeless(rows: &[RetainedRow]) -> Vec<RetainedRow> {
     let round = |x: f64| (x * 1e9).round() / 1e9;
     let still = |m: &Measured| Measured {
         brief_ms: 0.0,
+        prefill_ms: 0.0,
         renewal_ms: 0.0,
         nll: round(m.nll),
         kl: round(m.kl),

@@ -10,11 +10,13 @@ use crate::support::checkpoints::{TIED, worker};
 use crate::support::compare::assert_same;
 use crate::support::embedded;
 
+/// Vectors that hold [`TEXT`].
+const VECTORS: usize = 4;
 const TEXT: &str = "The Oslo ledger is kept by Ana.";
 
-fn crammed(steps: usize) -> (lb_train::Crammed, Vec<CramStep>) {
+fn crammed(vectors: usize, steps: usize) -> (lb_train::Crammed, Vec<CramStep>) {
     let mut heard = Vec::new();
-    let settings = Cramming { steps, ..Cramming::vectors(1) };
+    let settings = Cramming { steps, ..Cramming::vectors(vectors) };
     let crammed = settings.run(embedded(), TEXT, &mut |step| {
         heard.push(step);
         true
@@ -22,17 +24,17 @@ fn crammed(steps: usize) -> (lb_train::Crammed, Vec<CramStep>) {
     (crammed.unwrap(), heard)
 }
 
-/// Token for token out of one vector, and again from its file.
+/// Token for token out of a few vectors, and again from its file.
 #[test]
-fn a_short_text_comes_back_from_one_vector() {
+fn a_short_text_comes_back_from_vectors() {
     let worker = embedded();
-    let (crammed, heard) = crammed(1000);
+    let (crammed, heard) = crammed(VECTORS, 1500);
     let text = &crammed.text;
     assert!(text.is_exact(), "{:?} after {} steps", crammed.best, crammed.steps);
     assert_eq!(text.read_back(worker).unwrap(), worker.tokenizer().encode_text(TEXT).unwrap());
     assert_eq!(text.text(worker).unwrap(), TEXT);
-    assert_eq!((text.vectors().count(), text.exceptions()), (1, 0));
-    assert_eq!(text.bytes(), worker.config().hidden_size * 4);
+    assert_eq!((text.vectors().count(), text.exceptions()), (VECTORS, 0));
+    assert_eq!(text.bytes(), VECTORS * worker.config().hidden_size * 4);
     assert_eq!(heard.len(), crammed.steps + 1);
     assert!(heard[0].right < heard[0].tokens && heard[0].loss > crammed.best.loss);
     assert_eq!((crammed.best.right, crammed.best.tokens), (text.tokens(), text.tokens()));
@@ -44,19 +46,19 @@ fn a_short_text_comes_back_from_one_vector() {
     assert_same(again.vectors().rows(), text.vectors().rows());
     assert_eq!(again.text(worker).unwrap(), TEXT);
     // Its vectors are vectors as any others.
-    assert_eq!(InputVectors::load(&path, worker.model()).unwrap().count(), 1);
+    assert_eq!(InputVectors::load(&path, worker.model()).unwrap().count(), VECTORS);
 }
 
 /// The same seed gives the same numbers.
 #[test]
 fn what_the_vectors_do_not_hold_stands_beside_them() {
     let worker = embedded();
-    let (crammed, heard) = crammed(5);
+    let (crammed, heard) = crammed(1, 5);
     let text = &crammed.text;
     assert!(!text.is_exact() && crammed.steps == 5 && heard.len() == 6);
     assert_eq!(text.text(worker).unwrap(), TEXT);
     assert_eq!(text.bytes(), worker.config().hidden_size * 4 + 8 * text.exceptions());
-    let (again, _) = self::crammed(5);
+    let (again, _) = self::crammed(1, 5);
     assert_same(again.text.vectors().rows(), text.vectors().rows());
     // Called off at once: the first vectors.
     let first = Cramming::default().run(worker, TEXT, &mut |_| false).unwrap();
