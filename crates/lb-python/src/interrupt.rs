@@ -209,7 +209,11 @@ fn attend(
         } else if !matches!(ended.recv_timeout(POLL), Err(RecvTimeoutError::Timeout)) {
             return fault;
         }
-        if let Err(error) = Python::attach(Python::check_signals) {
+        #[allow(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the method's lifetime is not general enough"
+        )]
+        if let Err(error) = Python::attach(|py| py.check_signals()) {
             failed(error);
         }
     }

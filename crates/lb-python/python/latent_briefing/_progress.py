@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +13,10 @@ Report = Callable[[int, int], Any]
 
 def bar(what: str = "reading", delay: float = 0.0) -> Report | None:
     """A bar of tqdm that hears (done, all), or nothing where tqdm is not installed."""
+    # Without widgets, the bar for notebooks would only warn.
+    module = "tqdm.auto" if importlib.util.find_spec("ipywidgets") else "tqdm"
     try:
-        tqdm = importlib.import_module("tqdm.auto").tqdm
+        tqdm = importlib.import_module(module).tqdm
     except ImportError:
         return None
     shown: Any = None
