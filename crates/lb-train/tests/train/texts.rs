@@ -86,7 +86,7 @@ fn what_cannot_be_crammed_is_said() {
 #[test]
 fn files_that_are_not_this_workers_are_refused() {
     let worker = embedded();
-    let (crammed, _) = crammed(1);
+    let (crammed, _) = crammed(1, 1);
     let folder = tempfile::tempdir().unwrap();
     let path = &folder.path().join("text.safetensors");
     crammed.text.save(worker, path).unwrap();
