@@ -172,8 +172,8 @@ fn texts_are_crammed_and_gone_on_with() {
     for row in rows {
         let number = |field: &str| row[field].as_f64().unwrap_or_else(|| panic!("no {field}: {row}"));
         assert!(number("behind") < number("surprise") && number("bytes") > number("text_bytes"), "{row}");
-        assert!(row["exact"].as_bool().unwrap() == (number("right") == number("tokens")), "{row}");
-        assert!(number("steps") == 20.0 || row["exact"] == true, "{row}");
+        assert!(row["exact"].as_bool().unwrap() == (row["right"] == row["tokens"]), "{row}");
+        assert!((number("steps") - 20.0).abs() < 0.5 || row["exact"] == true, "{row}");
     }
     assert_eq!(json_of(arguments("20")), told, "rows of the folder, times included");
     let ended = ran(arguments("21"));

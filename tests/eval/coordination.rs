@@ -32,6 +32,7 @@ fn says<T>(refused: Result<T, Error>, parts: &[&str]) {
     assert!(parts.iter().all(|part| said.contains(part)), "{said}: {parts:?}");
 }
 
+#[allow(clippy::unnecessary_wraps)]
 fn words(text: &str) -> latent_briefing::eval::Result<Vec<u32>> {
     Ok(text.split_whitespace().map(|word| word.len() as u32).collect())
 }
@@ -156,7 +157,7 @@ fn recorded_logs_are_episodes() {
 
 #[test]
 fn a_transcript_that_is_given_again_is_counted_as_sent_before() {
-    let long: String = (1..=40).map(|n| format!("{} ", "x".repeat(n))).collect();
+    let long = (1..=40).map(|n| "x".repeat(n)).collect::<Vec<_>>().join(" ");
     let rows = [
         format!(r#"{{"episode": "a", "agent": "x", "context": "{long}", "response": "One."}}"#),
         format!(r#"{{"episode": "a", "agent": "x", "context": "{long}", "response": "Two."}}"#),

@@ -88,7 +88,7 @@ fn servers_give_the_rows_of_one_process_whoever_is_away() {
 fn nobody_and_refusals_end_a_run_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let nobody = nobody();
-    let error = asked(&[nobody.clone()], &plan(&["full-kv"]), dir.path()).unwrap_err();
+    let error = asked(std::slice::from_ref(&nobody), &plan(&["full-kv"]), dir.path()).unwrap_err();
     assert!(matches!(&error, Error::Server { url, .. } if *url == nobody), "{error}");
 
     // A server that wants a key says so; that is no reason to try for two minutes.
@@ -99,7 +99,8 @@ fn nobody_and_refusals_end_a_run_by_name() {
     config.keys = Some(keys);
     let server = Server::start(embedded(), config).unwrap();
     let url = format!("http://{}", server.address());
-    let error = asked(&[url.clone()], &plan(&["full-kv"]), &dir.path().join("keyed")).unwrap_err();
+    let error =
+        asked(std::slice::from_ref(&url), &plan(&["full-kv"]), &dir.path().join("keyed")).unwrap_err();
     assert!(error.to_string().contains("answered 401"), "{error}");
     server.stop();
 

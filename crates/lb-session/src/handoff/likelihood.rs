@@ -107,6 +107,6 @@ mod tests {
         let kl = 0.5 * 2f64.ln() + 0.25 * 0.5f64.ln() + 0.2 * 0.5f64.ln() + 0.8 * (0.8f64 / 0.6).ln();
         assert!((divergence(&full, &other) - kl / 2.0).abs() < 1e-6);
         assert!(divergence(&full, &full) < 1e-12);
-        assert_eq!(of_rows(&full, &[7, 1])[0], f64::INFINITY);
+        assert!(of_rows(&full, &[7, 1])[0] > f64::MAX);
     }
 }

@@ -93,7 +93,8 @@ fn the_budget_controller_keeps_the_passages_that_say_most() {
     let mut found: Vec<String> =
         kept.lines().filter_map(|line| line.split_once(':')).map(|(tag, _)| format!("{tag}:")).collect();
     found.retain(|tag| lines().iter().any(|segment| labels(segment) == *tag));
-    (expected.sort(), found.sort());
+    expected.sort();
+    found.sort();
     assert_eq!(found, expected, "{kept}");
 }
 

@@ -21,7 +21,7 @@ fn sentences() -> Vec<(String, &'static str, usize, usize)> {
         let starts: Vec<&str> = segment.text.split_inclusive(". ").collect();
         for sentence in starts {
             let from = count(&before);
-            before += &format!(" {}", sentence.trim_end());
+            before.extend([" ", sentence.trim_end()]);
             all.push((sentence.trim_end().to_owned(), tag, at + from, at + count(&before)));
         }
         at += count(&format!("{tag}: {}\n", segment.text));
