@@ -63,6 +63,14 @@ impl Views {
         Ok(Self { layers, context, repeat, selections: HashMap::new(), latents: Known::default() })
     }
 
+    /// Those of `session`, made once.
+    pub(crate) fn once<'a>(made: &'a mut Option<Self>, session: &WorkerSession) -> Result<&'a mut Self> {
+        match made {
+            Some(views) => Ok(views),
+            none => Ok(none.insert(Self::of(session)?)),
+        }
+    }
+
     /// What a selection keeps, in a cache of its own; and how long that took, the pass of the task counted in
     /// where its queries are looked at.
     pub(crate) fn selected(

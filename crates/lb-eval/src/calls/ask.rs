@@ -55,17 +55,11 @@ impl Protocol for Calls<'_> {
                         by_handoff(&mut session, &handoff, text, &mut row)?;
                     }
                     Way::Selection(selected) => {
-                        let views = match &mut views {
-                            Some(views) => views,
-                            none => none.insert(Views::of(&session)?),
-                        };
+                        let views = Views::once(&mut views, &session)?;
                         self.by_selection(&session, views, question.task(&session)?, selected, &mut row)?;
                     }
                     Way::Hierarchical(hierarchy) => {
-                        let views = match &mut views {
-                            Some(views) => views,
-                            none => none.insert(Views::of(&session)?),
-                        };
+                        let views = Views::once(&mut views, &session)?;
                         let task = question.task(&session)?;
                         let (mut cache, time) = views.hierarchical(&session, task, hierarchy)?;
                         self.over(&mut cache, None, &task.tokens, time, &mut row)?;

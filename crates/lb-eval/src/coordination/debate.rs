@@ -158,7 +158,7 @@ impl Protocol for Debates<'_> {
 
 impl Debates<'_> {
     fn row(&self, item: &LogItem, session: &mut WorkerSession, told: &str) -> Result<DebateRow> {
-        let right = if item.answers.is_empty() { vec![item.target.clone()] } else { item.answers.clone() };
+        let right = item.right_answers();
         let blank = DebateRow { item: item.id.clone(), told: told.to_owned(), ..DebateRow::default() };
         let start = Instant::now();
         if told == ALONE {

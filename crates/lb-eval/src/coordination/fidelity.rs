@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::retained::{Measured, Rank, RetainedRow, RetainedSummary};
 use crate::stats::bootstrap::{Bootstrap, interval};
 use crate::stats::{grouped, median};
-use crate::table::cells::percent;
+use crate::table::cells::{percent, retained};
 use crate::table::{Column, Table};
 use crate::{Error, Result};
 
@@ -160,11 +160,6 @@ fn same(one: &[Option<usize>], other: &[Option<usize>]) -> (usize, usize) {
 
 /// One line for each condition.
 pub fn table(all: &[Fidelity]) -> String {
-    let retained = |of: &Fidelity| match of.retained {
-        Some((retained, [low, high])) if low < high => format!("{retained:.2} ({low:.2} to {high:.2})"),
-        Some((retained, _)) => format!("{retained:.2}"),
-        None => "none to retain".to_owned(),
-    };
     let share = |share: Option<Share>| {
         share.map_or_else(String::new, |Share { share, ci95: [low, high], .. }| {
             format!("{} ({:.1} to {:.1})", percent(share), 100.0 * low, 100.0 * high)
@@ -174,7 +169,7 @@ pub fn table(all: &[Fidelity]) -> String {
     let as_recorded = |of: &Fidelity| share(of.as_recorded);
     let mut columns: Vec<Column<'_, Fidelity>> = vec![
         ("condition", &|of| of.handoff.clone()),
-        ("retained (95 %)", &retained),
+        ("retained (95 %)", &|of| retained(of.retained)),
         ("decides as the full cache", &as_full),
         ("as recorded", &as_recorded),
         ("worker tokens", &|of| format!("{:.0}", of.worker_tokens)),

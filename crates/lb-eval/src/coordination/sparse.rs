@@ -20,7 +20,7 @@ use crate::pipeline::{
 use crate::retained::nll;
 use crate::stats::bootstrap::{Bootstrap, interval};
 use crate::stats::grouped;
-use crate::table::cells::percent;
+use crate::table::cells::{percent, retained};
 use crate::table::{Column, Table};
 use crate::{Error, Result};
 
@@ -201,9 +201,10 @@ impl Sparse<'_> {
             let handoff = if session.is_empty() { &Handoff::None } else { &self.handoff };
             let asked = session.ask(item.task.as_str()).via(handoff).at_most(self.plan.answer_tokens);
             let answer = asked.run()?.answer.text.lines().next().unwrap_or_default().trim().to_owned();
-            row.scores.push(short_answer(&answer, &right(item)));
+            let right = item.right_answers();
+            row.scores.push(short_answer(&answer, &right));
             row.answers.push(answer);
-            let text = right(item).into_iter().next().unwrap_or_default();
+            let text = right.into_iter().next().unwrap_or_default();
             let target = self.worker.tokenizer().encode_text(&text).map_err(lb_session::Error::from)?;
             let forced = |handoff: &Handoff, session: &mut lb_session::WorkerSession| {
                 nll(&session.ask(item.task.as_str()).via(handoff).forced(&target)?, &target)
@@ -217,10 +218,6 @@ impl Sparse<'_> {
 
 fn name(items: &[LogItem]) -> String {
     items.iter().map(|item| item.id.as_str()).collect::<Vec<_>>().join("+")
-}
-
-fn right(item: &LogItem) -> Vec<String> {
-    if item.answers.is_empty() { vec![item.target.clone()] } else { item.answers.clone() }
 }
 
 /// One gate over all streams.
@@ -287,17 +284,12 @@ pub fn figures(rows: &[SparseRow], settings: &Bootstrap) -> Vec<SparseFigure> {
 
 /// One line for each gate.
 pub fn table(figures: &[SparseFigure]) -> String {
-    let retained = |of: &SparseFigure| match of.retained {
-        Some((retained, [low, high])) if low < high => format!("{retained:.2} ({low:.2} to {high:.2})"),
-        Some((retained, _)) => format!("{retained:.2}"),
-        None => "none to retain".to_owned(),
-    };
     let columns: Vec<Column<'_, SparseFigure>> = vec![
         ("gate", &|of| of.gate.clone()),
         ("tokens read", &|of| percent(of.read)),
         ("for the gate", &|of| percent(of.gating)),
         ("own documents read", &|of| percent(of.own_read)),
-        ("retained (95 %)", &retained),
+        ("retained (95 %)", &|of| retained(of.retained)),
         ("F1", &|of| format!("{:.2}", of.f1)),
         ("right answer in it", &|of| percent(of.contained)),
         ("time", &|of| percent(of.time)),

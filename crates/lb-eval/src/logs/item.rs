@@ -23,6 +23,13 @@ pub struct LogItem {
     pub decisions: Vec<Decision>,
 }
 
+impl LogItem {
+    /// Right answers: the short ones, or what was written next where the file has none.
+    pub fn right_answers(&self) -> Vec<String> {
+        if self.answers.is_empty() { vec![self.target.clone()] } else { self.answers.clone() }
+    }
+}
+
 /// A choice that is made in a continuation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

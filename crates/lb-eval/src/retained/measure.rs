@@ -84,19 +84,13 @@ impl Measure<'_> {
                     },
                 },
                 Way::Selection(selected) => {
-                    let views = match &mut views {
-                        Some(views) => views,
-                        none => none.insert(Views::of(session)?),
-                    };
+                    let views = Views::once(&mut views, session)?;
                     let (cache, brief) = views.selected(session, &task, selected)?;
                     let rank = self.rank(&cache)?;
                     Measured { rank, ..of.over(session, cache, &task, name, brief)? }
                 }
                 Way::Hierarchical(hierarchy) => {
-                    let views = match &mut views {
-                        Some(views) => views,
-                        none => none.insert(Views::of(session)?),
-                    };
+                    let views = Views::once(&mut views, session)?;
                     let (cache, brief) = views.hierarchical(session, &task, hierarchy)?;
                     let rank = self.rank(&cache)?;
                     Measured { rank, ..of.over(session, cache, &task, name, brief)? }

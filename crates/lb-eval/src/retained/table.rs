@@ -1,14 +1,14 @@
 //! The figures in a table.
 
 use super::summary::{ConditionSummary, RetainedSummary};
-use crate::table::cells::percent;
+use crate::table::cells::{percent, retained};
 use crate::table::{Column, Table};
 
 /// One line for each condition, in the order of the plan.
 pub fn table(summary: &RetainedSummary) -> String {
     let mut columns: Vec<Column<'_, ConditionSummary>> = vec![
         ("handoff", &|c| c.handoff.clone()),
-        ("retained (95 %)", &retained),
+        ("retained (95 %)", &|c| retained(c.retained.map(|kept| (kept, c.ci95.unwrap_or([kept; 2]))))),
         ("against the first briefing of its size", &difference),
         ("agreement", &|c| percent(c.agreement)),
         ("KL, nats", &|c| format!("{:.3}", c.kl)),
@@ -35,16 +35,6 @@ pub fn table(summary: &RetainedSummary) -> String {
         columns.remove(2);
     }
     Table::of(&summary.conditions, &columns).to_string()
-}
-
-fn retained(c: &ConditionSummary) -> String {
-    match (c.retained, c.ci95) {
-        (Some(retained), Some([low, high])) if low < high => {
-            format!("{retained:.2} ({low:.2} to {high:.2})")
-        }
-        (Some(retained), _) => format!("{retained:.2}"),
-        _ => "none to retain".to_owned(),
-    }
 }
 
 fn difference(c: &ConditionSummary) -> String {

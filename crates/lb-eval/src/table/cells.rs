@@ -17,6 +17,15 @@ pub(crate) fn accuracy(of: Accuracy) -> String {
     format!("{} ({})", percent(of.accuracy), ends(of.ci95))
 }
 
+/// What is retained, with its interval where that says more than the figure.
+pub(crate) fn retained(of: Option<(f64, [f64; 2])>) -> String {
+    match of {
+        Some((retained, [low, high])) if low < high => format!("{retained:.2} ({low:.2} to {high:.2})"),
+        Some((retained, _)) => format!("{retained:.2}"),
+        None => "none to retain".to_owned(),
+    }
+}
+
 /// A difference in points with its interval: `-1.0 (-3.0 to +1.0)`.
 pub(crate) fn difference(difference: [f64; 3]) -> String {
     let [d, low, high] = difference.map(|x| 100.0 * x);
