@@ -3,6 +3,7 @@
 mod bench;
 mod bench_episodes;
 mod bench_report;
+mod chain;
 mod coordination;
 mod datasets;
 mod episodes;

@@ -1,6 +1,6 @@
 """Three worker servers, one store, one front end: a server is killed and another told to end while 200 requests over 10 trajectories run.
 
-    python tools/many/many.py path/to/latent-briefing [--worker MODEL]
+    python tools/many/many.py path/to/latent-briefing [--worker MODEL] [--index redis://127.0.0.1:6379/0]
 
 Wants haproxy and the Python packages openai and httpx. Every answer must be the one that a single server gives. Prints the times beside
 those of a single server.
@@ -23,9 +23,10 @@ NAMES = ["Ana", "Bo", "Cleo", "Dan", "Eve", "Finn", "Gil", "Hana"]
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def serve(program, port, store, worker):
-    command = [program, "serve", "--listen", f"127.0.0.1:{port}", "--store", store]
-    command += ["--worker", worker] if worker else []
+def serve(args, port, store):
+    command = [args.program, "serve", "--listen", f"127.0.0.1:{port}", "--store", store]
+    command += ["--worker", args.worker] if args.worker else []
+    command += ["--index", args.index] if args.index else []
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 
@@ -97,9 +98,10 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program")
     parser.add_argument("--worker")
+    parser.add_argument("--index", help="of a program that was built with the feature redis")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        alone = serve(args.program, 8204, os.path.join(folder, "alone"), args.worker)
+        alone = serve(args, 8204, os.path.join(folder, "alone"))
         try:
             ready("http://127.0.0.1:8204")
             ids = trajectories("http://127.0.0.1:8204")
@@ -111,7 +113,7 @@ def main():
         if failed:
             sys.exit("a single server failed")
         store = os.path.join(folder, "store")
-        servers = [serve(args.program, port, store, args.worker) for port in (8201, 8202, 8203)]
+        servers = [serve(args, port, store) for port in (8201, 8202, 8203)]
         front = None
         try:
             for port in (8201, 8202, 8203):

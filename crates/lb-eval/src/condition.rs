@@ -2,7 +2,8 @@
 //!
 //! A condition is a handoff (`full-kv`, `latent-briefing:keep=0.1`, everything that [`Handoff`] reads), any selection of the
 //! [registry] with a size (`snapkv:keep=0.1`, `snapkv:keep=64,state=reuse,window=16`), which keeps what it selects as it is,
-//! [`HIERARCHICAL`] (`hierarchical:keep=0.1,held=0.3`, a [`Hierarchy`]), or [`DIRECT`]. Size and state are written as those of a briefing,
+//! [`HIERARCHICAL`] (`hierarchical:keep=0.1,held=0.3`, a [`Hierarchy`]), two handoffs of which the second reads what the first writes
+//! (`selective-context:keep=0.5+latent-briefing:keep=0.2`, a [`Chain`]), or [`DIRECT`]. Size and state are written as those of a briefing,
 //! the rest is the selection's. A name that is both, as `random` is, is a handoff.
 //!
 //! ```
@@ -23,6 +24,7 @@ use lb_am::registry::{self, Spec};
 use lb_am::{Budget, Compaction, Selection};
 use lb_session::{Error as SessionError, Handoff, HandoffKind, SelectionSize, TaskState};
 
+use crate::chain::{self, Chain};
 use crate::hierarchy::{HIERARCHICAL, Hierarchy};
 use crate::{Error, Result};
 
@@ -49,6 +51,8 @@ pub enum Way {
     Selection(Selected),
     /// What two levels of compaction leave.
     Hierarchical(Hierarchy),
+    /// What the second of two handoffs gives of what the first writes.
+    Chain(Box<Chain>),
     /// As many positions as a briefing keeps for the same question, chosen without a look at it. Not from text.
     SameSize {
         /// The briefing.
@@ -170,6 +174,8 @@ impl FromStr for Condition {
         let name = text.split_once(':').map_or(text, |(name, _)| name).trim();
         let way = if text == DIRECT {
             Way::Direct
+        } else if chain::is_one(text) {
+            Way::Chain(Box::new(text.parse()?))
         } else if name.parse::<HandoffKind>().is_ok() {
             Way::Handoff(Box::new(text.parse()?))
         } else if name == HIERARCHICAL {

@@ -2,6 +2,7 @@
 
 pub mod answers;
 pub mod calls;
+mod chain;
 pub mod condition;
 pub mod coordination;
 pub mod datasets;
@@ -32,6 +33,7 @@ pub mod trained;
 pub mod vectors;
 mod views;
 
+pub use chain::Chain;
 pub use error::{Error, Result, with_causes};
 pub use files::write_file;
 pub use hierarchy::{HIERARCHICAL, Hierarchy};

@@ -16,7 +16,7 @@ mod snapshot;
 mod task;
 mod trajectory;
 
-pub use answer::{Answer, Ask, Forced, Outcome, Prepared};
+pub use answer::{Answer, Ask, Forced, HandedText, Outcome, Prepared};
 pub use briefing::{
     BriefConfig, BriefTiming, Briefing, BriefingMap, ChunkMode, Chunking, Draft, DraftOver, Learned,
     Lookahead, Position, Renewal, Renewed, Storage, TaskState, heat,

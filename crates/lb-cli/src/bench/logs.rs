@@ -24,6 +24,9 @@ pub(crate) struct Args {
     data: Option<PathBuf>,
     #[command(flatten)]
     worker: WorkerArgs,
+    /// A second model, which writes what a condition with by=orchestrator hands over, as in summary:200,by=orchestrator.
+    #[arg(long, value_name = "MODEL")]
+    orchestrator: Option<PathBuf>,
     /// Conditions: handoffs, and published selections such as snapkv:keep=0.1.
     #[arg(
         long,
@@ -93,13 +96,22 @@ pub(super) fn run(args: &Args) -> Result<Exit> {
     let cancel = CancelToken::new();
     interrupt::heed(&cancel)?;
     let progress = bar(items.len() as u64, "items");
-    let finished = retained::run(&worker, &plan, &items, args.out.as_deref(), &cancel, &|row| {
-        progress.inc(1);
-        at(&progress, &row.item);
-        if let Some(failure) = &row.failure {
-            progress.suspend(|| complain!("logs: item {}: {failure}", row.item));
-        }
-    })?;
+    let orchestrator = args.worker.beside(args.orchestrator.as_ref())?;
+    let finished = retained::run_beside(
+        &worker,
+        orchestrator.as_ref(),
+        &plan,
+        &items,
+        args.out.as_deref(),
+        &cancel,
+        &|row| {
+            progress.inc(1);
+            at(&progress, &row.item);
+            if let Some(failure) = &row.failure {
+                progress.suspend(|| complain!("logs: item {}: {failure}", row.item));
+            }
+        },
+    )?;
     progress.finish_and_clear();
     let data = args.data.as_ref().map_or("generated".into(), |path| path.display().to_string());
     let summary = summarise(worker.name(), &data, &finished.rows, &Bootstrap::default())?;

@@ -29,7 +29,7 @@ pub(crate) struct Args {
     /// Questions, and so workers, of a stream.
     #[arg(long, default_value_t = 4)]
     workers: usize,
-    /// How a worker's own cache reaches its answer.
+    /// How what a worker has read reaches its answer: a handoff, or two with a + between.
     #[arg(long, default_value = "full-kv")]
     handoff: String,
     /// The order in which documents come.

@@ -6,7 +6,7 @@ use lb_am::Compaction;
 use lb_model::{GenerateOptions, KvCache, Worker};
 use lb_session::{CallTokens, Handoff, Segment, SelectionSize, TaskState, WorkerSession};
 
-use super::logs::{Log, session};
+use super::logs::{self, Log};
 use super::{EpisodePlan, Logs};
 use crate::Result;
 use crate::answers::AnswerRow;
@@ -36,7 +36,7 @@ impl Protocol for Calls<'_> {
         if missing.is_empty() {
             return Ok(());
         }
-        let mut session = session(self.worker, self.plan)?;
+        let mut session = logs::session(self.worker, self.plan)?;
         session.extend_all(log.episode.lines.iter().map(Segment::from), &mut |_, _| {})?;
         let mut views = None;
         let mut missing = missing.into_iter().peekable();
@@ -63,6 +63,16 @@ impl Protocol for Calls<'_> {
                         let task = question.task(&session)?;
                         let (mut cache, time) = views.hierarchical(&session, task, hierarchy)?;
                         self.over(&mut cache, None, &task.tokens, time, &mut row)?;
+                    }
+                    Way::Chain(chain) => {
+                        let blank = logs::session(self.worker, self.plan)?;
+                        let mut read = chain.reread(&mut session, text, blank)?;
+                        by_handoff(&mut read.session, &chain.then, text, &mut row)?;
+                        let share = read.session.seq_len() as f64 / row.seq_len.max(1) as f64;
+                        row.keep_ratio = row.keep_ratio.map(|kept| kept * share);
+                        row.worker.prefilled += read.tokens;
+                        row.brief_s += read.time.as_secs_f64();
+                        row.elapsed_s += read.time.as_secs_f64();
                     }
                     Way::Direct => continue,
                 }

@@ -96,8 +96,14 @@ impl EpisodePlan {
 
 /// Refuses conditions that mean nothing for a log.
 pub(super) fn check(conditions: &[Condition]) -> Result<()> {
-    match conditions.iter().find(|condition| condition.way == Way::Direct) {
-        Some(direct) => Err(direct.refused("is for question sets, whose documents it reads")),
-        None => Ok(()),
+    for condition in conditions {
+        match &condition.way {
+            Way::Direct => return Err(condition.refused("is for question sets, whose documents it reads")),
+            Way::Chain(chain) if chain.by_orchestrator => {
+                return Err(condition.refused("wants an orchestrator, which is not here"));
+            }
+            _ => {}
+        }
     }
+    Ok(())
 }

@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use lb_coordinate::{Gate, ReaderTokens, Readers};
 use lb_model::Worker;
-use lb_session::{CancelToken, Handoff, Segment};
+use lb_session::{CancelToken, Handoff, OpenSession, Segment};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::condition::{Condition, Way};
 use crate::logs::LogItem;
 use crate::metrics::{ShortScore, short_answer};
 use crate::pipeline::{
@@ -32,7 +33,7 @@ pub struct SparsePlan {
     pub gates: Vec<Gate>,
     /// Questions, and so workers, of a stream, 2 to 16. Default: 4.
     pub workers: usize,
-    /// How a worker's own cache reaches its answer. Default: `full-kv`.
+    /// How what a worker has read reaches its answer: a handoff, or two of them with a `+` between. Default: `full-kv`.
     pub handoff: String,
     /// Most tokens of an answer. Default: 32.
     pub answer_tokens: usize,
@@ -66,8 +67,19 @@ impl SparsePlan {
                 return Err(Error::config("gates", gate, "is there twice"));
             }
         }
-        self.handoff.parse::<Handoff>()?;
-        Ok(())
+        self.way().map(drop)
+    }
+
+    /// How what was read reaches an answer.
+    fn way(&self) -> Result<Way> {
+        let condition: Condition = self.handoff.parse()?;
+        match &condition.way {
+            Way::Chain(chain) if chain.by_orchestrator => {
+                Err(condition.refused("wants an orchestrator, which is not here"))
+            }
+            Way::Handoff(_) | Way::Chain(_) => Ok(condition.way),
+            _ => Err(condition.refused("is no handoff")),
+        }
     }
 
     /// All gates, everyone reading first.
@@ -117,7 +129,7 @@ impl Row for SparseRow {
 struct Sparse<'a> {
     worker: &'a Worker,
     plan: &'a SparsePlan,
-    handoff: Handoff,
+    way: Way,
 }
 
 /// Answers the questions of `items`, so many at a time, under every gate. The trajectory of an item is its documents, its task the question, its
@@ -139,7 +151,7 @@ pub fn run(
     if streams.is_empty() {
         return Err(Error::config("items", items.len(), "want at least as many questions as workers"));
     }
-    let sparse = Sparse { worker, plan, handoff: plan.handoff.parse()? };
+    let sparse = Sparse { worker, plan, way: plan.way()? };
     let settings = Settings {
         dir,
         existing: Existing::Resume,
@@ -197,8 +209,17 @@ impl Sparse<'_> {
         };
         for (number, item) in items.iter().enumerate() {
             let session = readers.session(number)?;
-            // Who has read nothing answers from what it is asked.
-            let handoff = if session.is_empty() { &Handoff::None } else { &self.handoff };
+            let mut reread = None;
+            let (handoff, session) = match &self.way {
+                // Who has read nothing answers from what it is asked.
+                _ if session.is_empty() => (&Handoff::None, session),
+                Way::Chain(chain) => {
+                    let read = reread.insert(chain.reread(session, &item.task, self.worker.session()?)?);
+                    (&chain.then, &mut read.session)
+                }
+                Way::Handoff(handoff) => (handoff.as_ref(), session),
+                _ => (&Handoff::FullKv, session),
+            };
             let asked = session.ask(item.task.as_str()).via(handoff).at_most(self.plan.answer_tokens);
             let answer = asked.run()?.answer.text.lines().next().unwrap_or_default().trim().to_owned();
             let right = item.right_answers();

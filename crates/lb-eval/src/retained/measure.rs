@@ -20,6 +20,8 @@ use crate::views::{TaskPass, Views};
 /// Measures items under the conditions of one plan.
 pub(super) struct Measure<'a> {
     pub(super) worker: &'a Worker,
+    /// The model that writes what `by=orchestrator` names.
+    pub(super) orchestrator: Option<&'a Worker>,
     pub(super) plan: &'a RetainedPlan,
     pub(super) conditions: &'a [Condition],
 }
@@ -66,7 +68,7 @@ impl Measure<'_> {
         row.full.rank = self.rank(session.cache())?;
         row.none = of.handed(session, "none", &Handoff::None)?;
         let mut briefings = self.briefings(session, item)?.into_iter().peekable();
-        let mut views = None;
+        let (mut views, mut orchestrator) = (None, None);
         for Condition { name, way } in self.conditions {
             let same = |measured: &Measured| Measured { handoff: name.clone(), ..measured.clone() };
             let measured = match way {
@@ -95,6 +97,25 @@ impl Measure<'_> {
                     let rank = self.rank(&cache)?;
                     Measured { rank, ..of.over(session, cache, &task, name, brief)? }
                 }
+                Way::Chain(chain) => {
+                    let mut read = match &mut orchestrator {
+                        _ if !chain.by_orchestrator => {
+                            chain.reread(session, &item.task, worker.session()?)?
+                        }
+                        Some(other) => chain.reread(other, &item.task, worker.session()?)?,
+                        none => {
+                            let other = none.insert(self.orchestrators(item)?);
+                            chain.reread(other, &item.task, worker.session()?)?
+                        }
+                    };
+                    let measured = of.handed(&mut read.session, name, &chain.then)?;
+                    Measured {
+                        kept: measured.kept * read.session.seq_len() as f64 / row.seq_len.max(1) as f64,
+                        brief_ms: measured.brief_ms + read.time.as_secs_f64() * 1e3,
+                        made_tokens: measured.made_tokens + read.tokens,
+                        ..measured
+                    }
+                }
                 Way::Direct | Way::SameSize { .. } => continue,
             };
             row.conditions.push(measured);
@@ -117,6 +138,16 @@ impl Measure<'_> {
             self.conditions.iter().filter_map(|c| Some((&c.name, config(c)?))).unzip();
         let briefings = session.brief_each(item.task.as_str(), &configs)?;
         Ok(names.into_iter().zip(briefings).collect())
+    }
+
+    /// The orchestrator with the trajectory of `item` in its cache. It has read it already as it worked, so that this counts for nothing.
+    fn orchestrators(&self, item: &LogItem) -> Result<WorkerSession> {
+        let Some(model) = self.orchestrator else {
+            return Err(crate::Error::config("orchestrator", "none", "want one for by=orchestrator"));
+        };
+        let mut session = model.session()?;
+        session.extend_all(item.trajectory.iter().cloned(), &mut |_, _| {})?;
+        Ok(session)
     }
 
     /// A session with the trajectory of `item` in its cache; `last` may have the beginning of it. With it, how many tokens had to be

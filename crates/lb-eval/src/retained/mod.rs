@@ -29,7 +29,7 @@ mod target;
 pub use picture::picture;
 pub use plan::{RetainedPlan, Target};
 pub use row::{Measured, Rank, RetainedRow};
-pub use run::run;
+pub use run::{run, run_beside};
 pub use summary::{ConditionSummary, Difference, RetainedSummary, summarise};
 pub use table::table;
 pub use target::nll;

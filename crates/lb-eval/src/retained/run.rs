@@ -11,6 +11,7 @@ use super::measure::Measure;
 use super::plan::RetainedPlan;
 use super::row::RetainedRow;
 use crate::Result;
+use crate::condition::{Condition, Way};
 use crate::logs::LogItem;
 use crate::pipeline::{
     self, Context, Existing, Finished, PlanRecord, Protocol, Row, Settings, fingerprint, mixed,
@@ -33,8 +34,30 @@ pub fn run(
     cancel: &CancelToken,
     on_row: &(dyn Fn(&RetainedRow) + Sync),
 ) -> Result<Finished<RetainedRow>> {
+    run_beside(worker, None, plan, items, dir, cancel, on_row)
+}
+
+/// [`run`], with an orchestrator's model for conditions that are `by=orchestrator`: it reads each trajectory as well, and writes what the
+/// worker gets of it.
+///
+/// # Errors
+/// Those of [`run`]; [`Error::Config`](crate::Error::Config) where such a condition finds no orchestrator.
+pub fn run_beside(
+    worker: &Worker,
+    orchestrator: Option<&Worker>,
+    plan: &RetainedPlan,
+    items: &[LogItem],
+    dir: Option<&Path>,
+    cancel: &CancelToken,
+    on_row: &(dyn Fn(&RetainedRow) + Sync),
+) -> Result<Finished<RetainedRow>> {
     plan.validate()?;
-    let measure = Measure { worker, plan, conditions: &plan.expanded()? };
+    let conditions = &plan.expanded()?;
+    let asks = |condition: &&Condition| matches!(&condition.way, Way::Chain(chain) if chain.by_orchestrator);
+    if let (None, Some(condition)) = (orchestrator, conditions.iter().find(asks)) {
+        return Err(condition.refused("wants an orchestrator, a model beside the worker"));
+    }
+    let measure = Measure { worker, orchestrator, plan, conditions };
     let settings = Settings {
         dir,
         existing: Existing::Resume,
@@ -70,7 +93,14 @@ impl<'a> Protocol for Measure<'a> {
             mixed(fingerprint(&text))
         };
         let numbers = items.iter().map(number);
-        PlanRecord::new(self.plan, self.worker.name(), "recorded", items.len(), numbers).map(Some)
+        PlanRecord::new(
+            self.plan,
+            self.worker.name(),
+            self.orchestrator.map_or("recorded", Worker::name),
+            items.len(),
+            numbers,
+        )
+        .map(Some)
     }
 
     /// What failed is tried again.

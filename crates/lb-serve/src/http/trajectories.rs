@@ -99,6 +99,8 @@ fn described(trajectory: &Trajectory) -> Value {
 async fn to_its_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
 ) -> Result<T, Refusal> {
+    // What is done belongs to the request all the same.
+    let work = tracing::Instrument::in_current_span(work);
     tokio::spawn(work).await.map_err(|error| Refusal::Internal(error.to_string()))?
 }
 

@@ -4,6 +4,7 @@ mod answerer;
 mod ask;
 mod call;
 mod forced;
+mod handed_text;
 mod prepared;
 mod run;
 
@@ -16,6 +17,7 @@ use crate::{Briefing, Chances, Renewed, Squeezed};
 
 pub use ask::Ask;
 pub use forced::Forced;
+pub use handed_text::HandedText;
 pub use prepared::Prepared;
 
 /// What a worker answered.

@@ -92,10 +92,9 @@ impl BenchPlan {
             }
         }
         let conditions = Condition::read_all(&names)?;
-        match conditions
-            .iter()
-            .find(|condition| matches!(condition.way, Way::Selection(_) | Way::Hierarchical(_)))
-        {
+        match conditions.iter().find(|condition| {
+            matches!(condition.way, Way::Selection(_) | Way::Hierarchical(_) | Way::Chain(_))
+        }) {
             Some(selection) => Err(selection.refused("is for logs; want a handoff or direct")),
             None => Ok(conditions),
         }
