@@ -112,6 +112,7 @@ impl Measure<'_> {
                     Measured {
                         kept: measured.kept * read.session.seq_len() as f64 / row.seq_len.max(1) as f64,
                         brief_ms: measured.brief_ms + read.time.as_secs_f64() * 1e3,
+                        prefilled: measured.prefilled + read.tokens,
                         made_tokens: measured.made_tokens + read.tokens,
                         ..measured
                     }

@@ -1,12 +1,15 @@
 //! Trajectories as resources.
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use lb_session::{Segment, Source};
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
@@ -36,6 +39,48 @@ pub(crate) struct SegmentField {
     name: Option<String>,
 }
 
+/// A segment, or its text alone: a finding.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum OneSegment {
+    Text(String),
+    Fields(SegmentField),
+}
+
+impl OneSegment {
+    fn fields(self) -> SegmentField {
+        match self {
+            Self::Text(text) => SegmentField { source: None, text, name: None },
+            Self::Fields(fields) => fields,
+        }
+    }
+}
+
+/// Not untagged, so that an error names the field that is wrong.
+impl<'de> Deserialize<'de> for OneSegment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = OneSegment;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, or an object with a text")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<OneSegment, E> {
+                Ok(OneSegment::Text(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OneSegment, A::Error> {
+                SegmentField::deserialize(MapAccessDeserializer::new(map)).map(OneSegment::Fields)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
 /// `POST /v1/trajectories`.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -48,14 +93,14 @@ pub(crate) struct Create {
     system: Option<String>,
     /// What it begins with.
     #[schema(required = false, default = json!([]))]
-    segments: Vec<SegmentField>,
+    segments: Vec<OneSegment>,
 }
 
 /// `POST /v1/trajectories/{id}/segments`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Append {
-    segments: Vec<SegmentField>,
+    segments: Vec<OneSegment>,
     /// How many segments stand before these. Where it is said, the same request twice appends once, and another writer's is seen.
     at: Option<usize>,
 }
@@ -69,11 +114,12 @@ pub(crate) struct Fork {
     ttl_seconds: Option<u64>,
 }
 
-fn segments(fields: Vec<SegmentField>) -> Result<Vec<Segment>, Refusal> {
+fn segments(fields: Vec<OneSegment>) -> Result<Vec<Segment>, Refusal> {
     if fields.len() > SEGMENTS {
         return Err(Refusal::field("segments", format!("{}: want at most {SEGMENTS}", fields.len())));
     }
-    let segment = |(index, field): (usize, SegmentField)| {
+    let segment = |(index, field): (usize, OneSegment)| {
+        let field = field.fields();
         let tag = field.source.as_deref().unwrap_or("finding");
         let known = || Source::ALL.map(Source::tag).join(", ");
         let source = Source::of_tag(tag).ok_or_else(|| {

@@ -104,6 +104,13 @@ fn a_trajectory_is_made_read_appended_to_forked_listed_and_deleted() {
     append(None, &LINES[2..]);
     assert_eq!(client.get("/v1/trajectories/mine").body["segments"], 4);
     assert_eq!(client.get("/v1/trajectories/other").body["segments"], 2);
+    // A text alone is a finding.
+    let plain = client
+        .post("/v1/trajectories", &json!({ "id": "plain", "segments": [LINES[0], { "text": LINES[1] }] }));
+    assert_eq!((plain.status, plain.body["segments"].as_u64()), (201, Some(2)), "{}", plain.body);
+    let told = client.get("/v1/trajectories/plain/segments").body;
+    assert_eq!((&told["data"][0]["text"], &told["data"][0]["source"]), (&json!(LINES[0]), &json!("finding")));
+    assert_eq!(client.delete("/v1/trajectories/plain").status, 200);
     let segments = client.get("/v1/trajectories/mine/segments").body;
     let texts: Vec<&str> =
         segments["data"].as_array().unwrap().iter().map(|s| s["text"].as_str().unwrap()).collect();
@@ -137,6 +144,8 @@ fn what_cannot_be_is_refused_by_name() {
         (json!({ "segments": [{ "text": "x", "source": "gossip" }] }), "segments[0].source"),
         (json!({ "segments": [{ "text": "" }] }), "segments[0].text"),
         (json!({ "segments": [{ "txt": "x" }] }), "segments[0]"),
+        (json!({ "segments": ["", "x"] }), "segments[0].text"),
+        (json!({ "segments": ["x", 7] }), "segments[1]"),
         (json!({ "colour": "red" }), "colour"),
     ] {
         let told = client.post("/v1/trajectories", &body);
