@@ -52,6 +52,8 @@ mod gemv;
 mod kv_rows;
 mod microkernel;
 mod microkernel_bf16;
+#[cfg(target_arch = "aarch64")]
+mod microkernel_bf16_neon;
 mod norm_rope;
 mod online_softmax;
 mod packed_rows;
