@@ -43,6 +43,7 @@ mod attention;
 mod convert;
 mod cpu_tensors;
 mod decode_attention;
+mod decode_products;
 mod error;
 mod exp;
 mod float_slice;

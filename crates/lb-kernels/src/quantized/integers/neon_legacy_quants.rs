@@ -4,8 +4,9 @@
 
 use core::arch::aarch64::{
     float32x4_t, int8x16_t, uint8x16_t, vandq_u8, vbicq_u8, vcombine_u8, vcreate_u8, vcreate_u16,
-    vdupq_n_f32, vdupq_n_s8, vdupq_n_u8, vget_lane_u64, vorrq_u8, vreinterpret_u64_u16, vreinterpretq_s8_u8,
-    vsubq_s8, vtstq_u8, vuzp1_u16, vuzp2_u16,
+    vdupq_n_f32, vdupq_n_s8, vdupq_n_u8, vdupq_n_u32, vget_lane_u64, vorrq_u8, vqtbl1q_u8,
+    vreinterpret_u64_u16, vreinterpretq_s8_u8, vreinterpretq_u8_u32, vsubq_s8, vtstq_u8, vuzp1_u16,
+    vuzp2_u16,
 };
 
 use super::neon_blocks::{Blocks, SIDE_BY_SIDE, Unit, load, nibbles, widen_halves};
@@ -50,13 +51,19 @@ fn from_nibbles<const BYTES: usize>(
     numbers
 }
 
-/// All bits of a byte where one of the sixteen bits `at` so many bytes from the start is set.
+/// All bits of a byte where the fifth bit of a number is set: for the first sixteen numbers of a block, or for the others. The
+/// 32 bits are `at` so many bytes from its start.
 #[inline]
 #[target_feature(enable = "neon")]
-fn bits(blocks: &[u8], at: usize) -> uint8x16_t {
-    let each = |bits: u8| vcreate_u8(u64::from_ne_bytes([bits; 8]));
+fn fifth_bits(block: &[u8], at: usize, others: bool) -> uint8x16_t {
+    // Each byte goes to the eight numbers that its bits are of.
+    let places =
+        if others { [0x0202_0202_0202_0202, 0x0303_0303_0303_0303] } else { [0, 0x0101_0101_0101_0101] };
+    let [a, b] = places.map(|eight| vcreate_u8(eight));
+    let bits = u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
+    let bits = vqtbl1q_u8(vreinterpretq_u8_u32(vdupq_n_u32(bits)), vcombine_u8(a, b));
     let which = vcreate_u8(0x8040_2010_0804_0201);
-    vtstq_u8(vcombine_u8(each(blocks[at]), each(blocks[at + 1])), vcombine_u8(which, which))
+    vtstq_u8(bits, vcombine_u8(which, which))
 }
 
 macro_rules! blocks {
@@ -89,13 +96,13 @@ blocks!(Q4_1, 20, 8, 15, 1, offsets, |x| from_nibbles::<20>(x, 4, |n, _, _| vrei
 // A nibble less 16, where the fifth bit is not set: the bits above it.
 blocks!(Q5_0, 22, 8, 16, 0, scales, |x| {
     from_nibbles::<22>(x, 6, |n, block, high| {
-        let set = bits(x, 22 * block + if high { 4 } else { 2 });
+        let set = fifth_bits(x, 22 * block + 2, high);
         vreinterpretq_s8_u8(vorrq_u8(n, vbicq_u8(vdupq_n_u8(0xf0), set)))
     })
 });
 blocks!(Q5_1, 24, 8, 31, 1, offsets, |x| {
     from_nibbles::<24>(x, 8, |n, block, high| {
-        let set = bits(x, 24 * block + if high { 6 } else { 4 });
+        let set = fifth_bits(x, 24 * block + 4, high);
         vreinterpretq_s8_u8(vorrq_u8(n, vandq_u8(vdupq_n_u8(16), set)))
     })
 });
