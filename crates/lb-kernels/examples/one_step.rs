@@ -1,6 +1,6 @@
 //! One kernel, a few times over, for tools that count instructions: `one_step KERNEL ROWS TIMES`.
 //!
-//! Kernels are products with a weight of 64 × 1024 numbers (`q4_0`, …, `q6_k`, `f32`, `bf16`, and `round`, bf16 with activations rounded) and
+//! Kernels are products with a weight of 128 × 512 numbers (`q4_0`, …, `q6_k`, `f32`, `bf16`, and `round`, bf16 with activations rounded) and
 //! attention over 512 slots of 128 numbers (`attention_f32`, `attention_bf16`); rows are those of activations, or queries.
 
 use std::process::ExitCode;
@@ -10,8 +10,8 @@ use lb_kernels::{
     AttentionInput, FloatSlice, KvSlice, QuantFormat, QuantizedSlice, Scratch, Weight, attend, gemm,
 };
 
-const ROWS: usize = 64;
-const COLUMNS: usize = 1024;
+const ROWS: usize = 128;
+const COLUMNS: usize = 512;
 const SLOTS: usize = 512;
 const HEAD_DIM: usize = 128;
 

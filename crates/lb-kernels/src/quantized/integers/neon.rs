@@ -83,20 +83,15 @@ fn sums<const S: usize, const T: usize, B: Blocks<S>>(row: &[u8], x: Rows<'_>) -
         // SAFETY: the features are those of this function.
         let unit: Unit<S> = unsafe { B::read(&bytes[..B::BYTES]) };
         for token in 0..T {
-            let at = token * x.units + index;
-            let (factors, steps) = (&x.factors[at].0, &x.steps[at * S..][..S]);
-            for part in 0..S {
-                let whole = fold::<S, B>(eights(&unit.numbers[part], &steps[part], B::DIGIT));
-                for table in 0..B::TABLES {
-                    let factors = load_floats(factors, 4 * (B::TABLES * part + table));
-                    let scales = vmulq_f32(unit.scales[part][table], factors);
-                    products[token] = vfmaq_f32(products[token], whole[table], scales);
-                }
-            }
+            let factors = &x.factors[token * x.units + index].0;
             for four in 0..B::OFFSETS {
                 let factors = load_floats(factors, 8 + 4 * four);
                 offsets[token] = vfmaq_f32(offsets[token], unit.offsets[four], factors);
             }
+        }
+        add_step::<S, T, B, 0>(&unit, x, index, &mut products);
+        if S == 2 {
+            add_step::<S, T, B, 1>(&unit, x, index, &mut products);
         }
     }
     let mut sums = [0f32; T];
@@ -104,6 +99,27 @@ fn sums<const S: usize, const T: usize, B: Blocks<S>>(row: &[u8], x: Rows<'_>) -
         sums[token] = vaddvq_f32(vaddq_f32(products[token], offsets[token]));
     }
     sums
+}
+
+/// Adds the products of a unit's step `P`: a function for each, as a loop over two of this size stays one, with its vectors in
+/// memory.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+fn add_step<const S: usize, const T: usize, B: Blocks<S>, const P: usize>(
+    unit: &Unit<S>,
+    x: Rows<'_>,
+    index: usize,
+    products: &mut [float32x4_t; T],
+) {
+    for token in 0..T {
+        let at = token * x.units + index;
+        let whole = fold::<S, B>(eights(&unit.numbers[P], &x.steps[at * S + P], B::DIGIT));
+        for table in 0..B::TABLES {
+            let factors = load_floats(&x.factors[at].0, 4 * (B::TABLES * P + table));
+            let scales = vmulq_f32(unit.scales[P][table], factors);
+            products[token] = vfmaq_f32(products[token], whole[table], scales);
+        }
+    }
 }
 
 /// By lane, sums of the eight products of each part of a step.
