@@ -1,6 +1,10 @@
 //! Blocks of 32 numbers, four at a time, in NEON's vectors.
 
 #![allow(unsafe_code, reason = "intrinsics; every machine of this kind has these")]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops to constants become no loops, so that vectors stay in registers"
+)]
 
 use core::arch::aarch64::{
     float32x4_t, int8x16_t, uint8x16_t, vandq_u8, vbicq_u8, vcombine_u8, vcreate_u8, vcreate_u16,
