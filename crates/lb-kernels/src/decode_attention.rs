@@ -9,6 +9,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::attention::{AttentionInput, Observation};
+use super::decode_products::{Number, products};
 use super::exp::exp;
 use super::float_slice::FloatSlice;
 use super::kv_rows::KvRows;
@@ -17,9 +18,9 @@ use super::kv_rows::KvRows;
 pub(crate) const MAX_QUERIES: usize = 8;
 
 /// Slots at a time.
-const TILE: usize = 64;
-/// Vectors of an output that stay in registers, of each of two rows.
-const VECTORS: usize = 4;
+pub(crate) const TILE: usize = 64;
+/// Vectors of an output that stay in registers, of each of two rows. NEON has many short ones.
+const VECTORS: usize = if cfg!(target_arch = "aarch64") { 8 } else { 4 };
 
 /// Memory that one thread uses again and again.
 #[derive(Default)]
@@ -159,64 +160,6 @@ fn pairs(rows: KvRows<'_>) -> Option<&[u32]> {
     }
 }
 
-/// What keys and values are made of.
-trait Number: Sized {
-    /// How many f32 numbers one is.
-    const EACH: usize;
-
-    /// The numbers themselves, where each is one; none of pairs, which fill vectors.
-    fn singles(row: &[Self]) -> &[f32];
-
-    /// `V` vectors of a row from the vector `first` on, in the order of the kernel.
-    fn wide<S: Simd, const V: usize>(simd: S, row: &[Self], first: usize) -> [S::f32s; V];
-}
-
-impl Number for f32 {
-    const EACH: usize = 1;
-
-    #[inline(always)]
-    fn singles(row: &[f32]) -> &[f32] {
-        row
-    }
-
-    #[inline(always)]
-    fn wide<S: Simd, const V: usize>(_: S, row: &[f32], first: usize) -> [S::f32s; V] {
-        let vectors = &S::as_simd_f32s(row).0[first..first + V];
-        std::array::from_fn(
-            #[inline(always)]
-            |v| vectors[v],
-        )
-    }
-}
-
-/// Two bf16 numbers.
-impl Number for u32 {
-    const EACH: usize = 2;
-
-    #[inline(always)]
-    fn singles(_: &[u32]) -> &[f32] {
-        &[]
-    }
-
-    #[inline(always)]
-    fn wide<S: Simd, const V: usize>(simd: S, row: &[u32], first: usize) -> [S::f32s; V] {
-        let vectors = &S::as_simd_u32s(row).0[first / 2..][..V / 2];
-        let (low, high) = (simd.splat_u32s(16), simd.splat_u32s(0xffff_0000));
-        std::array::from_fn(
-            #[inline(always)]
-            |v| {
-                let pair = vectors[v / 2];
-                let bits = if v % 2 == 0 {
-                    simd.wrapping_dyn_shl_u32s(pair, low)
-                } else {
-                    simd.and_u32s(pair, high)
-                };
-                simd.transmute_f32s_u32s(bits)
-            },
-        )
-    }
-}
-
 /// The sums so far, and what is the same for all numbers of a tile.
 struct Sums<'a> {
     queries: &'a [f32],
@@ -249,11 +192,7 @@ impl<N: Number> WithSimd for Tile<'_, N> {
         let (rows, count) = (sums.max.len(), keys.len() / width);
         // Of slots that are not there −∞, whose weight is 0.
         let mut logits = [[f32::NEG_INFINITY; TILE]; MAX_QUERIES];
-        for (slot, key) in keys.chunks_exact(width).enumerate() {
-            for (logits, query) in logits.iter_mut().zip(sums.queries.chunks_exact(d)) {
-                logits[slot] = product::<S, N>(simd, key, query);
-            }
-        }
+        products::<S, N>(simd, keys, sums.queries, d, &mut logits);
         let mut grown = [1f32; MAX_QUERIES];
         for (row, logits) in logits.iter_mut().enumerate().take(rows) {
             let scale = simd.splat_f32s(sums.scale);
@@ -306,25 +245,6 @@ impl<N: Number> WithSimd for Tile<'_, N> {
             row += 2;
         }
     }
-}
-
-/// The dot product of a key and a query. One sum is enough: that of the next slot is under way meanwhile.
-#[inline(always)]
-fn product<S: Simd, N: Number>(simd: S, key: &[N], query: &[f32]) -> f32 {
-    let (query, rest) = S::as_simd_f32s(query);
-    let mut sum = simd.splat_f32s(0.0);
-    let (twos, last) = query.as_chunks::<2>();
-    for (two, query) in twos.iter().enumerate() {
-        let key = N::wide::<S, 2>(simd, key, 2 * two);
-        sum = simd.mul_add_e_f32s(key[0], query[0], sum);
-        sum = simd.mul_add_e_f32s(key[1], query[1], sum);
-    }
-    if let [query] = last {
-        sum = simd.mul_add_e_f32s(N::wide::<S, 1>(simd, key, 2 * twos.len())[0], *query, sum);
-    }
-    let from = query.len() * S::F32_LANES;
-    let rest: f32 = N::singles(key).iter().skip(from).zip(rest).map(|(a, b)| a * b).sum();
-    simd.reduce_sum_f32s(sum) + rest
 }
 
 /// `output = output · grown + Σ_j weights[j] · values[j]` of `R` rows, which share what is loaded of the values.

@@ -43,6 +43,7 @@ mod attention;
 mod convert;
 mod cpu_tensors;
 mod decode_attention;
+mod decode_products;
 mod error;
 mod exp;
 mod float_slice;
@@ -52,6 +53,8 @@ mod gemv;
 mod kv_rows;
 mod microkernel;
 mod microkernel_bf16;
+#[cfg(target_arch = "aarch64")]
+mod microkernel_bf16_neon;
 mod norm_rope;
 mod online_softmax;
 mod packed_rows;

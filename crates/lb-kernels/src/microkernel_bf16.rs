@@ -1,12 +1,16 @@
-//! The same loop in bf16: AVX-512's dot products of pairs, twice the speed of f32 on half the memory.
+//! The same loop in bf16: AVX-512's dot products of pairs, twice the speed of f32 on half the memory. ARM's are in
+//! `microkernel_bf16_neon.rs`.
 //!
-//! The standard library has these instructions, and no crate we know has a product made of them. This and
+//! The standard library has these instructions, and no crate we know has a product made of them. These two and
 //! `quantized/integers/` are the library's modules of intrinsics; [`microkernel`](super::microkernel) is its portable twin, and tests hold the two together.
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(crate) use none::Bf16Microkernel;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::Bf16Microkernel;
+
+#[cfg(target_arch = "aarch64")]
+pub(crate) use super::microkernel_bf16_neon::Bf16Microkernel;
 
 /// Two bf16 numbers, the first in the low half.
 pub(crate) type Bf16Pair = u32;
@@ -316,7 +320,7 @@ mod x86 {
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod none {
     use super::{Bf16Pair, Parts};
     use crate::microkernel::{MatrixView, PanelRow};

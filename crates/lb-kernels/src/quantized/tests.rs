@@ -11,7 +11,7 @@ use crate::microkernel_bf16::Bf16Microkernel;
 #[test]
 fn blocks_are_rounded_as_their_numbers_are() {
     let Some(kernel) = Bf16Microkernel::detect() else {
-        eprintln!("skipped: no AVX-512 BF16 here");
+        eprintln!("skipped: no products of bf16 here");
         return;
     };
     for kind in [

@@ -14,6 +14,7 @@ pub(super) const LANES: usize = 16;
 /// Numbers of two vectors.
 pub(super) const STEP: usize = 2 * VECTOR;
 /// Bytes between what is unpacked of a weight and what is asked for.
+#[cfg(target_arch = "x86_64")]
 pub(super) const AHEAD: usize = 4096;
 /// At least those of any unit.
 pub(super) const MOST_BYTES: usize = 256;
@@ -29,7 +30,9 @@ const _: () = assert!(SCALED.is_multiple_of(GROUP));
 pub(super) struct Step {
     /// `(digits[0] * radix + digits[1]) * radix + digits[2]` is the integer, of the [`radix`].
     pub(super) digits: [[[i8; VECTOR]; 2]; 3],
-    /// By lane: the sum of its integers times what the weight's format subtracts from every number.
+    /// By lane: the sum of its integers times what the weight's format subtracts from every number. Where weights are
+    /// signed it is subtracted from them.
+    #[cfg(target_arch = "x86_64")]
     pub(super) base: [i32; LANES],
 }
 
@@ -101,9 +104,14 @@ impl Rounded {
             }
         }
         self.factors.push(factors(&scales, &sums, kind));
+        #[cfg(target_arch = "x86_64")]
         let base = base(kind);
         for index in 0..x.len() / STEP {
-            let mut step = Step { digits: [[[0; VECTOR]; 2]; 3], base: [0; LANES] };
+            let mut step = Step {
+                digits: [[[0; VECTOR]; 2]; 3],
+                #[cfg(target_arch = "x86_64")]
+                base: [0; LANES],
+            };
             let [high, middle, low] = &mut step.digits;
             for vector in 0..2 {
                 let mut ordered = [0i32; VECTOR];
@@ -120,6 +128,7 @@ impl Rounded {
                     *middle = (above - (first << bits)) as i8;
                     *high = first as i8;
                 }
+                #[cfg(target_arch = "x86_64")]
                 for (sum, four) in step.base.iter_mut().zip(ordered.as_chunks::<4>().0) {
                     *sum += base * four.iter().sum::<i32>();
                 }
@@ -192,7 +201,17 @@ fn factors(scales: &[f32; 8], sums: &[f32; 8], kind: QuantFormat) -> Factors {
     for group in 0..8 {
         let (scale, sum) = (scales[group], sums[group]);
         match kind {
-            // Scales and minima come in fours; a minimum is subtracted.
+            // NEON: scales of even groups, of odd groups, then minima; a minimum is subtracted.
+            QuantFormat::Q4K | QuantFormat::Q5K if cfg!(target_arch = "aarch64") => {
+                factors[group % 2 * 4 + group / 2] = scale;
+                factors[8 + group] = -sum;
+            }
+            // Scales, then offsets.
+            QuantFormat::Q4_1 | QuantFormat::Q5_1 if cfg!(target_arch = "aarch64") => {
+                factors[group] = scale;
+                factors[8 + group] = sum;
+            }
+            // Scales and minima come in fours.
             QuantFormat::Q4K | QuantFormat::Q5K => {
                 let at = group % 4 + group / 4 * 8;
                 factors[at] = scale;
@@ -229,6 +248,7 @@ fn radix(kind: QuantFormat) -> (u32, i32) {
 }
 
 /// What is subtracted from every number, as an unsigned byte.
+#[cfg(target_arch = "x86_64")]
 fn base(kind: QuantFormat) -> i32 {
     match kind {
         QuantFormat::Q4_0 => 8,
