@@ -60,7 +60,7 @@ fn a_chain_begins_with_text_and_an_orchestrator_must_be_there() {
         "snapkv:keep=0.1+full-kv",
         "latent-briefing:keep=0.1+full-kv",
         "full-kv,by=orchestrator",
-        "recent:4+notes",
+        "recent:0.5+notes",
     ] {
         let refused = wrong.parse::<Condition>();
         assert!(refused.is_err(), "{wrong}: {refused:?}");
@@ -83,7 +83,8 @@ fn the_text_of_a_handoff_is_there_without_an_answer() {
     let some = session.ask(task).via("bm25:0.6".parse::<Handoff>().unwrap()).text().unwrap();
     assert!(some.text.contains("Anara") && some.tokens < handed.tokens, "{}", some.text);
     assert!(session.ledger().calls().is_empty());
-    for cache in [Handoff::FullKv, "latent-briefing:keep=0.5".parse().unwrap(), "recent:8".parse().unwrap()] {
+    for cache in [Handoff::FullKv, "latent-briefing:keep=0.5".parse().unwrap(), "recent:0.5".parse().unwrap()]
+    {
         let refused = session.ask(task).via(cache).text().unwrap_err();
         assert!(refused.to_string().contains("hands over a cache"), "{refused}");
     }
