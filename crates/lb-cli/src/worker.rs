@@ -38,11 +38,6 @@ impl WorkerArgs {
         checkpoint(self.worker.as_ref(), self.strict)?.load(&device, self.dtype)
     }
 
-    /// Another model beside it, where one is named: with the same dtype, on the same device.
-    pub(crate) fn beside(&self, name: Option<&PathBuf>) -> lb_model::Result<Option<Worker>> {
-        name.map(|name| Self { worker: Some(name.clone()), ..self.clone() }.open()).transpose()
-    }
-
     /// Loads it for sessions.
     pub(crate) fn open(&self) -> lb_model::Result<Worker> {
         let worker = self.load()?;

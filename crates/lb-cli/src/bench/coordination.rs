@@ -111,7 +111,7 @@ pub(super) fn run(args: &Args) -> Result<Exit> {
     let cancel = CancelToken::new();
     interrupt::heed(&cancel)?;
     let progress = bar(items.len() as u64, "turns");
-    let orchestrator = args.worker.beside(args.orchestrator.as_ref())?;
+    let orchestrator = super::beside(&args.worker, args.orchestrator.as_ref())?;
     let finished = retained::run_beside(
         &worker,
         orchestrator.as_ref(),
