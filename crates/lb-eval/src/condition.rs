@@ -157,6 +157,11 @@ impl Condition {
         }
     }
 
+    /// Whether another model than the worker has to write for it.
+    pub(crate) fn wants_orchestrator(&self) -> bool {
+        matches!(&self.way, Way::Chain(chain) if chain.by_orchestrator)
+    }
+
     /// What is said where it means nothing.
     pub(crate) fn refused(&self, reason: &'static str) -> Error {
         Error::config("conditions", &self.name, reason)

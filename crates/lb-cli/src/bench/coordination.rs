@@ -8,15 +8,14 @@ use lb_eval::condition::{at_each_size, split_conditions};
 use lb_eval::coordination::{self, TokenPrice, fidelity, traffic};
 use lb_eval::logs::LogItem;
 use lb_eval::pipeline::Shard;
-use lb_eval::retained::{self, RetainedPlan, Target, summarise};
+use lb_eval::retained::{RetainedPlan, Target, summarise};
 use lb_eval::stats::bootstrap::Bootstrap;
-use lb_session::CancelToken;
 use serde_json::json;
 
+use super::retained::{beside, measure};
 use crate::output::JsonTo;
-use crate::progress::at;
 use crate::worker::WorkerArgs;
-use crate::{Exit, Result, bar, complain, interrupt, say};
+use crate::{Exit, Result, complain, say};
 
 /// Recorded episodes of several agents: tokens sent twice, then token budget against decision fidelity under every condition
 #[derive(clap::Args)]
@@ -108,26 +107,14 @@ pub(super) fn run(args: &Args) -> Result<Exit> {
         args.json.end(&json!({ "traffic": sent }))?;
         return Ok(if args.turns == 0 { Exit::Done } else { Exit::Failed });
     }
-    let cancel = CancelToken::new();
-    interrupt::heed(&cancel)?;
-    let progress = bar(items.len() as u64, "turns");
-    let orchestrator = super::beside(&args.worker, args.orchestrator.as_ref())?;
-    let finished = retained::run_beside(
-        &worker,
-        orchestrator.as_ref(),
+    let orchestrator = beside(&args.worker, args.orchestrator.as_ref())?;
+    let finished = measure(
+        ("coordination", "turn"),
+        (&worker, orchestrator.as_ref()),
         &plan,
         &items,
         args.out.as_deref(),
-        &cancel,
-        &|row| {
-            progress.inc(1);
-            at(&progress, &row.item);
-            if let Some(failure) = &row.failure {
-                progress.suspend(|| complain!("coordination: turn {}: {failure}", row.item));
-            }
-        },
     )?;
-    progress.finish_and_clear();
     let data = args.data.display().to_string();
     let summary = summarise(worker.name(), &data, &finished.rows, &Bootstrap::default())?;
     let figures = fidelity(&finished.rows, &summary, &args.price, &Bootstrap::default())?;

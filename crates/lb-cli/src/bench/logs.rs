@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use lb_eval::condition::{at_each_size, split_conditions};
 use lb_eval::logs::{Continuation, LoadOptions, LogItem, generated, load};
 use lb_eval::pipeline::Shard;
-use lb_eval::retained::{self, RetainedPlan, Target, picture, summarise, table};
+use lb_eval::retained::{RetainedPlan, Target, picture, summarise, table};
 use lb_eval::stats::bootstrap::Bootstrap;
-use lb_session::CancelToken;
 
+use super::retained::{beside, measure};
 use crate::output::JsonTo;
-use crate::progress::at;
 use crate::worker::WorkerArgs;
-use crate::{Exit, Result, bar, complain, interrupt, say};
+use crate::{Exit, Result, complain, say};
 
 /// How much of what recorded logs are worth to a worker each handoff keeps; without --data, generated logs
 #[derive(clap::Args)]
@@ -93,26 +92,9 @@ pub(super) fn run(args: &Args) -> Result<Exit> {
         return Err("there is no item to measure".into());
     }
     let worker = args.worker.open()?;
-    let cancel = CancelToken::new();
-    interrupt::heed(&cancel)?;
-    let progress = bar(items.len() as u64, "items");
-    let orchestrator = super::beside(&args.worker, args.orchestrator.as_ref())?;
-    let finished = retained::run_beside(
-        &worker,
-        orchestrator.as_ref(),
-        &plan,
-        &items,
-        args.out.as_deref(),
-        &cancel,
-        &|row| {
-            progress.inc(1);
-            at(&progress, &row.item);
-            if let Some(failure) = &row.failure {
-                progress.suspend(|| complain!("logs: item {}: {failure}", row.item));
-            }
-        },
-    )?;
-    progress.finish_and_clear();
+    let orchestrator = beside(&args.worker, args.orchestrator.as_ref())?;
+    let finished =
+        measure(("logs", "item"), (&worker, orchestrator.as_ref()), &plan, &items, args.out.as_deref())?;
     let data = args.data.as_ref().map_or("generated".into(), |path| path.display().to_string());
     let summary = summarise(worker.name(), &data, &finished.rows, &Bootstrap::default())?;
     say!("{}", table(&summary));

@@ -8,15 +8,11 @@ mod logs;
 mod merge;
 mod policies;
 mod questions;
+mod retained;
 mod sparse;
 mod trained;
 mod vectors;
 
-use std::path::PathBuf;
-
-use lb_model::Worker;
-
-use crate::worker::WorkerArgs;
 use crate::{Exit, Result};
 
 /// Compare handoffs and selections; every row is kept, runs go on where they were stopped
@@ -55,10 +51,4 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         Of::Trained(args) => trained::run(args),
         Of::Merge(args) => merge::run(args),
     }
-}
-
-/// Another model beside the worker, where one is named: with the same dtype, on the same device.
-fn beside(worker: &WorkerArgs, name: Option<&PathBuf>) -> Result<Option<Worker>> {
-    let other = |name: &PathBuf| WorkerArgs { worker: Some(name.clone()), ..worker.clone() }.open();
-    Ok(name.map(other).transpose()?)
 }

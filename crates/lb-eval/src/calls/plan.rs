@@ -99,7 +99,7 @@ pub(super) fn check(conditions: &[Condition]) -> Result<()> {
     for condition in conditions {
         match &condition.way {
             Way::Direct => return Err(condition.refused("is for question sets, whose documents it reads")),
-            Way::Chain(chain) if chain.by_orchestrator => {
+            _ if condition.wants_orchestrator() => {
                 return Err(condition.refused("wants an orchestrator, which is not here"));
             }
             _ => {}

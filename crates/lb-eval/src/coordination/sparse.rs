@@ -74,7 +74,7 @@ impl SparsePlan {
     fn way(&self) -> Result<Way> {
         let condition: Condition = self.handoff.parse()?;
         match &condition.way {
-            Way::Chain(chain) if chain.by_orchestrator => {
+            _ if condition.wants_orchestrator() => {
                 Err(condition.refused("wants an orchestrator, which is not here"))
             }
             Way::Handoff(_) | Way::Chain(_) => Ok(condition.way),

@@ -98,16 +98,12 @@ impl Measure<'_> {
                     Measured { rank, ..of.over(session, cache, &task, name, brief)? }
                 }
                 Way::Chain(chain) => {
-                    let mut read = match &mut orchestrator {
-                        _ if !chain.by_orchestrator => {
-                            chain.reread(session, &item.task, worker.session()?)?
-                        }
-                        Some(other) => chain.reread(other, &item.task, worker.session()?)?,
-                        none => {
-                            let other = none.insert(self.orchestrators(item)?);
-                            chain.reread(other, &item.task, worker.session()?)?
-                        }
+                    let writer = match &mut orchestrator {
+                        _ if !chain.by_orchestrator => &mut *session,
+                        Some(other) => other,
+                        none => none.insert(self.orchestrators(item)?),
                     };
+                    let mut read = chain.reread(writer, &item.task, worker.session()?)?;
                     let measured = of.handed(&mut read.session, name, &chain.then)?;
                     Measured {
                         kept: measured.kept * read.session.seq_len() as f64 / row.seq_len.max(1) as f64,

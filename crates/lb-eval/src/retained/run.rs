@@ -11,7 +11,6 @@ use super::measure::Measure;
 use super::plan::RetainedPlan;
 use super::row::RetainedRow;
 use crate::Result;
-use crate::condition::{Condition, Way};
 use crate::logs::LogItem;
 use crate::pipeline::{
     self, Context, Existing, Finished, PlanRecord, Protocol, Row, Settings, fingerprint, mixed,
@@ -53,8 +52,8 @@ pub fn run_beside(
 ) -> Result<Finished<RetainedRow>> {
     plan.validate()?;
     let conditions = &plan.expanded()?;
-    let asks = |condition: &&Condition| matches!(&condition.way, Way::Chain(chain) if chain.by_orchestrator);
-    if let (None, Some(condition)) = (orchestrator, conditions.iter().find(asks)) {
+    let asks = conditions.iter().find(|condition| condition.wants_orchestrator());
+    if let (None, Some(condition)) = (orchestrator, asks) {
         return Err(condition.refused("wants an orchestrator, a model beside the worker"));
     }
     let measure = Measure { worker, orchestrator, plan, conditions };
